@@ -1,0 +1,16 @@
+"""AudioLDM 2, AudioLDM and AudioLM in JAX: pure functional models, sampling, checkpoints.
+
+    from audioldm2_jax import Pipeline
+    Pipeline.from_pretrained("cvssp/audioldm2")("a dog barks in the rain").save("out")
+"""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name):
+    # Deferred: importing JAX and the models takes seconds that `--help` should not cost.
+    if name == "Pipeline":
+        from audioldm2_jax.pipelines.text_to_audio import Pipeline
+
+        return Pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

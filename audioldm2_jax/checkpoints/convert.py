@@ -1,0 +1,185 @@
+"""Conversion between torch state dicts and parameter trees by one table per model.
+
+A rule pairs a module's name there with its path here; its kind says how weights are laid out. Every
+rule is invertible, so the same table exports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from audioldm2_jax import tree
+from audioldm2_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one tensor is stored there (`out`) and here (`into`)."""
+
+    into: Callable
+    out: Callable
+
+
+def _permuted(*axes) -> Layout:
+    inverse = tuple(int(i) for i in np.argsort(axes))
+    return Layout(lambda x: x.transpose(axes), lambda x: x.transpose(inverse))
+
+
+SAME = Layout(lambda x: x, lambda x: x)
+_DENSE = _permuted(1, 0)
+_POINT = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
+
+# kind: {name there: (name here, layout)}; "" is the rule's own name, without a suffix.
+Kind = Mapping[str, tuple[str, Layout]]
+LINEAR: Kind = {"weight": ("kernel", _DENSE), "bias": ("bias", SAME)}
+POINTWISE: Kind = {"weight": ("kernel", _POINT), "bias": ("bias", SAME)}
+CONV1D: Kind = {"weight": ("kernel", _permuted(2, 1, 0)), "bias": ("bias", SAME)}
+CONV2D: Kind = {"weight": ("kernel", _permuted(2, 3, 1, 0)), "bias": ("bias", SAME)}
+TRANSPOSED: Kind = {"weight": ("kernel", _permuted(2, 0, 1)), "bias": ("bias", SAME)}
+# GPT-2's Conv1D keeps [in, out].
+UNTURNED: Kind = {"weight": ("kernel", SAME), "bias": ("bias", SAME)}
+NORM: Kind = {"weight": ("scale", SAME), "bias": ("bias", SAME)}
+EMBEDDING: Kind = {"weight": ("embedding", SAME)}
+PLAIN: Kind = {"": ("", SAME)}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`source` there, `target` here, both with {} for indices in the same order.
+
+    A tuple of targets splits the tensor into equal parts along its output axis.
+    """
+
+    source: str
+    target: str | tuple[str, ...]
+    kind: Kind
+
+    def pairs(self):
+        """(source pattern, target patterns, layout) for each tensor of the kind."""
+        targets = (self.target,) if isinstance(self.target, str) else self.target
+        for there, (here, layout) in self.kind.items():
+            source = f"{self.source}.{there}" if there else self.source
+            yield source, tuple(f"{t}/{here}" if here else t for t in targets), layout
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rules of one model.
+
+    renames: (pattern, replacement) for other versions' names, applied first. ignored: patterns of
+    tensors that carry nothing (position ids, counters). constants: such tensors as the reference
+    library expects them in its own file, as a function of the configuration.
+    """
+
+    rules: tuple[Rule, ...]
+    renames: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+    constants: Callable = lambda config: {}
+
+    def canonical(self, name: str) -> str | None:
+        """The name after renames; None if ignored."""
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return None if any(re.fullmatch(p, name) for p in self.ignored) else name
+
+    def compiled(self):
+        """[(regex of the source, target patterns, layout)]."""
+        return [
+            (re.compile(re.escape(source).replace(r"\{\}", r"(\d+)")), targets, layout)
+            for rule in self.rules
+            for source, targets, layout in rule.pairs()
+        ]
+
+
+def to_params(source: Mapping, table: Table, like: dict, *, put=jax.numpy.asarray, where="") -> dict:
+    """State dict -> parameters shaped as `like` (a tree of shapes, from `jax.eval_shape`).
+
+    Tensors are read, turned and handed to `put` one by one, so that a file never lies in memory
+    beside the parameters. `where` names the file in errors.
+    Raises InputError for a missing, unexpected or wrongly shaped tensor.
+    """
+    shapes = {path: tuple(leaf.shape) for path, leaf in tree.flatten(like).items()}
+    compiled, filled, origin = table.compiled(), {}, {}
+    for name in source.keys():
+        canonical = table.canonical(name)
+        if canonical is None:
+            continue
+        if canonical in origin:
+            if not np.array_equal(source[name], source[origin[canonical]]):
+                raise InputError(f"{where}: {name} and {origin[canonical]} should be the same tensor")
+            continue
+        origin[canonical] = name
+        targets, layout = _match(canonical, compiled, where, name)
+        array = source[name]
+        for path, part in _parts(array, targets, layout):
+            expected = shapes.get(path)
+            if expected is None:
+                raise InputError(f"{where}: tensor {name} is not part of the configured model")
+            if part is None or part.shape != expected:
+                wanted = _source_shape(targets, layout, shapes)
+                raise InputError(
+                    f"{where}: tensor {name} has shape {tuple(array.shape)}, expected {wanted}"
+                )
+            filled[path] = put(part)
+        del array
+    missing = sorted(set(shapes) - set(filled))
+    if missing:
+        names = [_source_name(path, table) for path in missing]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise InputError(f"{where}: tensor {names[0]}{more} is missing")
+    return tree.unflatten(filled)
+
+
+def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray]:
+    """Parameters -> state dict with the reference library's names; inverse of `to_params`."""
+    flat, state = tree.flatten(params), {}
+    for rule in table.rules:
+        for source, targets, layout in rule.pairs():
+            first = re.compile(re.escape(targets[0]).replace(r"\{\}", r"(\d+)"))
+            for path in [p for p in flat if first.fullmatch(p)]:
+                index = first.fullmatch(path).groups()
+                parts = [np.asarray(flat.pop(t.format(*index))) for t in targets]
+                whole = np.concatenate(parts, -1) if len(parts) > 1 else parts[0]
+                state[source.format(*index)] = np.ascontiguousarray(layout.out(whole))
+    if flat:
+        raise ValueError(f"no rule exports {sorted(flat)[0]}")
+    return state | table.constants(config)
+
+
+def _match(canonical, compiled, where, name):
+    for pattern, targets, layout in compiled:
+        if found := pattern.fullmatch(canonical):
+            return tuple(t.format(*found.groups()) for t in targets), layout
+    raise InputError(f"{where}: unexpected tensor {name}")
+
+
+def _parts(array, targets, layout):
+    """(path, part) for every target; part is None where the tensor cannot be laid out so."""
+    try:
+        whole = layout.into(array)
+        parts = np.split(whole, len(targets), -1) if len(targets) > 1 else [whole]
+    except (ValueError, IndexError):
+        parts = [None] * len(targets)
+    return zip(targets, parts)
+
+
+def _source_shape(targets, layout, shapes):
+    """The shape that a tensor must have there, from the shapes here."""
+    first = shapes[targets[0]]
+    whole = (*first[:-1], first[-1] * len(targets)) if len(targets) > 1 else first
+    return layout.out(np.broadcast_to(np.float32(0), whole)).shape
+
+
+def _source_name(path, table):
+    for rule in table.rules:
+        for source, targets, _ in rule.pairs():
+            for target in targets:
+                pattern = re.escape(target).replace(r"\{\}", r"(\d+)")
+                if found := re.fullmatch(pattern, path):
+                    return source.format(*found.groups())
+    return path

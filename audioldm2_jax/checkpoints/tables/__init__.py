@@ -1,0 +1,1 @@
+"""One conversion table for each model part, between the hub layout's names and ours."""

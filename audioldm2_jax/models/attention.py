@@ -1,0 +1,88 @@
+"""The one seam for attention, and the multi-head module that every model uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# From this many scores in one head on, the CPU takes heads one by one: the scores stay in cache.
+_MAP_SCORES = 512 * 512
+
+
+def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
+    """Softmax attention, softmax in fp32. query: [B, L, N, H], key and value: [B, S, N, H].
+
+    mask: bool, broadcastable to [B, N, L, S], True = keep. bias: added to the scores.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if jax.default_backend() != "cpu":
+        return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
+    if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
+        return _head_by_head(query, key, value, scale)
+    scores = jnp.einsum("blnh,bsnh->bnls", query * scale, key).astype(jnp.float32)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, -1).astype(value.dtype)
+    return jnp.einsum("bnls,bsnh->blnh", weights, value)
+
+
+def _head_by_head(query, key, value, scale):
+    batch, length, heads, width = query.shape
+
+    def flat(x):
+        return x.transpose(0, 2, 1, 3).reshape(batch * heads, x.shape[1], width)
+
+    def one(qkv):
+        q, k, v = qkv
+        weights = jax.nn.softmax(((q * scale) @ k.T).astype(jnp.float32), -1)
+        return weights.astype(v.dtype) @ v
+
+    out = jax.lax.map(one, (flat(query), flat(key), flat(value)))
+    return out.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)
+
+
+def keep_mask(mask) -> jax.Array | None:
+    """[B, S] with True (or 1) = keep -> [B, 1, 1, S] for `attend`."""
+    return None if mask is None else mask.astype(bool)[:, None, None, :]
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values can be made once and used many times.
+
+    `bias` puts biases on query, key and value; `out_bias` on the output. `scale` None is
+    1/sqrt(head width).
+    """
+
+    heads: int
+    head_width: int
+    width: int
+    bias: bool = False
+    out_bias: bool = True
+    scale: float | None = None
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        inner = self.heads * self.head_width
+        self.query = nn.Dense(inner, use_bias=self.bias, dtype=self.dtype)
+        self.key = nn.Dense(inner, use_bias=self.bias, dtype=self.dtype)
+        self.value = nn.Dense(inner, use_bias=self.bias, dtype=self.dtype)
+        self.out = nn.Dense(self.width, use_bias=self.out_bias, dtype=self.dtype)
+
+    def keys(self, context):
+        """context: [B, S, D] -> (key, value), each [B, S, N, H]."""
+        return self._split(self.key(context)), self._split(self.value(context))
+
+    def __call__(self, x, keys=None, *, mask=None, bias=None):
+        """x: [B, L, D], attending to `keys` (from `keys()`; None: to itself) -> [B, L, width]."""
+        key, value = self.keys(x) if keys is None else keys
+        query = self._split(self.query(x))
+        out = attend(query, key, value, mask=mask, bias=bias, scale=self.scale)
+        return self.out(out.reshape(*out.shape[:2], -1))
+
+    def _split(self, x):
+        return x.reshape(*x.shape[:-1], self.heads, self.head_width)

@@ -1,0 +1,58 @@
+"""CLAP: text and audio in one space (arXiv 2211.06687; reference: transformers' ClapModel)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from audioldm2_jax.models.htsat import HTSAT
+from audioldm2_jax.models.roberta import Roberta
+from audioldm2_jax.presets import CLAPConfig
+
+
+class Projection(nn.Module):
+    """Linear, ReLU, linear. x: [B, D] -> [B, width]."""
+
+    width: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="up")(x))
+        return nn.Dense(self.width, dtype=self.dtype, name="down")(x)
+
+
+class CLAP(nn.Module):
+    """Both towers; features have unit length."""
+
+    config: CLAPConfig
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        c = self.config
+        self.text = Roberta(c.text, self.dtype)
+        self.audio = HTSAT(c.audio, self.dtype)
+        self.text_projection = Projection(c.width, self.dtype)
+        self.audio_projection = Projection(c.width, self.dtype)
+        self.text_logit_scale = self.param("text_logit_scale", nn.initializers.zeros, ())
+        self.audio_logit_scale = self.param("audio_logit_scale", nn.initializers.zeros, ())
+
+    def text_features(self, tokens, mask):
+        """tokens, mask: [B, L] -> [B, width] fp32."""
+        return _normalise(self.text_projection(self.text(tokens, mask)))
+
+    def audio_features(self, mel):
+        """mel: [B, T, F] in dB (see `audio.clap_log_mel`) -> [B, width] fp32."""
+        return _normalise(self.audio_projection(self.audio(mel)))
+
+    def __call__(self, tokens, mask, mel):
+        """Similarities, cosine times the learned scale: [texts, clips]."""
+        text, audio = self.text_features(tokens, mask), self.audio_features(mel)
+        return jnp.exp(self.text_logit_scale) * text @ audio.T
+
+
+def _normalise(x):
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

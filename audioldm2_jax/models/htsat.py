@@ -1,0 +1,153 @@
+"""HTSAT, a Swin transformer over the log-mel image, as CLAP's audio tower (arXiv 2202.00874).
+
+Reference: transformers' ClapAudioModel without fusion. Inference only: batch norm uses its stored
+statistics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.models.attention import Attention
+from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm
+from audioldm2_jax.presets import HTSATConfig
+
+
+def resize_matrix(source: int, target: int) -> np.ndarray:
+    """Bicubic interpolation (a = -0.75, corners aligned, edges clamped) as a matrix [target, source]."""
+    a = -0.75
+    place = np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
+    base = np.floor(place).astype(int)
+    matrix = np.zeros((target, source))
+    for offset in range(-1, 3):
+        distance = np.abs(place - (base + offset))
+        near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+        far = a * distance**3 - 5 * a * distance**2 + 8 * a * distance - 4 * a
+        weight = np.where(distance <= 1, near, far)
+        np.add.at(matrix, (np.arange(target), np.clip(base + offset, 0, source - 1)), weight)
+    return matrix.astype(np.float32)
+
+
+def relative_index(window: int) -> np.ndarray:
+    """Row of the position table for each pair of a window's tokens: [window**2, window**2]."""
+    place = np.stack(np.meshgrid(*[np.arange(window)] * 2, indexing="ij")).reshape(2, -1)
+    offset = place[:, :, None] - place[:, None, :] + window - 1
+    return offset[0] * (2 * window - 1) + offset[1]
+
+
+def shift_bias(size: int, window: int, shift: int) -> np.ndarray:
+    """-100 between tokens that the cyclic shift brought together: [windows, window**2, window**2]."""
+    edge = np.arange(size)
+    region = (edge >= size - window).astype(int) + (edge >= size - shift)
+    image = region[:, None] * 3 + region[None, :]
+    windows = _partition(image[None, :, :, None], window)[..., 0]
+    return np.where(windows[:, None, :] != windows[:, :, None], -100.0, 0.0).astype(np.float32)
+
+
+def _partition(x, window):
+    """[B, H, W, C] -> [B * windows, window**2, C]."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // window, window, width // window, window, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, window * window, channels)
+
+
+def _merge(x, window, size):
+    """Inverse of `_partition` for square images of `size`."""
+    side = size // window
+    x = x.reshape(-1, side, side, window, window, x.shape[-1])
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, size, size, x.shape[-1])
+
+
+class SwinBlock(nn.Module):
+    """Attention within (shifted) windows, then an MLP. x: [B, size, size, D]."""
+
+    config: HTSATConfig
+    heads: int
+    shift: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        c, size, width = self.config, x.shape[1], x.shape[-1]
+        # One window over the whole image needs no shift.
+        shift = self.shift if size > c.window else 0
+        table = self.param(
+            "positions", nn.initializers.normal(0.02), ((2 * c.window - 1) ** 2, self.heads)
+        )
+        bias = table.astype(jnp.float32)[relative_index(c.window)].transpose(2, 0, 1)[None]
+        if shift:
+            mask = shift_bias(size, c.window, shift)
+            bias = bias + jnp.tile(mask, (x.shape[0], 1, 1))[:, None]
+        h = LayerNorm(c.eps, self.dtype, name="norm_attention")(x)
+        h = _partition(jnp.roll(h, (-shift, -shift), (1, 2)), c.window)
+        h = Attention(
+            self.heads, width // self.heads, width, bias=c.qkv_bias, dtype=self.dtype,
+            name="attention",
+        )(h, bias=bias)
+        x = x + jnp.roll(_merge(h, c.window, size), (shift, shift), (1, 2))
+        h = LayerNorm(c.eps, self.dtype, name="norm_mlp")(x)
+        return x + FeedForward(int(c.mlp_ratio * width), dtype=self.dtype, name="mlp")(h)
+
+
+class PatchMerging(nn.Module):
+    """Joins 2x2 neighbours. x: [B, H, W, D] -> [B, H / 2, W / 2, 2 D]."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        x = jnp.concatenate([x[:, i::2, j::2] for j in range(2) for i in range(2)], -1)
+        x = LayerNorm(1e-5, self.dtype, name="norm")(x)
+        return nn.Dense(x.shape[-1] // 2, use_bias=False, dtype=self.dtype, name="reduction")(x)
+
+
+class HTSAT(nn.Module):
+    """mel: [B, T, F] in dB -> pooled features [B, width]. T at most image * image / F."""
+
+    config: HTSATConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, mel):
+        c = self.config
+        assert mel.shape[-1] == c.mels, mel.shape
+        x = self._image(self._batch_norm(mel.astype(jnp.float32)))
+        x = Conv(c.embed, (c.patch,) * 2, (c.patch,) * 2, ((0, 0), (0, 0)), dtype=self.dtype,
+                 name="patch")(x[..., None])
+        if c.patch_norm:
+            x = LayerNorm(1e-5, self.dtype, name="norm_patch")(x)
+        for stage, (depth, heads) in enumerate(zip(c.depths, c.heads)):
+            for i in range(depth):
+                shift = 0 if i % 2 == 0 else c.window // 2
+                name = f"stages_{stage}_blocks_{i}"
+                x = SwinBlock(c, heads, shift, self.dtype, name=name)(x)
+            if stage < len(c.depths) - 1:
+                x = PatchMerging(self.dtype, name=f"stages_{stage}_merge")(x)
+        return LayerNorm(1e-5, self.dtype, name="norm")(x).mean((1, 2))
+
+    def _batch_norm(self, mel):
+        """Stored statistics of each mel bin."""
+        shape = (self.config.mels,)
+        mean = self.param("mel_mean", nn.initializers.zeros, shape)
+        variance = self.param("mel_variance", nn.initializers.ones, shape)
+        scale = self.param("mel_scale", nn.initializers.ones, shape)
+        bias = self.param("mel_bias", nn.initializers.zeros, shape)
+        mean, variance, scale, bias = (
+            p.astype(jnp.float32) for p in (mean, variance, scale, bias)
+        )
+        return (mel - mean) * (scale / jnp.sqrt(variance + 1e-5)) + bias
+
+    def _image(self, mel):
+        """Stretches time to the image's area and folds it into rows: [B, T, F] -> [B, S, S]."""
+        c = self.config
+        ratio = c.image // c.mels
+        frames = c.image * ratio
+        assert mel.shape[1] <= frames, (mel.shape, frames)
+        if mel.shape[1] < frames:
+            mel = jnp.einsum("ts,bsf->btf", resize_matrix(mel.shape[1], frames), mel)
+        folded = mel.reshape(-1, ratio, frames // ratio, c.mels)
+        return folded.transpose(0, 1, 3, 2).reshape(-1, c.image, c.image)

@@ -1,0 +1,49 @@
+"""Joins CLAP and T5 into GPT-2's input (reference: diffusers' AudioLDM2ProjectionModel)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax.presets import ProjectionConfig
+
+
+class SequenceProjection(nn.Module):
+    """Projects both texts to one width and frames each with its start and end vector.
+
+    clap: [B, D1], text: [B, L, D2], mask: [B, L] -> (sequence [B, L + 5, D], mask [B, L + 5]):
+    start, clap, end, start, text, end.
+    """
+
+    config: ProjectionConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, clap, text, mask):
+        width, batch = self.config.width, clap.shape[0]
+        clap = nn.Dense(width, dtype=self.dtype, name="clap")(clap)[:, None]
+        text = nn.Dense(width, dtype=self.dtype, name="text")(text)
+
+        def marker(name):
+            vector = self.param(name, nn.initializers.ones, (width,)).astype(self.dtype)
+            return jnp.broadcast_to(vector, (batch, 1, width))
+
+        parts = [marker("clap_start"), clap, marker("clap_end")]
+        parts += [marker("text_start"), text, marker("text_end")]
+        one = jnp.ones((batch, 1), bool)
+        kept = jnp.concatenate([jnp.ones((batch, 4), bool), mask.astype(bool), one], 1)
+        return jnp.concatenate(parts, 1), kept
+
+
+def sequence_positions(length: int, text_lengths) -> jax.Array:
+    """Positions of a framed sequence whose text is padded to `length`: [B, length + 5].
+
+    text_lengths: [B], how many text slots count; the end vector's position follows the last of
+    them, so slots padded for the compiler's sake leave no trace.
+    """
+    text_lengths = jnp.asarray(text_lengths)
+    front = jnp.broadcast_to(jnp.arange(length + 4), (text_lengths.shape[0], length + 4))
+    return jnp.concatenate([front, 4 + text_lengths[:, None]], 1)

@@ -1,0 +1,36 @@
+"""Helpers for parameter trees: nested dicts of arrays with '/'-joined paths."""
+
+from __future__ import annotations
+
+import jax
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested dicts to {path: leaf}."""
+    flat = {}
+    for name, value in tree.items():
+        path = f"{prefix}/{name}" if prefix else name
+        flat |= flatten(value, path) if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def unflatten(flat: dict) -> dict:
+    """Inverse of `flatten`."""
+    tree: dict = {}
+    for path, value in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def count(tree) -> int:
+    """Number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def nbytes(tree) -> int:
+    """Bytes that the arrays (or their shapes) take."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
