@@ -145,7 +145,7 @@ def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray
                 index = first.fullmatch(path).groups()
                 parts = [np.asarray(flat.pop(t.format(*index))) for t in targets]
                 whole = np.concatenate(parts, -1) if len(parts) > 1 else parts[0]
-                state[source.format(*index)] = np.ascontiguousarray(layout.out(whole))
+                state[source.format(*index)] = np.asarray(layout.out(whole), order="C")
     if flat:
         raise ValueError(f"no rule exports {sorted(flat)[0]}")
     return state | table.constants(config)

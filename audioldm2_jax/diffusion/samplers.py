@@ -27,18 +27,18 @@ class Plan:
 
     timesteps: [E] at which the network is asked; scales: [E] by which its input is multiplied;
     matrices: [E, M, M + 2] from (state, prediction, noise) to the next state, whose first entry is
-    the sample; start: scale of the initial unit noise; stochastic: whether noise is drawn.
+    the sample; initial: scale of the initial unit noise; stochastic: whether noise is drawn.
     """
 
     timesteps: np.ndarray
     scales: np.ndarray
     matrices: np.ndarray
-    start: float
+    initial: float
     stochastic: bool
 
 
 jax.tree_util.register_dataclass(
-    Plan, ["timesteps", "scales", "matrices", "start"], ["stochastic"]
+    Plan, ["timesteps", "scales", "matrices", "initial"], ["stochastic"]
 )
 
 
@@ -48,27 +48,34 @@ def sample(denoise: Callable, x, plan: Plan, noise: Callable | None = None) -> j
     denoise(x, index) predicts the noise at evaluation `index`; noise(index) draws unit noise like
     x, needed if the plan is stochastic.
     """
-    x = x.astype(jnp.float32)
-    memory = plan.matrices.shape[1] - 1
-    state = jnp.stack([x * plan.start] + [jnp.zeros_like(x)] * memory)
 
     def step(state, now):
         index, scale, matrix = now
-        prediction = denoise(state[0] * scale, index).astype(jnp.float32)
-        parts = [state, prediction[None]]
-        if plan.stochastic:
-            parts.append(noise(index)[None])
-        else:
-            matrix = matrix[:, :-1]
-        # An exact product: the coefficients span orders of magnitude.
-        state = jnp.einsum(
-            "mk,kbtfc->mbtfc", matrix, jnp.concatenate(parts), precision=jax.lax.Precision.HIGHEST
-        )
-        return state, None
+        prediction = denoise(state[0] * scale, index)
+        return update(state, prediction, matrix, noise(index) if plan.stochastic else None), None
 
     indices = jnp.arange(plan.timesteps.shape[0])
     rows = (indices, jnp.asarray(plan.scales), jnp.asarray(plan.matrices))
-    return jax.lax.scan(step, state, rows)[0][0]
+    return jax.lax.scan(step, start(x, plan), rows)[0][0]
+
+
+def start(x, plan: Plan) -> jax.Array:
+    """The state before the first evaluation: the scaled sample and zeros. [M, B, T, F, C]"""
+    x = x.astype(jnp.float32)
+    return jnp.stack([x * plan.initial] + [jnp.zeros_like(x)] * (plan.matrices.shape[1] - 1))
+
+
+def update(state, prediction, matrix, noise=None) -> jax.Array:
+    """The state after an evaluation. matrix: [M, M + 2], noise: like the sample, or None."""
+    parts = [state, prediction.astype(jnp.float32)[None]]
+    if noise is None:
+        matrix = matrix[:, :-1]
+    else:
+        parts.append(noise[None])
+    # An exact product: the coefficients span orders of magnitude.
+    return jnp.einsum(
+        "mk,kbtfc->mbtfc", matrix, jnp.concatenate(parts), precision=jax.lax.Precision.HIGHEST
+    )
 
 
 def _basis(memory: int):
@@ -77,14 +84,14 @@ def _basis(memory: int):
     return unit[0], list(unit[1:-2]), unit[-2], unit[-1]
 
 
-def _plan(timesteps, rows, *, scales=None, start=1.0) -> Plan:
+def _plan(timesteps, rows, *, scales=None, initial=1.0) -> Plan:
     matrices = np.asarray([np.stack(row) for row in rows], np.float32)
     scales = np.ones(len(timesteps)) if scales is None else scales
     return Plan(
         np.asarray(timesteps, np.float32),
         np.asarray(scales, np.float32),
         matrices,
-        np.float32(start),
+        np.float32(initial),
         bool(matrices[..., -1].any()),
     )
 
@@ -155,7 +162,7 @@ def pndm(config: ScheduleConfig, steps: int) -> Plan:
 
 
 def _sigma_grid(config, times):
-    """Sigmas at the timesteps with the final zero, the input scales, and the start."""
+    """Sigmas at the timesteps with the final zero, the input scales, and the initial one."""
     levels = np.append(schedules.sigmas(config)[times], 0.0)
     return levels, 1 / np.sqrt(levels[:-1] ** 2 + 1), np.sqrt(levels[0] ** 2 + 1)
 
@@ -163,16 +170,16 @@ def _sigma_grid(config, times):
 def euler(config: ScheduleConfig, steps: int) -> Plan:
     """Euler's method on the probability flow in sigma (arXiv 2206.00364)."""
     times = schedules.leading(config, steps)
-    levels, scales, start = _sigma_grid(config, times)
+    levels, scales, initial = _sigma_grid(config, times)
     x, _, eps, _ = _basis(0)
     rows = [[x + (after - now) * eps] for now, after in zip(levels, levels[1:])]
-    return _plan(times, rows, scales=scales, start=start)
+    return _plan(times, rows, scales=scales, initial=initial)
 
 
 def heun(config: ScheduleConfig, steps: int) -> Plan:
     """Heun's method in sigma (arXiv 2206.00364); two evaluations a step but for the last."""
     times = schedules.leading(config, steps)
-    levels, scales, start = _sigma_grid(config, times)
+    levels, scales, initial = _sigma_grid(config, times)
     x, (origin, slope), eps, _ = _basis(2)
     asked, rows, inputs = [], [], []
     for i in range(steps):
@@ -184,7 +191,7 @@ def heun(config: ScheduleConfig, steps: int) -> Plan:
             asked.append(times[i + 1])
             inputs.append(scales[i + 1])
             rows.append([origin + width * (slope + eps) / 2, origin, slope])
-    return _plan(asked, rows, scales=inputs, start=start)
+    return _plan(asked, rows, scales=inputs, initial=initial)
 
 
 def _log_snr_grid(config, times):

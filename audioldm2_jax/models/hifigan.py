@@ -60,5 +60,5 @@ class HiFiGAN(nn.Module):
             x = sum(stacks) / len(stacks)
         # The reference's last activation keeps torch's default slope.
         x = nn.leaky_relu(x, 0.01)
-        x = Conv(1, (7,), dtype=self.dtype, name="conv_out")(x)
-        return jnp.tanh(x[..., 0].astype(jnp.float32))
+        # fp32: bf16 steps would be heard.
+        return jnp.tanh(Conv(1, (7,), name="conv_out")(x)[..., 0])

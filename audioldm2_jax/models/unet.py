@@ -174,7 +174,7 @@ class UNet(nn.Module):
             for i in range(n)
         ]
         self.norm_out = GroupNorm(c.groups, c.eps, silu=True, dtype=self.dtype)
-        self.conv_out = Conv(c.out_channels, dtype=self.dtype)
+        self.conv_out = Conv(c.out_channels)  # fp32: guidance amplifies its rounding
 
     def _up_channels(self, level):
         """Width of each residual block's input on the way up: the stream's and the skip's."""

@@ -1,0 +1,74 @@
+"""Audio in and out: CLAP's log-mel front end, resampling, WAV files. Audio is float32 [-1, 1]."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.presets import ClapMelConfig
+
+
+def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
+    """Band-limited resampling (soxr, high quality). audio: [..., samples]; rates in Hz."""
+    if source == target:
+        return np.asarray(audio, np.float32)
+    import soxr
+
+    audio = np.asarray(audio, np.float32)
+    flat = audio.reshape(-1, audio.shape[-1]).T
+    return soxr.resample(flat, source, target, quality="HQ").T.reshape(*audio.shape[:-1], -1)
+
+
+def fit_clip(audio: np.ndarray, config: ClapMelConfig) -> np.ndarray:
+    """Cuts to the clip's first samples, or repeats whole copies and zero-pads. audio: [B, samples].
+
+    The reference crops longer clips at random; the first samples make scores repeatable.
+    """
+    length = config.samples
+    audio = audio[:, :length]
+    if audio.shape[1] < length and config.padding in ("repeat", "repeatpad"):
+        copies = length // audio.shape[1] + (config.padding == "repeat")
+        audio = np.tile(audio, (1, copies))[:, :length]
+    return np.pad(audio, ((0, 0), (0, length - audio.shape[1])))
+
+
+def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
+    """Log-mel in dB as transformers' ClapFeatureExtractor makes it with `rand_trunc`.
+
+    audio: [B, samples] at the config's rate -> [B, 1 + samples // hop, mels].
+    """
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        config.fft // 2 + 1, config.mels, config.low, config.high, config.sample_rate,
+        norm="slaney", mel_scale="slaney",
+    ).astype(np.float32)
+    frames = 1 + audio.shape[1] // config.hop
+    audio = jnp.pad(audio, ((0, 0), (config.fft // 2,) * 2), mode="reflect")
+    places = np.arange(frames)[:, None] * config.hop + np.arange(config.fft)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.fft) / config.fft)
+    spectrum = jnp.fft.rfft(audio[:, places] * window.astype(np.float32))
+    power = jnp.square(jnp.abs(spectrum))
+    mel = jnp.einsum("btk,kf->btf", power, filters, precision=jax.lax.Precision.HIGHEST)
+    return 10.0 * jnp.log10(jnp.maximum(mel, 1e-10))
+
+
+def save_wav(path, audio: np.ndarray, sample_rate: int) -> None:
+    """Writes 16-bit PCM; beside the target first, so the file is whole or absent."""
+    import soundfile
+
+    path = Path(path)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=".wav")
+    os.close(handle)
+    try:
+        soundfile.write(beside, np.asarray(audio), sample_rate, subtype="PCM_16")
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise

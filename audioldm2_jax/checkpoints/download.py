@@ -1,0 +1,79 @@
+"""From a folder or a hub id to a folder: the hub's cache, with sizes said before a download."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import sys
+from pathlib import Path
+
+from audioldm2_jax.errors import InputError
+
+# Weights come once, as safetensors where they exist, never in half precision twins.
+_WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
+_TORCH = ("*.bin",)
+_UNWANTED = ("*.fp16.*", "*.onnx", "*.msgpack", "*.h5")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
+    """The folder of a checkpoint given as a folder or a hub id, downloading what the cache lacks.
+
+    Raises InputError if it is neither, or the hub cannot be reached and the cache lacks it.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        if not path.is_dir():
+            raise InputError(f"{path}: a file; a checkpoint is a folder in the hub layout or a hub id")
+        return path
+    if not _HUB_ID.fullmatch(str(name)):
+        raise InputError(f"{name}: no such folder, and not a hub id of the form owner/name")
+    return _from_hub(str(name), revision, quiet)
+
+
+def _from_hub(name: str, revision: str | None, quiet: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        files = HfApi().model_info(name, revision=revision, files_metadata=True).siblings
+    except GatedRepoError:
+        raise InputError(f"{name}: gated on the hub; accept its terms there and log in") from None
+    except RevisionNotFoundError:
+        raise InputError(f"{name}: the hub has no revision {revision!r}") from None
+    except RepositoryNotFoundError:
+        raise InputError(f"{name}: no such folder, and the hub has no such model") from None
+    except Exception:  # offline mode, no network, a proxy's refusal: the cache may do
+        return _from_cache(name, revision)
+    chosen = choose([file.rfilename for file in files])
+    size = sum(file.size or 0 for file in files if file.rfilename in chosen)
+    if not quiet:
+        text = f"{name}: {len(chosen)} files, {size / 1e9:.2f} GB (files in the cache are kept)"
+        print(text, file=sys.stderr)
+    return Path(snapshot_download(name, revision=revision, allow_patterns=chosen))
+
+
+def _from_cache(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except Exception:
+        at = f" at revision {revision!r}" if revision else ""
+        raise InputError(
+            f"{name}{at}: not a folder, not in the hub's cache, and the hub cannot be reached; go "
+            "online once or give a folder"
+        ) from None
+
+
+def choose(files: list[str]) -> list[str]:
+    """The files of a repository that loading needs: each part's weights in one format only."""
+
+    def matches(file, patterns):
+        return any(fnmatch.fnmatch(file, pattern) for pattern in patterns)
+
+    files = [file for file in files if not matches(file, _UNWANTED)]
+    wanted = [file for file in files if matches(file, _WANTED)]
+    safe = {str(Path(file).parent) for file in wanted if file.endswith(".safetensors")}
+    torch = [f for f in files if matches(f, _TORCH) and str(Path(f).parent) not in safe]
+    return sorted(wanted + torch)

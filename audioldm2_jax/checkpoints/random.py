@@ -1,0 +1,103 @@
+"""Untrained checkpoints of any preset: real files of the real layout, for the demo and benchmarks.
+
+The weights are random, scaled so that activations keep a healthy size; the tokenizers are real
+algorithms trained on a page of captions.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax import tree
+from audioldm2_jax.checkpoints.hub import Checkpoint, save
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.presets import CONVENTIONS, PRESETS, AudioLDM2Config
+
+_CAPTIONS = (
+    "a dog barks while birds sing in the distance and a car passes by",
+    "rain falls on a tin roof with thunder rolling far away",
+    "a calm piano melody with soft strings and a slow beat",
+    "a man speaks to a crowd, people clap and cheer loudly",
+    "waves crash on the shore and seagulls call overhead",
+    "an engine starts, idles and revs; footsteps on gravel",
+    "techno music with a strong upbeat tempo and high melodic riffs",
+    "a door creaks open, water drips, wind howls through the window",
+)
+
+
+def random_params(name: str, config, seed: int = 0) -> dict:
+    """A part's parameters: unit-variance layers, norms near one, small biases."""
+    rng = np.random.default_rng([seed, *name.encode()])
+
+    def draw(path, shape):
+        kind, values = path.rsplit("/", 1)[-1], rng.standard_normal(shape, np.float32)
+        if kind in ("scale", "mel_scale"):
+            return 1 + 0.1 * values
+        if kind == "mel_variance":
+            return 100 * (1 + 0.1 * np.abs(values))
+        if kind == "kernel" and "upsample_" in path and len(shape) == 3:
+            # A transposed convolution's outputs each see about two of its taps.
+            return values * (2 * shape[1]) ** -0.5
+        if kind == "kernel":
+            return values * np.prod(shape[:-1]) ** -0.5
+        if kind.endswith("logit_scale"):
+            return np.float32(np.log(1 / 0.07))
+        return values if len(shape) > 1 else 0.1 * values
+
+    shapes = tree.flatten(PARTS[name].shapes(config))
+    return tree.unflatten({p: jnp.asarray(draw(p, s.shape)) for p, s in shapes.items()})
+
+
+def random_checkpoint(config: AudioLDM2Config, seed: int = 0) -> Checkpoint:
+    """All parts in memory. Their sound is noise."""
+    params = {name: random_params(name, getattr(config, name), seed) for name in PARTS}
+    # The vocoder's own scale and mean: identity, as published.
+    vocoder = params["vocoder"]
+    vocoder |= {"mean": jnp.zeros_like(vocoder["mean"]), "scale": jnp.ones_like(vocoder["scale"])}
+    tokenizers = {"tokenizer": _roberta(config), "tokenizer_2": _t5(config)}
+    return Checkpoint(config, params, tokenizers, CONVENTIONS["authors"], "random weights")
+
+
+def write_random(folder, preset: str = "tiny", seed: int = 0) -> None:
+    """Writes an untrained checkpoint of a preset as a hub-layout folder."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        save(random_checkpoint(PRESETS[preset](), seed), folder)
+
+
+def _roberta(config):
+    """Byte-level BPE with RoBERTa's special tokens."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe = ByteLevelBPETokenizer()
+    size = min(config.clap.text.vocab, 600)
+    bpe.train_from_iterator(_CAPTIONS, vocab_size=size, special_tokens=special, show_progress=False)
+    content = _json(bpe)
+    return RobertaTokenizerFast(
+        vocab=content["model"]["vocab"],
+        merges=[tuple(m) for m in content["model"]["merges"]],
+        model_max_length=512,
+    )
+
+
+def _t5(config):
+    """Unigram pieces with T5's special tokens."""
+    from tokenizers import SentencePieceUnigramTokenizer
+    from transformers import T5TokenizerFast
+
+    unigram = SentencePieceUnigramTokenizer()
+    unigram.train_from_iterator(
+        _CAPTIONS, vocab_size=min(config.t5.vocab, 400), unk_token="<unk>", show_progress=False,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+    )
+    vocab = [tuple(pair) for pair in _json(unigram)["model"]["vocab"]]
+    return T5TokenizerFast(vocab=vocab, extra_ids=0, model_max_length=128)
+
+
+def _json(tokenizer) -> dict:
+    import json
+
+    return json.loads(tokenizer._tokenizer.to_str())

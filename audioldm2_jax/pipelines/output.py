@@ -1,0 +1,97 @@
+"""What a pipeline returns, and how it is saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from audioldm2_jax.audio import save_wav
+from audioldm2_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Output:
+    """Generated clips.
+
+    audio: [P, samples] fp32, each prompt's best candidate; candidates: [P, n, samples], best first;
+    scores: [P, n] CLAP cosine similarity of text and clip, or None where nothing was ranked;
+    sample_rate in Hz; metadata: everything needed to repeat the request.
+    """
+
+    candidates: np.ndarray
+    scores: np.ndarray | None
+    sample_rate: int
+    metadata: dict
+
+    @property
+    def audio(self) -> np.ndarray:
+        return self.candidates[:, 0]
+
+    def save(self, folder, names: list[str] | None = None) -> list[Path]:
+        """Writes one WAV for each prompt and a JSON beside it; returns the WAVs' paths.
+
+        Files are named after the prompts, without overwriting any; given `names` are used as they
+        are and replace old files. Raises InputError if the folder cannot be written.
+        """
+        folder = Path(folder)
+        make_folder(folder)
+        taken, paths = set(), []
+        for i, prompt in enumerate(self.metadata["prompts"]):
+            stem = _stem(names[i]) if names else _free(folder, file_stem(prompt), taken)
+            taken.add(stem)
+            path = folder / f"{stem}.wav"
+            save_wav(path, self.audio[i], self.sample_rate)
+            beside = folder / f".{stem[:40]}.json"
+            beside.write_text(json.dumps(self._record(i), indent=2) + "\n")
+            os.replace(beside, path.with_suffix(".json"))
+            paths.append(path)
+        return paths
+
+    def _record(self, index: int) -> dict:
+        """The metadata of one prompt's clip."""
+        record = dict(self.metadata)
+        prompts, negatives = record.pop("prompts"), record.pop("negative_prompts")
+        record["prompt"] = prompts[index]
+        record["negative_prompt"] = (
+            None if not negatives else negatives[index if len(negatives) > 1 else 0]
+        )
+        record["prompt_index"] = index
+        record["first_clip"] = record["first_clip"] + index * record["candidates"]
+        record["scores"] = None if self.scores is None else self.scores[index].tolist()
+        record["sample_rate"] = self.sample_rate
+        record["samples"] = int(self.audio.shape[1])
+        return record
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder and proves that it can be written. Raises InputError otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".audioldm2-jax-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+
+
+def file_stem(prompt: str) -> str:
+    """A safe file name for a prompt: letters, digits, - and _, at most 80 characters."""
+    return re.sub(r"[^A-Za-z0-9-]+", "_", prompt).strip("_-")[:80].rstrip("_-") or "clip"
+
+
+def _stem(name: str) -> str:
+    return name[:-4] if name.lower().endswith(".wav") else name
+
+
+def _free(folder, stem, taken):
+    """The stem, or with a number behind it, so that no file is replaced."""
+    number, name = 1, stem
+    while name in taken or (folder / f"{name}.wav").exists():
+        number += 1
+        name = f"{stem}_{number}"
+    return name

@@ -1,0 +1,110 @@
+"""Checking a request and laying out its time axis, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import AudioLDM2Config, Convention
+
+
+@dataclass(frozen=True)
+class Grid:
+    """latent frames asked of the sampler, samples kept of the waveform (None: all), in seconds."""
+
+    frames: int
+    samples: int | None
+    seconds: float
+
+
+def time_grid(seconds: float | None, config: AudioLDM2Config, convention: Convention) -> Grid:
+    """How many latent frames a duration takes. None is the length of training, 10.24 s.
+
+    Raises InputError for a duration that is no positive number or shorter than one latent frame.
+    """
+    vocoder, factor = config.vocoder, config.vae.factor
+    frame = vocoder.hop / vocoder.sample_rate
+    if seconds is None:
+        seconds, frames = config.unet.sample_size * factor * frame, config.unet.sample_size
+    else:
+        seconds = _number("seconds", seconds)
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise InputError(f"seconds is {seconds}: it must be a positive number")
+        if seconds < factor * frame:
+            raise InputError(f"seconds is {seconds}: the shortest clip is {factor * frame:g} s")
+        if convention.whole_grid:
+            # The authors' 25.6 latent frames to a second, where 25 make one: 10 s is 10.24 s.
+            frames = max(int(seconds * 1.024 / (frame * factor) + 1e-6), 1)
+        else:
+            frames = -(-int(seconds / frame) // factor)
+    samples = None if convention.whole_grid else int(seconds * vocoder.sample_rate)
+    return Grid(frames, samples, float(seconds))
+
+
+def least_memory(frames: int, config: AudioLDM2Config) -> int:
+    """Bytes below which no run of this length can stay, whatever the backend.
+
+    The decoder's widest images, in and out of one convolution, and one head's attention scores.
+    """
+    vae, unet = config.vae, config.unet
+    pixels = frames * vae.factor * config.vocoder.mels
+    level = next((i for i, used in enumerate(unet.attention) if used), 0)
+    tokens = (frames >> level) * (config.vocoder.mels // vae.factor >> level)
+    return 2 * 2 * pixels * vae.channels[0] + 2 * tokens * tokens
+
+
+def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:
+    """Prompts as a list, and negatives as none, one for all, or one for each prompt."""
+    prompts = [prompts] if isinstance(prompts, str) else prompts
+    if not isinstance(prompts, (list, tuple)) or not prompts:
+        raise InputError("prompt: give a text or a list of texts")
+    for i, prompt in enumerate(prompts):
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise InputError(f"prompt {i + 1} of {len(prompts)} is empty: give a text")
+    negatives = [negatives] if isinstance(negatives, str) else list(negatives or [])
+    if not all(isinstance(text, str) for text in negatives):
+        raise InputError("negative_prompt: give a text or a list of texts")
+    if len(negatives) not in (0, 1, len(prompts)):
+        raise InputError(f"negative_prompt: {len(negatives)} texts for {len(prompts)} prompts")
+    if len(set(negatives)) == 1:
+        negatives = negatives[:1]
+    return list(prompts), negatives
+
+
+def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not lowest <= value <= highest:
+        raise InputError(f"{name} is {value}: it must be an integer from {lowest} to {highest}")
+    return int(value)
+
+
+def check_guidance(value) -> float:
+    value = _number("guidance", value)
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f"guidance is {value}: it must be a number from 0 (1 or less: none)")
+    return value
+
+
+def check_latents(latents, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        latents = np.asarray(latents, np.float32)
+    except (TypeError, ValueError):
+        raise InputError("latents: not an array of numbers") from None
+    if latents.shape != shape:
+        raise InputError(
+            f"latents have shape {latents.shape}; this request needs {shape} "
+            "(prompts * candidates, time, mel bins, channels)"
+        )
+    if not np.isfinite(latents).all():
+        raise InputError("latents hold NaN or infinity")
+    return latents
+
+
+def _number(name, value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {value!r}: it must be a number") from None

@@ -1,0 +1,138 @@
+"""Compiling and running a job: memory is checked before it runs, long work says what it does."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.diffusion import samplers
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines import program
+
+
+def enable_cache() -> str | None:
+    """Turns on the persistent compilation cache, unless the user set one; returns its folder."""
+    if not jax.config.jax_compilation_cache_dir:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(home / "audioldm2-jax" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return jax.config.jax_compilation_cache_dir
+
+
+def available_memory() -> int:
+    """Bytes free on the default device (on the CPU: in the machine)."""
+    device = jax.devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def needed_memory(compiled) -> int:
+    """Bytes a compiled program takes besides its arguments."""
+    analysis = compiled.memory_analysis()
+    return 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+
+
+def check_fits(needed: int, what: str) -> None:
+    free = available_memory()
+    if needed > free:
+        raise InputError(
+            f"{what} needs {needed / 1e9:.1f} GB beside the model and {free / 1e9:.1f} GB are free: "
+            "ask for fewer seconds, prompts or candidates"
+        )
+
+
+class Runner:
+    """Keeps compiled programs of one model and runs them."""
+
+    def __init__(self, params: dict, dtype):
+        self.params = params
+        self.dtype = dtype
+        self._compiled: dict = {}
+
+    def compiled(self, function, job, *arguments, label: str, progress: bool):
+        """The program of function(job, *arguments), compiled once for each job and shape."""
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((np.shape(x), str(jnp.result_type(x))) for x in leaves)
+        key = (function, job, structure, shapes)
+        if key not in self._compiled:
+            with Note(f"compiling the {label}", progress):
+                jitted = jax.jit(functools.partial(function, job))
+                # fp32 means fp32: some backends would round products to fewer bits.
+                exact = jnp.dtype(self.dtype) == jnp.float32
+                with jax.default_matmul_precision("highest" if exact else "default"):
+                    self._compiled[key] = jitted.lower(*arguments).compile()
+            check_fits(needed_memory(self._compiled[key]), f"the {label}")
+        return self._compiled[key]
+
+    def whole(self, job, texts, plan, guidance, keys, latents, *, progress):
+        """One program from tokens to waveform."""
+        arguments = (self.params, texts, plan, guidance, keys, latents)
+        run = self.compiled(
+            program.generate, job, *arguments, label="whole program", progress=progress
+        )
+        with Note(f"generating {latents.shape[0]} clips", progress):
+            return jax.block_until_ready(run(*arguments))
+
+    def stepwise(self, job, texts, plan, guidance, keys, latents):
+        """The same in parts, with a bar that counts evaluations of the network.
+
+        For the CPU, where a step takes seconds and a program with a callback is never cached.
+        """
+        from tqdm import tqdm
+
+        evaluations = len(plan.timesteps)
+        # Few distinct lengths, so that another number of steps finds everything compiled.
+        padded = np.zeros(max(64, 1 << (evaluations - 1).bit_length()), np.float32)
+        padded[:evaluations] = plan.timesteps
+        arguments = (self.params, texts, padded)
+        run = self.compiled(
+            program.condition, job, *arguments, label="text encoders", progress=True
+        )
+        context, features = run(*arguments)
+        state = samplers.start(latents, plan)
+        with_state = (self.params, context, state[0], 0, guidance)
+        predict = self.compiled(_predict, job, *with_state, label="U-Net", progress=True)
+        for i in tqdm(range(evaluations), desc="sampling", unit="step", file=sys.stderr):
+            x = state[0] * plan.scales[i]
+            prediction = predict(self.params, context, x, i, guidance)
+            drawn = program.clip_noise(keys, i + 1, x.shape) if plan.stochastic else None
+            state = jax.block_until_ready(_update(state, prediction, plan.matrices[i], drawn))
+        arguments = (self.params, state[0])
+        run = self.compiled(program.render, job, *arguments, label="decoders", progress=True)
+        with Note("decoding", True):
+            return jax.block_until_ready(run(*arguments)), features
+
+
+def _predict(job, params, context, x, index, guidance):
+    return program.denoiser(job, params, context, guidance)(x, index)
+
+
+_update = jax.jit(samplers.update)
+
+
+class Note:
+    """Says on stderr what long work begins, and how long it took."""
+
+    def __init__(self, text: str, shown: bool):
+        self.text, self.shown = text, shown
+
+    def __enter__(self):
+        self.begin = time.perf_counter()
+        if self.shown:
+            print(f"{self.text} ...", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, kind, *_):
+        if self.shown:
+            end = f" {time.perf_counter() - self.begin:.1f} s" if kind is None else " failed"
+            print(end, file=sys.stderr, flush=True)
