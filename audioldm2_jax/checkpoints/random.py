@@ -6,6 +6,11 @@ algorithms trained on a page of captions.
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +103,24 @@ def _t5(config):
 
 
 def _json(tokenizer) -> dict:
-    import json
-
     return json.loads(tokenizer._tokenizer.to_str())
+
+
+def main():
+    """Makes an untrained checkpoint, unless the folder holds one already."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--preset", default="tiny", choices=PRESETS)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if not (options.folder / "model_index.json").exists():
+        write_random(options.folder, options.preset, options.seed)
+    print(
+        f"{options.folder}: an UNTRAINED checkpoint of the {options.preset} preset with random "
+        "weights; its sound is noise",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main()

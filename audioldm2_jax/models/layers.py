@@ -213,14 +213,14 @@ def timestep_features(timesteps, width: int) -> jax.Array:
 def fast_kernels(params: dict) -> dict:
     """Replaces, in place, the 3x3 kernels of stride 1 by their Winograd transforms (CPU only).
 
-    Narrow convolutions (under 16 channels in or out) stay: they gain nothing.
+    Narrow convolutions (under 64 channels in or out) stay: they gain nothing.
     """
     for name, value in list(params.items()):
         if isinstance(value, dict):
             if not name.startswith("downsample"):
                 fast_kernels(value)
         elif name == "kernel" and value.ndim == 4 and value.shape[:2] == (3, 3):
-            if min(value.shape[2:]) >= 16:
+            if min(value.shape[2:]) >= 64:
                 params["winograd"] = jnp.asarray(convolution.winograd_kernel(value), value.dtype)
                 del params["kernel"]
     return params

@@ -39,7 +39,8 @@ class Output:
         are and replace old files. Raises InputError if the folder cannot be written.
         """
         folder = Path(folder)
-        make_folder(folder)
+        check_writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         taken, paths = set(), []
         for i, prompt in enumerate(self.metadata["prompts"]):
             stem = _stem(names[i]) if names else _free(folder, file_stem(prompt), taken)
@@ -68,8 +69,12 @@ class Output:
         return record
 
 
-def make_folder(folder: Path) -> None:
-    """Creates a folder and proves that it can be written. Raises InputError otherwise."""
+def check_writable(folder: Path) -> None:
+    """Proves that a folder can be made and written, and leaves nothing behind.
+
+    Raises InputError otherwise.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".audioldm2-jax-{os.getpid()}"
@@ -77,6 +82,10 @@ def make_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+    finally:
+        for path in missing:
+            if path.is_dir():
+                path.rmdir()
 
 
 def file_stem(prompt: str) -> str:

@@ -44,16 +44,17 @@ def time_grid(seconds: float | None, config: AudioLDM2Config, convention: Conven
     return Grid(frames, samples, float(seconds))
 
 
-def least_memory(frames: int, config: AudioLDM2Config) -> int:
-    """Bytes below which no run of this length can stay, whatever the backend.
+def working_memory(frames: int, config: AudioLDM2Config, itemsize: int) -> int:
+    """About how many bytes one clip's activations take at the widest place, the decoder's end.
 
-    The decoder's widest images, in and out of one convolution, and one head's attention scores.
+    A handful of the decoder's widest images, and one head's attention scores; within a factor of
+    two of what the compiler reports (`docs/memory.md`). Exact numbers come from the compiled program.
     """
     vae, unet = config.vae, config.unet
     pixels = frames * vae.factor * config.vocoder.mels
     level = next((i for i, used in enumerate(unet.attention) if used), 0)
     tokens = (frames >> level) * (config.vocoder.mels // vae.factor >> level)
-    return 2 * 2 * pixels * vae.channels[0] + 2 * tokens * tokens
+    return itemsize * (4 * pixels * vae.channels[1] + 2 * tokens * tokens)
 
 
 def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:

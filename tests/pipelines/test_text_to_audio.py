@@ -32,7 +32,7 @@ def published(folder, tmp_path_factory):
     """The same checkpoint as the hub publishes it: one head count, GPT2Model, no text epsilon."""
     copy = tmp_path_factory.mktemp("published") / "tiny"
     pipe = AudioLDM2Pipeline.from_pretrained(folder)
-    pipe.unet = type(pipe.unet).from_config(pipe.unet.config | {"attention_head_dim": 2})
+    pipe.unet = type(pipe.unet).from_config(pipe.unet.config | {"attention_head_dim": 4})
     weights = AudioLDM2Pipeline.from_pretrained(folder).unet.state_dict()
     pipe.unet.load_state_dict(weights)
     pipe.save_pretrained(copy)
@@ -111,8 +111,8 @@ def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, second
 
 def test_conventions_differ_as_named(published, diffusers_like):
     authors = Pipeline.from_pretrained(published, progress=False)
-    assert authors.config.unet.heads == (1, 2, 3)
-    assert diffusers_like.config.unet.heads == (2, 2, 2)
+    assert authors.config.unet.heads == (1, 2)
+    assert diffusers_like.config.unet.heads == (4, 4)
     assert authors.config.clap.text.eps == 1e-5
     assert diffusers_like.config.clap.text.eps == 1e-12
 
@@ -129,7 +129,7 @@ def test_export_loads_in_diffusers_and_sounds_the_same(published, tmp_path):
         latents=torch.tensor(latents).permute(0, 3, 1, 2),
     ).audios
     ours = Pipeline.from_pretrained(tmp_path / "export", convention="diffusers", progress=False)
-    assert ours.config.unet.heads == (1, 2, 3)
+    assert ours.config.unet.heads == (1, 2)
     out = ours(PROMPTS[0], seconds=0.64, steps=3, sampler="ddim", latents=latents, progress=False)
     assert relative(out.audio, reference) < 1e-3
 
@@ -155,7 +155,7 @@ def test_a_seed_gives_the_same_clip_at_any_batch_size(pipe):
 
 @pytest.mark.parametrize("sampler, eta", [("ddim", 1.0), ("heun", 0.0), ("ddpm", 0.0)])
 def test_stepwise_with_a_bar_equals_the_whole_program(pipe, sampler, eta):
-    settings = dict(seconds=0.4, steps=4, sampler=sampler, eta=eta)
+    settings = dict(seconds=0.5, steps=4, sampler=sampler, eta=eta)
     whole = pipe(PROMPTS[0], progress=False, **settings).audio
     assert relative(pipe(PROMPTS[0], progress=True, **settings).audio, whole) < 1e-4
 
@@ -183,20 +183,18 @@ def test_candidates_are_ranked_against_their_own_prompt(pipe):
 
 
 def test_no_guidance(pipe):
-    settings = dict(seconds=0.4, steps=2, progress=False)
+    settings = dict(seconds=0.5, steps=3, progress=False)
     one = pipe(PROMPTS[0], guidance=1.0, **settings).audio
     none = pipe(PROMPTS[0], guidance=0.0, **settings).audio
     np.testing.assert_array_equal(one, none)
     assert relative(pipe(PROMPTS[0], guidance=5.0, **settings).audio, one) > 1e-2
 
 
-def test_durations(pipe, diffusers_like):
-    for seconds, authors, diffusers in [(0.5, 12, 8000), (0.41, 10, 6560), (1.3, 33, 20800)]:
-        out = pipe(PROMPTS[0], seconds=seconds, steps=1, progress=False)
-        assert out.metadata["latent_frames"] == authors
-        assert out.audio.shape == (1, 160 * 4 * authors + 32)
-        out = diffusers_like(PROMPTS[0], seconds=seconds, steps=1, progress=False)
-        assert out.audio.shape == (1, diffusers)
+def test_any_duration(pipe):
+    """0.41 s is 10 latent frames, no multiple of what the U-Net halves; uncut by the authors."""
+    out = pipe(PROMPTS[0], seconds=0.41, steps=1, progress=False)
+    assert out.metadata["latent_frames"] == 10
+    assert out.audio.shape == (1, 160 * 4 * 10 + 32)
 
 
 def test_bf16(folder, pipe):
@@ -209,7 +207,7 @@ def test_bf16(folder, pipe):
 
 
 def test_saving(pipe, tmp_path):
-    out = pipe(["a dog / barks: \"loud\"!", "ok"], "noise", seconds=0.3, steps=1, progress=False)
+    out = pipe(["a dog / barks: \"loud\"!", "ok"], "noise", seconds=0.5, steps=3, progress=False)
     paths = out.save(tmp_path / "made")
     assert [p.name for p in paths] == ["a_dog_barks_loud.wav", "ok.wav"]
     again = out.save(tmp_path / "made")

@@ -1,0 +1,40 @@
+# make demo: install, then text to WAV.   make test: install, then lint and all tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test fast lint bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Each mark says that its packages are installed for the setup.py of that time.
+$(VENV)/.installed: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+$(VENV)/.installed-dev: setup.py $(VENV)/.installed
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -m audioldm2_jax.checkpoints.random demo/checkpoint --preset tiny
+	$(BIN)/audioldm2-jax generate -t "a dog barks in the rain" --model_name demo/checkpoint \
+		-s demo/out -dur 5 -n 2 --steps 25 --seed 0
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -q -n 2
+
+# Without the minutes-long tests.
+fast: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/versus_diffusers.py
+
+clean:
+	rm -rf $(VENV) demo *.egg-info

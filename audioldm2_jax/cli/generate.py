@@ -1,0 +1,172 @@
+"""Generate sound from text.
+
+The flags of the official `audioldm2` command keep their names.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from audioldm2_jax.cli.device import add_device, use_device
+from audioldm2_jax.errors import InputError
+
+# Names of the official command, and where the hub holds the same weights.
+OFFICIAL_NAMES = {
+    "audioldm2-full": "cvssp/audioldm2",
+    "audioldm2-full-large-1150k": "cvssp/audioldm2-large",
+    "audioldm2-music-665k": "cvssp/audioldm2-music",
+}
+
+
+def add_arguments(parser) -> None:
+    add = parser.add_argument
+    add("-t", "--text", default="", help="prompt")
+    add("-tl", "--text_list", default="", metavar="FILE",
+        help="file with a prompt on each line; `prompt|filename` names the WAV")
+    add("--negative", default="", help="what to steer away from, for all prompts")
+    add("--model_name", default="cvssp/audioldm2",
+        help="checkpoint: a folder in the hub layout, a hub id, or an official name "
+        f"({', '.join(OFFICIAL_NAMES)})")
+    add("--revision", default=None, help="branch, tag or commit of a hub id")
+    add("-s", "--save_path", default="./output", help="folder for the WAVs and their JSONs")
+    add("-o", "--output", default=None, metavar="FILE.wav",
+        help="write a single prompt's sound to this file (instead of -s)")
+    add("-dur", "--duration", type=float, default=None, help="seconds; default as trained, 10.24")
+    add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N",
+        help="clips made for each prompt, of which CLAP picks the best")
+    add("-gs", "--guidance_scale", type=float, default=3.5,
+        help="larger follows the text more closely, 1 or less not at all guided")
+    add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m unipc")
+    add("--steps", type=int, default=25, help="sampling steps")
+    add("--ddim_steps", type=int, default=None, metavar="N", help="the same as --sampler ddim --steps N")
+    add("--eta", type=float, default=0.0, help="noise of ddim: 0 deterministic, 1 as the authors ran it")
+    add("--seed", type=int, default=0, help="the same seed gives the same clips")
+    add("-b", "--batchsize", type=int, default=1, help="prompts generated at once")
+    add("--dtype", default=None, help="fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU")
+    add("--convention", default="authors",
+        help="authors: read the weights as they were trained; diffusers: as diffusers does")
+    add("--skip_existing", action="store_true",
+        help="leave out batches of a list whose named WAVs all exist, to resume it")
+    add("-q", "--quiet", action="store_true", help="no progress, only the files written")
+    add_device(parser)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prompt, and the name of its file if the list gives one."""
+
+    prompt: str
+    name: str | None = None
+
+
+def run(options) -> int:
+    entries = read_entries(options)
+    folder, names = _target(options, entries)
+    _check(options, entries, folder)
+    use_device(options.device)
+    from audioldm2_jax import Pipeline
+
+    pipe = Pipeline.from_pretrained(
+        OFFICIAL_NAMES.get(options.model_name, options.model_name), options.dtype,
+        options.convention, revision=options.revision, progress=not options.quiet,
+    )
+    for start in range(0, len(entries), options.batchsize):
+        batch = entries[start : start + options.batchsize]
+        chosen = names[start : start + options.batchsize] if names else None
+        if options.skip_existing and chosen and all(_wav(folder, n).exists() for n in chosen):
+            continue
+        if len(entries) > len(batch) and not options.quiet:
+            last = start + len(batch)
+            print(f"prompts {start + 1} to {last} of {len(entries)}", file=sys.stderr)
+        out = pipe(
+            [entry.prompt for entry in batch], options.negative or None,
+            seconds=options.duration, steps=options.ddim_steps or options.steps,
+            sampler=options.sampler, eta=options.eta, guidance=options.guidance_scale,
+            candidates=options.n_candidate_gen_per_text, seed=options.seed,
+            progress=not options.quiet, first_clip=start * options.n_candidate_gen_per_text,
+        )
+        for path in out.save(folder, chosen):
+            print(path)
+    return 0
+
+
+def read_entries(options) -> list[Entry]:
+    """Prompts from -t or -tl. Raises InputError for a list that cannot be meant."""
+    if bool(options.text.strip()) == bool(options.text_list):
+        raise InputError("give a prompt with -t TEXT, or a list of prompts with -tl FILE")
+    if not options.text_list:
+        return [Entry(options.text.strip())]
+    path = Path(options.text_list)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a text file ({error})") from None
+    entries = [
+        _entry(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()
+    ]
+    if not entries:
+        raise InputError(f"{path}: no prompts in it")
+    named = [entry for entry in entries if entry.name]
+    if named and len(named) < len(entries):
+        raise InputError(f"{path}: name the files of all prompts or of none")
+    seen = set()
+    for entry in named:
+        if entry.name.lower() in seen:
+            raise InputError(f"{path}: the file name {entry.name!r} stands twice")
+        seen.add(entry.name.lower())
+    return entries
+
+
+def _entry(line: str, where: str) -> Entry:
+    prompt, bar, name = (part.strip() for part in line.partition("|"))
+    if not prompt:
+        raise InputError(f"{where}: the prompt is empty")
+    if not bar:
+        return Entry(prompt)
+    stem = name[:-4] if name.lower().endswith(".wav") else name
+    if not stem:
+        raise InputError(f"{where}: the file name behind | is empty")
+    if stem != Path(stem).name or stem in (".", "..") or "\\" in stem or "\0" in stem:
+        raise InputError(f"{where}: the file name {name!r} must not hold a path")
+    return Entry(prompt, stem)
+
+
+def _target(options, entries) -> tuple[Path, list[str] | None]:
+    """Folder and file names."""
+    if options.output is None:
+        names = [entry.name for entry in entries]
+        return Path(options.save_path), names if all(names) else None
+    path = Path(options.output)
+    if len(entries) > 1:
+        raise InputError(f"-o {path}: takes one prompt; use -s FOLDER for a list")
+    if path.suffix.lower() != ".wav" or path.is_dir():
+        raise InputError(f"-o {path}: must be a .wav file; use -s for a folder")
+    return path.parent, [path.stem]
+
+
+def _check(options, entries, folder):
+    """What can be told before a model is loaded."""
+    from audioldm2_jax.checkpoints.hub import convention_named
+    from audioldm2_jax.diffusion.samplers import make_plan
+    from audioldm2_jax.pipelines import output, request
+    from audioldm2_jax.presets import CONVENTIONS, ScheduleConfig, audioldm2_base
+
+    if options.ddim_steps is not None:
+        if options.sampler not in ("ddim", "dpm++2m"):
+            raise InputError(f"--ddim_steps means DDIM, but --sampler is {options.sampler}")
+        options.sampler, options.steps = "ddim", options.ddim_steps
+        options.ddim_steps = None
+    make_plan(options.sampler, ScheduleConfig(), options.steps, eta=options.eta)
+    request.check_count("candidates (-n)", options.n_candidate_gen_per_text, 1)
+    request.check_count("batchsize (-b)", options.batchsize, 1)
+    request.check_count("seed", options.seed, 0)
+    request.check_guidance(options.guidance_scale)
+    request.time_grid(options.duration, audioldm2_base(), CONVENTIONS["authors"])
+    convention_named(options.convention)
+    output.check_writable(folder)
+
+
+def _wav(folder: Path, name: str) -> Path:
+    return folder / f"{name}.wav"
