@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs, weights
@@ -86,8 +87,7 @@ def load_part(folder: Path, name: str, config, dtype=jnp.float32) -> dict:
     path = weights.find(Path(folder) / part.folder)
 
     def put(array):
-        floating = jnp.issubdtype(array.dtype, jnp.floating)
-        return jnp.array(array, dtype if floating else None)
+        return jax.device_put(array.astype(dtype, copy=False))
 
     return to_params(weights.read(path), part.table, part.shapes(config), put=put, where=str(path))
 

@@ -19,6 +19,11 @@ import numpy as np
 
 from audioldm2_jax.errors import InputError
 
+_DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 _STORAGES = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
@@ -69,17 +74,40 @@ def read(path: Path) -> Weights:
 
 
 def _read_safetensors(path: Path) -> Weights:
-    from safetensors import SafetensorError, safe_open
-
+    """Reads each tensor from its place: a mapped file would count as a second copy of the model."""
+    damaged = InputError(f"{path}: not a complete safetensors file; fetch it again")
     try:
-        file = safe_open(path, framework="numpy")
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a complete safetensors file ({error}); fetch it again") from None
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= size - 8:
+                raise damaged
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        readers = {}
+        for name, entry in header.items():
+            dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
+            begin, end = entry["data_offsets"]
+            count = math.prod(shape)
+            fits = 0 <= begin <= end <= size - 8 - length and end - begin == count * dtype.itemsize
+            if not fits:
+                raise damaged
+            readers[name] = _Slice(path, 8 + length + begin, dtype, shape)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise damaged from None
+    return Weights({name: slice.read for name, slice in readers.items()})
 
-    def reader(name):
-        return lambda: file.get_tensor(name)
 
-    return Weights({name: reader(name) for name in file.keys()})
+class _Slice:
+    """Where a tensor lies in a safetensors file."""
+
+    def __init__(self, path, offset, dtype, shape):
+        self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
+
+    def read(self) -> np.ndarray:
+        count = math.prod(self.shape)
+        flat = np.fromfile(self.path, self.dtype, count, offset=self.offset)
+        return flat.reshape(self.shape)
 
 
 def _read_shards(path: Path) -> Weights:

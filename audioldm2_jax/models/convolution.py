@@ -1,20 +1,21 @@
 """The one seam for convolutions: how each is computed on the backend at hand.
 
-On the CPU a 3x3 convolution runs as Winograd F(2x2, 3x3) (Lavin and Gray, arXiv 1509.09308) when
-its kernel was transformed at load time, and a transposed convolution as a matrix product with
-overlap-add; elsewhere both are left to the compiler's own library.
+`conv` and `conv_transpose` take plain kernels on any backend. On the CPU, kernels prepared once at
+load time (`fast_kernel`, `fast_upsampling_kernel`) cost fewer multiplications: `fast_conv` and
+`fast_upsampling` are Toom-Cook convolutions (Winograd; Lavin and Gray, arXiv 1509.09308).
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Kernel transform G of F(2, 3); the input and output transforms are sums, written out below.
-_KERNEL_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
-# Below this many tiles one batched product beats sixteen products (measured on two AVX2 cores).
-_FEW_TILES = 64
+# Evaluation points beside infinity for m + r - 1 products; those of six keep fp32's rounding least
+# (Barabasz et al., arXiv 1803.10986).
+_POINTS = {4: (0, 1, -1), 6: (0, 1, -1, 0.5, -2), 7: (0, 1, -1, 2, -2, 0.5)}
 
 
 def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
@@ -27,7 +28,7 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
     if padding is None:
         half = [(size - 1) * step // 2 for size, step in zip(kernel.shape, dilation)]
         padding = [(h, h) for h in half]
-    letters = "THW"[-space:] if space > 1 else "T"
+    letters = "TF"[:space]
     numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
     return jax.lax.conv_general_dilated(
         x, kernel, strides or (1,) * space, padding, rhs_dilation=dilation, dimension_numbers=numbers
@@ -39,18 +40,13 @@ def conv_transpose(x, kernel, *, stride: int, padding: int) -> jax.Array:
 
     T' = (T - 1) * stride + k - 2 * padding.
     """
-    size = kernel.shape[0]
-    if jax.default_backend() != "cpu":
-        edge = size - 1 - padding
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel[::-1],
-            (1,),
-            [(edge, edge)],
-            lhs_dilation=(stride,),
-            dimension_numbers=("NTC", "TIO", "NTC"),
-        )
-    return _overlap_add(x, kernel, stride, padding)
+    if jax.default_backend() == "cpu":
+        return _overlap_add(x, kernel, stride, padding)
+    edge = kernel.shape[0] - 1 - padding
+    return jax.lax.conv_general_dilated(
+        x, kernel[::-1], (1,), [(edge, edge)], lhs_dilation=(stride,),
+        dimension_numbers=("NTC", "TIO", "NTC"),
+    )
 
 
 def _overlap_add(x, kernel, stride, padding):
@@ -69,41 +65,178 @@ def _overlap_add(x, kernel, stride, padding):
     return total[:, padding : padding + length]
 
 
-def winograd_kernel(kernel) -> np.ndarray:
-    """Transforms [3, 3, I, O] to the [16, I, O] that `winograd_conv` takes."""
-    g = _KERNEL_TRANSFORM
-    out = np.einsum("ah,hwio,bw->abio", g, np.asarray(kernel, np.float32), g, optimize=True)
-    return np.ascontiguousarray(out.reshape(16, *kernel.shape[2:]))
+@functools.cache
+def toom_cook(outputs: int, taps: int):
+    """Matrices (A, G, B) of F(m, r): m outputs of an r-tap correlation y = A ((G g) * (B d)).
+
+    A: [m, n], G: [n, r], B: [n, n] for n = m + r - 1 products, float64.
+    """
+    n = outputs + taps - 1
+    points = np.array(_POINTS[n], float)
+
+    def evaluate(degree):
+        rows = points[:, None] ** np.arange(degree)
+        return np.concatenate([rows, np.eye(degree)[-1:]])
+
+    # Interpolation of a product's n coefficients, transposed: a correlation.
+    gather, inputs = evaluate(taps), np.linalg.inv(evaluate(n)).T
+    # Whole numbers on the side of the inputs, fractions on the kernel's, which is prepared once.
+    nonzero = np.where(np.abs(inputs) > 1e-9, np.abs(inputs), np.inf).min(1, keepdims=True)
+    return evaluate(outputs).T, gather * nonzero, np.round(inputs / nonzero, 9)
 
 
-def winograd_conv(x, kernel) -> jax.Array:
-    """3x3 convolution of stride 1 that keeps the size. x: [B, H, W, I], kernel: [16, I, O]."""
-    batch, height, width, _ = x.shape
-    rows, cols = -(-height // 2), -(-width // 2)
-    x = jnp.pad(x, ((0, 0), (1, 2 * rows - height + 1), (1, 2 * cols - width + 1), (0, 0)))
-    tiles = [part for row in _input_transform(x, 1) for part in _input_transform(row, 2)]
-    if batch * rows * cols <= _FEW_TILES:
-        flat = jnp.stack([t.reshape(-1, t.shape[-1]) for t in tiles])
-        product = jnp.einsum("kti,kio->kto", flat, kernel)
-        product = product.reshape(16, batch, rows, cols, -1)
-    else:
-        product = [t @ kernel[k] for k, t in enumerate(tiles)]
-    columns = [_output_transform(product[4 * a : 4 * a + 4]) for a in range(4)]
-    pairs = zip(*columns)
-    (y00, y10), (y01, y11) = (_output_transform(list(column)) for column in pairs)
-    y = jnp.stack([jnp.stack([y00, y01], 3), jnp.stack([y10, y11], 3)], 2)
-    return y.reshape(batch, 2 * rows, 2 * cols, -1)[:, :height, :width]
+def _combine(row, parts):
+    """Sum of coefficient * part, without the zeros."""
+    total = None
+    for c, part in zip(row, parts):
+        if abs(c) > 1e-9:
+            term = part if c == 1 else -part if c == -1 else part * jnp.asarray(c, part.dtype)
+            total = term if total is None else total + term
+    return total
 
 
-def _input_transform(x, axis):
-    """The four rows of B^T d along `axis`, for all tiles at once: tiles overlap by two."""
-    even = jax.lax.slice_in_dim(x, 0, None, 2, axis)
-    odd = jax.lax.slice_in_dim(x, 1, None, 2, axis)
-    d0, d2 = jax.lax.slice_in_dim(even, 0, -1, 1, axis), jax.lax.slice_in_dim(even, 1, None, 1, axis)
-    d1, d3 = jax.lax.slice_in_dim(odd, 0, -1, 1, axis), jax.lax.slice_in_dim(odd, 1, None, 1, axis)
-    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+def _tiles(x, axis, outputs, taps):
+    """B d along `axis`, of length (tiles + 1) * outputs: n arrays of length tiles."""
+    tiles = x.shape[axis] // outputs - 1
+    split = x.reshape(*x.shape[:axis], tiles + 1, outputs, *x.shape[axis + 1 :])
+    phases = [jax.lax.index_in_dim(split, i, axis + 1, keepdims=False) for i in range(outputs)]
+    parts = [jax.lax.slice_in_dim(p, 0, tiles, axis=axis) for p in phases]
+    parts += [jax.lax.slice_in_dim(p, 1, tiles + 1, axis=axis) for p in phases[: taps - 1]]
+    return [_combine(row, parts) for row in toom_cook(outputs, taps)[2]]
 
 
-def _output_transform(m):
-    """The two rows of A^T m."""
-    return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
+def fast_kernel(kernel) -> np.ndarray | None:
+    """What `fast_conv` takes for a plain kernel of stride 1, or None where it would gain nothing.
+
+    [3, 3, I, O] becomes [n1, n2, I, O] for tiles of 4x2 outputs, or 2x2 where the kernel outweighs
+    the small images it meets; [K, I, O] from 7 taps and 256 channels on becomes
+    [7, ceil(K / 4), I, O].
+    """
+    shape, kernel = kernel.shape, np.asarray(kernel, np.float32)
+    if shape[:-2] == (3, 3) and min(shape[2:]) >= 64:
+        time = toom_cook(2 if shape[2] * shape[3] > 512 * 512 else 4, 3)[1]
+        both = np.kron(time, toom_cook(2, 3)[1]).astype(np.float32)
+        return (both @ kernel.reshape(9, -1)).reshape(len(time), 4, *shape[2:])
+    if kernel.ndim == 3 and shape[0] >= 7 and min(shape[1:]) >= 256:
+        pieces = -(-shape[0] // 4)
+        kernel = np.pad(kernel, ((0, 4 * pieces - shape[0]), (0, 0), (0, 0)))
+        pieces = kernel.reshape(pieces, 4, *shape[1:])
+        return np.einsum("nr,jrio->njio", toom_cook(4, 4)[1].astype(np.float32), pieces)
+    return None
+
+
+def fast_conv(x, fast, *, taps: int = 3, dilation: int = 1) -> jax.Array:
+    """Convolution of stride 1 that keeps the size, by a kernel from `fast_kernel`.
+
+    x: [B, T, F, I] with 3x3 kernels, or [B, T, I] with `taps` and `dilation`.
+    """
+    return _conv_2d(x, fast) if x.ndim == 4 else _conv_1d(x, fast, taps, dilation)
+
+
+def _conv_2d(x, fast):
+    batch, frames, bins, _ = x.shape
+    high, wide = fast.shape[0] - 2, fast.shape[1] - 2
+    rows, cols = -(-frames // high), -(-bins // wide)
+    padding = ((0, 0), (1, (rows + 1) * high - frames - 1), (1, (cols + 1) * wide - bins - 1), (0, 0))
+    by_row = _tiles(jnp.pad(x, padding), 1, high, 3)
+    tiles = [_tiles(row, 2, wide, 3) for row in by_row]
+    products = _products(tiles, fast)
+    across, down = toom_cook(wide, 3)[0], toom_cook(high, 3)[0]
+    columns = [[_combine(a, row) for a in across] for row in products]
+    return _interleave(columns, down)[:, :frames, :bins]
+
+
+def _products(tiles, fast):
+    """tiles[a][b] @ fast[a, b]. Few rows: one batched product, so that kernels stream through."""
+    batch, rows, cols, width = tiles[0][0].shape
+    if batch * rows * cols > 64:
+        return [[t @ fast[a, b] for b, t in enumerate(row)] for a, row in enumerate(tiles)]
+    flat = jnp.stack([jnp.stack([t.reshape(-1, width) for t in row]) for row in tiles])
+    out = jnp.einsum("abti,abio->abto", flat, fast)
+    out = out.reshape(*out.shape[:2], batch, rows, cols, -1)
+    return [[out[a, b] for b in range(out.shape[1])] for a in range(out.shape[0])]
+
+
+def _interleave(columns, down):
+    """columns[a][j] to the image: A along time, then outputs of tiles beside each other."""
+    image = [
+        jnp.stack([_combine(a, [row[j] for row in columns]) for j in range(len(columns[0]))], 3)
+        for a in down
+    ]
+    image = jnp.stack(image, 2)
+    batch, rows, high, cols, wide, width = image.shape
+    return image.reshape(batch, rows * high, cols * wide, width)
+
+
+def _conv_1d(x, fast, taps, dilation):
+    """F(4, 4) over pieces of four taps: each transform point is a short convolution over tiles.
+
+    A dilated convolution is `dilation` interleaved plain ones: they become an axis of their own.
+    """
+    batch, frames, width = x.shape
+    length, pieces = -(-frames // dilation), fast.shape[1]
+    tiles, half = -(-length // 4), taps // 2
+    # Output tiles read their own tile, `pieces` - 1 further ones, and one more for the transform.
+    total = 4 * (tiles + pieces)
+    x = jnp.pad(x, ((0, 0), (half * dilation, (total - half) * dilation - frames), (0, 0)))
+    x = x.reshape(batch, total, dilation, width)
+    products = [
+        conv(part.reshape(batch, -1, width), fast[n], dilation=(dilation,), padding=[(0, 0)])
+        for n, part in enumerate(_tiles(x, 1, 4, 4))
+    ]
+    products = [p.reshape(batch, tiles, dilation, -1) for p in products]
+    y = jnp.stack([_combine(a, products) for a in toom_cook(4, 4)[0]], 2)
+    return y.reshape(batch, -1, y.shape[-1])[:, :frames]
+
+
+def fast_upsampling_kernel(kernel) -> np.ndarray:
+    """What `fast_upsampling` takes for a plain [3, 3, I, O]: [3, 3, I, O] of transform points."""
+    gather = toom_cook(2, 3)[1][[0, 1, 3]]
+    both = np.kron(gather, gather).astype(np.float32)
+    return (both @ np.asarray(kernel, np.float32).reshape(9, -1)).reshape(kernel.shape)
+
+
+def fast_upsampling(x, fast, size) -> jax.Array:
+    """Nearest-neighbour upsampling by two, then the 3x3 convolution, in 9 products of 36.
+
+    x: [B, T, F, I] -> [B, *size, O]; sizes are twice those of x, or one less.
+
+    F(2, 3) meets the repeated rows (a, b, b, c): its third point sees b - b and falls away.
+    """
+    points = fast
+    if size != (2 * x.shape[1], 2 * x.shape[2]):
+        return _conv_2d(nearest(x, size), _all_points(points))
+    tiles = [_repeated(row, 2) for row in _repeated(x, 1)]
+    products = _products(tiles, fast)
+    outputs = toom_cook(2, 3)[0][:, [0, 1, 3]]
+    columns = [[_combine(a, row) for a in outputs] for row in products]
+    return _interleave(columns, outputs)
+
+
+def _repeated(x, axis):
+    """Points 0, 1 and infinity of F(2, 3) for x repeated twice along `axis`."""
+    length, pad = x.shape[axis], [(0, 0)] * x.ndim
+    pad[axis] = (1, 1)
+    wide = jnp.pad(x, pad)
+    before = jax.lax.slice_in_dim(wide, 0, length, axis=axis)
+    after = jax.lax.slice_in_dim(wide, 2, length + 2, axis=axis)
+    rows = toom_cook(2, 3)[2]
+    return [_combine(rows[n], (before, x, x, after)) for n in (0, 1, 3)]
+
+
+def _all_points(fast):
+    """The point that repeated rows do not need, from the others: [3, 3, I, O] -> [4, 4, I, O]."""
+    gather = toom_cook(2, 3)[1]
+    spread = (gather @ np.linalg.inv(gather[[0, 1, 3]])).astype(np.float32)
+    return jnp.einsum("ma,nb,abio->mnio", spread, spread, fast)
+
+
+def nearest(x, size) -> jax.Array:
+    """Nearest-neighbour resampling, index = floor(target * in / out). x: [B, T, F, C]."""
+    for axis, target in zip((1, 2), size):
+        source = x.shape[axis]
+        if target == 2 * source:
+            x = jnp.repeat(x, 2, axis)
+        elif target != source:
+            x = jnp.take(x, np.arange(target) * source // target, axis)
+    return x

@@ -8,7 +8,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from audioldm2_jax.models import convolution
 
@@ -25,7 +24,7 @@ class Conv(nn.Module):
     """Convolution over the window's axes, channels last; see `convolution.conv` for the arguments.
 
     Parameters hold either `kernel` [*window, I, O] or, prepared for the CPU by `fast_kernels`, its
-    Winograd transform [16, I, O] as `winograd`.
+    transform `fast`.
     """
 
     features: int
@@ -39,15 +38,35 @@ class Conv(nn.Module):
     def __call__(self, x):
         x = x.astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        if self.has_variable("params", "winograd"):
-            kernel = self.get_variable("params", "winograd").astype(self.dtype)
-            return convolution.winograd_conv(x, kernel) + bias
+        if self.has_variable("params", "fast"):
+            fast = self.get_variable("params", "fast").astype(self.dtype)
+            dilation = (self.dilation or (1,))[0]
+            y = convolution.fast_conv(x, fast, taps=self.window[0], dilation=dilation)
+            return y + bias
         shape = (*self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         y = convolution.conv(
             x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation
         )
         return y + bias
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour resampling to `size`, then a 3x3 convolution. x: [B, T, F, C]."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, size):
+        x = x.astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        if self.has_variable("params", "fast"):
+            fast = self.get_variable("params", "fast").astype(self.dtype)
+            return convolution.fast_upsampling(x, fast, tuple(size)) + bias
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
+        return convolution.conv(convolution.nearest(x, size), kernel) + bias
 
 
 class ConvTranspose(nn.Module):
@@ -191,17 +210,6 @@ class ResBlock(nn.Module):
         return h + (x if self.in_channels == self.channels else self.shortcut(x))
 
 
-def nearest(x, size) -> jax.Array:
-    """Nearest-neighbour resampling, index = floor(target * in / out). x: [B, T, F, C]."""
-    for axis, target in zip((1, 2), size):
-        source = x.shape[axis]
-        if target == 2 * source:
-            x = jnp.repeat(x, 2, axis)
-        elif target != source:
-            x = jnp.take(x, np.arange(target) * source // target, axis)
-    return x
-
-
 def timestep_features(timesteps, width: int) -> jax.Array:
     """Cosines then sines at geometric frequencies, fp32. timesteps: [S] -> [S, width]."""
     half = width // 2
@@ -211,16 +219,23 @@ def timestep_features(timesteps, width: int) -> jax.Array:
 
 
 def fast_kernels(params: dict) -> dict:
-    """Replaces, in place, the 3x3 kernels of stride 1 by their Winograd transforms (CPU only).
+    """Replaces, in place, convolution kernels by what is fastest on the CPU; returns params.
 
-    Narrow convolutions (under 64 channels in or out) stay: they gain nothing.
+    Modules named downsample* have strides and stay; those named upsample* are `Upsample`, or
+    transposed convolutions, which stay.
     """
-    for name, value in list(params.items()):
-        if isinstance(value, dict):
-            if not name.startswith("downsample"):
-                fast_kernels(value)
-        elif name == "kernel" and value.ndim == 4 and value.shape[:2] == (3, 3):
-            if min(value.shape[2:]) >= 64:
-                params["winograd"] = jnp.asarray(convolution.winograd_kernel(value), value.dtype)
-                del params["kernel"]
+    for name, value in params.items():
+        if not isinstance(value, dict) or name.startswith("downsample"):
+            continue
+        if "kernel" not in value:
+            fast_kernels(value)
+            continue
+        kernel = value["kernel"]
+        if name.startswith("upsample"):
+            fast = convolution.fast_upsampling_kernel(kernel) if kernel.ndim == 4 else None
+        else:
+            fast = convolution.fast_kernel(kernel)
+        if fast is not None:
+            value["fast"] = jax.device_put(fast)
+            del value["kernel"]
     return params

@@ -19,7 +19,7 @@ from audioldm2_jax.models.layers import (
     GroupNorm,
     LayerNorm,
     ResBlock,
-    nearest,
+    Upsample,
     timestep_features,
 )
 from audioldm2_jax.presets import UNetConfig
@@ -105,7 +105,7 @@ class Stage(nn.Module):
                 channels, strides=(2, 2), padding=((1, 1), (1, 1)), dtype=self.dtype
             )
         elif self.resample == "up":
-            self.upsample = Conv(channels, dtype=self.dtype)
+            self.upsample = Upsample(channels, dtype=self.dtype)
 
     def times(self, embedding):
         return tuple(resnet.time_bias(embedding) for resnet in self.resnets)
@@ -136,7 +136,7 @@ class Stage(nn.Module):
 
     def up(self, x, like):
         """Nearest-neighbour to the size of `like`, then the convolution."""
-        return self.upsample(nearest(x, like.shape[1:3]))
+        return self.upsample(x, like.shape[1:3])
 
 
 class UNet(nn.Module):

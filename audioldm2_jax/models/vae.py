@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import Conv, GroupNorm, ResBlock, nearest
+from audioldm2_jax.models.layers import Conv, GroupNorm, ResBlock, Upsample
 from audioldm2_jax.presets import VAEConfig
 
 
@@ -69,8 +69,8 @@ class Decoder(nn.Module):
                 name = f"up_{i}_resnets_{j}"
                 x = ResBlock(x.shape[-1], width, c.groups, c.eps, self.dtype, name=name)(x)
             if i < len(c.channels) - 1:
-                x = nearest(x, (2 * x.shape[1], 2 * x.shape[2]))
-                x = Conv(width, dtype=self.dtype, name=f"upsample_{i}")(x)
+                size = (2 * x.shape[1], 2 * x.shape[2])
+                x = Upsample(width, dtype=self.dtype, name=f"upsample_{i}")(x, size)
         x = GroupNorm(c.groups, c.eps, silu=True, dtype=self.dtype, name="norm_out")(x)
         return Conv(c.mel_channels, dtype=self.dtype, name="conv_out")(x)
 

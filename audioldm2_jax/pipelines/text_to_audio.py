@@ -43,7 +43,7 @@ class Pipeline:
         self.dtype = choose_dtype(dtype)
         self.params = checkpoint.params
         if jax.default_backend() == "cpu" and self.dtype == jnp.float32:
-            for name in ("unet", "vae"):
+            for name in ("unet", "vae", "vocoder"):
                 fast_kernels(self.params[name])
         self._runner = Runner(self.params, self.dtype)
         enable_cache()

@@ -1,0 +1,112 @@
+"""Fast convolutions equal plain ones; transposed convolutions equal torch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from audioldm2_jax.models import convolution
+from audioldm2_jax.models.convolution import (
+    conv,
+    conv_transpose,
+    fast_conv,
+    fast_kernel,
+    fast_upsampling,
+    fast_upsampling_kernel,
+    nearest,
+    toom_cook,
+)
+from audioldm2_jax.models.layers import fast_kernels
+from reference import assert_close
+
+# Of the result's deviation, for the largest of all errors: fp32 rounding through the transforms.
+ROUNDING = 5e-5
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def kernel_of(*shape):
+    return draw(*shape, seed=1) * np.float32(np.prod(shape[:-1]) ** -0.5)
+
+
+@pytest.mark.parametrize("outputs, taps", [(2, 3), (4, 3), (4, 4)])
+def test_toom_cook_is_a_correlation(outputs, taps):
+    after, gather, before = toom_cook(outputs, taps)
+    g, d = np.random.default_rng(0).standard_normal((2, 16))
+    g, d = g[:taps], d[: outputs + taps - 1]
+    expected = np.correlate(d, g, "valid")
+    np.testing.assert_allclose(after @ ((gather @ g) * (before @ d)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(16, 8), (9, 5), (1, 2), (3, 16), (64, 16)])
+@pytest.mark.parametrize("channels", [(64, 96), (1024, 320)])
+def test_fast_3x3(size, channels):
+    x, kernel = draw(2, *size, channels[0]), kernel_of(3, 3, *channels)
+    fast = fast_kernel(kernel)
+    assert fast.shape[0] == (4 if channels[0] == 1024 else 6)
+    assert_close(fast_conv(x, fast), conv(x, kernel), ROUNDING)
+
+
+@pytest.mark.parametrize("taps", [7, 11])
+@pytest.mark.parametrize("dilation", [1, 3, 5])
+@pytest.mark.parametrize("frames", [64, 77, 5])
+def test_fast_1d(taps, dilation, frames):
+    x, kernel = draw(2, frames, 256), kernel_of(taps, 256, 258)
+    expected = conv(x, kernel, dilation=(dilation,))
+    assert_close(fast_conv(x, fast_kernel(kernel), taps=taps, dilation=dilation), expected, ROUNDING)
+
+
+@pytest.mark.parametrize("size", [(16, 8), (15, 8), (15, 7), (16, 7)])
+def test_fast_upsampling(size):
+    x, kernel = draw(2, 8, 4, 32), kernel_of(3, 3, 32, 48)
+    expected = conv(nearest(x, size), kernel)
+    assert_close(fast_upsampling(x, fast_upsampling_kernel(kernel), size), expected, ROUNDING)
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 64, 64), (3, 3, 8, 64), (3, 256, 256), (7, 64, 1024)])
+def test_kernels_that_gain_nothing_stay(shape):
+    assert fast_kernel(np.zeros(shape)) is None
+
+
+def test_only_kernels_of_stride_one_are_replaced():
+    kernel = jnp.zeros((3, 3, 64, 64))
+    params = {
+        "conv_in": {"kernel": kernel, "bias": jnp.zeros(64)},
+        "downsample": {"kernel": kernel},
+        "upsample": {"kernel": kernel},
+        "upsample_0": {"kernel": jnp.zeros((16, 256, 128))},
+        "deep": {"dilated_0": {"kernel": jnp.zeros((11, 256, 256))}, "query": {"kernel": kernel[0, 0]}},
+    }
+    fast = fast_kernels(params)
+    assert set(fast["conv_in"]) == {"fast", "bias"}
+    assert set(fast["downsample"]) == {"kernel"}
+    assert fast["upsample"]["fast"].shape == (3, 3, 64, 64)
+    assert set(fast["upsample_0"]) == {"kernel"}
+    assert set(fast["deep"]["dilated_0"]) == {"fast"}
+    assert set(fast["deep"]["query"]) == {"kernel"}
+
+
+@pytest.mark.parametrize("size, stride", [(16, 5), (16, 4), (8, 2), (4, 2), (12, 6), (10, 5), (3, 1)])
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_transposed_is_torchs(size, stride, backend, monkeypatch):
+    """Both ways of computing it; the accelerators' way runs on the CPU as well."""
+    monkeypatch.setattr(convolution.jax, "default_backend", lambda: backend)
+    padding = (size - stride) // 2
+    x, kernel = draw(2, 9, 6), kernel_of(size, 6, 4)
+    theirs = torch.nn.functional.conv_transpose1d(
+        torch.tensor(x).permute(0, 2, 1), torch.tensor(kernel).permute(1, 2, 0), stride=stride,
+        padding=padding,
+    ).permute(0, 2, 1)
+    assert_close(conv_transpose(jnp.asarray(x), jnp.asarray(kernel), stride=stride, padding=padding),
+                 theirs, 1e-5)
+
+
+def test_nearest_is_torchs():
+    x = draw(1, 32, 7, 2)
+    for size in [(63, 14), (64, 13), (40, 9)]:
+        theirs = torch.nn.functional.interpolate(torch.tensor(x).permute(0, 3, 1, 2), size=size)
+        np.testing.assert_array_equal(jax.jit(nearest, static_argnums=1)(x, size),
+                                      theirs.permute(0, 2, 3, 1))
