@@ -101,8 +101,8 @@ class Parts:
         import torch
 
         from audioldm2_jax.models.gpt2 import GPT2, roll_out
-        from audioldm2_jax.models.sequence import sequence_positions
         from audioldm2_jax.models.hifigan import HiFiGAN
+        from audioldm2_jax.models.sequence import sequence_positions
         from audioldm2_jax.models.unet import UNet
         from audioldm2_jax.models.vae import VAE
 
@@ -208,7 +208,7 @@ def main():
     import jax
 
     on_cpu = jax.default_backend() == "cpu"
-    from timing import compare, sample
+    from timing import compare
 
     if not (args.folder / "model_index.json").exists():
         from audioldm2_jax.checkpoints.random import write_random

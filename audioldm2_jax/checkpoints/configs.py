@@ -10,8 +10,8 @@ from typing import Any
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import (
-    ClapMelConfig,
     CLAPConfig,
+    ClapMelConfig,
     Convention,
     GPT2Config,
     HiFiGANConfig,

@@ -33,7 +33,11 @@ def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
 
 def _from_hub(name: str, revision: str | None, quiet: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         files = HfApi().model_info(name, revision=revision, files_metadata=True).siblings

@@ -133,6 +133,8 @@ def fast_conv(x, fast, *, taps: int = 3, dilation: int = 1) -> jax.Array:
     return _conv_2d(x, fast) if x.ndim == 4 else _conv_1d(x, fast, taps, dilation)
 
 
+# Jitted, so that convolutions of one shape are traced and lowered once in a model.
+@jax.jit
 def _conv_2d(x, fast):
     batch, frames, bins, _ = x.shape
     high, wide = fast.shape[0] - 2, fast.shape[1] - 2
@@ -168,6 +170,7 @@ def _interleave(columns, down):
     return image.reshape(batch, rows * high, cols * wide, width)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _conv_1d(x, fast, taps, dilation):
     """F(4, 4) over pieces of four taps: each transform point is a short convolution over tiles.
 
@@ -196,6 +199,7 @@ def fast_upsampling_kernel(kernel) -> np.ndarray:
     return (both @ np.asarray(kernel, np.float32).reshape(9, -1)).reshape(kernel.shape)
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def fast_upsampling(x, fast, size) -> jax.Array:
     """Nearest-neighbour upsampling by two, then the 3x3 convolution, in 9 products of 36.
 

@@ -43,8 +43,8 @@ class Pipeline:
         self.dtype = choose_dtype(dtype)
         self.params = checkpoint.params
         if jax.default_backend() == "cpu" and self.dtype == jnp.float32:
-            for name in ("unet", "vae", "vocoder"):
-                fast_kernels(self.params[name])
+            for part in (self.params["unet"], self.params["vae"]["decoder"], self.params["vocoder"]):
+                fast_kernels(part)
         self._runner = Runner(self.params, self.dtype)
         enable_cache()
 

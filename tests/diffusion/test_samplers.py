@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from reference import assert_close
 
 from audioldm2_jax.diffusion import samplers, schedules
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig
-from reference import assert_close
 
 PUBLISHED = dict(
     beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False,

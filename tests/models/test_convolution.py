@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from reference import assert_close
 
 from audioldm2_jax.models import convolution
 from audioldm2_jax.models.convolution import (
@@ -18,7 +19,6 @@ from audioldm2_jax.models.convolution import (
     toom_cook,
 )
 from audioldm2_jax.models.layers import fast_kernels
-from reference import assert_close
 
 # Of the result's deviation, for the largest of all errors: fp32 rounding through the transforms.
 ROUNDING = 5e-5

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-
 import reference
+import torch
+from reference import assert_close, params_of
+
 from audioldm2_jax import presets
-from audioldm2_jax.checkpoints.tables.audio import HIFIGAN, VAE as VAE_TABLE
+from audioldm2_jax.checkpoints.tables.audio import HIFIGAN
+from audioldm2_jax.checkpoints.tables.audio import VAE as VAE_TABLE
 from audioldm2_jax.checkpoints.tables.clap import CLAP as CLAP_TABLE
 from audioldm2_jax.checkpoints.tables.language import GPT2 as GPT2_TABLE
 from audioldm2_jax.checkpoints.tables.language import PROJECTION, T5
@@ -22,7 +24,6 @@ from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
-from reference import assert_close, params_of
 
 TINY = presets.tiny()
 
