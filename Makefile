@@ -31,7 +31,7 @@ fast: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/versus_diffusers.py

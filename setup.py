@@ -13,7 +13,7 @@ for line in (here / "audioldm2_jax" / "__init__.py").read_text().splitlines():
 setup(
     name="audioldm2-jax",
     version=namespace["__version__"],
-    description="AudioLDM 2, AudioLDM and AudioLM in JAX: fast, exact text-to-audio and its training",
+    description="AudioLDM 2, AudioLDM and AudioLM in JAX: fast, exact text-to-audio, and training",
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

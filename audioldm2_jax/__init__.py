@@ -1,7 +1,7 @@
 """AudioLDM 2, AudioLDM and AudioLM in JAX: pure functional models, sampling, checkpoints.
 
-    from audioldm2_jax import Pipeline
-    Pipeline.from_pretrained("cvssp/audioldm2")("a dog barks in the rain").save("out")
+from audioldm2_jax import Pipeline
+Pipeline.from_pretrained("cvssp/audioldm2")("a dog barks in the rain").save("out")
 """
 
 __version__ = "0.1.0"

@@ -45,8 +45,13 @@ def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
     from transformers.audio_utils import mel_filter_bank
 
     filters = mel_filter_bank(
-        config.fft // 2 + 1, config.mels, config.low, config.high, config.sample_rate,
-        norm="slaney", mel_scale="slaney",
+        config.fft // 2 + 1,
+        config.mels,
+        config.low,
+        config.high,
+        config.sample_rate,
+        norm="slaney",
+        mel_scale="slaney",
     ).astype(np.float32)
     frames = 1 + audio.shape[1] // config.hop
     audio = jnp.pad(audio, ((0, 0), (config.fft // 2,) * 2), mode="reflect")

@@ -26,7 +26,7 @@ class RobertaConfig:
 
 @dataclass(frozen=True)
 class HTSATConfig:
-    """CLAP's audio tower (HTSAT base, a Swin transformer over the log-mel image), without fusion."""
+    """CLAP's audio tower: HTSAT base, a Swin transformer over the log-mel image, no fusion."""
 
     image: int = 256
     mels: int = 64

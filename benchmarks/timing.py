@@ -27,7 +27,7 @@ def sample(run) -> tuple[float, float]:
 
 
 def compare(ours, theirs, repeats: int) -> dict:
-    """Medians of clean samples in seconds, and their ratio ours / theirs. One unmeasured call each."""
+    """Medians of clean samples in seconds, their ratio ours / theirs. One unmeasured call each."""
     ours(), theirs()
     samples = {"ours": [], "theirs": []}
     for _ in range(repeats):

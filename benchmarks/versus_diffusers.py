@@ -26,13 +26,20 @@ import numpy as np
 
 HERE = Path(__file__).parent
 PROMPT = "a dog barks in the rain while a car passes by and people talk"
-TARGETS = {"U-Net step": 1.0, "VAE decode": 0.7, "vocoder": 0.85, "LOA roll-out": 0.7,
-           "prompt to waveform": 0.9}
+TARGETS = {
+    "U-Net step": 1.0,
+    "VAE decode": 0.7,
+    "vocoder": 0.85,
+    "LOA roll-out": 0.7,
+    "prompt to waveform": 0.9,
+}
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "audioldm2-base-random")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()) / "audioldm2-base-random"
+    )
     parser.add_argument("--steps", type=int, default=25, help="of the whole run")
     parser.add_argument("--repeats", type=int, default=5, help="samples of each part")
     parser.add_argument("--whole", type=int, default=2, help="samples of the whole run")
@@ -80,8 +87,16 @@ def child(name, folder, dtype):
 
 
 def in_child(name, args, **env) -> dict:
-    command = [sys.executable, __file__, "--child", name, "--folder", str(args.folder),
-               "--dtype", args.dtype]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        name,
+        "--folder",
+        str(args.folder),
+        "--dtype",
+        args.dtype,
+    ]
     done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -136,26 +151,46 @@ class Parts:
         keys = jax.jit(lambda v: unet.apply(v, loa, text, method="keys"))(variables)
         x_t = torched(x).permute(0, 3, 1, 2).contiguous()
         loa_t, text_t, mask_t = torched(loa), torched(text), torch.ones(2, 20, device=device)
-        self.pairs = {"U-Net step": (
-            program("U-Net step", lambda v, *a: unet.apply(v, *a, method="denoise"),
-                    variables, x, times, keys, mask),
-            lambda: finish(theirs.unet(
-                x_t, 961, encoder_hidden_states=loa_t, encoder_hidden_states_1=text_t,
-                encoder_attention_mask_1=mask_t,
-            ).sample.permute(0, 2, 3, 1)),
-        )}
+        self.pairs = {
+            "U-Net step": (
+                program(
+                    "U-Net step",
+                    lambda v, *a: unet.apply(v, *a, method="denoise"),
+                    variables,
+                    x,
+                    times,
+                    keys,
+                    mask,
+                ),
+                lambda: finish(
+                    theirs.unet(
+                        x_t,
+                        961,
+                        encoder_hidden_states=loa_t,
+                        encoder_hidden_states_1=text_t,
+                        encoder_attention_mask_1=mask_t,
+                    ).sample.permute(0, 2, 3, 1)
+                ),
+            )
+        }
 
         latents = draw(1, 256, 16, 8)
         vae, latents_t = VAE(c.vae, ours.dtype), torched(latents).permute(0, 3, 1, 2).contiguous()
         self.pairs["VAE decode"] = (
-            program("VAE decode", lambda p, z: vae.apply({"params": p}, z, method="decode"),
-                    params["vae"], latents),
+            program(
+                "VAE decode",
+                lambda p, z: vae.apply({"params": p}, z, method="decode"),
+                params["vae"],
+                latents,
+            ),
             lambda: finish(theirs.vae.decode(latents_t).sample[:, 0]),
         )
         mel = draw(1, 1024, 64)
         vocoder, mel_t = HiFiGAN(c.vocoder, ours.dtype), torched(mel)
         self.pairs["vocoder"] = (
-            program("vocoder", lambda p, m: vocoder.apply({"params": p}, m), params["vocoder"], mel),
+            program(
+                "vocoder", lambda p, m: vocoder.apply({"params": p}, m), params["vocoder"], mel
+            ),
             lambda: finish(theirs.vocoder(mel_t)),
         )
         sequence, kept = draw(2, 40, 768), np.ones((2, 40), bool)
@@ -163,10 +198,17 @@ class Parts:
         kept_t = torch.ones(2, 40, dtype=torch.long, device=device)
         positions = sequence_positions(35, [35, 35])
         self.pairs["LOA roll-out"] = (
-            program("LOA roll-out", lambda p, *a: roll_out(gpt2, p, *a, tokens=8), params["gpt2"],
-                    sequence, kept, positions),
-            lambda: finish(theirs.generate_language_model(
-                sequence_t, attention_mask=kept_t, max_new_tokens=8)),
+            program(
+                "LOA roll-out",
+                lambda p, *a: roll_out(gpt2, p, *a, tokens=8),
+                params["gpt2"],
+                sequence,
+                kept,
+                positions,
+            ),
+            lambda: finish(
+                theirs.generate_language_model(sequence_t, attention_mask=kept_t, max_new_tokens=8)
+            ),
         )
 
 
@@ -192,7 +234,8 @@ def text_encoders(ours, theirs):
         texts = encode([PROMPT], [""], ours.tokenizers, ours.config, ours.convention)
         arguments = (ours.params, texts, np.zeros(64, np.float32))
         compiled = ours._runner.compiled(
-            program.condition, job, *arguments, label="text", progress=False)
+            program.condition, job, *arguments, label="text", progress=False
+        )
         return jax.block_until_ready(compiled(*arguments))
 
     def reference():
@@ -218,13 +261,18 @@ def main():
         cold = in_child("ours", args, JAX_COMPILATION_CACHE_DIR=cache)
         warm = in_child("ours", args, JAX_COMPILATION_CACHE_DIR=cache)
     peer = in_child("theirs", args)
-    print("one process each:", {"ours, cold": cold, "ours, cached": warm, "theirs": peer}, flush=True)
+    print(
+        "one process each:", {"ours, cold": cold, "ours, cached": warm, "theirs": peer}, flush=True
+    )
 
     import torch
 
     if on_cpu:
         torch.set_num_threads(os.cpu_count())
-    ours, theirs = load_ours(args.folder, args.dtype), load_theirs(args.folder, args.dtype, _torch_device())
+    ours, theirs = (
+        load_ours(args.folder, args.dtype),
+        load_theirs(args.folder, args.dtype, _torch_device()),
+    )
     if args.compile:
         theirs.unet = torch.compile(theirs.unet)
     parts = Parts(ours, theirs)
@@ -262,12 +310,21 @@ def report(args, rows, agreement, compile_seconds, cold, warm, peer):
     hardware = _processor() if device == "cpu" else device
     result = {
         "date": datetime.date.today().isoformat(),
-        "hardware": hardware, "threads": os.cpu_count(), "dtype": args.dtype,
-        "torch_compile": args.compile, "steps": args.steps,
-        "versions": {"python": platform.python_version(), "jax": jax.__version__,
-                     "torch": torch.__version__, "diffusers": diffusers.__version__,
-                     "transformers": transformers.__version__},
-        "parts": rows, "relative_difference": agreement, "compile_seconds": compile_seconds,
+        "hardware": hardware,
+        "threads": os.cpu_count(),
+        "dtype": args.dtype,
+        "torch_compile": args.compile,
+        "steps": args.steps,
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__,
+        },
+        "parts": rows,
+        "relative_difference": agreement,
+        "compile_seconds": compile_seconds,
         "process": {"ours_cold": cold, "ours_cached": warm, "theirs": peer},
     }
     kind = "cpu" if device == "cpu" else device.replace(" ", "-").lower()
@@ -281,12 +338,19 @@ def report(args, rows, agreement, compile_seconds, cold, warm, peer):
     for part, row in rows.items():
         target, error = TARGETS.get(part, ""), agreement.get(part)
         shown = "" if error is None else f"{error:.1e}"
-        print(f"| {part} | {row['ours']:.3f} | {row['theirs']:.3f} | {row['ratio']:.2f} | {target} "
-              f"| {shown} |")
-    for label, key in (("load", "load"), ("process: load, two steps", "load_and_two_steps"),
-                       ("peak memory GB", "peak_gb")):
-        print(f"| {label} (first / cached) | {cold[key]:.1f} / {warm[key]:.1f} | {peer[key]:.1f} "
-              f"| {warm[key] / peer[key]:.2f} | | |")
+        print(
+            f"| {part} | {row['ours']:.3f} | {row['theirs']:.3f} | {row['ratio']:.2f} | {target} "
+            f"| {shown} |"
+        )
+    for label, key in (
+        ("load", "load"),
+        ("process: load, two steps", "load_and_two_steps"),
+        ("peak memory GB", "peak_gb"),
+    ):
+        print(
+            f"| {label} (first / cached) | {cold[key]:.1f} / {warm[key]:.1f} | {peer[key]:.1f} "
+            f"| {warm[key] / peer[key]:.2f} | | |"
+        )
 
 
 def _processor():

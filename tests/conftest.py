@@ -1,4 +1,4 @@
-"""Eight host devices, quick compilation and a cache of the run's own, set before JAX is imported."""
+"""Eight host devices, quick compilation, a cache of the run's own: set before JAX is imported."""
 
 import os
 import tempfile

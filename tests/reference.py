@@ -1,4 +1,4 @@
-"""The reference packages' tiny models with random weights of a healthy scale, and how to compare."""
+"""The reference packages' tiny models with random weights of healthy scale; how to compare."""
 
 import jax
 import numpy as np
@@ -47,19 +47,36 @@ def healthy(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 def clap(**audio) -> ClapModel:
     text = dict(
-        vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=600,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
         intermediate_size=64,
     )
-    audio = dict(
-        spec_size=64, num_mel_bins=16, patch_embeds_hidden_size=16, depths=[2, 2],
-        num_attention_heads=[2, 4], window_size=4, hidden_size=32, num_hidden_layers=2,
-    ) | audio
+    audio = (
+        dict(
+            spec_size=64,
+            num_mel_bins=16,
+            patch_embeds_hidden_size=16,
+            depths=[2, 2],
+            num_attention_heads=[2, 4],
+            window_size=4,
+            hidden_size=32,
+            num_hidden_layers=2,
+        )
+        | audio
+    )
     return healthy(ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=24)))
 
 
 def t5() -> T5EncoderModel:
     config = HubT5Config(
-        vocab_size=600, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4,
+        vocab_size=600,
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
         feed_forward_proj="gated-gelu",
     )
     model = healthy(T5EncoderModel(config))
@@ -79,34 +96,57 @@ def projection() -> AudioLDM2ProjectionModel:
 
 
 def unet(heads=8, contexts=((None, 32, 32),) * 3, depth=1, **changes):
-    config = dict(
-        sample_size=256, in_channels=8, out_channels=8, flip_sin_to_cos=True, freq_shift=0,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(32, 64, 96), layers_per_block=1, norm_num_groups=16,
-        cross_attention_dim=[list(c) for c in contexts], attention_head_dim=heads,
-        transformer_layers_per_block=depth,
-    ) | changes
+    config = (
+        dict(
+            sample_size=256,
+            in_channels=8,
+            out_channels=8,
+            flip_sin_to_cos=True,
+            freq_shift=0,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(32, 64, 96),
+            layers_per_block=1,
+            norm_num_groups=16,
+            cross_attention_dim=[list(c) for c in contexts],
+            attention_head_dim=heads,
+            transformer_layers_per_block=depth,
+        )
+        | changes
+    )
     return healthy(AudioLDM2UNet2DConditionModel(**config))
 
 
 def vae() -> AutoencoderKL:
     return healthy(
         AutoencoderKL(
-            in_channels=1, out_channels=1, latent_channels=8, block_out_channels=(16, 32, 32),
-            down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-            layers_per_block=1, norm_num_groups=8, scaling_factor=0.4110932946205139,
+            in_channels=1,
+            out_channels=1,
+            latent_channels=8,
+            block_out_channels=(16, 32, 32),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=1,
+            norm_num_groups=8,
+            scaling_factor=0.4110932946205139,
         )
     )
 
 
 def vocoder(**changes) -> SpeechT5HifiGan:
-    config = dict(
-        model_in_dim=64, sampling_rate=16000, upsample_initial_channel=64,
-        upsample_rates=[5, 4, 2, 2, 2], upsample_kernel_sizes=[16, 16, 8, 4, 4],
-        resblock_kernel_sizes=[3, 7], resblock_dilation_sizes=[[1, 3], [1, 3]],
-        normalize_before=False,
-    ) | changes
+    config = (
+        dict(
+            model_in_dim=64,
+            sampling_rate=16000,
+            upsample_initial_channel=64,
+            upsample_rates=[5, 4, 2, 2, 2],
+            upsample_kernel_sizes=[16, 16, 8, 4, 4],
+            resblock_kernel_sizes=[3, 7],
+            resblock_dilation_sizes=[[1, 3], [1, 3]],
+            normalize_before=False,
+        )
+        | changes
+    )
     return healthy(SpeechT5HifiGan(SpeechT5HifiGanConfig(**config)))
 
 

@@ -20,9 +20,14 @@ def test_log_mel(config, seconds, padding):
     samples = int(seconds * config.sample_rate)
     clip = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32) * 0.3
     extractor = ClapFeatureExtractor(
-        feature_size=config.mels, sampling_rate=config.sample_rate, hop_length=config.hop,
-        fft_window_size=config.fft, frequency_min=config.low, frequency_max=config.high,
-        truncation="rand_trunc", padding=padding,
+        feature_size=config.mels,
+        sampling_rate=config.sample_rate,
+        hop_length=config.hop,
+        fft_window_size=config.fft,
+        frequency_min=config.low,
+        frequency_max=config.high,
+        truncation="rand_trunc",
+        padding=padding,
     )
     theirs = extractor(list(clip), sampling_rate=config.sample_rate).input_features
     ours = np.asarray(audio.clap_log_mel(audio.fit_clip(clip, config), config))

@@ -44,5 +44,6 @@ def test_the_package_runs_without_torch():
     for file in PACKAGE.rglob("*.py"):
         text = file.read_text()
         for line in text.splitlines():
-            assert not line.strip().startswith(("import torch", "from torch", "import diffusers",
-                                                "from diffusers")), file
+            assert not line.strip().startswith(
+                ("import torch", "from torch", "import diffusers", "from diffusers")
+            ), file

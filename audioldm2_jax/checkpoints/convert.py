@@ -118,7 +118,9 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
     found = _find(source, table, where)
     for name, targets, _ in found:
         if unknown := [path for path in targets if path not in shapes]:
-            raise InputError(f"{where}: tensor {name} is not in the configured model ({unknown[0]})")
+            raise InputError(
+                f"{where}: tensor {name} is not in the configured model ({unknown[0]})"
+            )
     missing = sorted(set(shapes) - {path for _, targets, _ in found for path in targets})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -152,7 +154,9 @@ def _find(source, table, where):
         if canonical in origin:
             # Tied tensors may be stored twice.
             if not np.array_equal(source[name], source[origin[canonical]]):
-                raise InputError(f"{where}: {name} and {origin[canonical]} should be the same tensor")
+                raise InputError(
+                    f"{where}: {name} and {origin[canonical]} should be the same tensor"
+                )
             continue
         origin[canonical] = name
         found.append((name, *_match(canonical, compiled, where, name)))

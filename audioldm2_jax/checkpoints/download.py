@@ -24,7 +24,9 @@ def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         if not path.is_dir():
-            raise InputError(f"{path}: a file; a checkpoint is a folder in the hub layout or a hub id")
+            raise InputError(
+                f"{path}: a file; a checkpoint is a folder in the hub layout or a hub id"
+            )
         return path
     if not _HUB_ID.fullmatch(str(name)):
         raise InputError(f"{name}: no such folder, and not a hub id of the form owner/name")

@@ -24,7 +24,7 @@ TOKENIZERS = {"tokenizer": "Roberta", "tokenizer_2": "T5"}
 
 @dataclass
 class Checkpoint:
-    """A loaded model: configuration, parameter trees by part, tokenizers, and where it came from."""
+    """A loaded model: configuration, parameter trees by part, tokenizers, where it came from."""
 
     config: AudioLDM2Config
     params: dict[str, dict]
@@ -124,7 +124,10 @@ def _write(checkpoint, folder):
     _dump(folder / "scheduler" / "scheduler_config.json", configs.write_schedule(config.schedule))
     index["feature_extractor"] = ["transformers", "ClapFeatureExtractor"]
     (folder / "feature_extractor").mkdir()
-    _dump(folder / "feature_extractor" / "preprocessor_config.json", configs.write_mel(config.clap.mel))
+    _dump(
+        folder / "feature_extractor" / "preprocessor_config.json",
+        configs.write_mel(config.clap.mel),
+    )
     for name, tokenizer in checkpoint.tokenizers.items():
         index[name] = ["transformers", type(tokenizer).__name__]
         tokenizer.save_pretrained(folder / name)

@@ -95,7 +95,10 @@ def _t5(config):
 
     unigram = SentencePieceUnigramTokenizer()
     unigram.train_from_iterator(
-        _CAPTIONS, vocab_size=min(config.t5.vocab, 400), unk_token="<unk>", show_progress=False,
+        _CAPTIONS,
+        vocab_size=min(config.t5.vocab, 400),
+        unk_token="<unk>",
+        show_progress=False,
         special_tokens=["<pad>", "</s>", "<unk>"],
     )
     vocab = [tuple(pair) for pair in _json(unigram)["model"]["vocab"]]

@@ -20,8 +20,15 @@ import numpy as np
 from audioldm2_jax.errors import InputError
 
 _DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8,
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
     "BOOL": np.bool_,
 }
 _STORAGES = {
@@ -61,7 +68,9 @@ def find(folder: Path) -> Path:
         for stem in stems:
             if (path := folder / f"{stem}{ending}").is_file():
                 return path
-    raise InputError(f"{folder}: no weights found (model.safetensors or the like); download it again")
+    raise InputError(
+        f"{folder}: no weights found (model.safetensors or the like); download it again"
+    )
 
 
 def read(path: Path) -> Weights:
@@ -132,7 +141,7 @@ def write(path: Path, state: Mapping[str, np.ndarray]):
 
 
 def read_torch(path: Path) -> Weights:
-    """A torch archive (.bin, .ckpt, .pth) as tensors by name; a `state_dict` inside is unwrapped."""
+    """A torch archive (.bin, .ckpt, .pth) as tensors by name; unwraps a `state_dict` inside."""
     try:
         archive = zipfile.ZipFile(path)
         entry = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)

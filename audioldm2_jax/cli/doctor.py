@@ -14,7 +14,8 @@ _PACKAGES = ("jax", "jaxlib", "flax", "transformers", "huggingface_hub", "safete
 
 def add_arguments(parser) -> None:
     parser.add_argument(
-        "--model_name", default=None,
+        "--model_name",
+        default=None,
         help="also say what this checkpoint (folder, hub id or preset: base, large, music) needs",
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a hub id")
@@ -73,12 +74,16 @@ def _report_model(options):
     dtype = choose_dtype(options.dtype)
     counts = {part: tree.count(PARTS[part].shapes(getattr(config, part))) for part in PARTS}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize
-    print(f"model {name}: {total / 1e6:.1f} M parameters, {total * width / 1e9:.2f} GB in "
-          f"{jnp.dtype(dtype).name}")
+    print(
+        f"model {name}: {total / 1e6:.1f} M parameters, {total * width / 1e9:.2f} GB in "
+        f"{jnp.dtype(dtype).name}"
+    )
     for part, count in counts.items():
         print(f"  {part:10} {count / 1e6:8.2f} M")
     working = request.working_memory(grid.frames, config, width)
     needed = total * width + working
     verdict = "fits" if needed < available_memory() else "does NOT fit"
-    print(f"a clip of {grid.seconds:g} s: about {working / 1e9:.2f} GB beside the weights, "
-          f"{needed / 1e9:.2f} GB in all; {verdict} in the free memory")
+    print(
+        f"a clip of {grid.seconds:g} s: about {working / 1e9:.2f} GB beside the weights, "
+        f"{needed / 1e9:.2f} GB in all; {verdict} in the free memory"
+    )

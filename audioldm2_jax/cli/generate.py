@@ -23,32 +23,73 @@ OFFICIAL_NAMES = {
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("-t", "--text", default="", help="prompt")
-    add("-tl", "--text_list", default="", metavar="FILE",
-        help="file with a prompt on each line; `prompt|filename` names the WAV")
+    add(
+        "-tl",
+        "--text_list",
+        default="",
+        metavar="FILE",
+        help="file with a prompt on each line; `prompt|filename` names the WAV",
+    )
     add("--negative", default="", help="what to steer away from, for all prompts")
-    add("--model_name", default="cvssp/audioldm2",
+    add(
+        "--model_name",
+        default="cvssp/audioldm2",
         help="checkpoint: a folder in the hub layout, a hub id, or an official name "
-        f"({', '.join(OFFICIAL_NAMES)})")
+        f"({', '.join(OFFICIAL_NAMES)})",
+    )
     add("--revision", default=None, help="branch, tag or commit of a hub id")
     add("-s", "--save_path", default="./output", help="folder for the WAVs and their JSONs")
-    add("-o", "--output", default=None, metavar="FILE.wav",
-        help="write a single prompt's sound to this file (instead of -s)")
+    add(
+        "-o",
+        "--output",
+        default=None,
+        metavar="FILE.wav",
+        help="write a single prompt's sound to this file (instead of -s)",
+    )
     add("-dur", "--duration", type=float, default=None, help="seconds; default as trained, 10.24")
-    add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N",
-        help="clips made for each prompt, of which CLAP picks the best")
-    add("-gs", "--guidance_scale", type=float, default=3.5,
-        help="larger follows the text more closely, 1 or less not at all guided")
+    add(
+        "-n",
+        "--n_candidate_gen_per_text",
+        type=int,
+        default=1,
+        metavar="N",
+        help="clips made for each prompt, of which CLAP picks the best",
+    )
+    add(
+        "-gs",
+        "--guidance_scale",
+        type=float,
+        default=3.5,
+        help="larger follows the text more closely, 1 or less not at all guided",
+    )
     add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m unipc")
     add("--steps", type=int, default=25, help="sampling steps")
-    add("--ddim_steps", type=int, default=None, metavar="N", help="the same as --sampler ddim --steps N")
-    add("--eta", type=float, default=0.0, help="noise of ddim: 0 deterministic, 1 as the authors ran it")
+    add(
+        "--ddim_steps",
+        type=int,
+        default=None,
+        metavar="N",
+        help="the same as --sampler ddim --steps N",
+    )
+    add(
+        "--eta",
+        type=float,
+        default=0.0,
+        help="noise of ddim: 0 deterministic, 1 as the authors ran it",
+    )
     add("--seed", type=int, default=0, help="the same seed gives the same clips")
     add("-b", "--batchsize", type=int, default=1, help="prompts generated at once")
     add("--dtype", default=None, help="fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU")
-    add("--convention", default="authors",
-        help="authors: read the weights as they were trained; diffusers: as diffusers does")
-    add("--skip_existing", action="store_true",
-        help="leave out batches of a list whose named WAVs all exist, to resume it")
+    add(
+        "--convention",
+        default="authors",
+        help="authors: read the weights as they were trained; diffusers: as diffusers does",
+    )
+    add(
+        "--skip_existing",
+        action="store_true",
+        help="leave out batches of a list whose named WAVs all exist, to resume it",
+    )
     add("-q", "--quiet", action="store_true", help="no progress, only the files written")
     add_device(parser)
 
@@ -69,8 +110,11 @@ def run(options) -> int:
     from audioldm2_jax import Pipeline
 
     pipe = Pipeline.from_pretrained(
-        OFFICIAL_NAMES.get(options.model_name, options.model_name), options.dtype,
-        options.convention, revision=options.revision, progress=not options.quiet,
+        OFFICIAL_NAMES.get(options.model_name, options.model_name),
+        options.dtype,
+        options.convention,
+        revision=options.revision,
+        progress=not options.quiet,
     )
     for start in range(0, len(entries), options.batchsize):
         batch = entries[start : start + options.batchsize]
@@ -81,11 +125,17 @@ def run(options) -> int:
             last = start + len(batch)
             print(f"prompts {start + 1} to {last} of {len(entries)}", file=sys.stderr)
         out = pipe(
-            [entry.prompt for entry in batch], options.negative or None,
-            seconds=options.duration, steps=options.ddim_steps or options.steps,
-            sampler=options.sampler, eta=options.eta, guidance=options.guidance_scale,
-            candidates=options.n_candidate_gen_per_text, seed=options.seed,
-            progress=not options.quiet, first_clip=start * options.n_candidate_gen_per_text,
+            [entry.prompt for entry in batch],
+            options.negative or None,
+            seconds=options.duration,
+            steps=options.ddim_steps or options.steps,
+            sampler=options.sampler,
+            eta=options.eta,
+            guidance=options.guidance_scale,
+            candidates=options.n_candidate_gen_per_text,
+            seed=options.seed,
+            progress=not options.quiet,
+            first_clip=start * options.n_candidate_gen_per_text,
         )
         for path in out.save(folder, chosen):
             print(path)
@@ -103,9 +153,7 @@ def read_entries(options) -> list[Entry]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a text file ({error})") from None
-    entries = [
-        _entry(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()
-    ]
+    entries = [_entry(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
     if not entries:
         raise InputError(f"{path}: no prompts in it")
     named = [entry for entry in entries if entry.name]

@@ -23,7 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name, module in COMMANDS.items():
         summary = module.__doc__.splitlines()[0]
         sub = commands.add_parser(
-            name, help=summary, description=summary, allow_abbrev=False,
+            name,
+            help=summary,
+            description=summary,
+            allow_abbrev=False,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         module.add_arguments(sub)

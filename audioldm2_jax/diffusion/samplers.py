@@ -1,10 +1,11 @@
 """Samplers, all in one scan.
 
-Every sampler here is linear in its state and in what the network predicts, so a sampler is a *plan*:
-for each evaluation of the network a small matrix that maps (state, prediction, noise) to the next
-state. The plans are built on the host in float64 by writing each method's formulas over coefficient
-vectors; the device runs `sample`, whatever the method. References: the papers named below, and
-diffusers' schedulers created from the published DDIM configuration, with which they agree.
+Every sampler here is linear in its state and in what the network predicts, so a sampler is a
+*plan*: for each evaluation of the network a small matrix that maps (state, prediction, noise) to
+the next state. The plans are built on the host in float64 by writing each method's formulas over
+coefficient vectors; the device runs `sample`, whatever the method. References: the papers named
+below, and diffusers' schedulers created from the published DDIM configuration, with which they
+agree.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ def dpmpp_2m(config: ScheduleConfig, steps: int) -> Plan:
 
 
 def unipc(config: ScheduleConfig, steps: int) -> Plan:
-    """UniPC of second order, B2 (arXiv 2302.04867): every evaluation also corrects the last step."""
+    """UniPC of second order, B2 (arXiv 2302.04867): each evaluation also corrects the last step."""
     times = schedules.leading_but_last(config, steps)
     signal, noise, half_snr = _log_snr_grid(config, times)
     # State: the predicted sample, the corrected one before it, the last two clean predictions.

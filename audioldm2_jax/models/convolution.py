@@ -31,26 +31,35 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
     letters = "TF"[:space]
     numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
     return jax.lax.conv_general_dilated(
-        x, kernel, strides or (1,) * space, padding, rhs_dilation=dilation, dimension_numbers=numbers
+        x,
+        kernel,
+        strides or (1,) * space,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=numbers,
     )
 
 
 def conv_transpose(x, kernel, *, stride: int, padding: int) -> jax.Array:
-    """Transposed 1-D convolution as torch defines it. x: [B, T, I], kernel: [k, I, O] -> [B, T', O].
+    """Transposed 1-D convolution as torch defines it.
 
-    T' = (T - 1) * stride + k - 2 * padding.
+    x: [B, T, I], kernel: [k, I, O] -> [B, T', O] with T' = (T - 1) * stride + k - 2 * padding.
     """
     if jax.default_backend() == "cpu":
         return _overlap_add(x, kernel, stride, padding)
     edge = kernel.shape[0] - 1 - padding
     return jax.lax.conv_general_dilated(
-        x, kernel[::-1], (1,), [(edge, edge)], lhs_dilation=(stride,),
+        x,
+        kernel[::-1],
+        (1,),
+        [(edge, edge)],
+        lhs_dilation=(stride,),
         dimension_numbers=("NTC", "TIO", "NTC"),
     )
 
 
 def _overlap_add(x, kernel, stride, padding):
-    """Every input frame's k outputs by one matrix product, then shifted sums of stride-long parts."""
+    """Every frame's k outputs by one matrix product, then shifted sums of stride-long parts."""
     batch, frames, _ = x.shape
     size, width, out = kernel.shape
     parts = -(-size // stride)
@@ -139,7 +148,12 @@ def _conv_2d(x, fast):
     batch, frames, bins, _ = x.shape
     high, wide = fast.shape[0] - 2, fast.shape[1] - 2
     rows, cols = -(-frames // high), -(-bins // wide)
-    padding = ((0, 0), (1, (rows + 1) * high - frames - 1), (1, (cols + 1) * wide - bins - 1), (0, 0))
+    padding = (
+        (0, 0),
+        (1, (rows + 1) * high - frames - 1),
+        (1, (cols + 1) * wide - bins - 1),
+        (0, 0),
+    )
     by_row = _tiles(jnp.pad(x, padding), 1, high, 3)
     tiles = [_tiles(row, 2, wide, 3) for row in by_row]
     products = _products(tiles, fast)

@@ -25,7 +25,7 @@ class GPT2Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, cache, start, mask):
-        """x: [B, L, D] at cache slots start..start+L; cache: two [B, S, N, H]; mask: [B, 1, L, S]."""
+        """x: [B, L, D] for slots from start on; cache: two [B, S, N, H]; mask: [B, 1, L, S]."""
         c = self.config
         attention = Attention(
             c.heads, c.width // c.heads, c.width, bias=True, dtype=self.dtype, name="attention"
@@ -89,9 +89,7 @@ def roll_out(model: GPT2, params, x, mask, positions, *, tokens: int) -> jax.Arr
     def step(carry, index):
         vector, cache = carry
         place = positions[:, -1:] + 1 + index
-        states, cache = model.apply(
-            {"params": params}, vector, place, cache, length + index, mask
-        )
+        states, cache = model.apply({"params": params}, vector, place, cache, length + index, mask)
         return (states, cache), vector[:, 0]
 
     # The last vector is only read out, never fed back.

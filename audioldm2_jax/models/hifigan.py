@@ -23,8 +23,13 @@ class ResidualStack(nn.Module):
     def __call__(self, x):
         for i, dilation in enumerate(self.dilations):
             h = nn.leaky_relu(x, self.slope)
-            h = Conv(x.shape[-1], (self.size,), dilation=(dilation,), dtype=self.dtype,
-                     name=f"dilated_{i}")(h)
+            h = Conv(
+                x.shape[-1],
+                (self.size,),
+                dilation=(dilation,),
+                dtype=self.dtype,
+                name=f"dilated_{i}",
+            )(h)
             h = nn.leaky_relu(h, self.slope)
             x = x + Conv(x.shape[-1], (self.size,), dtype=self.dtype, name=f"plain_{i}")(h)
         return x
@@ -50,8 +55,14 @@ class HiFiGAN(nn.Module):
         x = Conv(c.channels, (7,), dtype=self.dtype, name="conv_in")(mel)
         for i, (rate, size) in enumerate(zip(c.rates, c.kernels)):
             x = nn.leaky_relu(x, c.slope)
-            x = ConvTranspose(c.channels // 2 ** (i + 1), size, rate, (size - rate) // 2, self.dtype,
-                              name=f"upsample_{i}")(x)
+            x = ConvTranspose(
+                c.channels // 2 ** (i + 1),
+                size,
+                rate,
+                (size - rate) // 2,
+                self.dtype,
+                name=f"upsample_{i}",
+            )(x)
             first = i * len(c.block_kernels)
             stacks = [
                 ResidualStack(k, d, c.slope, self.dtype, name=f"blocks_{j}")(x)

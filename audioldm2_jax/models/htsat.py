@@ -18,7 +18,7 @@ from audioldm2_jax.presets import HTSATConfig
 
 
 def resize_matrix(source: int, target: int) -> np.ndarray:
-    """Bicubic interpolation (a = -0.75, corners aligned, edges clamped) as a matrix [target, source]."""
+    """Bicubic interpolation (a = -0.75, corners aligned, edges clamped): [target, source]."""
     a = -0.75
     place = np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
     base = np.floor(place).astype(int)
@@ -40,7 +40,7 @@ def relative_index(window: int) -> np.ndarray:
 
 
 def shift_bias(size: int, window: int, shift: int) -> np.ndarray:
-    """-100 between tokens that the cyclic shift brought together: [windows, window**2, window**2]."""
+    """-100 between tokens that only the cyclic shift made neighbours: [windows, w**2, w**2]."""
     edge = np.arange(size)
     region = (edge >= size - window).astype(int) + (edge >= size - shift)
     image = region[:, None] * 3 + region[None, :]
@@ -85,7 +85,11 @@ class SwinBlock(nn.Module):
         h = LayerNorm(c.eps, self.dtype, name="norm_attention")(x)
         h = _partition(jnp.roll(h, (-shift, -shift), (1, 2)), c.window)
         h = Attention(
-            self.heads, width // self.heads, width, bias=c.qkv_bias, dtype=self.dtype,
+            self.heads,
+            width // self.heads,
+            width,
+            bias=c.qkv_bias,
+            dtype=self.dtype,
             name="attention",
         )(h, bias=bias)
         x = x + jnp.roll(_merge(h, c.window, size), (shift, shift), (1, 2))
@@ -116,8 +120,14 @@ class HTSAT(nn.Module):
         c = self.config
         assert mel.shape[-1] == c.mels, mel.shape
         x = self._image(self._batch_norm(mel.astype(jnp.float32)))
-        x = Conv(c.embed, (c.patch,) * 2, (c.patch,) * 2, ((0, 0), (0, 0)), dtype=self.dtype,
-                 name="patch")(x[..., None])
+        x = Conv(
+            c.embed,
+            (c.patch,) * 2,
+            (c.patch,) * 2,
+            ((0, 0), (0, 0)),
+            dtype=self.dtype,
+            name="patch",
+        )(x[..., None])
         if c.patch_norm:
             x = LayerNorm(1e-5, self.dtype, name="norm_patch")(x)
         for stage, (depth, heads) in enumerate(zip(c.depths, c.heads)):
@@ -136,9 +146,7 @@ class HTSAT(nn.Module):
         variance = self.param("mel_variance", nn.initializers.ones, shape)
         scale = self.param("mel_scale", nn.initializers.ones, shape)
         bias = self.param("mel_bias", nn.initializers.zeros, shape)
-        mean, variance, scale, bias = (
-            p.astype(jnp.float32) for p in (mean, variance, scale, bias)
-        )
+        mean, variance, scale, bias = (p.astype(jnp.float32) for p in (mean, variance, scale, bias))
         return (mel - mean) * (scale / jnp.sqrt(variance + 1e-5)) + bias
 
     def _image(self, mel):

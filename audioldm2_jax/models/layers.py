@@ -84,7 +84,9 @@ class ConvTranspose(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
-        return convolution.conv_transpose(x, kernel, stride=self.stride, padding=self.padding) + bias
+        return (
+            convolution.conv_transpose(x, kernel, stride=self.stride, padding=self.padding) + bias
+        )
 
 
 class GroupNorm(nn.Module):

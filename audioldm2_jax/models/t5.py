@@ -38,7 +38,12 @@ class T5Block(nn.Module):
         c = self.config
         h = RMSNorm(c.eps, self.dtype, name="norm_attention")(x)
         x = x + Attention(
-            c.heads, c.head_width, c.width, out_bias=False, scale=1.0, dtype=self.dtype,
+            c.heads,
+            c.head_width,
+            c.width,
+            out_bias=False,
+            scale=1.0,
+            dtype=self.dtype,
             name="attention",
         )(h, mask=mask, bias=bias)
         h = RMSNorm(c.eps, self.dtype, name="norm_mlp")(x)

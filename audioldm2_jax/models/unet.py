@@ -1,8 +1,8 @@
 """The two-stream T-UNet of AudioLDM 2 (section III-D; reference: AudioLDM2UNet2DConditionModel).
 
-What depends only on the request is made once: `times` projects every sampling step's time embedding
-for every residual block, `keys` the contexts' keys and values for every attention. `denoise` is then
-one step.
+What depends only on the request is made once: `times` projects every sampling step's time
+embedding for every residual block, `keys` the contexts' keys and values for every attention.
+`denoise` is then one step.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Transformer(nn.Module):
     def setup(self):
         self.norm = GroupNorm(self.groups, 1e-6, dtype=self.dtype)
         self.project_in = nn.Dense(self.width, dtype=self.dtype)
-        self.blocks = [TransformerBlock(self.heads, self.width, self.dtype) for _ in range(self.depth)]
+        self.blocks = [
+            TransformerBlock(self.heads, self.width, self.dtype) for _ in range(self.depth)
+        ]
         self.project_out = nn.Dense(self.width, dtype=self.dtype)
 
     def keys(self, context):
@@ -114,7 +116,8 @@ class Stage(nn.Module):
         """Keys and values of each transformer's context; None where it attends to itself."""
         count = len(self.contexts)
         return tuple(
-            None if self.contexts[i % count] is None
+            None
+            if self.contexts[i % count] is None
             else transformer.keys(loa if i % count <= 1 else text)
             for i, transformer in enumerate(self.transformers)
         )
@@ -185,7 +188,7 @@ class UNet(nn.Module):
         return tuple(a + b for a, b in zip(streams, skips))
 
     def times(self, timesteps):
-        """Every residual block's time bias. timesteps: [S] -> one tuple of [S, C] for each stage."""
+        """Every residual block's time bias. timesteps: [S] -> a tuple of [S, C] for each stage."""
         features = timestep_features(timesteps, self.config.channels[0]).astype(self.dtype)
         embedding = self.time_down(nn.silu(self.time_up(features)))
         return tuple(stage.times(embedding) for stage in (*self.down, self.mid, *self.up))

@@ -46,8 +46,13 @@ class Encoder(nn.Module):
                 x = ResBlock(x.shape[-1], width, c.groups, c.eps, self.dtype, name=name)(x)
             if i < len(c.channels) - 1:
                 # The reference pads right and bottom only.
-                x = Conv(width, strides=(2, 2), padding=((0, 1), (0, 1)), dtype=self.dtype,
-                         name=f"downsample_{i}")(x)
+                x = Conv(
+                    width,
+                    strides=(2, 2),
+                    padding=((0, 1), (0, 1)),
+                    dtype=self.dtype,
+                    name=f"downsample_{i}",
+                )(x)
         x = Middle(c, self.dtype, name="mid")(x)
         x = GroupNorm(c.groups, c.eps, silu=True, dtype=self.dtype, name="norm_out")(x)
         return Conv(2 * c.latent_channels, dtype=self.dtype, name="conv_out")(x)

@@ -1,7 +1,7 @@
-"""From token ids to waveform as pure functions; `generate` is all of it, to be jitted as one program.
+"""From token ids to waveform as pure functions; `generate` is all of it, jitted as one program.
 
-`condition` makes once per request what every step needs, `advance` is one evaluation of the network
-inside a sampler, `render` turns latents into sound.
+`condition` makes once per request what every step needs, `denoiser` is one evaluation of the
+network inside a sampler, `render` turns latents into sound.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
     # Unconditional texts whose LOA is zeros need neither CLAP nor GPT-2.
     skip = first if job.zero_loa else 0
     features = CLAP(c.clap, dtype).apply(
-        {"params": params["clap"]}, texts.clap[skip:], texts.clap_mask[skip:],
+        {"params": params["clap"]},
+        texts.clap[skip:],
+        texts.clap_mask[skip:],
         method="text_features",
     )
     sequence, kept = SequenceProjection(c.projection, dtype).apply(
@@ -66,7 +68,7 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
     prompts = texts.t5.shape[0] - first
 
     def clips(x):
-        """[U + P, ...] -> one row for each clip: unconditional half first, candidates contiguous."""
+        """[U + P, ...] -> a row for each clip: unconditional half first, candidates contiguous."""
         within = jnp.repeat(x[first:], job.candidates, 0)
         if not first:
             return within
@@ -116,7 +118,7 @@ def render(job: Job, params: dict, latents) -> jax.Array:
 
 
 def generate(job: Job, params: dict, texts: Texts, plan: Plan, guidance, keys, latents):
-    """All of it. latents: [B, T, F, C] unit noise -> (waveforms [B, samples], CLAP features [P, D])."""
+    """All of it. latents: [B, T, F, C] noise -> (waveforms [B, samples], CLAP features [P, D])."""
     context, features = condition(job, params, texts, jnp.asarray(plan.timesteps))
     denoise = denoiser(job, params, context, guidance)
 

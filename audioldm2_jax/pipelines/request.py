@@ -48,7 +48,7 @@ def working_memory(frames: int, config: AudioLDM2Config, itemsize: int) -> int:
     """About how many bytes one clip's activations take at the widest place, the decoder's end.
 
     A handful of the decoder's widest images, and one head's attention scores; within a factor of
-    two of what the compiler reports (`docs/memory.md`). Exact numbers come from the compiled program.
+    two of what the compiler reports for base. Exact numbers come from the compiled program.
     """
     vae, unet = config.vae, config.unet
     pixels = frames * vae.factor * config.vocoder.mels

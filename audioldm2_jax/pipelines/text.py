@@ -60,7 +60,9 @@ def _ids(tokenizer, texts, limit, warn=False):
     if warn:
         for text, row in zip(texts, rows):
             if len(row) == limit and len(tokenizer(text).input_ids) > limit:
-                warnings.warn(f"only the first {limit} tokens of {text[:40]!r}... are used", stacklevel=4)
+                warnings.warn(
+                    f"only the first {limit} tokens of {text[:40]!r}... are used", stacklevel=4
+                )
     return rows
 
 

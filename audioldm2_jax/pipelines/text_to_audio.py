@@ -32,8 +32,8 @@ DTYPES = {
 class Pipeline:
     """A loaded checkpoint, ready to generate.
 
-        pipe = Pipeline.from_pretrained("cvssp/audioldm2")
-        pipe("a dog barks in the rain", seconds=5).save("out")
+    pipe = Pipeline.from_pretrained("cvssp/audioldm2")
+    pipe("a dog barks in the rain", seconds=5).save("out")
     """
 
     def __init__(self, checkpoint: hub.Checkpoint, dtype=None):
@@ -43,7 +43,11 @@ class Pipeline:
         self.dtype = choose_dtype(dtype)
         self.params = checkpoint.params
         if jax.default_backend() == "cpu" and self.dtype == jnp.float32:
-            for part in (self.params["unet"], self.params["vae"]["decoder"], self.params["vocoder"]):
+            for part in (
+                self.params["unet"],
+                self.params["vae"]["decoder"],
+                self.params["vocoder"],
+            ):
                 fast_kernels(part)
         self._runner = Runner(self.params, self.dtype)
         enable_cache()
@@ -102,7 +106,9 @@ class Pipeline:
         grid = request.time_grid(seconds, self.config, self.convention)
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
-        least = request.working_memory(grid.frames, self.config, jnp.dtype(self.dtype).itemsize) // 4
+        least = (
+            request.working_memory(grid.frames, self.config, jnp.dtype(self.dtype).itemsize) // 4
+        )
         check_fits(least, f"a clip of {grid.seconds:g} s")
         clips = len(prompts) * candidates
         bins = self.config.vocoder.mels // self.config.vae.factor
@@ -117,12 +123,14 @@ class Pipeline:
         asked = negatives or [""]
         unconditional = asked if guidance > 1.0 else []
         job = program.Job(
-            self.config, self.dtype, len(unconditional),
-            self.convention.zero_loa and not any(negatives), candidates, grid.samples,
+            self.config,
+            self.dtype,
+            len(unconditional),
+            self.convention.zero_loa and not any(negatives),
+            candidates,
+            grid.samples,
         )
-        texts = text.encode(
-            prompts, unconditional, self.tokenizers, self.config, self.convention
-        )
+        texts = text.encode(prompts, unconditional, self.tokenizers, self.config, self.convention)
         arguments = (job, texts, plan, np.float32(guidance), keys, jnp.asarray(latents))
         if progress and jax.default_backend() == "cpu":
             waves, features = self._runner.stepwise(*arguments)
@@ -138,10 +146,18 @@ class Pipeline:
         if candidates > 1:
             waves, scores = self._rank(waves, np.asarray(features), progress)
         metadata = self._metadata() | {
-            "prompts": prompts, "negative_prompts": negatives, "seconds": grid.seconds,
-            "latent_frames": grid.frames, "steps": steps, "sampler": sampler, "eta": eta,
-            "guidance": guidance, "candidates": candidates, "seed": seed,
-            "first_clip": first_clip, "latents_injected": injected,
+            "prompts": prompts,
+            "negative_prompts": negatives,
+            "seconds": grid.seconds,
+            "latent_frames": grid.frames,
+            "steps": steps,
+            "sampler": sampler,
+            "eta": eta,
+            "guidance": guidance,
+            "candidates": candidates,
+            "seed": seed,
+            "first_clip": first_clip,
+            "latents_injected": injected,
         }
         return Output(waves, scores, self.config.vocoder.sample_rate, metadata)
 
@@ -160,8 +176,12 @@ class Pipeline:
         mel = self.config.clap.mel
         clips = audio.fit_clip(audio.resample(waves, sample_rate, mel.sample_rate), mel)
         run = self._runner.compiled(
-            _hear, (self.config.clap, self.dtype), self.params["clap"], clips[:1],
-            label="audio encoder", progress=False,
+            _hear,
+            (self.config.clap, self.dtype),
+            self.params["clap"],
+            clips[:1],
+            label="audio encoder",
+            progress=False,
         )
         return np.concatenate([np.asarray(run(self.params["clap"], clip[None])) for clip in clips])
 
@@ -173,8 +193,10 @@ class Pipeline:
             "dtype": jnp.dtype(self.dtype).name,
             "device": jax.devices()[0].device_kind,
             "versions": {
-                "audioldm2_jax": audioldm2_jax.__version__, "jax": jax.__version__,
-                "flax": flax.__version__, "python": platform.python_version(),
+                "audioldm2_jax": audioldm2_jax.__version__,
+                "jax": jax.__version__,
+                "flax": flax.__version__,
+                "python": platform.python_version(),
             },
         }
 

@@ -13,8 +13,14 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig
 
 PUBLISHED = dict(
-    beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False,
-    num_train_timesteps=1000, prediction_type="epsilon", set_alpha_to_one=False, steps_offset=1,
+    beta_start=0.0015,
+    beta_end=0.0195,
+    beta_schedule="scaled_linear",
+    clip_sample=False,
+    num_train_timesteps=1000,
+    prediction_type="epsilon",
+    set_alpha_to_one=False,
+    steps_offset=1,
     timestep_spacing="leading",
 )
 CLASSES = {
@@ -110,11 +116,16 @@ def test_recovers_a_point_from_its_true_noise(name):
     np.testing.assert_allclose(samplers.sample(denoise, start, plan, noise), clean, atol=0.25)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("dpm", 10), "unknown sampler 'dpm'"), (("ddim", 0), "steps is 0"),
-    (("ddim", 1001), "steps is 1001"), (("ddim", 2.5), "steps is 2.5"),
-    (("euler", -3), "steps is -3"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("dpm", 10), "unknown sampler 'dpm'"),
+        (("ddim", 0), "steps is 0"),
+        (("ddim", 1001), "steps is 1001"),
+        (("ddim", 2.5), "steps is 2.5"),
+        (("euler", -3), "steps is -3"),
+    ],
+)
 def test_bad_requests(arguments, message):
     name, steps = arguments
     with pytest.raises(InputError, match=message):

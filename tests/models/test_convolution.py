@@ -56,7 +56,9 @@ def test_fast_3x3(size, channels):
 def test_fast_1d(taps, dilation, frames):
     x, kernel = draw(2, frames, 256), kernel_of(taps, 256, 258)
     expected = conv(x, kernel, dilation=(dilation,))
-    assert_close(fast_conv(x, fast_kernel(kernel), taps=taps, dilation=dilation), expected, ROUNDING)
+    assert_close(
+        fast_conv(x, fast_kernel(kernel), taps=taps, dilation=dilation), expected, ROUNDING
+    )
 
 
 @pytest.mark.parametrize("size", [(16, 8), (15, 8), (15, 7), (16, 7)])
@@ -78,7 +80,10 @@ def test_only_kernels_of_stride_one_are_replaced():
         "downsample": {"kernel": kernel},
         "upsample": {"kernel": kernel},
         "upsample_0": {"kernel": jnp.zeros((16, 256, 128))},
-        "deep": {"dilated_0": {"kernel": jnp.zeros((11, 256, 256))}, "query": {"kernel": kernel[0, 0]}},
+        "deep": {
+            "dilated_0": {"kernel": jnp.zeros((11, 256, 256))},
+            "query": {"kernel": kernel[0, 0]},
+        },
     }
     fast = fast_kernels(params)
     assert set(fast["conv_in"]) == {"fast", "bias"}
@@ -89,7 +94,9 @@ def test_only_kernels_of_stride_one_are_replaced():
     assert set(fast["deep"]["query"]) == {"kernel"}
 
 
-@pytest.mark.parametrize("size, stride", [(16, 5), (16, 4), (8, 2), (4, 2), (12, 6), (10, 5), (3, 1)])
+@pytest.mark.parametrize(
+    "size, stride", [(16, 5), (16, 4), (8, 2), (4, 2), (12, 6), (10, 5), (3, 1)]
+)
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_transposed_is_torchs(size, stride, backend, monkeypatch):
     """Both ways of computing it; the accelerators' way runs on the CPU as well."""
@@ -97,16 +104,22 @@ def test_transposed_is_torchs(size, stride, backend, monkeypatch):
     padding = (size - stride) // 2
     x, kernel = draw(2, 9, 6), kernel_of(size, 6, 4)
     theirs = torch.nn.functional.conv_transpose1d(
-        torch.tensor(x).permute(0, 2, 1), torch.tensor(kernel).permute(1, 2, 0), stride=stride,
+        torch.tensor(x).permute(0, 2, 1),
+        torch.tensor(kernel).permute(1, 2, 0),
+        stride=stride,
         padding=padding,
     ).permute(0, 2, 1)
-    assert_close(conv_transpose(jnp.asarray(x), jnp.asarray(kernel), stride=stride, padding=padding),
-                 theirs, 1e-5)
+    assert_close(
+        conv_transpose(jnp.asarray(x), jnp.asarray(kernel), stride=stride, padding=padding),
+        theirs,
+        1e-5,
+    )
 
 
 def test_nearest_is_torchs():
     x = draw(1, 32, 7, 2)
     for size in [(63, 14), (64, 13), (40, 9)]:
         theirs = torch.nn.functional.interpolate(torch.tensor(x).permute(0, 3, 1, 2), size=size)
-        np.testing.assert_array_equal(jax.jit(nearest, static_argnums=1)(x, size),
-                                      theirs.permute(0, 2, 3, 1))
+        np.testing.assert_array_equal(
+            jax.jit(nearest, static_argnums=1)(x, size), theirs.permute(0, 2, 3, 1)
+        )

@@ -107,8 +107,9 @@ def theirs_rolled(module, sequence, mask, count=8):
     x, mask = torch.tensor(sequence), torch.tensor(mask).long()
     with torch.no_grad():
         for _ in range(count):
-            out = module.transformer(inputs_embeds=x, attention_mask=mask,
-                                     position_ids=torch.arange(x.shape[1])[None]).last_hidden_state
+            out = module.transformer(
+                inputs_embeds=x, attention_mask=mask, position_ids=torch.arange(x.shape[1])[None]
+            ).last_hidden_state
             x = torch.cat([x, out[:, -1:]], 1)
             mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.long)], 1)
     return x[:, -count:]
@@ -158,8 +159,13 @@ UNETS = {
 
 def unet_config(heads, contexts=((None, 32, 32),) * 3, depth=1):
     return presets.UNetConfig(
-        channels=(32, 64, 96), layers=1, attention=(False, True, True), contexts=contexts,
-        depths=(depth,) * 3, heads=heads, groups=16,
+        channels=(32, 64, 96),
+        layers=1,
+        attention=(False, True, True),
+        contexts=contexts,
+        depths=(depth,) * 3,
+        heads=heads,
+        groups=16,
     )
 
 
@@ -173,7 +179,8 @@ def run_unets(module, config, shape, lengths=(5, 9)):
     exact = copy.deepcopy(module).double()
     with torch.no_grad():
         theirs = exact(
-            torch.tensor(x).double().permute(0, 3, 1, 2), 961,
+            torch.tensor(x).double().permute(0, 3, 1, 2),
+            961,
             encoder_hidden_states=torch.tensor(loa).double(),
             encoder_hidden_states_1=torch.tensor(text).double(),
             encoder_attention_mask_1=torch.tensor(mask).long(),
@@ -181,10 +188,16 @@ def run_unets(module, config, shape, lengths=(5, 9)):
     return jax.jit(model.apply)({"params": params}, x, steps, loa, text, mask), theirs, params
 
 
-@pytest.mark.parametrize("name, shape", [
-    ("base", (16, 16)), ("base", (13, 16)), ("base", (30, 16)),
-    ("eight heads everywhere", (8, 16)), ("large", (9, 16)),
-])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("base", (16, 16)),
+        ("base", (13, 16)),
+        ("base", (30, 16)),
+        ("eight heads everywhere", (8, 16)),
+        ("large", (9, 16)),
+    ],
+)
 def test_unet(name, shape):
     settings = UNETS[name]
     heads = settings.get("heads", 2)
@@ -214,8 +227,7 @@ def test_vae_encode(vae):
     module, model, params = vae
     mel = draw(2, 36, 64)
     theirs = module.encode(torch.tensor(mel)[:, None]).latent_dist
-    mean, log_variance = jax.jit(
-        lambda m: model.apply({"params": params}, m, method="encode"))(mel)
+    mean, log_variance = jax.jit(lambda m: model.apply({"params": params}, m, method="encode"))(mel)
     assert_close(mean, theirs.mean.permute(0, 2, 3, 1))
     assert_close(log_variance, theirs.logvar.permute(0, 2, 3, 1))
 

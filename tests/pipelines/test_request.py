@@ -9,18 +9,35 @@ from audioldm2_jax.presets import CONVENTIONS, audioldm2_base
 BASE = audioldm2_base()
 
 
-@pytest.mark.parametrize("seconds, frames", [
-    (10.0, 256), (5.0, 128), (2.5, 64), (0.5, 12), (0.41, 10), (1.3, 33), (None, 256), (0.04, 1),
-])
+@pytest.mark.parametrize(
+    "seconds, frames",
+    [
+        (10.0, 256),
+        (5.0, 128),
+        (2.5, 64),
+        (0.5, 12),
+        (0.41, 10),
+        (1.3, 33),
+        (None, 256),
+        (0.04, 1),
+    ],
+)
 def test_authors_take_25_6_frames_a_second_and_cut_nothing(seconds, frames):
     grid = time_grid(seconds, BASE, CONVENTIONS["authors"])
     assert (grid.frames, grid.samples) == (frames, None)
 
 
-@pytest.mark.parametrize("seconds, frames, samples", [
-    (10.0, 250, 160000), (5.0, 125, 80000), (2.3, 58, 36800), (10.24, 256, 163840),
-    (None, 256, 163840), (0.5, 13, 8000),
-])
+@pytest.mark.parametrize(
+    "seconds, frames, samples",
+    [
+        (10.0, 250, 160000),
+        (5.0, 125, 80000),
+        (2.3, 58, 36800),
+        (10.24, 256, 163840),
+        (None, 256, 163840),
+        (0.5, 13, 8000),
+    ],
+)
 def test_diffusers_rounds_the_grid_up_and_cuts_the_waveform(seconds, frames, samples):
     grid = time_grid(seconds, BASE, CONVENTIONS["diffusers"])
     assert (grid.frames, grid.samples) == (frames, samples)

@@ -80,11 +80,14 @@ def relative(ours, theirs):
     return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
-@pytest.mark.parametrize("sampler, negative, seconds", [
-    ("ddim", "low quality and very noisy sound of rain falling on a roof", 0.7),
-    ("ddim", None, 0.64),
-    ("dpm++2m", ["noise", "silence"], 0.7),
-])
+@pytest.mark.parametrize(
+    "sampler, negative, seconds",
+    [
+        ("ddim", "low quality and very noisy sound of rain falling on a roof", 0.7),
+        ("ddim", None, 0.64),
+        ("dpm++2m", ["noise", "silence"], 0.7),
+    ],
+)
 def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, seconds):
     frames = -(-int(seconds / 0.01) // 4)
     latents = noise(2, frames)
@@ -97,7 +100,10 @@ def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, second
         theirs.scheduler = DPMSolverMultistepScheduler.from_config(scheduler.config)
     try:
         reference = theirs(
-            PROMPTS, negative_prompt=given, num_inference_steps=5, audio_length_in_s=seconds,
+            PROMPTS,
+            negative_prompt=given,
+            num_inference_steps=5,
+            audio_length_in_s=seconds,
             latents=torch.tensor(latents).permute(0, 3, 1, 2),
         ).audios
     finally:
@@ -125,7 +131,9 @@ def test_export_loads_in_diffusers_and_sounds_the_same(published, tmp_path):
     theirs.set_progress_bar_config(disable=True)
     latents = noise(1, 16)
     reference = theirs(
-        PROMPTS[:1], num_inference_steps=3, audio_length_in_s=0.64,
+        PROMPTS[:1],
+        num_inference_steps=3,
+        audio_length_in_s=0.64,
         latents=torch.tensor(latents).permute(0, 3, 1, 2),
     ).audios
     ours = Pipeline.from_pretrained(tmp_path / "export", convention="diffusers", progress=False)
@@ -170,8 +178,10 @@ def test_candidates_are_ranked_against_their_own_prompt(pipe):
     from audioldm2_jax.models.clap import CLAP
 
     words = CLAP(pipe.config.clap).apply(
-        {"params": pipe.params["clap"]}, jnp.array(texts.input_ids),
-        jnp.array(texts.attention_mask), method="text_features",
+        {"params": pipe.params["clap"]},
+        jnp.array(texts.input_ids),
+        jnp.array(texts.attention_mask),
+        method="text_features",
     )
     for i in range(2):
         heard = pipe.audio_features(out.candidates[i], 16000)
@@ -207,42 +217,54 @@ def test_bf16(folder, pipe):
 
 
 def test_saving(pipe, tmp_path):
-    out = pipe(["a dog / barks: \"loud\"!", "ok"], "noise", seconds=0.5, steps=3, progress=False)
+    out = pipe(['a dog / barks: "loud"!', "ok"], "noise", seconds=0.5, steps=3, progress=False)
     paths = out.save(tmp_path / "made")
     assert [p.name for p in paths] == ["a_dog_barks_loud.wav", "ok.wav"]
     again = out.save(tmp_path / "made")
     assert [p.name for p in again] == ["a_dog_barks_loud_2.wav", "ok_2.wav"]
     record = json.loads((tmp_path / "made" / "ok.json").read_text())
     repeated = pipe(
-        record["prompt"], record["negative_prompt"], seconds=record["seconds"],
-        steps=record["steps"], sampler=record["sampler"], guidance=record["guidance"],
-        seed=record["seed"], first_clip=record["first_clip"], progress=False,
+        record["prompt"],
+        record["negative_prompt"],
+        seconds=record["seconds"],
+        steps=record["steps"],
+        sampler=record["sampler"],
+        guidance=record["guidance"],
+        seed=record["seed"],
+        first_clip=record["first_clip"],
+        progress=False,
     )
     assert relative(repeated.audio, out.audio[1:]) < 1e-3
     assert record["convention"]["name"] == "authors"
     assert sorted(p.suffix for p in (tmp_path / "made").iterdir()) == [".json"] * 4 + [".wav"] * 4
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(prompt=""), "prompt 1 of 1 is empty"),
-    (dict(prompt=["ok", "  "]), "prompt 2 of 2 is empty"),
-    (dict(prompt=[]), "give a text"),
-    (dict(seconds=0), "seconds is 0"),
-    (dict(seconds=-1.5), "seconds is -1.5"),
-    (dict(seconds=float("nan")), "seconds is nan"),
-    (dict(seconds=float("inf")), "seconds is inf"),
-    (dict(seconds=0.01), "shortest clip"),
-    (dict(seconds=1e6), "GB are free"),
-    (dict(sampler="dpm"), "unknown sampler 'dpm'"),
-    (dict(steps=0), "steps is 0"),
-    (dict(steps=1001), "steps is 1001"),
-    (dict(candidates=0), "candidates is 0"),
-    (dict(seed=-1), "seed is -1"),
-    (dict(guidance=float("nan")), "guidance is nan"),
-    (dict(negative_prompt=["a", "b"]), "2 texts for 1 prompts"),
-    (dict(latents=np.zeros((1, 2, 3))), r"latents have shape \(1, 2, 3\); .* \(1, 256, 16, 8\)"),
-    (dict(latents=np.full((1, 256, 16, 8), np.nan)), "NaN"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(prompt=""), "prompt 1 of 1 is empty"),
+        (dict(prompt=["ok", "  "]), "prompt 2 of 2 is empty"),
+        (dict(prompt=[]), "give a text"),
+        (dict(seconds=0), "seconds is 0"),
+        (dict(seconds=-1.5), "seconds is -1.5"),
+        (dict(seconds=float("nan")), "seconds is nan"),
+        (dict(seconds=float("inf")), "seconds is inf"),
+        (dict(seconds=0.01), "shortest clip"),
+        (dict(seconds=1e6), "GB are free"),
+        (dict(sampler="dpm"), "unknown sampler 'dpm'"),
+        (dict(steps=0), "steps is 0"),
+        (dict(steps=1001), "steps is 1001"),
+        (dict(candidates=0), "candidates is 0"),
+        (dict(seed=-1), "seed is -1"),
+        (dict(guidance=float("nan")), "guidance is nan"),
+        (dict(negative_prompt=["a", "b"]), "2 texts for 1 prompts"),
+        (
+            dict(latents=np.zeros((1, 2, 3))),
+            r"latents have shape \(1, 2, 3\); .* \(1, 256, 16, 8\)",
+        ),
+        (dict(latents=np.full((1, 256, 16, 8), np.nan)), "NaN"),
+    ],
+)
 def test_bad_requests_are_one_line(pipe, change, message):
     with pytest.raises(InputError, match=message) as caught:
         pipe(**{"prompt": "a dog", "progress": False} | change)
@@ -261,6 +283,4 @@ def test_configuration_is_kept_by_the_presets(folder):
     from audioldm2_jax.presets import tiny
 
     read = hub.read_config(folder, hub.convention_named("diffusers"))
-    assert dataclasses.asdict(read) == dataclasses.asdict(
-        dataclasses.replace(tiny(), t5=tiny().t5)
-    )
+    assert dataclasses.asdict(read) == dataclasses.asdict(dataclasses.replace(tiny(), t5=tiny().t5))

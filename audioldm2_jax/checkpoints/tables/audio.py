@@ -18,7 +18,9 @@ def _coder(source, blocks, target, level):
     mid = f"{source}.mid_block"
     return (
         Rule(f"{source}.conv_in", f"{target}/conv_in", CONV2D),
-        *resnet_rules(f"{source}.{blocks}.{{}}.resnets.{{}}", f"{target}/{level}_{{}}_resnets_{{}}"),
+        *resnet_rules(
+            f"{source}.{blocks}.{{}}.resnets.{{}}", f"{target}/{level}_{{}}_resnets_{{}}"
+        ),
         Rule(
             f"{source}.{blocks}.{{}}.{level}samplers.0.conv", f"{target}/{level}sample_{{}}", CONV2D
         ),

@@ -68,10 +68,10 @@ CLAP = Table(
         *_attention(_BLOCK, _SWIN),
         Rule(f"{_BLOCK}.layernorm_before", f"{_SWIN}/norm_attention", NORM),
         Rule(f"{_BLOCK}.layernorm_after", f"{_SWIN}/norm_mlp", NORM),
+        Rule(f"{_BLOCK}.attention.self.relative_position_bias_table", f"{_SWIN}/positions", PLAIN),
         Rule(
-            f"{_BLOCK}.attention.self.relative_position_bias_table", f"{_SWIN}/positions", PLAIN
+            f"{_AUDIO}.layers.{{}}.downsample.reduction", "audio/stages_{}_merge/reduction", LINEAR
         ),
-        Rule(f"{_AUDIO}.layers.{{}}.downsample.reduction", "audio/stages_{}_merge/reduction", LINEAR),
         Rule(f"{_AUDIO}.layers.{{}}.downsample.norm", "audio/stages_{}_merge/norm", NORM),
         Rule(f"{_AUDIO}.norm", "audio/norm", NORM),
         *(

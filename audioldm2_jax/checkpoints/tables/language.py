@@ -16,7 +16,9 @@ _QKV = tuple(f"blocks_{{}}/attention/{name}" for name in ("query", "key", "value
 T5 = Table(
     rules=(
         Rule("shared", "tokens", EMBEDDING),
-        Rule("encoder.block.0.layer.0.SelfAttention.relative_attention_bias", "positions", EMBEDDING),
+        Rule(
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias", "positions", EMBEDDING
+        ),
         *(
             Rule(f"{_T5}.0.SelfAttention.{there}", f"blocks_{{}}/attention/{here}", LINEAR)
             for there, here in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out"))

@@ -1,0 +1,24 @@
+"""Hub configuration files to our configurations and back, a pair of functions for each part.
+
+Readers obey what a file says, fill what it leaves out by the reference classes' defaults, and
+refuse by name what no code here computes.
+"""
+
+from audioldm2_jax.checkpoints.configs.audio import (  # noqa: F401
+    read_schedule,
+    read_vae,
+    read_vocoder,
+    write_schedule,
+    write_vae,
+    write_vocoder,
+)
+from audioldm2_jax.checkpoints.configs.clap import read_clap, write_clap, write_mel  # noqa: F401
+from audioldm2_jax.checkpoints.configs.language import (  # noqa: F401
+    read_gpt2,
+    read_projection,
+    read_t5,
+    write_gpt2,
+    write_projection,
+    write_t5,
+)
+from audioldm2_jax.checkpoints.configs.unet import read_unet, write_unet  # noqa: F401
