@@ -47,8 +47,8 @@ def check_fits(needed: int, what: str) -> None:
     free = available_memory()
     if needed > free:
         raise InputError(
-            f"{what} needs {needed / 1e9:.1f} GB beside the model, {free / 1e9:.1f} GB are free: ask "
-            "for fewer seconds, prompts or candidates"
+            f"{what} needs {needed / 1e9:.1f} GB beside the model, {free / 1e9:.1f} GB are free: "
+            "ask for fewer seconds, prompts or candidates"
         )
 
 

@@ -1,0 +1,401 @@
+"""The hub layout: other libraries' variants load, damage is named in one line."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import reference
+import torch
+from safetensors.numpy import load_file, save_file
+
+from audioldm2_jax import presets, tree
+from audioldm2_jax.checkpoints import download, hub, weights
+from audioldm2_jax.checkpoints.convert import from_params
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.random import random_params, write_random
+from audioldm2_jax.errors import InputError
+
+AUTHORS = hub.convention_named("authors")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub") / "tiny"
+    write_random(folder, "tiny")
+    return folder
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(original, tmp_path / "tiny")
+
+
+def edit(path, **changes):
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(content))
+
+
+def edit_weights(path, change):
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+
+
+def part(folder, name, config=None):
+    config = config or getattr(hub.read_config(folder, AUTHORS), name)
+    return hub.load_part(folder, name, config)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_conversion_is_its_own_inverse(name):
+    config = getattr(presets.tiny(), name)
+    params = random_params(name, config)
+    table, like = PARTS[name].table, PARTS[name].shapes(config)
+    from audioldm2_jax.checkpoints.convert import to_params
+
+    back = to_params(from_params(params, table, config), table, like)
+    assert jax.tree.structure(back) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+@pytest.mark.parametrize(
+    "preset, name, millions",
+    [
+        ("base", "unet", 346.94),
+        ("large", "unet", 718.01),
+        ("base", "clap", 193.9),
+        ("base", "t5", 341.2),
+        ("base", "gpt2", 124.4),
+        ("base", "projection", 1.18),
+        ("base", "vae", 55.38),
+        ("base", "vocoder", 55.26),
+    ],
+)
+def test_published_sizes(preset, name, millions):
+    config = getattr(presets.PRESETS[preset](), name)
+    assert tree.count(PARTS[name].shapes(config)) / 1e6 == pytest.approx(millions, rel=4e-3)
+
+
+def test_every_key_of_the_full_size_has_its_place():
+    """The tables name what the reference class of full size holds, key by key, shape by shape."""
+    from diffusers import AutoencoderKL
+
+    config = presets.audioldm2_base().vae
+    with torch.device("meta"):
+        module = AutoencoderKL.from_config(PARTS["vae"].write_config(config))
+    expected = {name: tuple(p.shape) for name, p in module.state_dict().items()}
+    params = jax.tree.map(
+        lambda s: np.broadcast_to(np.float32(0), s.shape), PARTS["vae"].shapes(config)
+    )
+    ours = {name: p.shape for name, p in from_params(params, PARTS["vae"].table, config).items()}
+    assert ours == expected
+
+
+def test_gpt2_as_base_model_loads_the_same(folder):
+    expected = part(folder, "gpt2")
+    path = folder / "language_model" / "model.safetensors"
+
+    def flatten_names(state):
+        for name in list(state):
+            state[name.removeprefix("transformer.")] = state.pop(name)
+        state["h.0.attn.bias"] = np.tril(np.ones((1, 1, 8, 8), bool))
+        state["lm_head.weight"] = state["wte.weight"].copy()
+
+    edit_weights(path, flatten_names)
+    edit(
+        folder / "model_index.json",
+        language_model=["transformers", "GPT2Model"],
+    )
+    jax.tree.map(np.testing.assert_array_equal, part(folder, "gpt2"), expected)
+
+
+def test_older_names_load_the_same(folder):
+    vae, t5, clap = (part(folder, name) for name in ("vae", "t5", "clap"))
+
+    def old_attention(state):
+        names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+        for name in list(state):
+            for new, old in names.items():
+                if f".attentions.0.{new}." in name:
+                    state[name.replace(new, old)] = state.pop(name)
+
+    edit_weights(folder / "vae" / "diffusion_pytorch_model.safetensors", old_attention)
+    edit_weights(
+        folder / "text_encoder_2" / "model.safetensors",
+        lambda s: s.update({"encoder.embed_tokens.weight": s["shared.weight"].copy()}),
+    )
+    edit_weights(
+        folder / "text_encoder" / "model.safetensors",
+        lambda s: [s.pop(k) for k in list(s) if "position_i" in k or "index" in k],
+    )
+    for name, expected in (("vae", vae), ("t5", t5), ("clap", clap)):
+        jax.tree.map(np.testing.assert_array_equal, part(folder, name), expected)
+
+
+def test_tied_tensors_must_agree(folder):
+    edit_weights(
+        folder / "text_encoder_2" / "model.safetensors",
+        lambda s: s.update({"encoder.embed_tokens.weight": s["shared.weight"] + 1}),
+    )
+    with pytest.raises(InputError, match="should be the same tensor"):
+        part(folder, "t5")
+
+
+def test_torch_files_load_the_same(folder):
+    expected = part(folder, "unet")
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    state = {k: torch.tensor(v) for k, v in load_file(path).items()}
+    path.unlink()
+    # A transposed view: stored with strides of its own.
+    name = "time_embedding.linear_1.weight"
+    state[name] = state[name].T.contiguous().T
+    torch.save(state, folder / "unet" / "diffusion_pytorch_model.bin")
+    jax.tree.map(np.testing.assert_array_equal, part(folder, "unet"), expected)
+
+
+def test_shards_load_the_same(folder):
+    expected = part(folder, "t5")
+    path = folder / "text_encoder_2" / "model.safetensors"
+    state = load_file(path)
+    path.unlink()
+    where = {}
+    for i, names in enumerate(np.array_split(sorted(state), 2)):
+        shard = f"model-{i}.safetensors"
+        save_file({n: state[n] for n in names}, path.parent / shard)
+        where |= dict.fromkeys(names.tolist(), shard)
+    index = path.parent / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    jax.tree.map(np.testing.assert_array_equal, part(folder, "t5"), expected)
+    (path.parent / "model-1.safetensors").unlink()
+    with pytest.raises(InputError, match="shard model-1.safetensors is missing"):
+        part(folder, "t5")
+
+
+@pytest.mark.parametrize("stored", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_casting_on_the_fly(folder, stored):
+    path = folder / "projection_model" / "diffusion_pytorch_model.safetensors"
+    edit_weights(path, lambda s: s.update({k: v.astype(stored) for k, v in s.items()}))
+    config = hub.read_config(folder, AUTHORS).projection
+    for dtype in (jnp.float32, jnp.bfloat16):
+        params = hub.load_part(folder, "projection", config, dtype)
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+
+
+def test_loading_holds_one_copy(original, monkeypatch):
+    """Tensors are read one by one: never more than a few unfinished ones at a time."""
+    alive, peak = 0, 0
+    read = weights._Slice.read
+
+    def counted(self):
+        nonlocal alive, peak
+        alive, peak = alive + 1, max(peak, alive + 1)
+        array = read(self)
+        alive -= 1
+        return array
+
+    monkeypatch.setattr(weights._Slice, "read", counted)
+    part(original, "unet")
+    assert 1 <= peak <= 4
+
+
+def drop(name):
+    return lambda state: state.pop(name)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (drop("conv_in.bias"), "tensor conv_in.bias is missing"),
+        (
+            lambda s: s.update({"conv_in.more": np.zeros(3)}),
+            "unexpected tensor conv_in.more",
+        ),
+        (
+            lambda s: s.update({"down_blocks.9.resnets.0.norm1.weight": np.zeros(3)}),
+            "down_blocks.9.resnets.0.norm1.weight is not in the configured model",
+        ),
+        (
+            lambda s: s.update({"conv_in.bias": np.zeros(31, np.float32)}),
+            r"conv_in.bias has shape \(31,\), expected \(32,\)",
+        ),
+        (
+            lambda s: s.update({"conv_in.weight": np.zeros((32, 8, 3), np.float32)}),
+            r"conv_in.weight has shape \(32, 8, 3\), expected \(32, 8, 3, 3\)",
+        ),
+        (
+            lambda s: s.update({"mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj.weight":
+                                np.zeros((510, 64), np.float32)}),
+            r"has shape \(510, 64\), expected \(512, 64\)",
+        ),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit_are_named(folder, change, message):
+    edit_weights(folder / "unet" / "diffusion_pytorch_model.safetensors", change)
+    with pytest.raises(InputError, match=message) as caught:
+        hub.load(folder)
+    assert "diffusion_pytorch_model.safetensors" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 5000, -10])
+def test_truncated_safetensors(folder, keep):
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match="not a complete safetensors file") as caught:
+        part(folder, "vae")
+    assert str(path) in str(caught.value)
+
+
+def test_missing_weights(folder):
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(InputError, match="vae: no weights found"):
+        part(folder, "vae")
+
+
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("model_index.json", dict(vae=["diffusers", "VQModel"]), "vae is of class 'VQModel'"),
+        ("model_index.json", dict(unet=None), "unet is of class None"),
+        ("model_index.json", dict(image_encoder=["a", "B"]), "unknown part 'image_encoder'"),
+        ("model_index.json", dict(text_encoder_2=["transformers", "VitsModel"]), "VitsModel"),
+        ("unet/config.json", dict(class_embed_type="projection"), "class_embed_type"),
+        ("unet/config.json", dict(attention_head_dim=[1, 2, 3]), "3 entries for 2 levels"),
+        ("unet/config.json", dict(attention_head_dim=[1, 5]), "does not divide width 64"),
+        ("vae/config.json", dict(shift_factor=0.1), "shift_factor is 0.1"),
+        ("scheduler/scheduler_config.json", dict(prediction_type="v_prediction"), "v_prediction"),
+        ("scheduler/scheduler_config.json", dict(beta_schedule="linear"), "beta_schedule"),
+        ("text_encoder_2/config.json", dict(feed_forward_proj="relu"), "feed_forward_proj"),
+        ("feature_extractor/preprocessor_config.json", dict(truncation="fusion"), "fusion"),
+    ],
+)
+def test_configurations_that_are_not_computed_are_refused(folder, name, changes, message):
+    edit(folder / name, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        hub.read_config(folder, AUTHORS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "tokenizer"])
+def test_incomplete_folders(folder, name):
+    path = folder / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(InputError):
+        hub.load(folder)
+
+
+def test_broken_json(folder):
+    (folder / "vae" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="vae/config.json: not readable as JSON"):
+        hub.read_config(folder, AUTHORS)
+
+
+def test_heads_given_for_each_level_are_obeyed(folder):
+    edit(folder / "unet" / "config.json", attention_head_dim=[4, 4])
+    for name in ("authors", "diffusers"):
+        assert hub.read_config(folder, hub.convention_named(name)).unet.heads == (4, 4)
+
+
+def test_transformers_defaults_have_not_moved():
+    """Nested hub configurations hold only what differed from transformers 4.32's defaults."""
+    read = hub.configs.read_clap(
+        {
+            "audio_config": {
+                "depths": [2, 2, 12, 2],
+                "hidden_size": 1024,
+                "patch_embeds_hidden_size": 128,
+            },
+            "text_config": {},
+        },
+        {"frequency_min": 50, "truncation": "rand_trunc"},
+        hub.convention_named("diffusers"),
+        "test",
+    )
+    assert read == presets.audioldm2_base().clap
+    assert hub.configs.read_gpt2({}, "test") == presets.audioldm2_base().gpt2
+
+
+def test_published_unet_configuration():
+    published = json.loads(
+        '{"attention_head_dim": 8, "num_attention_heads": null, "cross_attention_dim":'
+        " [[null, 768, 1024], [null, 768, 1024], [null, 768, 1024], [null, 768, 1024]],"
+        ' "block_out_channels": [128, 256, 384, 640], "in_channels": 8, "out_channels": 8,'
+        ' "sample_size": 256, "layers_per_block": 2, "transformer_layers_per_block": 1,'
+        ' "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D",'
+        ' "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D",'
+        ' "CrossAttnUpBlock2D", "UpBlock2D"], "flip_sin_to_cos": true, "freq_shift": 0}'
+    )
+    read = hub.configs.read_unet(published, AUTHORS, "unet")
+    assert read == presets.audioldm2_base().unet
+    other = hub.configs.read_unet(published, hub.convention_named("diffusers"), "unet")
+    assert other.heads == (8, 8, 8, 8)
+
+
+def test_saving_into_a_full_folder_is_refused(original, folder):
+    with pytest.raises(InputError, match="not empty"):
+        hub.save(hub.load(original), folder)
+
+
+def test_a_failed_save_leaves_nothing(original, tmp_path):
+    checkpoint = hub.load(original)
+    checkpoint.params["vae"]["extra"] = {"kernel": jnp.zeros(3)}
+    with pytest.raises(ValueError, match="no rule exports"):
+        hub.save(checkpoint, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nowhere/at all", "/no/such/folder", "plain", "../up/there/x"])
+def test_neither_folder_nor_hub_id(name):
+    with pytest.raises(InputError, match="no such folder"):
+        download.locate(name)
+
+
+def test_a_hub_id_while_offline():
+    with pytest.raises(InputError, match="the hub cannot be reached") as caught:
+        download.locate("cvssp/audioldm2", revision="abc")
+    assert "cvssp/audioldm2 at revision 'abc'" in str(caught.value)
+
+
+def test_a_hub_id_from_the_cache(original, tmp_path, monkeypatch):
+    """The layout that huggingface_hub keeps; nothing is asked of the network."""
+    from huggingface_hub import constants
+
+    cache = tmp_path / "hub"
+    snapshot = cache / "models--someone--sound" / "snapshots" / ("1" * 40)
+    shutil.copytree(original, snapshot)
+    (cache / "models--someone--sound" / "refs").mkdir()
+    (cache / "models--someone--sound" / "refs" / "main").write_text("1" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    assert download.locate("someone/sound") == snapshot
+
+
+def test_a_file_is_no_checkpoint(original):
+    with pytest.raises(InputError, match="a checkpoint is a folder"):
+        download.locate(original / "model_index.json")
+
+
+def test_what_is_downloaded():
+    files = [
+        "README.md", "model_index.json", "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.bin",
+        "tokenizer_2/spiece.model", "tokenizer/merges.txt", "onnx/model.onnx",
+    ]  # fmt: skip
+    assert download.choose(files) == [
+        "model_index.json", "tokenizer/merges.txt", "tokenizer_2/spiece.model", "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.bin",
+    ]  # fmt: skip
+
+
+def test_the_reference_loads_what_transformers_saves(tmp_path):
+    """A CLAP file as the current transformers writes it, with its buffers."""
+    reference.clap().save_pretrained(tmp_path / "text_encoder")
+    config = json.loads((tmp_path / "text_encoder" / "config.json").read_text())
+    read = hub.configs.read_clap(config, {"truncation": "rand_trunc"}, AUTHORS, "config")
+    assert read.text.eps == 1e-5
+    hub.load_part(tmp_path, "clap", read)

@@ -1,0 +1,177 @@
+"""The command as users run it: in a process of its own where exit codes and streams matter."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "tiny"
+    write_random(folder, "tiny")
+    return folder
+
+
+def generate(*arguments):
+    return main(["generate", *map(str, arguments)])
+
+
+def test_a_prompt_becomes_a_wav(folder, tmp_path):
+    """A process without torch's help: its modules are forbidden."""
+    program = (
+        "import sys; sys.modules['torch'] = None; sys.modules['diffusers'] = None; "
+        "from audioldm2_jax.cli.main import main; sys.exit(main())"
+    )
+    command = [
+        *(sys.executable, "-c", program, "generate", "-t", "a dog barks", "-dur", "0.6", "-n", "2"),
+        *(
+            "--model_name",
+            str(folder),
+            "-s",
+            str(tmp_path / "out"),
+            "--ddim_steps",
+            "3",
+            "-gs",
+            "2",
+        ),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "out" / "a_dog_barks.wav"
+    assert done.stdout.strip() == str(path)
+    audio, rate = soundfile.read(path)
+    assert rate == 16000 and len(audio) == 15 * 640 + 32 and np.abs(audio).max() > 0.01
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert (record["sampler"], record["steps"], record["guidance"]) == ("ddim", 3, 2.0)
+    assert len(record["scores"]) == 2
+    # Progress goes to stderr: loading, compiling, a bar, and no chatter of libraries.
+    assert "loading" in done.stderr and "sampling: 100%" in done.stderr
+    assert "torch" not in done.stderr.lower()
+
+
+def test_lists_are_named_batched_and_resumed(folder, tmp_path, capsys):
+    listing = tmp_path / "list.txt"
+    listing.write_text("a dog barks|dog\nrain | rain.wav\n\nwind|wind\n")
+    common = ["-tl", listing, "--model_name", folder, "-dur", 0.5, "--steps", 1, "-q"]
+    assert generate(*common, "-s", tmp_path / "a") == 0
+    files = capsys.readouterr().out.split()
+    assert [os.path.basename(f) for f in files] == ["dog.wav", "rain.wav", "wind.wav"]
+    assert generate(*common, "-s", tmp_path / "b", "-b", 3) == 0
+    for name in ("dog", "rain", "wind"):
+        one, _ = soundfile.read(tmp_path / "a" / f"{name}.wav")
+        other, _ = soundfile.read(tmp_path / "b" / f"{name}.wav")
+        assert np.abs(one - other).max() < 1e-3, "the batch size must not change a clip"
+    capsys.readouterr()
+    (tmp_path / "a" / "rain.wav").unlink()
+    assert generate(*common, "-s", tmp_path / "a", "--skip_existing") == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "a" / "rain.wav")]
+
+
+def test_one_output_file(folder, tmp_path):
+    target = tmp_path / "new" / "bark.wav"
+    common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-q"]
+    assert generate(*common, "-o", target) == 0
+    assert sorted(p.name for p in target.parent.iterdir()) == ["bark.json", "bark.wav"]
+
+
+BAD = [
+    ([], "give a prompt with -t"),
+    (["-t", "  "], "give a prompt with -t"),
+    (["-t", "a", "-dur", "0"], "seconds is 0"),
+    (["-t", "a", "-dur", "-2"], "seconds is -2"),
+    (["-t", "a", "-dur", "nan"], "seconds is nan"),
+    (["-t", "a", "-dur", "1e7"], "GB are free"),
+    (["-t", "a", "--sampler", "magic"], "unknown sampler 'magic'"),
+    (["-t", "a", "--steps", "0"], "steps is 0"),
+    (["-t", "a", "--steps", "1001"], "steps is 1001"),
+    (["-t", "a", "--ddim_steps", "0"], "steps is 0"),
+    (["-t", "a", "--ddim_steps", "5", "--sampler", "heun"], "--ddim_steps means DDIM"),
+    (["-t", "a", "-n", "0"], "candidates"),
+    (["-t", "a", "-b", "0"], "batchsize"),
+    (["-t", "a", "--seed", "-1"], "seed is -1"),
+    (["-t", "a", "-gs", "nan"], "guidance is nan"),
+    (["-t", "a", "--dtype", "int8"], "unknown dtype 'int8'"),
+    (["-t", "a", "--convention", "mine"], "unknown convention 'mine'"),
+    (["-t", "a", "-d", "abacus"], "unknown device 'abacus'"),
+    (["-t", "a", "-d", "tpu"], "device tpu: not available"),
+    (["-t", "a", "-o", "sound.mp3"], "must be a .wav file"),
+    (["-t", "a", "--model_name", "/no/such/checkpoint"], "no such folder"),
+    (["-t", "a", "--model_name", "someone/something"], "the hub cannot be reached"),
+    (["-tl", "/no/such/list"], "cannot be read"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", BAD, ids=[" ".join(a) or "nothing" for a, _ in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(
+    folder, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    target = [] if "-o" in arguments else ["-s", "out"]
+    if "tpu" in arguments:
+        command = [sys.executable, "-m", "audioldm2_jax.cli.main", "generate", *arguments, *target]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        code, err = done.returncode, done.stderr
+    else:
+        model = [] if "--model_name" in arguments else ["--model_name", folder]
+        code = generate("-q", *model, *arguments, *target)
+        err = capsys.readouterr().err
+    assert code == 2
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0], err
+    assert list(tmp_path.iterdir()) == [], "nothing may be written"
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "no prompts"),
+        ("a|", "line 1: the file name behind | is empty"),
+        ("ok|x\n|y", "line 2: the prompt is empty"),
+        ("a|x\nb|X.wav", "stands twice"),
+        ("a|x\nb", "of all prompts or of none"),
+        ("a|../x", "must not hold a path"),
+        ("a|/etc/x", "must not hold a path"),
+    ],
+)
+def test_bad_lists(folder, tmp_path, capsys, content, message):
+    (tmp_path / "list.txt").write_text(content)
+    code = generate("-tl", tmp_path / "list.txt", "--model_name", folder, "-s", tmp_path / "out")
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_folder(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code = generate("-t", "a", "--model_name", folder, "-s", tmp_path / "file" / "out")
+    assert code == 2
+    assert "cannot write there" in capsys.readouterr().err
+
+
+def test_unknown_flags_and_help(capsys):
+    for arguments in (["generate", "--stepz", "3"], ["nonsense"], []):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", "--help"])
+    assert caught.value.code == 0
+    assert "--ddim_steps" in capsys.readouterr().out
+
+
+def test_doctor(folder, capsys):
+    assert main(["doctor", "--model_name", str(folder)]) == 0
+    text = capsys.readouterr().out
+    for word in ("device: cpu", "memory free", "compilation cache", "jax 0.", "parameters", "fits"):
+        assert word in text
+    assert main(["doctor", "--model_name", "large", "--dtype", "bf16"]) == 0
+    assert "model large: 1489." in capsys.readouterr().out
