@@ -108,108 +108,128 @@ def _torch_device():
 
 
 class Parts:
-    """The same inputs for both sides, and one call for each part of each."""
+    """The same inputs for both sides, and one call for each part of each: `pairs`."""
 
     def __init__(self, ours, theirs):
+        self.ours, self.theirs = ours, theirs
+        self.rng = np.random.default_rng(0)
+        self.compile_seconds = {}
+        self.pairs = {
+            "U-Net step": self._unet(),
+            "VAE decode": self._vae(),
+            "vocoder": self._vocoder(),
+            "LOA roll-out": self._roll_out(),
+        }
+
+    def _draw(self, *shape):
+        """An input as numpy, for us, and as a torch tensor on their device in their dtype."""
+        import torch
+
+        x = self.rng.standard_normal(shape).astype(np.float32)
+        return x, torch.tensor(x).to(self.theirs.device, self.theirs.unet.dtype)
+
+    def _program(self, name, function, *arguments):
+        """A compiled call of function(*arguments); its compile time is kept."""
+        import jax
+
+        begin = time.perf_counter()
+        run = jax.jit(function).lower(*arguments).compile()
+        self.compile_seconds[name] = time.perf_counter() - begin
+        return lambda: jax.block_until_ready(run(*arguments))
+
+    def _finished(self, function):
+        """Their call, waiting for the device."""
+        import torch
+
+        def run():
+            x = function()
+            if self.theirs.device.type == "cuda":
+                torch.cuda.synchronize()
+            return x
+
+        return run
+
+    def _unet(self):
+        """One evaluation at CFG batch 2 for 10.24 s, 20 text tokens."""
         import jax
         import jax.numpy as jnp
         import torch
 
-        from audioldm2_jax.models.gpt2 import GPT2, roll_out
-        from audioldm2_jax.models.hifigan import HiFiGAN
-        from audioldm2_jax.models.sequence import sequence_positions
         from audioldm2_jax.models.unet import UNet
-        from audioldm2_jax.models.vae import VAE
 
-        rng = np.random.default_rng(0)
-        device, kind = theirs.device, theirs.unet.dtype
-        c, params = ours.config, ours.params
-        self.compile_seconds = {}
-
-        def draw(*shape):
-            return rng.standard_normal(shape).astype(np.float32)
-
-        def torched(x):
-            return torch.tensor(np.asarray(x)).to(device, kind if x.dtype == np.float32 else None)
-
-        def program(name, function, *arguments):
-            """Compiled call of function(*arguments), its compile time kept."""
-            begin = time.perf_counter()
-            run = jax.jit(function).lower(*arguments).compile()
-            self.compile_seconds[name] = time.perf_counter() - begin
-            return lambda: jax.block_until_ready(run(*arguments))
-
-        def finish(x):
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            return x
-
-        x, loa, text = draw(2, 256, 16, 8), draw(2, 8, 768), draw(2, 20, 1024)
-        mask = np.ones((2, 20), bool)
-        unet, variables = UNet(c.unet, ours.dtype), {"params": params["unet"]}
+        x, x_t = self._draw(2, 256, 16, 8)
+        (loa, loa_t), (text, text_t) = self._draw(2, 8, 768), self._draw(2, 20, 1024)
+        mask, mask_t = np.ones((2, 20), bool), torch.ones(2, 20, device=self.theirs.device)
+        x_t = x_t.permute(0, 3, 1, 2).contiguous()
+        unet = UNet(self.ours.config.unet, self.ours.dtype)
+        variables = {"params": self.ours.params["unet"]}
         times = unet.apply(variables, jnp.array([961.0]), method="times")
         keys = jax.jit(lambda v: unet.apply(v, loa, text, method="keys"))(variables)
-        x_t = torched(x).permute(0, 3, 1, 2).contiguous()
-        loa_t, text_t, mask_t = torched(loa), torched(text), torch.ones(2, 20, device=device)
-        self.pairs = {
-            "U-Net step": (
-                program(
-                    "U-Net step",
-                    lambda v, *a: unet.apply(v, *a, method="denoise"),
-                    variables,
-                    x,
-                    times,
-                    keys,
-                    mask,
-                ),
-                lambda: finish(
-                    theirs.unet(
-                        x_t,
-                        961,
-                        encoder_hidden_states=loa_t,
-                        encoder_hidden_states_1=text_t,
-                        encoder_attention_mask_1=mask_t,
-                    ).sample.permute(0, 2, 3, 1)
-                ),
-            )
-        }
 
-        latents = draw(1, 256, 16, 8)
-        vae, latents_t = VAE(c.vae, ours.dtype), torched(latents).permute(0, 3, 1, 2).contiguous()
-        self.pairs["VAE decode"] = (
-            program(
-                "VAE decode",
-                lambda p, z: vae.apply({"params": p}, z, method="decode"),
-                params["vae"],
-                latents,
-            ),
-            lambda: finish(theirs.vae.decode(latents_t).sample[:, 0]),
-        )
-        mel = draw(1, 1024, 64)
-        vocoder, mel_t = HiFiGAN(c.vocoder, ours.dtype), torched(mel)
-        self.pairs["vocoder"] = (
-            program(
-                "vocoder", lambda p, m: vocoder.apply({"params": p}, m), params["vocoder"], mel
-            ),
-            lambda: finish(theirs.vocoder(mel_t)),
-        )
-        sequence, kept = draw(2, 40, 768), np.ones((2, 40), bool)
-        gpt2, sequence_t = GPT2(c.gpt2, ours.dtype), torched(sequence)
-        kept_t = torch.ones(2, 40, dtype=torch.long, device=device)
-        positions = sequence_positions(35, [35, 35])
-        self.pairs["LOA roll-out"] = (
-            program(
-                "LOA roll-out",
-                lambda p, *a: roll_out(gpt2, p, *a, tokens=8),
-                params["gpt2"],
-                sequence,
-                kept,
-                positions,
-            ),
-            lambda: finish(
-                theirs.generate_language_model(sequence_t, attention_mask=kept_t, max_new_tokens=8)
-            ),
-        )
+        def step(variables, *arguments):
+            return unet.apply(variables, *arguments, method="denoise")
+
+        def reference():
+            return self.theirs.unet(
+                x_t,
+                961,
+                encoder_hidden_states=loa_t,
+                encoder_hidden_states_1=text_t,
+                encoder_attention_mask_1=mask_t,
+            ).sample.permute(0, 2, 3, 1)
+
+        ours = self._program("U-Net step", step, variables, x, times, keys, mask)
+        return ours, self._finished(reference)
+
+    def _vae(self):
+        """Latents of 10.24 s to mel."""
+        from audioldm2_jax.models.vae import VAE
+
+        latents, latents_t = self._draw(1, 256, 16, 8)
+        latents_t = latents_t.permute(0, 3, 1, 2).contiguous()
+        vae = VAE(self.ours.config.vae, self.ours.dtype)
+
+        def decode(params, latents):
+            return vae.apply({"params": params}, latents, method="decode")
+
+        ours = self._program("VAE decode", decode, self.ours.params["vae"], latents)
+        return ours, self._finished(lambda: self.theirs.vae.decode(latents_t).sample[:, 0])
+
+    def _vocoder(self):
+        """Mel of 10.24 s to waveform."""
+        from audioldm2_jax.models.hifigan import HiFiGAN
+
+        mel, mel_t = self._draw(1, 1024, 64)
+        vocoder = HiFiGAN(self.ours.config.vocoder, self.ours.dtype)
+
+        def speak(params, mel):
+            return vocoder.apply({"params": params}, mel)
+
+        ours = self._program("vocoder", speak, self.ours.params["vocoder"], mel)
+        return ours, self._finished(lambda: self.theirs.vocoder(mel_t))
+
+    def _roll_out(self):
+        """Eight LOA vectors after a sequence of 40, two prompts."""
+        import torch
+
+        from audioldm2_jax.models.gpt2 import GPT2, roll_out
+        from audioldm2_jax.models.sequence import sequence_positions
+
+        sequence, sequence_t = self._draw(2, 40, 768)
+        kept_t = torch.ones(2, 40, dtype=torch.long, device=self.theirs.device)
+        gpt2 = GPT2(self.ours.config.gpt2, self.ours.dtype)
+
+        def roll(params, *arguments):
+            return roll_out(gpt2, params, *arguments, tokens=8)
+
+        def reference():
+            return self.theirs.generate_language_model(
+                sequence_t, attention_mask=kept_t, max_new_tokens=8
+            )
+
+        inputs = (sequence, np.ones((2, 40), bool), sequence_positions(35, [35, 35]))
+        ours = self._program("LOA roll-out", roll, self.ours.params["gpt2"], *inputs)
+        return ours, self._finished(reference)
 
 
 def differences(pairs) -> dict:
@@ -244,63 +264,67 @@ def text_encoders(ours, theirs):
     return run, reference
 
 
-def main():
-    args = options()
-    if args.child:
-        return child(args.child, args.folder, args.dtype)
-    import jax
-
-    on_cpu = jax.default_backend() == "cpu"
-    from timing import compare
-
-    if not (args.folder / "model_index.json").exists():
-        from audioldm2_jax.checkpoints.random import write_random
-
-        write_random(args.folder, "base")
+def processes(args) -> dict:
+    """Each candidate in a process of its own: ours with an empty and with a filled cache."""
     with tempfile.TemporaryDirectory() as cache:
         cold = in_child("ours", args, JAX_COMPILATION_CACHE_DIR=cache)
         warm = in_child("ours", args, JAX_COMPILATION_CACHE_DIR=cache)
-    peer = in_child("theirs", args)
-    print(
-        "one process each:", {"ours, cold": cold, "ours, cached": warm, "theirs": peer}, flush=True
-    )
+    return {"ours_cold": cold, "ours_cached": warm, "theirs": in_child("theirs", args)}
 
+
+def whole(ours, theirs, steps):
+    """From prompt to waveform from the same noise; the calls keep their results in `made`."""
     import torch
-
-    if on_cpu:
-        torch.set_num_threads(os.cpu_count())
-    ours, theirs = (
-        load_ours(args.folder, args.dtype),
-        load_theirs(args.folder, args.dtype, _torch_device()),
-    )
-    if args.compile:
-        theirs.unet = torch.compile(theirs.unet)
-    parts = Parts(ours, theirs)
-    agreement = differences(parts.pairs)
-    print("relative differences:", agreement, flush=True)
-    rows = {}
-    for name, (mine, peers) in parts.pairs.items():
-        rows[name] = compare(mine, peers, args.repeats)
-        print(name, rows[name], flush=True)
-    rows["text encoders + LOA"] = compare(*text_encoders(ours, theirs), args.repeats)
 
     latents = np.random.default_rng(0).standard_normal((1, 256, 16, 8)).astype(np.float32)
     latents_t = torch.tensor(latents).permute(0, 3, 1, 2).to(theirs.device, theirs.unet.dtype)
     made = {}
 
     def mine():
-        made["ours"] = ours(PROMPT, steps=args.steps, latents=latents, progress=False).audio
+        made["ours"] = ours(PROMPT, steps=steps, latents=latents, progress=False).audio
 
     def peers():
-        made["theirs"] = theirs(PROMPT, num_inference_steps=args.steps, latents=latents_t).audios
+        made["theirs"] = theirs(PROMPT, num_inference_steps=steps, latents=latents_t).audios
 
+    return mine, peers, made
+
+
+def main():
+    args = options()
+    if args.child:
+        return child(args.child, args.folder, args.dtype)
+    from timing import compare
+
+    if not (args.folder / "model_index.json").exists():
+        from audioldm2_jax.checkpoints.random import write_random
+
+        write_random(args.folder, "base")
+    alone = processes(args)
+    print("one process each:", alone, flush=True)
+    import jax
+    import torch
+
+    if jax.default_backend() == "cpu":
+        torch.set_num_threads(os.cpu_count())
+    ours = load_ours(args.folder, args.dtype)
+    theirs = load_theirs(args.folder, args.dtype, _torch_device())
+    if args.compile:
+        theirs.unet = torch.compile(theirs.unet)
+    parts = Parts(ours, theirs)
+    agreement, rows = differences(parts.pairs), {}
+    print("relative differences:", agreement, flush=True)
+    for name, (mine, peers) in parts.pairs.items():
+        rows[name] = compare(mine, peers, args.repeats)
+        print(name, rows[name], flush=True)
+    rows["text encoders + LOA"] = compare(*text_encoders(ours, theirs), args.repeats)
+    mine, peers, made = whole(ours, theirs, args.steps)
     rows["prompt to waveform"] = compare(mine, peers, args.whole)
     error = np.linalg.norm(made["ours"] - made["theirs"]) / np.linalg.norm(made["theirs"])
     agreement["prompt to waveform"] = float(error)
-    report(args, rows, agreement, parts.compile_seconds, cold, warm, peer)
+    report(args, rows, agreement, parts.compile_seconds, alone)
 
 
-def report(args, rows, agreement, compile_seconds, cold, warm, peer):
+def report(args, rows, agreement, compile_seconds, alone):
     import diffusers
     import jax
     import torch
@@ -325,32 +349,31 @@ def report(args, rows, agreement, compile_seconds, cold, warm, peer):
         "parts": rows,
         "relative_difference": agreement,
         "compile_seconds": compile_seconds,
-        "process": {"ours_cold": cold, "ours_cached": warm, "theirs": peer},
+        "process": alone,
     }
     kind = "cpu" if device == "cpu" else device.replace(" ", "-").lower()
     name = f"versus_diffusers-{kind}-{args.dtype}{'-compiled' if args.compile else ''}.json"
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / name).write_text(json.dumps(result, indent=2) + "\n")
     print(f"\n{hardware}, {os.cpu_count()} threads, {args.dtype}, {result['date']}; ", end="")
-    print(", ".join(f"{k} {v}" for k, v in result["versions"].items()))
-    print("\n| part | ours s | diffusers s | ratio | target | relative difference |")
+    print(", ".join(f"{k} {v}" for k, v in result["versions"].items()), end="\n\n")
+    print_table(rows, agreement, alone)
+
+
+def print_table(rows, agreement, alone):
+    """The README's table."""
+    print("| part | ours s | diffusers s | ratio | target | relative difference |")
     print("| --- | --- | --- | --- | --- | --- |")
     for part, row in rows.items():
-        target, error = TARGETS.get(part, ""), agreement.get(part)
-        shown = "" if error is None else f"{error:.1e}"
-        print(
-            f"| {part} | {row['ours']:.3f} | {row['theirs']:.3f} | {row['ratio']:.2f} | {target} "
-            f"| {shown} |"
-        )
-    for label, key in (
-        ("load", "load"),
-        ("process: load, two steps", "load_and_two_steps"),
-        ("peak memory GB", "peak_gb"),
-    ):
-        print(
-            f"| {label} (first / cached) | {cold[key]:.1f} / {warm[key]:.1f} | {peer[key]:.1f} "
-            f"| {warm[key] / peer[key]:.2f} | | |"
-        )
+        error = agreement.get(part)
+        cells = [part, f"{row['ours']:.2f}", f"{row['theirs']:.2f}", f"{row['ratio']:.2f}"]
+        cells += [str(TARGETS.get(part, "")), "" if error is None else f"{error:.0e}"]
+        print("|", " | ".join(cells), "|")
+    labels = {"load": "load", "load_and_two_steps": "process: load, two steps"}
+    for key, label in (labels | {"peak_gb": "process: peak memory, GB"}).items():
+        cold, warm, peer = (alone[k][key] for k in ("ours_cold", "ours_cached", "theirs"))
+        cells = [f"{label} (first time / cached)", f"{cold:.1f} / {warm:.1f}", f"{peer:.1f}"]
+        print("|", " | ".join([*cells, f"{warm / peer:.2f}", "", ""]), "|")
 
 
 def _processor():

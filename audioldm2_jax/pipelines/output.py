@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +21,21 @@ class Output:
     """Generated clips.
 
     audio: [P, samples] fp32, each prompt's best candidate; candidates: [P, n, samples], best first;
-    scores: [P, n] CLAP cosine similarity of text and clip, or None where nothing was ranked;
-    sample_rate in Hz; metadata: everything needed to repeat the request.
+    sample_rate in Hz; metadata: everything needed to repeat the request; score: computes `scores`.
     """
 
     candidates: np.ndarray
-    scores: np.ndarray | None
     sample_rate: int
     metadata: dict
+    score: Callable[[], np.ndarray]
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray:
+        """CLAP's cosine similarity of each clip and its prompt: [P, n].
+
+        Known where candidates were ranked; for single clips it is computed when first asked for.
+        """
+        return self.score()
 
     @property
     def audio(self) -> np.ndarray:
@@ -63,7 +72,8 @@ class Output:
         )
         record["prompt_index"] = index
         record["first_clip"] = record["first_clip"] + index * record["candidates"]
-        record["scores"] = None if self.scores is None else self.scores[index].tolist()
+        ranked = self.candidates.shape[1] > 1
+        record["scores"] = self.scores[index].tolist() if ranked else None
         record["sample_rate"] = self.sample_rate
         record["samples"] = int(self.audio.shape[1])
         return record

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audioldm2_jax.diffusion.samplers import Plan, make_plan
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import AudioLDM2Config, Convention
 
@@ -44,17 +45,72 @@ def time_grid(seconds: float | None, config: AudioLDM2Config, convention: Conven
     return Grid(frames, samples, float(seconds))
 
 
-def working_memory(frames: int, config: AudioLDM2Config, itemsize: int) -> int:
-    """About how many bytes one clip's activations take at the widest place, the decoder's end.
+def working_memory(frames: int, config: AudioLDM2Config, itemsize: int, clips: int = 1) -> int:
+    """About how many bytes a request takes beside the weights.
 
-    A handful of the decoder's widest images, and one head's attention scores; within a factor of
-    two of what the compiler reports for base. Exact numbers come from the compiled program.
+    All clips' images of the U-Net at its finest level, guided; one clip's widest images at the
+    decoder's end; one head's attention scores. Within a factor of two of what the compiler reports
+    for base on the CPU; exact numbers come from the compiled program.
     """
     vae, unet = config.vae, config.unet
-    pixels = frames * vae.factor * config.vocoder.mels
+    bins = config.vocoder.mels // vae.factor
+    stream = 24 * 2 * clips * frames * bins * unet.channels[0]
+    image = 5 * frames * vae.factor * config.vocoder.mels * vae.channels[1]
     level = next((i for i, used in enumerate(unet.attention) if used), 0)
-    tokens = (frames >> level) * (config.vocoder.mels // vae.factor >> level)
-    return itemsize * (4 * pixels * vae.channels[1] + 2 * tokens * tokens)
+    tokens = (frames >> level) * (bins >> level)
+    return itemsize * (stream + image + 2 * tokens * tokens)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request. negatives: none, one for all prompts, or one for each."""
+
+    prompts: list[str]
+    negatives: list[str]
+    grid: Grid
+    plan: Plan
+    guidance: float
+    candidates: int
+    seed: int
+    first_clip: int
+
+    @property
+    def clips(self) -> int:
+        return len(self.prompts) * self.candidates
+
+    @property
+    def unconditional(self) -> list[str]:
+        """The texts to steer away from; none without guidance."""
+        return (self.negatives or [""]) if self.guidance > 1.0 else []
+
+
+def check(
+    config: AudioLDM2Config,
+    convention: Convention,
+    *,
+    prompt,
+    negative_prompt,
+    seconds,
+    steps,
+    sampler,
+    eta,
+    guidance,
+    candidates,
+    seed,
+    first_clip,
+) -> Request:
+    """Raises InputError for the first value that cannot be used."""
+    prompts, negatives = check_texts(prompt, negative_prompt)
+    return Request(
+        prompts,
+        negatives,
+        time_grid(seconds, config, convention),
+        make_plan(sampler, config.schedule, steps, eta=eta),
+        check_guidance(guidance),
+        check_count("candidates", candidates, 1),
+        check_count("seed", seed, 0),
+        check_count("first_clip", first_clip, 0),
+    )
 
 
 def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:

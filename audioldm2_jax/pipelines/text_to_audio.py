@@ -13,7 +13,6 @@ import numpy as np
 import audioldm2_jax
 from audioldm2_jax import audio, tree
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.diffusion.samplers import make_plan
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.layers import fast_kernels
@@ -66,7 +65,9 @@ class Pipeline:
         dtype = choose_dtype(dtype)
         hub.convention_named(convention)
         folder = download.locate(folder_or_hub_id, revision=revision, quiet=not progress)
-        source = str(folder_or_hub_id) + (f"@{revision}" if revision else "")
+        # The hub's cache names a snapshot's folder after its commit.
+        commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
+        source = f"{folder_or_hub_id}{commit}"
         with Note(f"loading {source}", progress):
             checkpoint = hub.load(folder, convention=convention, dtype=dtype, source=source)
         return cls(checkpoint, dtype)
@@ -97,79 +98,76 @@ class Pipeline:
         first_clip: number of the request's first clip among the seed's clips, to repeat a part of a
         longer request. Raises InputError for values it cannot use and for a result with NaN.
         """
-        prompts, negatives = request.check_texts(prompt, negative_prompt)
-        guidance = request.check_guidance(guidance)
-        candidates = request.check_count("candidates", candidates, 1)
-        seed = request.check_count("seed", seed, 0)
-        first_clip = request.check_count("first_clip", first_clip, 0)
-        plan = make_plan(sampler, self.config.schedule, steps, eta=eta)
-        grid = request.time_grid(seconds, self.config, self.convention)
+        asked = request.check(
+            self.config,
+            self.convention,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            seconds=seconds,
+            steps=steps,
+            sampler=sampler,
+            eta=eta,
+            guidance=guidance,
+            candidates=candidates,
+            seed=seed,
+            first_clip=first_clip,
+        )
+        settings = {"steps": steps, "sampler": sampler, "eta": eta}
+        settings["latents_injected"] = latents is not None
+        waves, features = self._generate(asked, latents, progress)
+        metadata = self._metadata(asked) | settings
+        rate = self.config.vocoder.sample_rate
+        if candidates == 1:
+            return Output(waves, rate, metadata, lambda: self._scores(waves, features))
+        with Note("ranking candidates", progress):
+            waves, scores = _ranked(waves, self._scores(waves, features))
+        return Output(waves, rate, metadata, lambda: scores)
+
+    def _generate(self, asked: request.Request, latents, progress):
+        """Waveforms [P, n, samples] in the order of their seeds, and the prompts' CLAP features."""
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
-        least = (
-            request.working_memory(grid.frames, self.config, jnp.dtype(self.dtype).itemsize) // 4
-        )
-        check_fits(least, f"a clip of {grid.seconds:g} s")
-        clips = len(prompts) * candidates
+        frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
+        least = request.working_memory(frames, self.config, width, asked.clips) // 4
+        check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
         bins = self.config.vocoder.mels // self.config.vae.factor
-        shape = (clips, grid.frames, bins, self.config.unet.in_channels)
-        injected = latents is not None
-        keys = _clip_keys(seed, first_clip, clips)
-        if injected:
-            latents = request.check_latents(latents, shape)
-        else:
+        shape = (asked.clips, frames, bins, self.config.unet.in_channels)
+        keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
+        if latents is None:
             latents = program.clip_noise(keys, 0, shape)
-
-        asked = negatives or [""]
-        unconditional = asked if guidance > 1.0 else []
+        else:
+            latents = request.check_latents(latents, shape)
         job = program.Job(
             self.config,
             self.dtype,
-            len(unconditional),
-            self.convention.zero_loa and not any(negatives),
-            candidates,
-            grid.samples,
+            len(asked.unconditional),
+            self.convention.zero_loa and not any(asked.negatives),
+            asked.candidates,
+            asked.grid.samples,
         )
-        texts = text.encode(prompts, unconditional, self.tokenizers, self.config, self.convention)
-        arguments = (job, texts, plan, np.float32(guidance), keys, jnp.asarray(latents))
+        texts = text.encode(
+            asked.prompts, asked.unconditional, self.tokenizers, self.config, self.convention
+        )
+        guidance = np.float32(asked.guidance)
+        arguments = (job, texts, asked.plan, guidance, keys, jnp.asarray(latents))
         if progress and jax.default_backend() == "cpu":
             waves, features = self._runner.stepwise(*arguments)
         else:
             waves, features = self._runner.whole(*arguments, progress=progress)
-        waves = np.asarray(waves, np.float32).reshape(len(prompts), candidates, -1)
+        waves = np.asarray(waves, np.float32).reshape(len(asked.prompts), asked.candidates, -1)
         if not np.isfinite(waves).all():
             raise InputError(
                 f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
                 "was written; try --dtype fp32, or check the weights"
             )
-        scores = None
-        if candidates > 1:
-            waves, scores = self._rank(waves, np.asarray(features), progress)
-        metadata = self._metadata() | {
-            "prompts": prompts,
-            "negative_prompts": negatives,
-            "seconds": grid.seconds,
-            "latent_frames": grid.frames,
-            "steps": steps,
-            "sampler": sampler,
-            "eta": eta,
-            "guidance": guidance,
-            "candidates": candidates,
-            "seed": seed,
-            "first_clip": first_clip,
-            "latents_injected": injected,
-        }
-        return Output(waves, scores, self.config.vocoder.sample_rate, metadata)
+        return waves, np.asarray(features)
 
-    def _rank(self, waves, features, progress):
-        """Sorts each prompt's candidates by their similarity to that prompt alone, best first."""
-        prompts, candidates, samples = waves.shape
-        with Note("ranking candidates", progress):
-            heard = self.audio_features(waves.reshape(-1, samples), self.config.vocoder.sample_rate)
-        scores = np.einsum("pd,pnd->pn", features, heard.reshape(prompts, candidates, -1))
-        order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(waves, order[:, :, None], 1)
-        return ranked, np.take_along_axis(scores, order, 1)
+    def _scores(self, waves, features) -> np.ndarray:
+        """Similarity of each clip to its own prompt. [P, n, samples], [P, D] -> [P, n]."""
+        heard = self.audio_features(
+            waves.reshape(-1, waves.shape[-1]), self.config.vocoder.sample_rate
+        )
+        return np.einsum("pd,pnd->pn", features, heard.reshape(*waves.shape[:2], -1))
 
     def audio_features(self, waves, sample_rate: int) -> np.ndarray:
         """CLAP features of clips. waves: [B, samples] at `sample_rate` -> [B, D], unit length."""
@@ -185,7 +183,7 @@ class Pipeline:
         )
         return np.concatenate([np.asarray(run(self.params["clap"], clip[None])) for clip in clips])
 
-    def _metadata(self) -> dict:
+    def _metadata(self, asked: request.Request) -> dict:
         return {
             "model": self.source,
             "convention": dataclasses.asdict(self.convention),
@@ -198,6 +196,14 @@ class Pipeline:
                 "flax": flax.__version__,
                 "python": platform.python_version(),
             },
+            "prompts": asked.prompts,
+            "negative_prompts": asked.negatives,
+            "seconds": asked.grid.seconds,
+            "latent_frames": asked.grid.frames,
+            "guidance": asked.guidance,
+            "candidates": asked.candidates,
+            "seed": asked.seed,
+            "first_clip": asked.first_clip,
         }
 
     @property
@@ -210,6 +216,13 @@ def _hear(job, params, clip):
     config, dtype = job
     mel = audio.clap_log_mel(clip, config.mel)
     return CLAP(config, dtype).apply({"params": params}, mel, method="audio_features")
+
+
+def _ranked(waves, scores):
+    """Each prompt's candidates and scores, best first; equals keep their order."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(waves, order[:, :, None], 1)
+    return ranked, np.take_along_axis(scores, order, 1)
 
 
 def _clip_keys(seed, first, count):

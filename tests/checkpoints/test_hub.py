@@ -81,19 +81,31 @@ def test_published_sizes(preset, name, millions):
     assert tree.count(PARTS[name].shapes(config)) / 1e6 == pytest.approx(millions, rel=4e-3)
 
 
-def test_every_key_of_the_full_size_has_its_place():
-    """The tables name what the reference class of full size holds, key by key, shape by shape."""
-    from diffusers import AutoencoderKL
+def reference_module(name, config):
+    """The reference class of a part from the configuration we write, without memory."""
+    import diffusers
+    import transformers
 
-    config = presets.audioldm2_base().vae
+    content = PARTS[name].write_config(config)
     with torch.device("meta"):
-        module = AutoencoderKL.from_config(PARTS["vae"].write_config(config))
-    expected = {name: tuple(p.shape) for name, p in module.state_dict().items()}
-    params = jax.tree.map(
-        lambda s: np.broadcast_to(np.float32(0), s.shape), PARTS["vae"].shapes(config)
-    )
-    ours = {name: p.shape for name, p in from_params(params, PARTS["vae"].table, config).items()}
-    assert ours == expected
+        if name in ("unet", "vae", "projection"):
+            return getattr(diffusers, PARTS[name].classes[0]).from_config(content)
+        kinds = {"clap": "ClapConfig", "t5": "T5Config", "gpt2": "GPT2Config"}
+        kind = getattr(transformers, kinds.get(name, "SpeechT5HifiGanConfig"))
+        return getattr(transformers, PARTS[name].classes[0])(kind(**content))
+
+
+@pytest.mark.parametrize("preset, name", [("base", name) for name in PARTS] + [("large", "unet")])
+def test_every_key_of_the_full_size_has_its_place(preset, name):
+    """The tables name what the reference class of full size holds, key by key, shape by shape."""
+    config, part = getattr(presets.PRESETS[preset](), name), PARTS[name]
+    module = reference_module(name, config)
+    expected = {key: tuple(p.shape) for key, p in module.state_dict().items()}
+    for tied in ("lm_head.weight", "encoder.embed_tokens.weight"):
+        expected.pop(tied, None)
+    params = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), part.shapes(config))
+    ours = from_params(params, part.table, config)
+    assert {key: value.shape for key, value in ours.items()} == expected
 
 
 def test_gpt2_as_base_model_loads_the_same(folder):

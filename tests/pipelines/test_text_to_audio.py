@@ -192,6 +192,12 @@ def test_candidates_are_ranked_against_their_own_prompt(pipe):
         assert {c.tobytes() for c in out.candidates[i]} == {c.tobytes() for c in unranked[i]}
 
 
+def test_single_clips_are_scored_when_asked(pipe):
+    out = pipe(PROMPTS, seconds=0.5, steps=3, progress=False)
+    assert out.scores.shape == (2, 1) and np.abs(out.scores).max() <= 1
+    assert out.scores is out.scores
+
+
 def test_no_guidance(pipe):
     settings = dict(seconds=0.5, steps=3, progress=False)
     one = pipe(PROMPTS[0], guidance=1.0, **settings).audio
@@ -251,6 +257,7 @@ def test_saving(pipe, tmp_path):
         (dict(seconds=float("inf")), "seconds is inf"),
         (dict(seconds=0.01), "shortest clip"),
         (dict(seconds=1e6), "GB are free"),
+        (dict(candidates=10**7), "GB are free"),
         (dict(sampler="dpm"), "unknown sampler 'dpm'"),
         (dict(steps=0), "steps is 0"),
         (dict(steps=1001), "steps is 1001"),

@@ -1,0 +1,49 @@
+"""The accelerators' attention and the CPU's ways compute the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audioldm2_jax.models import attention
+from audioldm2_jax.models.attention import attend, keep_mask
+
+
+def draw(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def qkv(length, keys):
+    return draw(2, length, 3, 8), draw(2, keys, 3, 8, seed=1), draw(2, keys, 3, 8, seed=2)
+
+
+def causal(length, keys):
+    """A mask of GPT-2's shape with padding."""
+    kept = jnp.arange(keys) <= jnp.arange(length)[:, None] + 2
+    return kept[None, None] & keep_mask(jnp.array([[1] * keys, [1, 0] + [1] * (keys - 2)]))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
+@pytest.mark.parametrize("case", ["plain", "mask", "bias", "causal", "unscaled"])
+def test_backends_agree(monkeypatch, case, dtype, tolerance):
+    length, keys = 7, 11
+    arguments = [x.astype(dtype) for x in qkv(length, keys)]
+    options = {
+        "plain": {},
+        "mask": {"mask": keep_mask(jnp.arange(keys) < jnp.array([[4], [9]]))},
+        "bias": {"bias": draw(1, 3, length, keys, seed=3)},
+        "causal": {"mask": causal(length, keys)},
+        "unscaled": {"scale": 1.0, "bias": draw(1, 3, length, keys, seed=3)},
+    }[case]
+    ours = attend(*arguments, **options)
+    monkeypatch.setattr(attention.jax, "default_backend", lambda: "gpu")
+    theirs = attend(*arguments, **options)
+    assert ours.dtype == theirs.dtype == dtype
+    np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=tolerance)
+
+
+def test_long_sequences_head_by_head(monkeypatch):
+    arguments = qkv(40, 33)
+    expected = attend(*arguments)
+    monkeypatch.setattr(attention, "_MAP_SCORES", 1)
+    np.testing.assert_allclose(jax.jit(attend)(*arguments), expected, atol=1e-5)
