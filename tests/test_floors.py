@@ -10,7 +10,7 @@ FLOORS = [
     {"data", "checkpoints"},
     {"training", "pipelines"},
     {"evaluation"},
-    {"cli", "serving"},
+    {"cli", "serving", "__main__"},
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 

@@ -72,7 +72,7 @@ class Runner:
                 exact = jnp.dtype(self.dtype) == jnp.float32
                 with jax.default_matmul_precision("highest" if exact else "default"):
                     self._compiled[key] = jitted.lower(*arguments).compile()
-            check_fits(needed_memory(self._compiled[key]), f"the {label}")
+        check_fits(needed_memory(self._compiled[key]), f"the {label}")
         return self._compiled[key]
 
     def whole(self, job, texts, plan, guidance, keys, latents, *, progress):
