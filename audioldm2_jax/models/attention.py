@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 # From this many scores in one head on, the CPU takes heads one by one: the scores stay in cache.
 _MAP_SCORES = 512 * 512
+# ... and this many queries at a time, so that memory grows with the length and not its square.
+_QUERIES = 1024
 
 
 def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
@@ -39,8 +41,17 @@ def _head_by_head(query, key, value, scale):
 
     def one(qkv):
         q, k, v = qkv
-        weights = jax.nn.softmax(((q * scale) @ k.T).astype(jnp.float32), -1)
-        return weights.astype(v.dtype) @ v
+
+        def block(q):
+            weights = jax.nn.softmax(((q * scale) @ k.T).astype(jnp.float32), -1)
+            return weights.astype(v.dtype) @ v
+
+        if length <= _QUERIES:
+            return block(q)
+        blocks = -(-length // _QUERIES)
+        q = jnp.pad(q, ((0, blocks * _QUERIES - length), (0, 0)))
+        out = jax.lax.map(block, q.reshape(blocks, _QUERIES, width))
+        return out.reshape(-1, width)[:length]
 
     out = jax.lax.map(one, (flat(query), flat(key), flat(value)))
     return out.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)

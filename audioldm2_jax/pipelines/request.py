@@ -49,16 +49,14 @@ def working_memory(frames: int, config: AudioLDM2Config, itemsize: int, clips: i
     """About how many bytes a request takes beside the weights.
 
     All clips' images of the U-Net at its finest level, guided; one clip's widest images at the
-    decoder's end; one head's attention scores. Within a factor of two of what the compiler reports
-    for base on the CPU; exact numbers come from the compiled program.
+    decoder's end. Within a factor of two of what the compiler reports for base on the CPU; exact
+    numbers come from the compiled program.
     """
     vae, unet = config.vae, config.unet
     bins = config.vocoder.mels // vae.factor
     stream = 24 * 2 * clips * frames * bins * unet.channels[0]
     image = 5 * frames * vae.factor * config.vocoder.mels * vae.channels[1]
-    level = next((i for i, used in enumerate(unet.attention) if used), 0)
-    tokens = (frames >> level) * (bins >> level)
-    return itemsize * (stream + image + 2 * tokens * tokens)
+    return itemsize * (stream + image)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,12 @@ def test_backends_agree(monkeypatch, case, dtype, tolerance):
     np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=tolerance)
 
 
-def test_long_sequences_head_by_head(monkeypatch):
+@pytest.mark.parametrize("queries", [16, 40, 64])
+def test_long_sequences_head_by_head(monkeypatch, queries):
+    """Also in blocks of queries that do not divide the length."""
     arguments = qkv(40, 33)
     expected = attend(*arguments)
     monkeypatch.setattr(attention, "_MAP_SCORES", 1)
-    np.testing.assert_allclose(jax.jit(attend)(*arguments), expected, atol=1e-5)
+    monkeypatch.setattr(attention, "_QUERIES", queries)
+    run = jax.jit(lambda *qkv: attend(*qkv))
+    np.testing.assert_allclose(run(*arguments), expected, atol=1e-5)
