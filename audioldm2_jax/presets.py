@@ -215,7 +215,7 @@ CONVENTIONS = {
 
 @dataclass(frozen=True)
 class AudioLDM2Config:
-    """All parts of one AudioLDM 2 checkpoint; `text_tokens` is the T5 tokenizer's longest text."""
+    """All parts of one AudioLDM 2 checkpoint."""
 
     clap: CLAPConfig = field(default_factory=CLAPConfig)
     t5: T5Config = field(default_factory=T5Config)

@@ -29,8 +29,3 @@ def unflatten(flat: dict) -> dict:
 def count(tree) -> int:
     """Number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def nbytes(tree) -> int:
-    """Bytes that the arrays (or their shapes) take."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

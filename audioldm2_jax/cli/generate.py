@@ -21,77 +21,51 @@ OFFICIAL_NAMES = {
 
 
 def add_arguments(parser) -> None:
-    add = parser.add_argument
+    _add_input(parser.add_argument)
+    _add_output(parser.add_argument)
+    _add_sampling(parser.add_argument)
+    add_device(parser)
+
+
+def _add_input(add):
     add("-t", "--text", default="", help="prompt")
-    add(
-        "-tl",
-        "--text_list",
-        default="",
-        metavar="FILE",
-        help="file with a prompt on each line; `prompt|filename` names the WAV",
-    )
+    listing = "file with a prompt on each line; `prompt|filename` names the WAV"
+    add("-tl", "--text_list", default="", metavar="FILE", help=listing)
     add("--negative", default="", help="what to steer away from, for all prompts")
-    add(
-        "--model_name",
-        default="cvssp/audioldm2",
-        help="checkpoint: a folder in the hub layout, a hub id, or an official name "
-        f"({', '.join(OFFICIAL_NAMES)})",
-    )
+    names = ", ".join(OFFICIAL_NAMES)
+    model = f"checkpoint: a folder in the hub layout, a hub id, or an official name ({names})"
+    add("--model_name", default="cvssp/audioldm2", help=model)
     add("--revision", default=None, help="branch, tag or commit of a hub id")
+    dtype = "fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU"
+    add("--dtype", default=None, help=dtype)
+    reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
+    add("--convention", default="authors", help=reading)
+
+
+def _add_output(add):
     add("-s", "--save_path", default="./output", help="folder for the WAVs and their JSONs")
-    add(
-        "-o",
-        "--output",
-        default=None,
-        metavar="FILE.wav",
-        help="write a single prompt's sound to this file (instead of -s)",
-    )
-    add("-dur", "--duration", type=float, default=None, help="seconds; default as trained, 10.24")
-    add(
-        "-n",
-        "--n_candidate_gen_per_text",
-        type=int,
-        default=1,
-        metavar="N",
-        help="clips made for each prompt, of which CLAP picks the best",
-    )
-    add(
-        "-gs",
-        "--guidance_scale",
-        type=float,
-        default=3.5,
-        help="larger follows the text more closely, 1 or less not at all guided",
-    )
+    single = "write a single prompt's sound to this file (instead of -s)"
+    add("-o", "--output", default=None, metavar="FILE.wav", help=single)
+    skip = "leave out batches of a list whose named WAVs all exist, to resume it"
+    add("--skip_existing", action="store_true", help=skip)
+    add("-q", "--quiet", action="store_true", help="no progress, only the files written")
+
+
+def _add_sampling(add):
+    seconds = "seconds; default as trained, 10.24"
+    add("-dur", "--duration", type=float, default=None, help=seconds)
+    count = "clips made for each prompt, of which CLAP picks the best"
+    add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
+    scale = "larger follows the text more closely, 1 or less not at all guided"
+    add("-gs", "--guidance_scale", type=float, default=3.5, help=scale)
     add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m unipc")
     add("--steps", type=int, default=25, help="sampling steps")
-    add(
-        "--ddim_steps",
-        type=int,
-        default=None,
-        metavar="N",
-        help="the same as --sampler ddim --steps N",
-    )
-    add(
-        "--eta",
-        type=float,
-        default=0.0,
-        help="noise of ddim: 0 deterministic, 1 as the authors ran it",
-    )
+    ddim = "the same as --sampler ddim --steps N"
+    add("--ddim_steps", type=int, default=None, metavar="N", help=ddim)
+    eta = "noise of ddim: 0 deterministic, 1 as the authors ran it"
+    add("--eta", type=float, default=0.0, help=eta)
     add("--seed", type=int, default=0, help="the same seed gives the same clips")
     add("-b", "--batchsize", type=int, default=1, help="prompts generated at once")
-    add("--dtype", default=None, help="fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU")
-    add(
-        "--convention",
-        default="authors",
-        help="authors: read the weights as they were trained; diffusers: as diffusers does",
-    )
-    add(
-        "--skip_existing",
-        action="store_true",
-        help="leave out batches of a list whose named WAVs all exist, to resume it",
-    )
-    add("-q", "--quiet", action="store_true", help="no progress, only the files written")
-    add_device(parser)
 
 
 @dataclass(frozen=True)
@@ -128,7 +102,7 @@ def run(options) -> int:
             [entry.prompt for entry in batch],
             options.negative or None,
             seconds=options.duration,
-            steps=options.ddim_steps or options.steps,
+            steps=options.steps,
             sampler=options.sampler,
             eta=options.eta,
             guidance=options.guidance_scale,
@@ -205,7 +179,6 @@ def _check(options, entries, folder):
         if options.sampler not in ("ddim", "dpm++2m"):
             raise InputError(f"--ddim_steps means DDIM, but --sampler is {options.sampler}")
         options.sampler, options.steps = "ddim", options.ddim_steps
-        options.ddim_steps = None
     make_plan(options.sampler, ScheduleConfig(), options.steps, eta=options.eta)
     request.check_count("candidates (-n)", options.n_candidate_gen_per_text, 1)
     request.check_count("batchsize (-b)", options.batchsize, 1)

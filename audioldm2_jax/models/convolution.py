@@ -221,9 +221,8 @@ def fast_upsampling(x, fast, size) -> jax.Array:
 
     F(2, 3) meets the repeated rows (a, b, b, c): its third point sees b - b and falls away.
     """
-    points = fast
     if size != (2 * x.shape[1], 2 * x.shape[2]):
-        return _conv_2d(nearest(x, size), _all_points(points))
+        return _conv_2d(nearest(x, size), _all_points(fast))
     tiles = [_repeated(row, 2) for row in _repeated(x, 1)]
     products = _products(tiles, fast)
     outputs = toom_cook(2, 3)[0][:, [0, 1, 3]]

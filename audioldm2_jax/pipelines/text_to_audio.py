@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import audioldm2_jax
-from audioldm2_jax import audio, tree
+from audioldm2_jax import audio
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.clap import CLAP
@@ -205,11 +205,6 @@ class Pipeline:
             "seed": asked.seed,
             "first_clip": asked.first_clip,
         }
-
-    @property
-    def parameters(self) -> dict[str, int]:
-        """Number of parameters of every part (kernels prepared for the CPU counted as they lie)."""
-        return {name: tree.count(part) for name, part in self.params.items()}
 
 
 def _hear(job, params, clip):
