@@ -6,6 +6,7 @@ rule is invertible, so the same table exports.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,21 @@ from audioldm2_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Layout:
-    """How one tensor is stored there (`out`) and here (`into`)."""
+    """How one tensor is stored there (`out`) and here (`into`).
+
+    Where one tensor there is several here, `into` returns and `out` takes all of them.
+    """
 
     into: Callable
     out: Callable
+
+
+def _split(layout: Layout, count: int, axis: int) -> Layout:
+    """The layout of a tensor that is `count` tensors here."""
+    return Layout(
+        lambda x: np.split(layout.into(x), count, axis),
+        lambda *parts: layout.out(np.concatenate(parts, axis)),
+    )
 
 
 def _permuted(*axes) -> Layout:
@@ -55,27 +67,40 @@ TRANSPOSED: Kind = {"weight": ("kernel", _permuted(2, 0, 1)), "bias": ("bias", S
 # GPT-2's Conv1D keeps [in, out].
 UNTURNED: Kind = {"weight": ("kernel", SAME), "bias": ("bias", SAME)}
 NORM: Kind = {"weight": ("scale", SAME), "bias": ("bias", SAME)}
+BATCH_NORM: Kind = NORM | {"running_mean": ("mean", SAME), "running_var": ("variance", SAME)}
 EMBEDDING: Kind = {"weight": ("embedding", SAME)}
 PLAIN: Kind = {"": ("", SAME)}
+# A linear layer's weight or a vector alone, where their names follow no pattern.
+MATRIX: Kind = {"": ("", _DENSE)}
+# One leading axis of length one there.
+UNSQUEEZED: Kind = {"": ("", Layout(lambda x: x.reshape(x.shape[1:]), lambda x: x[None]))}
+TURNED_UNSQUEEZED: Kind = {"": ("", Layout(lambda x: x[0].T, lambda x: x.T[None]))}
 
 
 @dataclass(frozen=True)
 class Rule:
     """`source` there, `target` here, both with {} for indices in the same order.
 
-    A tuple of targets splits the tensor into equal parts along its output axis.
+    A tuple of targets splits the tensor into equal parts along `axis` (of the array here; the last
+    is the output's).
     """
 
     source: str
     target: str | tuple[str, ...]
     kind: Kind
+    axis: int = -1
 
     def pairs(self):
         """(source pattern, target patterns, layout) for each tensor of the kind."""
         targets = (self.target,) if isinstance(self.target, str) else self.target
         for there, (here, layout) in self.kind.items():
             source = f"{self.source}.{there}" if there else self.source
-            yield source, tuple(f"{t}/{here}" if here else t for t in targets), layout
+            paths = tuple(f"{t}/{here}" if here else t for t in targets)
+            yield (
+                source,
+                paths,
+                layout if len(paths) == 1 else _split(layout, len(paths), self.axis),
+            )
 
 
 @dataclass(frozen=True)
@@ -98,13 +123,24 @@ class Table:
             name = re.sub(pattern, replacement, name)
         return None if any(re.fullmatch(p, name) for p in self.ignored) else name
 
-    def compiled(self):
-        """[(regex of the source, target patterns, layout)]."""
+    def exact(self):
+        """{source: (targets, layout)} of the rules without indices."""
+        pairs = (pair for rule in self.rules for pair in rule.pairs())
+        return {
+            source: (targets, layout) for source, targets, layout in pairs if "{}" not in source
+        }
+
+    def patterns(self):
+        """[(regex of the source, target patterns, layout)] of the rules with indices."""
+        pairs = (pair for rule in self.rules for pair in rule.pairs())
         return [
-            (re.compile(re.escape(source).replace(r"\{\}", r"(\d+)")), targets, layout)
-            for rule in self.rules
-            for source, targets, layout in rule.pairs()
+            (_regex(source), targets, layout) for source, targets, layout in pairs if "{}" in source
         ]
+
+
+@functools.cache
+def _regex(pattern: str) -> re.Pattern:
+    return re.compile(re.escape(pattern).replace(r"\{\}", r"(\d+)"))
 
 
 def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, where="") -> dict:
@@ -146,7 +182,7 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
 
 def _find(source, table, where):
     """[(name, target paths, layout)] of the tensors that carry something, each once."""
-    compiled, origin, found = table.compiled(), {}, []
+    exact, patterns, origin, found = table.exact(), table.patterns(), {}, []
     for name in source:
         canonical = table.canonical(name)
         if canonical is None:
@@ -159,7 +195,10 @@ def _find(source, table, where):
                 )
             continue
         origin[canonical] = name
-        found.append((name, *_match(canonical, compiled, where, name)))
+        targets = exact.get(canonical) or _match(canonical, patterns)
+        if targets is None:
+            raise InputError(f"{where}: unexpected tensor {name}")
+        found.append((name, *targets))
     return found
 
 
@@ -168,46 +207,42 @@ def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray
     flat, state = tree.flatten(params), {}
     for rule in table.rules:
         for source, targets, layout in rule.pairs():
-            first = re.compile(re.escape(targets[0]).replace(r"\{\}", r"(\d+)"))
-            for path in [p for p in flat if first.fullmatch(p)]:
+            first = _regex(targets[0])
+            known = list(flat) if "{}" in targets[0] else [p for p in targets[:1] if p in flat]
+            for path in [p for p in known if first.fullmatch(p)]:
                 index = first.fullmatch(path).groups()
                 parts = [np.asarray(flat.pop(t.format(*index))) for t in targets]
-                whole = np.concatenate(parts, -1) if len(parts) > 1 else parts[0]
-                state[source.format(*index)] = np.asarray(layout.out(whole), order="C")
+                state[source.format(*index)] = np.asarray(layout.out(*parts), order="C")
     if flat:
         raise ValueError(f"no rule exports {sorted(flat)[0]}")
     return state | table.constants(config)
 
 
-def _match(canonical, compiled, where, name):
-    for pattern, targets, layout in compiled:
+def _match(canonical, patterns):
+    for pattern, targets, layout in patterns:
         if found := pattern.fullmatch(canonical):
             return tuple(t.format(*found.groups()) for t in targets), layout
-    raise InputError(f"{where}: unexpected tensor {name}")
+    return None
 
 
 def _parts(array, targets, layout) -> dict:
     """{path: part}; a part is None where the tensor cannot be laid out so."""
     try:
-        whole = layout.into(array)
-        parts = np.split(whole, len(targets), -1) if len(targets) > 1 else [whole]
+        parts = layout.into(array)
     except (ValueError, IndexError):
-        parts = [None] * len(targets)
-    return dict(zip(targets, parts))
+        return dict.fromkeys(targets)
+    return dict(zip(targets, parts if len(targets) > 1 else [parts]))
 
 
 def _source_shape(targets, layout, shapes):
     """The shape that a tensor must have there, from the shapes here."""
-    first = shapes[targets[0]]
-    whole = (*first[:-1], first[-1] * len(targets)) if len(targets) > 1 else first
-    return layout.out(np.broadcast_to(np.float32(0), whole)).shape
+    return layout.out(*(np.broadcast_to(np.float32(0), shapes[t]) for t in targets)).shape
 
 
 def _source_name(path, table):
     for rule in table.rules:
         for source, targets, _ in rule.pairs():
             for target in targets:
-                pattern = re.escape(target).replace(r"\{\}", r"(\d+)")
-                if found := re.fullmatch(pattern, path):
+                if found := _regex(target).fullmatch(path):
                     return source.format(*found.groups())
     return path

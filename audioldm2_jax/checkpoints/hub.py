@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import functools
+import operator
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +18,21 @@ import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs, weights
 from audioldm2_jax.checkpoints.convert import from_params, to_params
-from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.index import PIPELINES, read_index, read_json, write_json
+from audioldm2_jax.checkpoints.parts import PARTS, is_plain, parts_of, written_class
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import CONVENTIONS, AudioLDM2Config, Convention
+from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig
 
-TOKENIZERS = {"tokenizer": "Roberta", "tokenizer_2": "T5"}
+# CLAP's audio tower, which AudioLDM's published layout lacks, lies beside the text tower.
+_AUDIO_TOWER = "audio_encoder"
+_EXTRACTOR = Path("feature_extractor") / "preprocessor_config.json"
 
 
 @dataclass
 class Checkpoint:
     """A loaded model: configuration, parameter trees by part, tokenizers, where it came from."""
 
-    config: AudioLDM2Config
+    config: ModelConfig
     params: dict[str, dict]
     tokenizers: dict[str, Any]
     convention: Convention
@@ -39,42 +45,77 @@ def convention_named(name: str) -> Convention:
     return CONVENTIONS[name]
 
 
-def read_config(folder: Path, convention: Convention) -> AudioLDM2Config:
+def read_config(folder: Path, convention: Convention) -> ModelConfig:
     """All parts' configurations. Raises InputError for a folder that is no such checkpoint."""
-    _check_index(folder)
-    text, mel = (
-        _json(folder / "text_encoder" / "config.json"),
-        _json(folder / "feature_extractor" / "preprocessor_config.json"),
-    )
+    family, classes = read_index(folder)
 
     def part(name):
-        path = folder / name / "config.json"
-        return _json(path), str(path)
+        if name not in classes:
+            return None
+        path = folder / PARTS[name].folder / "config.json"
+        return getattr(configs, f"read_{name}")(read_json(path), str(path))
 
+    unet = folder / "unet" / "config.json"
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    unet, where = part("unet")
-    return AudioLDM2Config(
-        clap=configs.read_clap(text, mel, convention, str(folder / "text_encoder" / "config.json")),
-        t5=configs.read_t5(*part("text_encoder_2")),
-        projection=configs.read_projection(*part("projection_model")),
-        gpt2=configs.read_gpt2(*part("language_model")),
-        unet=configs.read_unet(unet, convention, where),
-        vae=configs.read_vae(*part("vae")),
-        vocoder=configs.read_vocoder(*part("vocoder")),
-        schedule=configs.read_schedule(_json(scheduler), str(scheduler)),
+    phonemes, gpt2 = part("phonemes"), part("gpt2")
+    if phonemes and gpt2.tokens <= 8:
+        # Published files keep the number of AudioLDM 2's sounds; speech was trained with 512.
+        gpt2 = configs.with_tokens(gpt2, 512)
+    audiomae = folder / PARTS["audiomae"].folder / "config.json"
+    return ModelConfig(
+        family,
+        clap=_read_clap(folder, classes["clap"], convention) if "clap" in classes else None,
+        t5=part("t5"),
+        phonemes=phonemes,
+        projection=part("projection"),
+        gpt2=gpt2,
+        unet=configs.read_unet(read_json(unet), convention, str(unet), classes["unet"]),
+        vae=part("vae"),
+        vocoder=part("vocoder"),
+        schedule=configs.read_schedule(read_json(scheduler), str(scheduler)),
+        audiomae=configs.read_audiomae(read_json(audiomae), str(audiomae))
+        if audiomae.is_file()
+        else None,
     )
 
 
-def load(folder, *, convention: str = "authors", dtype=jnp.float32, source=None, report=None):
+def _read_clap(folder: Path, kind: str, convention: Convention) -> CLAPConfig:
+    """One ClapModel, or a text tower with or without an audio tower beside it."""
+    path = folder / "text_encoder" / "config.json"
+    config, tower = read_json(path), folder / _AUDIO_TOWER / "config.json"
+    alone = kind == "ClapTextModelWithProjection"
+    if alone:
+        config = configs.join_towers(config, read_json(tower) if tower.is_file() else None)
+    extractor = folder / _EXTRACTOR
+    mel = read_json(extractor) if extractor.is_file() or not alone else None
+    return configs.read_clap(config, mel, convention, str(path))
+
+
+def load(
+    folder,
+    *,
+    convention: str = "authors",
+    dtype=jnp.float32,
+    source: str | None = None,
+    report: Callable | None = None,
+    without: tuple[str, ...] = (),
+) -> Checkpoint:
     """Reads a hub-layout folder into a Checkpoint, casting floats to `dtype` on the fly.
 
-    `report(part name)` is called before each part. Raises InputError naming what is wrong.
+    `report(part name)` is called before each part; parts named in `without` are left out. Raises
+    InputError naming what is wrong.
     """
     folder, convention = Path(folder), convention_named(convention)
     config = read_config(folder, convention)
-    tokenizers = {name: _tokenizer(folder / name) for name in TOKENIZERS}
+    if without:
+        config = dataclasses.replace(config, **dict.fromkeys(without))
+    tokenizers = {}
+    if config.clap:
+        tokenizers["tokenizer"] = read_tokenizer(folder / "tokenizer")
+    if config.t5 or config.phonemes:
+        tokenizers["tokenizer_2"] = read_tokenizer(folder / "tokenizer_2")
     params = {}
-    for name in PARTS:
+    for name in parts_of(config):
         if report:
             report(name)
         params[name] = load_part(folder, name, getattr(config, name), dtype)
@@ -83,24 +124,38 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32, source=None,
 
 def load_part(folder: Path, name: str, config, dtype=jnp.float32) -> dict:
     """One part's parameters."""
-    part = PARTS[name]
-    path = weights.find(Path(folder) / part.folder)
+    part, folder = PARTS[name], Path(folder)
+    files = [weights.find(folder / part.folder)]
+    if name == "clap" and not config.scales and config.audio:
+        files.append(weights.find(folder / _AUDIO_TOWER))
 
     def put(array):
         return jax.device_put(array.astype(dtype, copy=False))
 
-    return to_params(weights.read(path), part.table, part.shapes(config), put=put, where=str(path))
+    source = functools.reduce(operator.or_, map(weights.read, files))
+    return to_params(source, part.table(config), part.shapes(config), put=put, where=str(files[0]))
 
 
 def save(checkpoint: Checkpoint, folder) -> None:
     """Writes a checkpoint that diffusers loads; beside the target first, so never half of it."""
+    write_beside(folder, lambda beside: _write(checkpoint, beside))
+
+
+def write_beside(folder, write: Callable[[Path], None]) -> None:
+    """Fills a new folder by `write(path)`, which appears whole or not at all.
+
+    Raises InputError if the folder holds something already.
+    """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not empty; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        _write(checkpoint, beside)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+    try:
+        write(beside)
         if folder.exists():
             folder.rmdir()
         os.chmod(beside, 0o755)
@@ -111,70 +166,52 @@ def save(checkpoint: Checkpoint, folder) -> None:
 
 def _write(checkpoint, folder):
     config = checkpoint.config
-    index = {"_class_name": "AudioLDM2Pipeline", "_diffusers_version": "0.42.0"}
-    for name, part in PARTS.items():
-        index[part.folder] = [part.library, part.classes[0]]
-        (folder / part.folder).mkdir()
-        settings = getattr(config, name)
-        _dump(folder / part.folder / "config.json", part.write_config(settings))
-        state = from_params(checkpoint.params[name], part.table, settings)
-        weights.write(folder / part.folder / part.weights, state)
+    names = {family: name for name, family in PIPELINES.items()}
+    index = {"_class_name": names[config.family], "_diffusers_version": "0.42.0"}
+    for name in parts_of(config):
+        if name != "audiomae":
+            index[PARTS[name].folder] = list(written_class(name, config))
+        write_part(folder, name, config, checkpoint.params[name])
     index["scheduler"] = ["diffusers", "DDIMScheduler"]
     (folder / "scheduler").mkdir()
-    _dump(folder / "scheduler" / "scheduler_config.json", configs.write_schedule(config.schedule))
-    index["feature_extractor"] = ["transformers", "ClapFeatureExtractor"]
-    (folder / "feature_extractor").mkdir()
-    _dump(
-        folder / "feature_extractor" / "preprocessor_config.json",
-        configs.write_mel(config.clap.mel),
+    write_json(
+        folder / "scheduler" / "scheduler_config.json", configs.write_schedule(config.schedule)
     )
+    if config.clap and config.clap.mel:
+        if config.family != "audioldm":
+            index["feature_extractor"] = ["transformers", "ClapFeatureExtractor"]
+        (folder / _EXTRACTOR).parent.mkdir()
+        write_json(folder / _EXTRACTOR, configs.write_mel(config.clap.mel))
     for name, tokenizer in checkpoint.tokenizers.items():
         index[name] = ["transformers", type(tokenizer).__name__]
         tokenizer.save_pretrained(folder / name)
-    _dump(folder / "model_index.json", index)
+    write_json(folder / "model_index.json", index)
 
 
-def _dump(path: Path, content: dict):
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+def write_part(folder: Path, name: str, config: ModelConfig, params: dict) -> None:
+    """One part's folder (for AudioLDM's CLAP, one for each tower)."""
+    part, settings = PARTS[name], getattr(config, name)
+    state = from_params(params, part.table(settings), settings)
+
+    def put(where, content, tensors):
+        (folder / where).mkdir()
+        write_json(folder / where / "config.json", content)
+        weights.write(folder / where / part.weights, tensors)
+
+    if name == "clap" and config.family == "audioldm":
+        text, audio = configs.write_towers(settings)
+        towers = {k: v for k, v in state.items() if k.startswith("audio_")}
+        put(part.folder, text, {k: v for k, v in state.items() if k not in towers})
+        if audio:
+            put(_AUDIO_TOWER, audio, towers)
+    elif name == "unet" and is_plain(settings):
+        put(part.folder, configs.write_plain_unet(settings), state)
+    else:
+        put(part.folder, part.write_config(settings), state)
 
 
-def _json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; the checkpoint is incomplete") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object")
-    return content
-
-
-def _check_index(folder: Path):
-    """model_index.json names every part by a class that is known here."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    path = folder / "model_index.json"
-    if not path.is_file():
-        raise InputError(f"{folder}: no model_index.json, so no checkpoint in the hub layout")
-    index = _json(path)
-    known = {part.folder: part.classes for part in PARTS.values()}
-    for name, classes in known.items():
-        entry = index.get(name)
-        found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-        if found not in classes:
-            raise InputError(f"{path}: {name} is of class {found!r}; known: {' or '.join(classes)}")
-    for name, family in TOKENIZERS.items():
-        entry = index.get(name) or [None, None]
-        if family not in str(entry[-1]):
-            raise InputError(f"{path}: {name} is of class {entry[-1]!r}; a {family} one is needed")
-    extra = set(index) - set(known) - set(TOKENIZERS) - {"scheduler", "feature_extractor"}
-    extra = sorted(name for name in extra if not name.startswith("_") and index[name] is not None)
-    if extra:
-        raise InputError(f"{path}: unknown part {extra[0]!r}")
-
-
-def _tokenizer(folder: Path):
+def read_tokenizer(folder: Path):
+    """A tokenizer as transformers saves it. Raises InputError if it does not load."""
     from transformers import AutoTokenizer
 
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The parts of an AudioLDM 2 checkpoint: folder, classes, model, table, and shapes."""
+"""The parts that checkpoints are made of: folder, classes, model, table, and shapes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs
 from audioldm2_jax.checkpoints.convert import Table
-from audioldm2_jax.checkpoints.tables.audio import HIFIGAN
-from audioldm2_jax.checkpoints.tables.audio import VAE as VAE_TABLE
-from audioldm2_jax.checkpoints.tables.clap import CLAP as CLAP_TABLE
-from audioldm2_jax.checkpoints.tables.language import GPT2 as GPT2_TABLE
-from audioldm2_jax.checkpoints.tables.language import PROJECTION, T5
-from audioldm2_jax.checkpoints.tables.unet import UNET
+from audioldm2_jax.checkpoints.tables import audio, audiomae, clap, language, unet
+from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache
 from audioldm2_jax.models.hifigan import HiFiGAN
+from audioldm2_jax.models.phonemes import PhonemeEncoder
 from audioldm2_jax.models.sequence import SequenceProjection
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.presets import ModelConfig, UNetConfig
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class Part:
     """One model of a checkpoint.
 
     folder: its sub-folder in the hub layout; classes: what `model_index.json` may call it, the
-    first being what we write; weights: the file we write; inputs: small arguments for `init`.
+    first being what we write unless `written_class` knows better; weights: the file we write;
+    table: conversion for a configuration; inputs: small arguments for `init`.
     """
 
     folder: str
@@ -39,7 +38,7 @@ class Part:
     classes: tuple[str, ...]
     weights: str
     model: Callable
-    table: Table
+    table: Callable[[Any], Table]
     write_config: Callable
     inputs: Callable[[Any], tuple]
 
@@ -49,8 +48,54 @@ class Part:
         return jax.eval_shape(lambda: model.init(jax.random.key(0), *self.inputs(config)))["params"]
 
 
+def parts_of(config: ModelConfig) -> list[str]:
+    """Names of the parts that a model has."""
+    return [name for name in PARTS if getattr(config, name) is not None]
+
+
+def written_class(name: str, config: ModelConfig) -> tuple[str, str]:
+    """(library, class) under which a part of a model is written."""
+    part = PARTS[name]
+    if name == "unet" and is_plain(config.unet):
+        return "diffusers", "UNet2DConditionModel"
+    if name == "clap" and config.family == "audioldm":
+        return part.library, "ClapTextModelWithProjection"
+    return part.library, part.classes[0]
+
+
+def is_plain(config: UNetConfig) -> bool:
+    """AudioLDM's own U-Net: one self-attending transformer behind each residual block."""
+    return config.film > 0 and all(level == (None,) for level in config.contexts)
+
+
 def _ids(length: int = 4):
     return jnp.zeros((1, length), jnp.int32)
+
+
+def _clap_inputs(config):
+    """Fewest frames that the audio tower takes; none without one."""
+    if config.audio is None:
+        return _ids(), _ids()
+    shape = (1, 4, 8, config.audio.mels) if config.audio.fusion else (1, 8, config.audio.mels)
+    return _ids(), _ids(), jnp.zeros(shape), jnp.ones(1, bool)
+
+
+def _projection_inputs(config):
+    length = config.positions or 4
+    text = jnp.zeros((1, length, config.text_width))
+    return jnp.zeros((1, config.clap_width)), text, _ids(length)
+
+
+def _unet_inputs(config):
+    """Streams of the widths that the configuration's contexts name."""
+    pairs = [pair for level in config.contexts for pair in enumerate(level) if pair[1]]
+    first = next((width for place, width in pairs if place <= 1), 1)
+    second = next((width for place, width in pairs if place > 1), 1)
+    side = 2 ** len(config.channels)
+    image = jnp.zeros((1, side, side, config.in_channels))
+    streams = (jnp.zeros((1, 4, first)), jnp.zeros((1, 4, second)))
+    film = jnp.zeros((1, config.film)) if config.film else None
+    return image, jnp.zeros(1), streams, (None, None), film
 
 
 _DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
@@ -60,12 +105,12 @@ PARTS: dict[str, Part] = {
     "clap": Part(
         "text_encoder",
         "transformers",
-        ("ClapModel",),
+        ("ClapModel", "ClapTextModelWithProjection"),
         _TRANSFORMERS_FILE,
         CLAP,
-        CLAP_TABLE,
+        lambda c: clap.CLAP,
         configs.write_clap,
-        lambda c: (_ids(), _ids(), jnp.zeros((1, 8, c.audio.mels))),
+        _clap_inputs,
     ),
     "t5": Part(
         "text_encoder_2",
@@ -73,8 +118,18 @@ PARTS: dict[str, Part] = {
         ("T5EncoderModel", "T5ForConditionalGeneration"),
         _TRANSFORMERS_FILE,
         T5Encoder,
-        T5,
+        lambda c: language.T5,
         configs.write_t5,
+        lambda c: (_ids(), _ids()),
+    ),
+    "phonemes": Part(
+        "text_encoder_2",
+        "transformers",
+        ("VitsModel",),
+        _TRANSFORMERS_FILE,
+        PhonemeEncoder,
+        lambda c: language.PHONEMES,
+        configs.write_phonemes,
         lambda c: (_ids(), _ids()),
     ),
     "projection": Part(
@@ -83,9 +138,9 @@ PARTS: dict[str, Part] = {
         ("AudioLDM2ProjectionModel",),
         _DIFFUSERS_FILE,
         SequenceProjection,
-        PROJECTION,
+        lambda c: language.PROJECTION,
         configs.write_projection,
-        lambda c: (jnp.zeros((1, c.clap_width)), jnp.zeros((1, 4, c.text_width)), _ids()),
+        _projection_inputs,
     ),
     "gpt2": Part(
         "language_model",
@@ -93,19 +148,19 @@ PARTS: dict[str, Part] = {
         ("GPT2LMHeadModel", "GPT2Model"),
         _TRANSFORMERS_FILE,
         GPT2,
-        GPT2_TABLE,
+        lambda c: language.GPT2,
         configs.write_gpt2,
         lambda c: (jnp.zeros((1, 4, c.width)), _ids(), empty_cache(c, 1, 4), 0, _ids()),
     ),
     "unet": Part(
         "unet",
         "audioldm2",
-        ("AudioLDM2UNet2DConditionModel",),
+        ("AudioLDM2UNet2DConditionModel", "UNet2DConditionModel"),
         _DIFFUSERS_FILE,
         UNet,
-        UNET,
+        unet.unet_table,
         configs.write_unet,
-        lambda c: _unet_inputs(c),
+        _unet_inputs,
     ),
     "vae": Part(
         "vae",
@@ -113,7 +168,7 @@ PARTS: dict[str, Part] = {
         ("AutoencoderKL",),
         _DIFFUSERS_FILE,
         VAE,
-        VAE_TABLE,
+        lambda c: audio.VAE,
         configs.write_vae,
         lambda c: (jnp.zeros((1, 4 * c.factor, 4 * c.factor)), jax.random.key(0)),
     ),
@@ -123,18 +178,19 @@ PARTS: dict[str, Part] = {
         ("SpeechT5HifiGan",),
         _TRANSFORMERS_FILE,
         HiFiGAN,
-        HIFIGAN,
+        lambda c: audio.HIFIGAN,
         configs.write_vocoder,
         lambda c: (jnp.zeros((1, 4, c.mels)),),
     ),
+    # Beside the published layout: the encoder whose features the LOA is trained on.
+    "audiomae": Part(
+        "audiomae",
+        "timm",
+        ("VisionTransformer",),
+        _TRANSFORMERS_FILE,
+        AudioMAE,
+        lambda c: audiomae.AUDIOMAE,
+        configs.write_audiomae,
+        lambda c: (jnp.zeros((1, c.frames, c.bins)),),
+    ),
 }
-
-
-def _unet_inputs(config):
-    """LOA and text of the widths that the configuration's contexts name."""
-    pairs = [pair for level in config.contexts for pair in enumerate(level) if pair[1]]
-    loa = next((width for place, width in pairs if place <= 1), 1)
-    text = next((width for place, width in pairs if place > 1), 1)
-    side = 2 ** len(config.channels)
-    image = jnp.zeros((1, side, side, config.in_channels))
-    return image, jnp.zeros(1), jnp.zeros((1, 4, loa)), jnp.zeros((1, 4, text))

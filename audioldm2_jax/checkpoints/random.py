@@ -17,8 +17,9 @@ import numpy as np
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.hub import Checkpoint, save
-from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.presets import CONVENTIONS, PRESETS, AudioLDM2Config
+from audioldm2_jax.checkpoints.parts import PARTS, parts_of
+from audioldm2_jax.checkpoints.tokenizers import phoneme_tokenizer
+from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 
 _CAPTIONS = (
     "a dog barks while birds sing in the distance and a car passes by",
@@ -38,15 +39,18 @@ def random_params(name: str, config, seed: int = 0) -> dict:
 
     def draw(path, shape):
         kind, values = path.rsplit("/", 1)[-1], rng.standard_normal(shape, np.float32)
-        if kind in ("scale", "mel_scale"):
+        if kind == "scale":
             return 1 + 0.1 * values
-        if kind == "mel_variance":
-            return 100 * (1 + 0.1 * np.abs(values))
+        if kind == "variance":
+            # The mel's is in dB.
+            return (100 if "norm_mel" in path else 1) * (1 + 0.1 * np.abs(values))
         if kind == "kernel" and "upsample_" in path and len(shape) == 3:
             # A transposed convolution's outputs each see about two of its taps.
             return values * (2 * shape[1]) ** -0.5
         if kind == "kernel":
             return values * np.prod(shape[:-1]) ** -0.5
+        if kind.startswith("distance_"):
+            return values * shape[-1] ** -0.5
         if kind.endswith("logit_scale"):
             return np.float32(np.log(1 / 0.07))
         return values if len(shape) > 1 else 0.1 * values
@@ -55,13 +59,19 @@ def random_params(name: str, config, seed: int = 0) -> dict:
     return tree.unflatten({p: jnp.asarray(draw(p, s.shape)) for p, s in shapes.items()})
 
 
-def random_checkpoint(config: AudioLDM2Config, seed: int = 0) -> Checkpoint:
+def random_checkpoint(config: ModelConfig, seed: int = 0) -> Checkpoint:
     """All parts in memory. Their sound is noise."""
-    params = {name: random_params(name, getattr(config, name), seed) for name in PARTS}
+    params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
     # The vocoder's own scale and mean: identity, as published.
     vocoder = params["vocoder"]
     vocoder |= {"mean": jnp.zeros_like(vocoder["mean"]), "scale": jnp.ones_like(vocoder["scale"])}
-    tokenizers = {"tokenizer": _roberta(config), "tokenizer_2": _t5(config)}
+    tokenizers = {}
+    if config.clap:
+        tokenizers["tokenizer"] = _roberta(config)
+    if config.t5:
+        tokenizers["tokenizer_2"] = _t5(config)
+    if config.phonemes:
+        tokenizers["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
     return Checkpoint(config, params, tokenizers, CONVENTIONS["authors"], "random weights")
 
 

@@ -173,7 +173,7 @@ def _check(options, entries, folder):
     from audioldm2_jax.checkpoints.hub import convention_named
     from audioldm2_jax.diffusion.samplers import make_plan
     from audioldm2_jax.pipelines import output, request
-    from audioldm2_jax.presets import CONVENTIONS, ScheduleConfig, audioldm2_base
+    from audioldm2_jax.presets import CONVENTIONS, ModelConfig, ScheduleConfig
 
     if options.ddim_steps is not None:
         if options.sampler not in ("ddim", "dpm++2m"):
@@ -184,7 +184,7 @@ def _check(options, entries, folder):
     request.check_count("batchsize (-b)", options.batchsize, 1)
     request.check_count("seed", options.seed, 0)
     request.check_guidance(options.guidance_scale)
-    request.time_grid(options.duration, audioldm2_base(), CONVENTIONS["authors"])
+    request.time_grid(options.duration, ModelConfig(), CONVENTIONS["authors"])
     convention_named(options.convention)
     output.check_writable(folder)
 

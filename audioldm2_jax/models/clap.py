@@ -25,7 +25,7 @@ class Projection(nn.Module):
 
 
 class CLAP(nn.Module):
-    """Both towers; features have unit length."""
+    """Both towers, or the text's alone as configured; features have unit length."""
 
     config: CLAPConfig
     dtype: Any = jnp.float32
@@ -33,24 +33,32 @@ class CLAP(nn.Module):
     def setup(self):
         c = self.config
         self.text = Roberta(c.text, self.dtype)
-        self.audio = HTSAT(c.audio, self.dtype)
         self.text_projection = Projection(c.width, self.dtype)
-        self.audio_projection = Projection(c.width, self.dtype)
-        self.text_logit_scale = self.param("text_logit_scale", nn.initializers.zeros, ())
-        self.audio_logit_scale = self.param("audio_logit_scale", nn.initializers.zeros, ())
+        if c.audio:
+            self.audio = HTSAT(c.audio, self.dtype)
+            self.audio_projection = Projection(c.width, self.dtype)
+        if c.scales:
+            self.text_logit_scale = self.param("text_logit_scale", nn.initializers.zeros, ())
+            self.audio_logit_scale = self.param("audio_logit_scale", nn.initializers.zeros, ())
 
     def text_features(self, tokens, mask):
         """tokens, mask: [B, L] -> [B, width] fp32."""
         return _normalise(self.text_projection(self.text(tokens, mask)))
 
-    def audio_features(self, mel):
-        """mel: [B, T, F] in dB (see `audio.clap_log_mel`) -> [B, width] fp32."""
-        return _normalise(self.audio_projection(self.audio(mel)))
+    def audio_features(self, mel, longer=None):
+        """mel: [B, T, F] in dB (see `audio.clap_log_mel`) -> [B, width] fp32.
 
-    def __call__(self, tokens, mask, mel):
-        """Similarities, cosine times the learned scale: [texts, clips]."""
-        text, audio = self.text_features(tokens, mask), self.audio_features(mel)
-        return jnp.exp(self.text_logit_scale) * text @ audio.T
+        With fusion mel is [B, 4, T, F], and longer [B] says whose local crops count.
+        """
+        return _normalise(self.audio_projection(self.audio(mel, longer)))
+
+    def __call__(self, tokens, mask, mel=None, longer=None):
+        """Similarities, cosine times the learned scale: [texts, clips] (text features: no mel)."""
+        text = self.text_features(tokens, mask)
+        if mel is None:
+            return text
+        scale = jnp.exp(self.text_logit_scale) if self.config.scales else 1.0
+        return scale * text @ self.audio_features(mel, longer).T
 
 
 def _normalise(x):

@@ -1,7 +1,6 @@
 """HTSAT, a Swin transformer over the log-mel image, as CLAP's audio tower (arXiv 2202.00874).
 
-Reference: transformers' ClapAudioModel without fusion. Inference only: batch norm uses its stored
-statistics.
+Reference: transformers' ClapAudioModel. Inference only: batch norms use their stored statistics.
 """
 
 from __future__ import annotations
@@ -109,27 +108,96 @@ class PatchMerging(nn.Module):
         return nn.Dense(x.shape[-1] // 2, use_bias=False, dtype=self.dtype, name="reduction")(x)
 
 
-class HTSAT(nn.Module):
-    """mel: [B, T, F] in dB -> pooled features [B, width]. T at most image * image / F."""
+class BatchNorm(nn.Module):
+    """Stored statistics of each channel, fp32. x: [..., C]."""
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (x.shape[-1],)
+        mean = self.param("mean", nn.initializers.zeros, shape)
+        variance = self.param("variance", nn.initializers.ones, shape)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean, variance, scale, bias = (p.astype(jnp.float32) for p in (mean, variance, scale, bias))
+        return (x.astype(jnp.float32) - mean) * (scale / jnp.sqrt(variance + 1e-5)) + bias
+
+
+class Squeeze(nn.Module):
+    """Pointwise down and up with batch norms. x: [..., C] -> [..., C]."""
+
+    hidden: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        h = nn.Dense(self.hidden, dtype=self.dtype, name="down")(x)
+        h = nn.relu(BatchNorm(name="norm_down")(h)).astype(self.dtype)
+        return BatchNorm(name="norm_up")(nn.Dense(x.shape[-1], dtype=self.dtype, name="up")(h))
+
+
+class Fusion(nn.Module):
+    """Attentional feature fusion (arXiv 2009.14082): a learned blend of two images [B, H, W, C]."""
+
+    hidden: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, other):
+        both = x + other
+        local = Squeeze(self.hidden, self.dtype, name="local")(both)
+        whole = Squeeze(self.hidden, self.dtype, name="whole")(both.mean((1, 2), keepdims=True))
+        gate = nn.sigmoid(local + whole).astype(self.dtype)
+        return 2 * x * gate + 2 * other * (1 - gate)
+
+
+class PatchEmbedding(nn.Module):
+    """Images to patches [B, H, W, embed]; fusion blends in the local crops where `longer`."""
 
     config: HTSATConfig
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, mel):
+    def __call__(self, images, longer):
+        """images: [B, S, S], or with fusion [B, 4, S, S], the whole clip first; longer: [B]."""
+        c, p = self.config, self.config.patch
+        none = ((0, 0), (0, 0))
+
+        def patches(image, window, name):
+            return Conv(c.embed, window, window, none, dtype=self.dtype, name=name)(
+                image[..., None]
+            )
+
+        if not c.fusion:
+            x = patches(images, (p, p), "patch")
+        else:
+            x = patches(images[:, 0], (p, p), "patch")
+            crops = images[:, 1:].reshape(-1, *images.shape[2:])
+            local = patches(crops, (p, 3 * p), "patch_local")
+            # The three crops side by side in time.
+            local = local.reshape(-1, 3, *local.shape[1:]).transpose(0, 2, 1, 3, 4)
+            local = local.reshape(x.shape[0], x.shape[1], -1, c.embed)
+            local = jnp.pad(local, ((0, 0), (0, 0), (0, x.shape[2] - local.shape[2]), (0, 0)))
+            fused = Fusion(c.embed // c.squeeze, self.dtype, name="fusion")(x, local)
+            x = jnp.where(jnp.asarray(longer, bool)[:, None, None, None], fused, x)
+        return LayerNorm(1e-5, self.dtype, name="norm_patch")(x) if c.patch_norm else x
+
+
+class HTSAT(nn.Module):
+    """mel: [B, T, F] in dB -> pooled features [B, width]. T at most image * image / F.
+
+    With fusion mel is [B, 4, T, F], the whole clip and three crops, and `longer` [B] says whose
+    crops count.
+    """
+
+    config: HTSATConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, mel, longer=None):
         c = self.config
-        assert mel.shape[-1] == c.mels, mel.shape
-        x = self._image(self._batch_norm(mel.astype(jnp.float32)))
-        x = Conv(
-            c.embed,
-            (c.patch,) * 2,
-            (c.patch,) * 2,
-            ((0, 0), (0, 0)),
-            dtype=self.dtype,
-            name="patch",
-        )(x[..., None])
-        if c.patch_norm:
-            x = LayerNorm(1e-5, self.dtype, name="norm_patch")(x)
+        assert mel.shape[-1] == c.mels and mel.ndim == (4 if c.fusion else 3), mel.shape
+        x = self._image(BatchNorm(name="norm_mel")(mel))
+        x = PatchEmbedding(c, self.dtype, name="embedding")(x, longer)
         for stage, (depth, heads) in enumerate(zip(c.depths, c.heads)):
             for i in range(depth):
                 shift = 0 if i % 2 == 0 else c.window // 2
@@ -139,23 +207,13 @@ class HTSAT(nn.Module):
                 x = PatchMerging(self.dtype, name=f"stages_{stage}_merge")(x)
         return LayerNorm(1e-5, self.dtype, name="norm")(x).mean((1, 2))
 
-    def _batch_norm(self, mel):
-        """Stored statistics of each mel bin."""
-        shape = (self.config.mels,)
-        mean = self.param("mel_mean", nn.initializers.zeros, shape)
-        variance = self.param("mel_variance", nn.initializers.ones, shape)
-        scale = self.param("mel_scale", nn.initializers.ones, shape)
-        bias = self.param("mel_bias", nn.initializers.zeros, shape)
-        mean, variance, scale, bias = (p.astype(jnp.float32) for p in (mean, variance, scale, bias))
-        return (mel - mean) * (scale / jnp.sqrt(variance + 1e-5)) + bias
-
     def _image(self, mel):
-        """Stretches time to the image's area and folds it into rows: [B, T, F] -> [B, S, S]."""
+        """Stretches time to the image's area and folds it into rows: [..., T, F] -> [..., S, S]."""
         c = self.config
         ratio = c.image // c.mels
-        frames = c.image * ratio
-        assert mel.shape[1] <= frames, (mel.shape, frames)
-        if mel.shape[1] < frames:
-            mel = jnp.einsum("ts,bsf->btf", resize_matrix(mel.shape[1], frames), mel)
+        frames, outer = c.image * ratio, mel.shape[:-2]
+        assert mel.shape[-2] <= frames, (mel.shape, frames)
+        if mel.shape[-2] < frames:
+            mel = jnp.einsum("ts,...sf->...tf", resize_matrix(mel.shape[-2], frames), mel)
         folded = mel.reshape(-1, ratio, frames // ratio, c.mels)
-        return folded.transpose(0, 1, 3, 2).reshape(-1, c.image, c.image)
+        return folded.transpose(0, 1, 3, 2).reshape(*outer, c.image, c.image)

@@ -181,13 +181,15 @@ class FeedForward(nn.Module):
 class ResBlock(nn.Module):
     """Two convolutions with an additive time embedding. x: [B, T, F, I] -> [B, T, F, C].
 
-    The VAE uses it without `time`; `times` of the U-Net makes what it adds.
+    The VAE uses it without `time`; `times` of the U-Net makes what it adds. If `filmed`,
+    the layer that projects the time embedding has a second half for the conditioning vector's.
     """
 
     in_channels: int
     channels: int
     groups: int
     eps: float
+    filmed: bool = False
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -195,6 +197,8 @@ class ResBlock(nn.Module):
         self.norm_in = GroupNorm(**norm)
         self.conv_in = Conv(self.channels, dtype=self.dtype)
         self.time = nn.Dense(self.channels, dtype=self.dtype)
+        if self.filmed:
+            self.film = nn.Dense(self.channels, use_bias=False, dtype=self.dtype)
         self.norm_out = GroupNorm(**norm)
         self.conv_out = Conv(self.channels, dtype=self.dtype)
         if self.in_channels != self.channels:
@@ -203,6 +207,10 @@ class ResBlock(nn.Module):
     def time_bias(self, embedding):
         """embedding: [S, E] -> [S, C], what `__call__` adds."""
         return self.time(nn.silu(embedding))
+
+    def film_bias(self, embedding):
+        """embedding: [B, E] -> [B, C], added to `time_bias`."""
+        return self.film(nn.silu(embedding))
 
     def __call__(self, x, time=None):
         h = self.conv_in(self.norm_in(x))

@@ -15,7 +15,7 @@ class SequenceProjection(nn.Module):
     """Projects both texts to one width and frames each with its start and end vector.
 
     clap: [B, D1], text: [B, L, D2], mask: [B, L] -> (sequence [B, L + 5, D], mask [B, L + 5]):
-    start, clap, end, start, text, end.
+    start, clap, end, start, text, end. With a position table (speech), L is the table's length.
     """
 
     config: ProjectionConfig
@@ -23,7 +23,10 @@ class SequenceProjection(nn.Module):
 
     @nn.compact
     def __call__(self, clap, text, mask):
-        width, batch = self.config.width, clap.shape[0]
+        c, width, batch = self.config, self.config.width, clap.shape[0]
+        if c.positions:
+            shape = (c.positions, c.text_width)
+            text = text + self.param("positions", nn.initializers.zeros, shape).astype(self.dtype)
         clap = nn.Dense(width, dtype=self.dtype, name="clap")(clap)[:, None]
         text = nn.Dense(width, dtype=self.dtype, name="text")(text)
 

@@ -1,8 +1,9 @@
-"""The two-stream T-UNet of AudioLDM 2 (section III-D; reference: AudioLDM2UNet2DConditionModel).
+"""The T-UNet of AudioLDM 2 (section III-D) and AudioLDM's, with FiLM in place of contexts.
 
 What depends only on the request is made once: `times` projects every sampling step's time
-embedding for every residual block, `keys` the contexts' keys and values for every attention.
-`denoise` is then one step.
+embedding for every residual block, `films` the conditioning vector for the same place, `keys` the
+contexts' keys and values for every attention. `denoise` is then one step. References: diffusers'
+AudioLDM2UNet2DConditionModel and UNet2DConditionModel.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention, keep_mask
@@ -96,7 +98,8 @@ class Stage(nn.Module):
         c, channels = self.config, self.config.channels[self.level]
         self.contexts = c.contexts[self.level]
         self.resnets = [
-            ResBlock(width, channels, c.groups, c.eps, self.dtype) for width in self.in_channels
+            ResBlock(width, channels, c.groups, c.eps, c.film > 0, self.dtype)
+            for width in self.in_channels
         ]
         self.transformers = [
             Transformer(c.heads[self.level], channels, c.depths[self.level], c.groups, self.dtype)
@@ -112,17 +115,20 @@ class Stage(nn.Module):
     def times(self, embedding):
         return tuple(resnet.time_bias(embedding) for resnet in self.resnets)
 
-    def keys(self, loa, text):
+    def films(self, embedding):
+        return tuple(resnet.film_bias(embedding) for resnet in self.resnets)
+
+    def keys(self, streams):
         """Keys and values of each transformer's context; None where it attends to itself."""
         count = len(self.contexts)
         return tuple(
             None
             if self.contexts[i % count] is None
-            else transformer.keys(loa if i % count <= 1 else text)
+            else transformer.keys(streams[_stream(i % count)])
             for i, transformer in enumerate(self.transformers)
         )
 
-    def layer(self, x, index, times, keys, text_mask):
+    def layer(self, x, index, times, keys, masks):
         """Residual block `index` and its transformers."""
         x = self.resnets[index](x, times[index])
         if index >= self.attended:
@@ -130,8 +136,7 @@ class Stage(nn.Module):
         count = len(self.contexts)
         for place, context in enumerate(self.contexts):
             i = index * count + place
-            reads_text = place > 1 and context is not None
-            x = self.transformers[i](x, keys[i], text_mask if reads_text else None)
+            x = self.transformers[i](x, keys[i], masks[_stream(place)] if context else None)
         return x
 
     def down(self, x):
@@ -142,8 +147,17 @@ class Stage(nn.Module):
         return self.upsample(x, like.shape[1:3])
 
 
+def _stream(place: int) -> int:
+    """Which context the transformer at a place reads."""
+    return 0 if place <= 1 else 1
+
+
 class UNet(nn.Module):
-    """Noise predictor over latents [B, T, F, C], under LOA [B, K, 768] and text [B, L, 1024]."""
+    """Noise predictor over latents [B, T, F, C].
+
+    Its conditions are context streams (two [B, L, D], as many as `contexts` name; LOA and T5 in
+    AudioLDM 2), each with a mask [B, L] or None, and a vector [B, film].
+    """
 
     config: UNetConfig
     dtype: Any = jnp.float32
@@ -154,6 +168,8 @@ class UNet(nn.Module):
         self.conv_in = Conv(widths[0], dtype=self.dtype)
         self.time_up = nn.Dense(4 * widths[0], dtype=self.dtype)
         self.time_down = nn.Dense(4 * widths[0], dtype=self.dtype)
+        if c.film:
+            self.film_in = nn.Dense(4 * widths[0], dtype=self.dtype)
         stage = {"config": c, "dtype": self.dtype}
         self.down = [
             Stage(
@@ -193,32 +209,40 @@ class UNet(nn.Module):
         embedding = self.time_down(nn.silu(self.time_up(features)))
         return tuple(stage.times(embedding) for stage in (*self.down, self.mid, *self.up))
 
-    def keys(self, loa, text):
-        """Every transformer's keys and values, one tuple for each stage."""
-        return tuple(stage.keys(loa, text) for stage in (*self.down, self.mid, *self.up))
+    def films(self, vector):
+        """What `times` lacks, from the conditioning vector [B, film]: tuples of [B, C]."""
+        embedding = self.film_in(vector.astype(self.dtype))
+        return tuple(stage.films(embedding) for stage in (*self.down, self.mid, *self.up))
 
-    def denoise(self, x, times, keys, text_mask=None):
-        """Predicted noise. x: [B, T, F, C]; times: as `times` gives, with S = 1 or B."""
-        mask, count = keep_mask(text_mask), len(self.down)
+    def keys(self, *streams):
+        """Every transformer's keys and values, one tuple for each stage."""
+        return tuple(stage.keys(streams) for stage in (*self.down, self.mid, *self.up))
+
+    def denoise(self, x, times, keys, masks=(None, None)):
+        """Predicted noise. x: [B, T, F, C]; times: as `times` gives (plus `films`), S = 1 or B."""
+        masks, count = [keep_mask(mask) for mask in masks], len(self.down)
         x = self.conv_in(x)
         skips = [x]
         for i, stage in enumerate(self.down):
             for j in range(len(stage.in_channels)):
-                x = stage.layer(x, j, times[i], keys[i], mask)
+                x = stage.layer(x, j, times[i], keys[i], masks)
                 skips.append(x)
             if stage.resample:
                 x = stage.down(x)
                 skips.append(x)
         for j in range(2):
-            x = self.mid.layer(x, j, times[count], keys[count], mask)
+            x = self.mid.layer(x, j, times[count], keys[count], masks)
         for i, stage in enumerate(self.up, count + 1):
             for j in range(len(stage.in_channels)):
                 x = jnp.concatenate([x, skips.pop()], -1)
-                x = stage.layer(x, j, times[i], keys[i], mask)
+                x = stage.layer(x, j, times[i], keys[i], masks)
             if stage.resample:
                 x = stage.up(x, skips[-1])
         return self.conv_out(self.norm_out(x))
 
-    def __call__(self, x, timesteps, loa, text, text_mask=None):
+    def __call__(self, x, timesteps, streams=(), masks=(None, None), film=None):
         """One pass from scratch, as training needs it. timesteps: [B]."""
-        return self.denoise(x, self.times(timesteps), self.keys(loa, text), text_mask)
+        times = self.times(timesteps)
+        if film is not None:
+            times = jax.tree.map(jnp.add, times, self.films(film))
+        return self.denoise(x, times, self.keys(*streams), masks)

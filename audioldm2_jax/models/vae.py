@@ -22,12 +22,12 @@ class Middle(nn.Module):
     @nn.compact
     def __call__(self, x):
         c, width = self.config, x.shape[-1]
-        x = ResBlock(width, width, c.groups, c.eps, self.dtype, name="resnets_0")(x)
+        x = ResBlock(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_0")(x)
         h = GroupNorm(c.groups, c.eps, dtype=self.dtype, name="norm")(x)
         h = h.reshape(x.shape[0], -1, width)
         h = Attention(1, width, width, bias=True, dtype=self.dtype, name="attention")(h)
         x = x + h.reshape(x.shape)
-        return ResBlock(width, width, c.groups, c.eps, self.dtype, name="resnets_1")(x)
+        return ResBlock(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_1")(x)
 
 
 class Encoder(nn.Module):
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         for i, width in enumerate(c.channels):
             for j in range(c.layers):
                 name = f"down_{i}_resnets_{j}"
-                x = ResBlock(x.shape[-1], width, c.groups, c.eps, self.dtype, name=name)(x)
+                x = ResBlock(x.shape[-1], width, c.groups, c.eps, dtype=self.dtype, name=name)(x)
             if i < len(c.channels) - 1:
                 # The reference pads right and bottom only.
                 x = Conv(
@@ -72,7 +72,7 @@ class Decoder(nn.Module):
         for i, width in enumerate(reversed(c.channels)):
             for j in range(c.layers + 1):
                 name = f"up_{i}_resnets_{j}"
-                x = ResBlock(x.shape[-1], width, c.groups, c.eps, self.dtype, name=name)(x)
+                x = ResBlock(x.shape[-1], width, c.groups, c.eps, dtype=self.dtype, name=name)(x)
             if i < len(c.channels) - 1:
                 size = (2 * x.shape[1], 2 * x.shape[2])
                 x = Upsample(width, dtype=self.dtype, name=f"upsample_{i}")(x, size)

@@ -51,8 +51,10 @@ class Output:
         check_writable(folder)
         folder.mkdir(parents=True, exist_ok=True)
         taken, paths = set(), []
+        said = self.metadata["transcriptions"]
         for i, prompt in enumerate(self.metadata["prompts"]):
-            stem = _stem(names[i]) if names else _free(folder, file_stem(prompt), taken)
+            title = f"{file_stem(prompt)[:38]}-TTS-{said[i]}" if said else prompt
+            stem = _stem(names[i]) if names else _free(folder, file_stem(title), taken)
             taken.add(stem)
             path = folder / f"{stem}.wav"
             save_wav(path, self.audio[i], self.sample_rate)
@@ -67,6 +69,8 @@ class Output:
         record = dict(self.metadata)
         prompts, negatives = record.pop("prompts"), record.pop("negative_prompts")
         record["prompt"] = prompts[index]
+        said = record.pop("transcriptions")
+        record["transcription"] = said[index] if said else None
         record["negative_prompt"] = (
             None if not negatives else negatives[index if len(negatives) > 1 else 0]
         )

@@ -17,12 +17,13 @@ from audioldm2_jax.diffusion.samplers import Plan, sample
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.hifigan import HiFiGAN
+from audioldm2_jax.models.phonemes import PhonemeEncoder
 from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.pipelines.text import Texts
-from audioldm2_jax.presets import AudioLDM2Config
+from audioldm2_jax.presets import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Job:
     zeros; candidates: clips for each prompt; samples: length of the waveform, None for all of it.
     """
 
-    config: AudioLDM2Config
+    config: ModelConfig
     dtype: Any
     unconditional: int
     zero_loa: bool
@@ -41,31 +42,28 @@ class Job:
     samples: int | None
 
 
-def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, jax.Array]:
-    """Contexts' keys and values, masks and time biases; and the prompts' CLAP features [P, D]."""
-    c, dtype, first = job.config, job.dtype, job.unconditional
-    t5, unet = T5Encoder(c.t5, dtype), UNet(c.unet, dtype)
-    states = t5.apply({"params": params["t5"]}, texts.t5, texts.t5_mask)
-    # Unconditional texts whose LOA is zeros need neither CLAP nor GPT-2.
-    skip = first if job.zero_loa else 0
-    features = CLAP(c.clap, dtype).apply(
-        {"params": params["clap"]},
-        texts.clap[skip:],
-        texts.clap_mask[skip:],
-        method="text_features",
-    )
-    sequence, kept = SequenceProjection(c.projection, dtype).apply(
-        {"params": params["projection"]}, features, states[skip:], texts.t5_mask[skip:]
-    )
-    positions = sequence_positions(texts.t5.shape[1], texts.positions[skip:])
-    loa = roll_out(
-        GPT2(c.gpt2, dtype), params["gpt2"], sequence, kept, positions, tokens=c.gpt2.tokens
-    )
-    loa = jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), loa.dtype), loa])
-    variables = {"params": params["unet"]}
-    keys = unet.apply(variables, loa, states, method="keys")
-    times = unet.apply(variables, timesteps, method="times")
-    prompts = texts.t5.shape[0] - first
+def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, jax.Array | None]:
+    """Contexts' keys and values, masks and biases; and the prompts' CLAP features [P, D] or None."""
+    c, first = job.config, job.unconditional
+    states = _text_states(job, params, texts)
+    # Unconditional texts whose LOA is zeros, or that CLAP only ranks for, need no CLAP.
+    needless = (job.zero_loa and c.gpt2) or not (c.gpt2 or c.unet.film)
+    skip = first if needless else 0
+    features = None
+    if c.clap:
+        features = CLAP(c.clap, job.dtype).apply(
+            {"params": params["clap"]},
+            texts.clap[skip:],
+            texts.clap_mask[skip:],
+            method="text_features",
+        )
+    unet, variables = UNet(c.unet, job.dtype), {"params": params["unet"]}
+    if c.gpt2:
+        loa = _language_of_audio(job, params, texts, features, states, skip)
+        streams, masks = (loa, states), (None, None if c.phonemes else texts.text_mask)
+    else:
+        streams, masks = (states, None), (texts.text_mask, None)
+    prompts = (texts.clap if texts.text is None else texts.text).shape[0] - first
 
     def clips(x):
         """[U + P, ...] -> a row for each clip: unconditional half first, candidates contiguous."""
@@ -75,8 +73,37 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
         without = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
         return jnp.concatenate([jnp.repeat(without, job.candidates, 0), within])
 
-    context = {"keys": jax.tree.map(clips, keys), "mask": clips(texts.t5_mask), "times": times}
-    return context, features[first - skip :]
+    context = {"keys": unet.apply(variables, *streams, method="keys"), "masks": masks}
+    if c.unet.film:
+        context["films"] = unet.apply(variables, features, method="films")
+    context = jax.tree.map(clips, context)
+    context["times"] = unet.apply(variables, timesteps, method="times")
+    return context, None if features is None else features[first - skip :]
+
+
+def _text_states(job, params, texts):
+    """T5's (or the phonemes') states [U + P, L, D]; None for models without."""
+    c = job.config
+    if c.phonemes:
+        encoder, name = PhonemeEncoder(c.phonemes, job.dtype), "phonemes"
+    elif c.t5:
+        encoder, name = T5Encoder(c.t5, job.dtype), "t5"
+    else:
+        return None
+    return encoder.apply({"params": params[name]}, texts.text, texts.text_mask)
+
+
+def _language_of_audio(job, params, texts, features, states, skip):
+    """LOA of all texts [U + P, K, D], zeros for the first `skip`."""
+    c, dtype = job.config, job.dtype
+    sequence, kept = SequenceProjection(c.projection, dtype).apply(
+        {"params": params["projection"]}, features, states[skip:], texts.text_mask[skip:]
+    )
+    positions = sequence_positions(texts.text.shape[1], texts.positions[skip:])
+    loa = roll_out(
+        GPT2(c.gpt2, dtype), params["gpt2"], sequence, kept, positions, tokens=c.gpt2.tokens
+    )
+    return jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), loa.dtype), loa])
 
 
 def denoiser(job: Job, params: dict, context: dict, guidance):
@@ -87,8 +114,15 @@ def denoiser(job: Job, params: dict, context: dict, guidance):
         times = jax.tree.map(
             lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["times"]
         )
+        if "films" in context:
+            times = jax.tree.map(jnp.add, times, context["films"])
         return unet.apply(
-            {"params": params["unet"]}, x, times, context["keys"], context["mask"], method="denoise"
+            {"params": params["unet"]},
+            x,
+            times,
+            context["keys"],
+            context["masks"],
+            method="denoise",
         )
 
     return guided(denoise, guidance) if job.unconditional else denoise

@@ -9,7 +9,10 @@ import numpy as np
 
 from audioldm2_jax.diffusion.samplers import Plan, make_plan
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import AudioLDM2Config, Convention
+from audioldm2_jax.presets import Convention, ModelConfig
+
+# The voice that the authors' command takes when none is described.
+VOICE = "A female reporter is speaking full of emotion"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Grid:
     seconds: float
 
 
-def time_grid(seconds: float | None, config: AudioLDM2Config, convention: Convention) -> Grid:
+def time_grid(seconds: float | None, config: ModelConfig, convention: Convention) -> Grid:
     """How many latent frames a duration takes. None is the length of training, 10.24 s.
 
     Raises InputError for a duration that is no positive number or shorter than one latent frame.
@@ -45,7 +48,7 @@ def time_grid(seconds: float | None, config: AudioLDM2Config, convention: Conven
     return Grid(frames, samples, float(seconds))
 
 
-def working_memory(frames: int, config: AudioLDM2Config, itemsize: int, clips: int = 1) -> int:
+def working_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:
     """About how many bytes a request takes beside the weights.
 
     All clips' images of the U-Net at its finest level, guided; one clip's widest images at the
@@ -61,10 +64,14 @@ def working_memory(frames: int, config: AudioLDM2Config, itemsize: int, clips: i
 
 @dataclass(frozen=True)
 class Request:
-    """A checked request. negatives: none, one for all prompts, or one for each."""
+    """A checked request. negatives: none, one for all prompts, or one for each.
+
+    transcriptions: what is said, one for each prompt; none for models of sound and music.
+    """
 
     prompts: list[str]
     negatives: list[str]
+    transcriptions: list[str]
     grid: Grid
     plan: Plan
     guidance: float
@@ -83,11 +90,12 @@ class Request:
 
 
 def check(
-    config: AudioLDM2Config,
+    config: ModelConfig,
     convention: Convention,
     *,
     prompt,
     negative_prompt,
+    transcription,
     seconds,
     steps,
     sampler,
@@ -98,10 +106,12 @@ def check(
     first_clip,
 ) -> Request:
     """Raises InputError for the first value that cannot be used."""
-    prompts, negatives = check_texts(prompt, negative_prompt)
+    prompts, transcriptions = check_speech(config, prompt, transcription)
+    prompts, negatives = check_texts(prompts, negative_prompt)
     return Request(
         prompts,
         negatives,
+        transcriptions,
         time_grid(seconds, config, convention),
         make_plan(sampler, config.schedule, steps, eta=eta),
         check_guidance(guidance),
@@ -109,6 +119,32 @@ def check(
         check_count("seed", seed, 0),
         check_count("first_clip", first_clip, 0),
     )
+
+
+def check_speech(config: ModelConfig, prompt, transcription) -> tuple[list[str], list[str]]:
+    """Voice descriptions and what they say, as many of one as of the other."""
+    said = [transcription] if isinstance(transcription, str) else list(transcription or [])
+    if not config.phonemes:
+        if any(said):
+            raise InputError(
+                "transcription: this checkpoint does not speak; take a speech checkpoint, such as "
+                "anhnct/audioldm2_gigaspeech"
+            )
+        return prompt, []
+    for i, text in enumerate(said):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"transcription {i + 1} of {len(said)} is empty: give a text")
+    if not said:
+        raise InputError("transcription: this checkpoint speaks; say what, with transcription=TEXT")
+    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
+        prompt = VOICE
+    voices = [prompt] if isinstance(prompt, str) else list(prompt)
+    if len(voices) != len(said):
+        if 1 not in (len(voices), len(said)):
+            raise InputError(f"transcription: {len(said)} texts for {len(voices)} prompts")
+        count = max(len(voices), len(said))
+        voices, said = voices * (count // len(voices)), said * (count // len(said))
+    return voices, said
 
 
 def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:

@@ -8,7 +8,9 @@ import warnings
 import jax
 import numpy as np
 
-from audioldm2_jax.presets import AudioLDM2Config, Convention
+from audioldm2_jax import phonemes
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import Convention, ModelConfig
 
 _LENGTHS = (16, 32, 64, 128, 256, 512)
 
@@ -17,15 +19,16 @@ _LENGTHS = (16, 32, 64, 128, 256, 512)
 class Texts:
     """Tokens of U unconditional texts followed by P prompts; masks are True = keep.
 
-    clap, clap_mask: [U + P, L1]; t5, t5_mask: [U + P, L2]; positions: [U + P], how many text slots
-    GPT-2's positions count. U is 0 without guidance, 1 if all prompts share it, or P.
+    clap, clap_mask: [U + P, L1]; text, text_mask: [U + P, L2], T5's tokens or phonemes; positions:
+    [U + P], how many text slots GPT-2's positions count. U is 0 without guidance, 1 if all prompts
+    share it, or P. What a model does not read is None.
     """
 
-    clap: np.ndarray
-    clap_mask: np.ndarray
-    t5: np.ndarray
-    t5_mask: np.ndarray
-    positions: np.ndarray
+    clap: np.ndarray | None
+    clap_mask: np.ndarray | None
+    text: np.ndarray | None
+    text_mask: np.ndarray | None
+    positions: np.ndarray | None
 
 
 jax.tree_util.register_dataclass(Texts, [f.name for f in dataclasses.fields(Texts)], [])
@@ -34,23 +37,69 @@ jax.tree_util.register_dataclass(Texts, [f.name for f in dataclasses.fields(Text
 def encode(
     prompts: list[str],
     negatives: list[str],
+    transcriptions: list[str],
     tokenizers: dict,
-    config: AudioLDM2Config,
+    config: ModelConfig,
     convention: Convention,
 ) -> Texts:
-    """Tokenises for CLAP and T5. `negatives` has U entries (see Texts)."""
-    roberta, t5 = tokenizers["tokenizer"], tokenizers["tokenizer_2"]
-    clap_limit = min(roberta.model_max_length, config.clap.text.positions - 2)
-    t5_limit = min(t5.model_max_length, config.gpt2.positions - 5 - config.gpt2.tokens)
-    clap = _ids(roberta, negatives + prompts, clap_limit)
-    positive = _ids(t5, prompts, t5_limit, warn=True)
+    """Tokenises for CLAP and T5 (or phonemes). `negatives` has U entries (see Texts)."""
+    clap = clap_mask = text = text_mask = positions = None
+    if config.clap:
+        roberta = tokenizers["tokenizer"]
+        limit = min(roberta.model_max_length, config.clap.text.positions - 2)
+        clap, clap_mask = _pad(_ids(roberta, negatives + prompts, limit), config.clap.text.pad_id)
+    if config.phonemes:
+        spoken = _phonemes(transcriptions, tokenizers["tokenizer_2"], config, convention)
+        # Unconditionally nothing is said: the encoder's states are zeros where nothing is kept.
+        rows, length = [[]] * len(negatives) + spoken, config.projection.positions
+        text, text_mask = _pad(rows, 0, (length,))
+        positions = np.full(len(rows), length, np.int32)
+    elif config.t5:
+        rows, positions = _t5(prompts, negatives, tokenizers["tokenizer_2"], config, convention)
+        text, text_mask = _pad(rows, 0)
+    return Texts(clap, clap_mask, text, text_mask, positions)
+
+
+def _t5(prompts, negatives, tokenizer, config, convention):
+    """Tokens of all texts, and how many slots of each GPT-2's positions count."""
+    limit = tokenizer.model_max_length
+    if config.gpt2:
+        limit = min(limit, config.gpt2.positions - 5 - config.gpt2.tokens)
+    positive = _ids(tokenizer, prompts, limit, warn=True)
     longest = max(len(ids) for ids in positive)
-    negative = _ids(t5, negatives, longest if convention.cut_negative else t5_limit)
+    negative = _ids(tokenizer, negatives, longest if convention.cut_negative else limit)
     rows = negative + positive
     lengths = [len(ids) for ids in rows] if convention.own_positions else [longest] * len(rows)
-    clap_tokens, clap_mask = _pad(clap, config.clap.text.pad_id)
-    t5_tokens, t5_mask = _pad(rows, 0)
-    return Texts(clap_tokens, clap_mask, t5_tokens, t5_mask, np.array(lengths, np.int32))
+    return rows, np.array(lengths, np.int32)
+
+
+def _phonemes(transcriptions, tokenizer, config, convention):
+    """Numbers of each transcription's phonemes and the stop symbol.
+
+    Raises InputError if the folder's tokenizer numbers beyond the embedding.
+    """
+    length, vocab = config.projection.positions, config.phonemes.vocab
+    # A tokenizer that knows the stop symbol is the training's own, or one made from it.
+    known = tokenizer.get_vocab().get(phonemes.SYMBOLS[-1]) == phonemes.STOP
+    if known or (convention.own_symbols and vocab == len(phonemes.SYMBOLS)):
+        return [phonemes.to_ids(phonemes.phonemize(text), length) for text in transcriptions]
+    if tokenizer.phonemize:
+        phonemes.require_espeak()
+    rows = [
+        ids[:length] + [phonemes.STOP] * (len(ids) < length)
+        for ids in tokenizer(transcriptions).input_ids
+    ]
+    # diffusers writes the stop symbol over the first zero, wherever it is.
+    rows = [
+        [phonemes.STOP if i == row.index(0) else n for i, n in enumerate(row)] if 0 in row else row
+        for row in rows
+    ]
+    if (highest := max(max(row) for row in rows)) >= vocab:
+        raise InputError(
+            f"tokenizer_2 numbers a symbol {highest}, but text_encoder_2 embeds {vocab}: the "
+            "checkpoint's tokenizer and weights do not belong together"
+        )
+    return rows
 
 
 def _ids(tokenizer, texts, limit, warn=False):
@@ -66,10 +115,10 @@ def _ids(tokenizer, texts, limit, warn=False):
     return rows
 
 
-def _pad(rows, pad_id):
+def _pad(rows, pad_id, lengths=_LENGTHS):
     """Ragged rows to [B, L] with L the next of a few lengths, and their mask."""
     longest = max(len(row) for row in rows)
-    length = next((n for n in _LENGTHS if n >= longest), longest)
+    length = next((n for n in lengths if n >= longest), longest)
     tokens = np.full((len(rows), length), pad_id, np.int32)
     mask = np.zeros((len(rows), length), bool)
     for i, row in enumerate(rows):

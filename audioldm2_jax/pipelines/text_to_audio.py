@@ -1,4 +1,4 @@
-"""Text to audio with AudioLDM 2, the class most users meet."""
+"""Text to audio with AudioLDM 2, AudioLDM and MusicLDM, the class most users meet."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Pipeline:
         commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
         source = f"{folder_or_hub_id}{commit}"
         with Note(f"loading {source}", progress):
-            checkpoint = hub.load(folder, convention=convention, dtype=dtype, source=source)
+            checkpoint = hub.load(
+                folder, convention=convention, dtype=dtype, source=source, without=("audiomae",)
+            )
         return cls(checkpoint, dtype)
 
     def __call__(
@@ -86,11 +88,13 @@ class Pipeline:
         latents=None,
         progress=True,
         *,
+        transcription=None,
         first_clip=0,
     ) -> Output:
         """Generates a clip for each prompt.
 
-        prompt: a text or P texts. negative_prompt: what to steer away from, one for all or one for
+        prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
+        speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer away from, one for all or one for
         each. seconds: None is the length of training. steps, sampler, eta: see
         `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none. candidates: clips
         for each prompt, ranked by CLAP against that prompt. latents: initial noise
@@ -103,6 +107,7 @@ class Pipeline:
             self.convention,
             prompt=prompt,
             negative_prompt=negative_prompt,
+            transcription=transcription,
             seconds=seconds,
             steps=steps,
             sampler=sampler,
@@ -114,6 +119,11 @@ class Pipeline:
         )
         settings = {"steps": steps, "sampler": sampler, "eta": eta}
         settings["latents_injected"] = latents is not None
+        if candidates > 1 and not self.config.ranks:
+            raise InputError(
+                f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
+                "them by: ask for 1, or convert the authors' file, which has one"
+            )
         waves, features = self._generate(asked, latents, progress)
         metadata = self._metadata(asked) | settings
         rate = self.config.vocoder.sample_rate
@@ -146,7 +156,12 @@ class Pipeline:
             asked.grid.samples,
         )
         texts = text.encode(
-            asked.prompts, asked.unconditional, self.tokenizers, self.config, self.convention
+            asked.prompts,
+            asked.unconditional,
+            asked.transcriptions,
+            self.tokenizers,
+            self.config,
+            self.convention,
         )
         guidance = np.float32(asked.guidance)
         arguments = (job, texts, asked.plan, guidance, keys, jnp.asarray(latents))
@@ -160,28 +175,37 @@ class Pipeline:
                 f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
                 "was written; try --dtype fp32, or check the weights"
             )
-        return waves, np.asarray(features)
+        return waves, None if features is None else np.asarray(features)
 
     def _scores(self, waves, features) -> np.ndarray:
-        """Similarity of each clip to its own prompt. [P, n, samples], [P, D] -> [P, n]."""
+        """Similarity of each clip to its own prompt. [P, n, samples], [P, D] -> [P, n].
+
+        Raises InputError if the checkpoint has no CLAP audio tower.
+        """
         heard = self.audio_features(
             waves.reshape(-1, waves.shape[-1]), self.config.vocoder.sample_rate
         )
         return np.einsum("pd,pnd->pn", features, heard.reshape(*waves.shape[:2], -1))
 
     def audio_features(self, waves, sample_rate: int) -> np.ndarray:
-        """CLAP features of clips. waves: [B, samples] at `sample_rate` -> [B, D], unit length."""
+        """CLAP features of clips. waves: [B, samples] at `sample_rate` -> [B, D], unit length.
+
+        Raises InputError if the checkpoint has no CLAP audio tower.
+        """
+        if not self.config.ranks:
+            raise InputError(f"{self.source}: no CLAP audio tower in it, so clips are not scored")
         mel = self.config.clap.mel
-        clips = audio.fit_clip(audio.resample(waves, sample_rate, mel.sample_rate), mel)
-        run = self._runner.compiled(
-            _hear,
-            (self.config.clap, self.dtype),
-            self.params["clap"],
-            clips[:1],
-            label="audio encoder",
-            progress=False,
-        )
-        return np.concatenate([np.asarray(run(self.params["clap"], clip[None])) for clip in clips])
+        waves = audio.resample(waves, sample_rate, mel.sample_rate)
+        features = []
+        for wave in waves:
+            images, longer = audio.clap_images(wave, mel)
+            arguments = (self.params["clap"], images[None], np.array([longer]))
+            job = (self.config.clap, self.dtype)
+            run = self._runner.compiled(
+                _hear, job, *arguments, label="audio encoder", progress=False
+            )
+            features.append(np.asarray(run(*arguments)))
+        return np.concatenate(features)
 
     def _metadata(self, asked: request.Request) -> dict:
         return {
@@ -197,6 +221,7 @@ class Pipeline:
                 "python": platform.python_version(),
             },
             "prompts": asked.prompts,
+            "transcriptions": asked.transcriptions or None,
             "negative_prompts": asked.negatives,
             "seconds": asked.grid.seconds,
             "latent_frames": asked.grid.frames,
@@ -207,10 +232,9 @@ class Pipeline:
         }
 
 
-def _hear(job, params, clip):
+def _hear(job, params, mel, longer):
     config, dtype = job
-    mel = audio.clap_log_mel(clip, config.mel)
-    return CLAP(config, dtype).apply({"params": params}, mel, method="audio_features")
+    return CLAP(config, dtype).apply({"params": params}, mel, longer, method="audio_features")
 
 
 def _ranked(waves, scores):

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from audioldm2_jax import presets, tree
 from audioldm2_jax.checkpoints import download, hub, weights
 from audioldm2_jax.checkpoints.convert import from_params
-from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
 from audioldm2_jax.checkpoints.random import random_params, write_random
 from audioldm2_jax.errors import InputError
 
@@ -52,11 +52,25 @@ def part(folder, name, config=None):
     return hub.load_part(folder, name, config)
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_conversion_is_its_own_inverse(name):
-    config = getattr(presets.tiny(), name)
+# A preset that has the part, and the part.
+TINY_PARTS = [
+    *(("tiny", name) for name in parts_of(presets.models.tiny())),
+    ("tiny-speech", "phonemes"),
+    ("tiny-speech", "projection"),
+    ("tiny-speech", "unet"),
+    ("tiny-audioldm", "clap"),
+    ("tiny-audioldm", "unet"),
+    ("tiny-48k", "unet"),
+    ("tiny-48k", "vae"),
+    ("tiny-48k", "vocoder"),
+]
+
+
+@pytest.mark.parametrize("preset, name", TINY_PARTS)
+def test_conversion_is_its_own_inverse(preset, name):
+    config = getattr(presets.PRESETS[preset](), name)
     params = random_params(name, config)
-    table, like = PARTS[name].table, PARTS[name].shapes(config)
+    table, like = PARTS[name].table(config), PARTS[name].shapes(config)
     from audioldm2_jax.checkpoints.convert import to_params
 
     back = to_params(from_params(params, table, config), table, like)
@@ -75,6 +89,13 @@ def test_conversion_is_its_own_inverse(name):
         ("base", "projection", 1.18),
         ("base", "vae", 55.38),
         ("base", "vocoder", 55.26),
+        ("speech", "unet", 261.93),
+        ("audioldm-t5", "unet", 265.53),
+        ("audioldm-48k", "unet", 262.70),
+        ("audioldm-48k", "vocoder", 190.3),
+        ("audioldm-s", "unet", 185.036552),
+        ("audioldm-m", "unet", 415.954568),
+        ("audioldm-l", "unet", 739.13908),
     ],
 )
 def test_published_sizes(preset, name, millions):
@@ -82,30 +103,50 @@ def test_published_sizes(preset, name, millions):
     assert tree.count(PARTS[name].shapes(config)) / 1e6 == pytest.approx(millions, rel=4e-3)
 
 
-def reference_module(name, config):
+def reference_module(name, model):
     """The reference class of a part from the configuration we write, without memory."""
     import diffusers
     import transformers
 
+    config, kind = getattr(model, name), written_class(name, model)[1]
     content = PARTS[name].write_config(config)
+    if kind == "UNet2DConditionModel":
+        content = hub.configs.write_plain_unet(config)
     with torch.device("meta"):
         if name in ("unet", "vae", "projection"):
-            return getattr(diffusers, PARTS[name].classes[0]).from_config(content)
+            return getattr(diffusers, kind).from_config(content)
         kinds = {"clap": "ClapConfig", "t5": "T5Config", "gpt2": "GPT2Config"}
-        kind = getattr(transformers, kinds.get(name, "SpeechT5HifiGanConfig"))
-        return getattr(transformers, PARTS[name].classes[0])(kind(**content))
+        kinds |= {"vocoder": "SpeechT5HifiGanConfig", "phonemes": "VitsConfig"}
+        return getattr(transformers, kind)(getattr(transformers, kinds[name])(**content))
 
 
-@pytest.mark.parametrize("preset, name", [("base", name) for name in PARTS] + [("large", "unet")])
+FULL_PARTS = [
+    *(("base", name) for name in parts_of(presets.ModelConfig())),
+    *((preset, "unet") for preset in ("large", "speech", "audioldm-t5", "audioldm-48k")),
+    *((preset, "unet") for preset in ("audioldm-s", "audioldm-m", "audioldm-l", "musicldm")),
+    ("speech", "phonemes"),
+    ("speech", "projection"),
+    ("audioldm-48k", "vae"),
+    ("audioldm-48k", "vocoder"),
+    ("musicldm", "clap"),
+]
+
+
+@pytest.mark.parametrize("preset, name", FULL_PARTS)
 def test_every_key_of_the_full_size_has_its_place(preset, name):
     """The tables name what the reference class of full size holds, key by key, shape by shape."""
-    config, part = getattr(presets.PRESETS[preset](), name), PARTS[name]
-    module = reference_module(name, config)
+    model = presets.PRESETS[preset]()
+    config, part = getattr(model, name), PARTS[name]
+    module = reference_module(name, model)
     expected = {key: tuple(p.shape) for key, p in module.state_dict().items()}
     for tied in ("lm_head.weight", "encoder.embed_tokens.weight"):
         expected.pop(tied, None)
+    if name == "phonemes":
+        # The rest of VITS, which AudioLDM 2 does not read.
+        unread = ("text_encoder.project.", "flow.", "decoder.", "duration_", "posterior_")
+        expected = {k: v for k, v in expected.items() if not k.startswith(unread)}
     params = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), part.shapes(config))
-    ours = from_params(params, part.table, config)
+    ours = from_params(params, part.table(config), config)
     assert {key: value.shape for key, value in ours.items()} == expected
 
 
@@ -284,7 +325,7 @@ def test_missing_weights(folder):
         ("model_index.json", dict(vae=["diffusers", "VQModel"]), "vae is of class 'VQModel'"),
         ("model_index.json", dict(unet=None), "unet is of class None"),
         ("model_index.json", dict(image_encoder=["a", "B"]), "unknown part 'image_encoder'"),
-        ("model_index.json", dict(text_encoder_2=["transformers", "VitsModel"]), "VitsModel"),
+        ("model_index.json", dict(text_encoder_2=["transformers", "BertModel"]), "BertModel"),
         ("unet/config.json", dict(class_embed_type="projection"), "class_embed_type"),
         ("unet/config.json", dict(attention_head_dim=[1, 2, 3]), "3 entries for 2 levels"),
         ("unet/config.json", dict(attention_head_dim=[1, 5]), "does not divide width 64"),
@@ -292,7 +333,18 @@ def test_missing_weights(folder):
         ("scheduler/scheduler_config.json", dict(prediction_type="v_prediction"), "v_prediction"),
         ("scheduler/scheduler_config.json", dict(beta_schedule="linear"), "beta_schedule"),
         ("text_encoder_2/config.json", dict(feed_forward_proj="relu"), "feed_forward_proj"),
-        ("feature_extractor/preprocessor_config.json", dict(truncation="fusion"), "fusion"),
+        ("feature_extractor/preprocessor_config.json", dict(truncation="none"), "none"),
+        ("model_index.json", dict(_class_name="StableAudioPipeline"), "StableAudioPipeline"),
+        (
+            "text_encoder/config.json",
+            dict(audio_config=dict(enable_fusion=True, fusion_type="channel_map")),
+            "channel_map",
+        ),
+        (
+            "projection_model/config.json",
+            dict(use_learned_position_embedding=True),
+            "max_seq_length",
+        ),
     ],
 )
 def test_configurations_that_are_not_computed_are_refused(folder, name, changes, message):
@@ -337,8 +389,8 @@ def test_transformers_defaults_have_not_moved():
         hub.convention_named("diffusers"),
         "test",
     )
-    assert read == presets.audioldm2_base().clap
-    assert hub.configs.read_gpt2({}, "test") == presets.audioldm2_base().gpt2
+    assert read == presets.models.audioldm2_base().clap
+    assert hub.configs.read_gpt2({}, "test") == presets.models.audioldm2_base().gpt2
 
 
 def test_published_unet_configuration():
@@ -352,7 +404,7 @@ def test_published_unet_configuration():
         ' "CrossAttnUpBlock2D", "UpBlock2D"], "flip_sin_to_cos": true, "freq_shift": 0}'
     )
     read = hub.configs.read_unet(published, AUTHORS, "unet")
-    assert read == presets.audioldm2_base().unet
+    assert read == presets.models.audioldm2_base().unet
     other = hub.configs.read_unet(published, hub.convention_named("diffusers"), "unet")
     assert other.heads == (8, 8, 8, 8)
 

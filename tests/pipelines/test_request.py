@@ -4,9 +4,9 @@ import pytest
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.request import time_grid
-from audioldm2_jax.presets import CONVENTIONS, audioldm2_base
+from audioldm2_jax.presets import CONVENTIONS, ModelConfig
 
-BASE = audioldm2_base()
+BASE = ModelConfig()
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,27 @@ from audioldm2_jax.checkpoints.configs.audio import (  # noqa: F401
     write_vae,
     write_vocoder,
 )
-from audioldm2_jax.checkpoints.configs.clap import read_clap, write_clap, write_mel  # noqa: F401
+from audioldm2_jax.checkpoints.configs.audiomae import read_audiomae, write_audiomae  # noqa: F401
+from audioldm2_jax.checkpoints.configs.clap import (  # noqa: F401
+    join_towers,
+    read_clap,
+    write_clap,
+    write_mel,
+    write_towers,
+)
 from audioldm2_jax.checkpoints.configs.language import (  # noqa: F401
     read_gpt2,
+    read_phonemes,
     read_projection,
     read_t5,
+    with_tokens,
     write_gpt2,
+    write_phonemes,
     write_projection,
     write_t5,
 )
-from audioldm2_jax.checkpoints.configs.unet import read_unet, write_unet  # noqa: F401
+from audioldm2_jax.checkpoints.configs.unet import (  # noqa: F401
+    read_unet,
+    write_plain_unet,
+    write_unet,
+)

@@ -1,10 +1,12 @@
-"""transformers' T5Config and GPT2Config, and diffusers' projection model."""
+"""transformers' T5Config, VitsConfig and GPT2Config, and diffusers' projection model."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import GPT2Config, ProjectionConfig, T5Config
+from audioldm2_jax.presets import GPT2Config, PhonemeConfig, ProjectionConfig, T5Config
 
 
 def read_t5(config: dict, where: str) -> T5Config:
@@ -39,6 +41,43 @@ def write_t5(config: T5Config) -> dict:
         "feed_forward_proj": "gated-gelu",
         "decoder_start_token_id": 0,
     }
+
+
+def read_phonemes(config: dict, where: str) -> PhonemeConfig:
+    full = filled("VitsConfig", config)
+    require(full.to_dict(), where, hidden_act="relu", use_bias=True)
+    return PhonemeConfig(
+        vocab=full.vocab_size,
+        width=full.hidden_size,
+        depth=full.num_hidden_layers,
+        heads=full.num_attention_heads,
+        hidden=full.ffn_dim,
+        kernel=full.ffn_kernel_size,
+        window=full.window_size,
+        eps=full.layer_norm_eps,
+    )
+
+
+def write_phonemes(config: PhonemeConfig) -> dict:
+    return {
+        "architectures": ["VitsModel"],
+        "model_type": "vits",
+        "vocab_size": config.vocab,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "ffn_dim": config.hidden,
+        "ffn_kernel_size": config.kernel,
+        "window_size": config.window,
+        "layer_norm_eps": config.eps,
+        "hidden_act": "relu",
+        "pad_token_id": 0,
+    }
+
+
+def with_tokens(config: GPT2Config, tokens: int) -> GPT2Config:
+    """The same model rolling out another number of LOA vectors."""
+    return dataclasses.replace(config, tokens=tokens)
 
 
 def read_gpt2(config: dict, where: str) -> GPT2Config:
@@ -82,15 +121,21 @@ def write_gpt2(config: GPT2Config) -> dict:
 
 
 def read_projection(config: dict, where: str) -> ProjectionConfig:
-    require(config, where, use_learned_position_embedding=None)
     names = ("text_encoder_dim", "text_encoder_1_dim", "langauge_model_dim")
     missing = [name for name in names if name not in config]
     if missing:
         raise InputError(f"{where}: {missing[0]} is missing")
-    return ProjectionConfig(*(config[name] for name in names))
+    learned = config.get("use_learned_position_embedding")
+    if learned is not None and not config.get("max_seq_length"):
+        raise InputError(
+            f"{where}: max_seq_length is missing beside use_learned_position_embedding"
+        )
+    positions = config["max_seq_length"] if learned is not None else 0
+    return ProjectionConfig(*(config[name] for name in names), positions)
 
 
 def write_projection(config: ProjectionConfig) -> dict:
+    learned = {"use_learned_position_embedding": True, "max_seq_length": config.positions}
     return {
         "_class_name": "AudioLDM2ProjectionModel",
         "_diffusers_version": DIFFUSERS,
@@ -98,4 +143,5 @@ def write_projection(config: ProjectionConfig) -> dict:
         "text_encoder_1_dim": config.text_width,
         # The reference's own spelling.
         "langauge_model_dim": config.width,
+        **(learned if config.positions else {}),
     }

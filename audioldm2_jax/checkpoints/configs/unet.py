@@ -1,4 +1,4 @@
-"""diffusers' AudioLDM2UNet2DConditionModel."""
+"""diffusers' AudioLDM2UNet2DConditionModel and UNet2DConditionModel."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ _DOWN = {False: "DownBlock2D", True: "CrossAttnDownBlock2D"}
 _UP = {False: "UpBlock2D", True: "CrossAttnUpBlock2D"}
 
 
-def read_unet(config: dict, convention: Convention, where: str) -> UNetConfig:
+def read_unet(
+    config: dict, convention: Convention, where: str, kind: str = "AudioLDM2UNet2DConditionModel"
+) -> UNetConfig:
+    """`kind` is the class: UNet2DConditionModel has one self-attending transformer to a block."""
     require(
         config,
         where,
         act_fn="silu",
-        class_embed_type=None,
         num_class_embeds=None,
         flip_sin_to_cos=True,
         freq_shift=0,
@@ -46,6 +48,9 @@ def read_unet(config: dict, convention: Convention, where: str) -> UNetConfig:
     if len(layers) > 1:
         raise InputError(f"{where}: layers_per_block differs between levels")
     contexts = levels(config.get("cross_attention_dim", 1280), count, where, "cross_attention_dim")
+    contexts = tuple(tuple(c) if isinstance(c, (list, tuple)) else (c,) for c in contexts)
+    if kind == "UNet2DConditionModel":
+        contexts = _self_attending(contexts, channels, attention, where)
     depths = config.get("transformer_layers_per_block", 1)
     return UNetConfig(
         in_channels=config.get("in_channels", 4),
@@ -53,13 +58,36 @@ def read_unet(config: dict, convention: Convention, where: str) -> UNetConfig:
         channels=channels,
         layers=layers.pop(),
         attention=attention,
-        contexts=tuple(tuple(c) if isinstance(c, (list, tuple)) else (c,) for c in contexts),
+        contexts=contexts,
         depths=levels(depths, count, where, "transformer_layers_per_block"),
         heads=_heads(config, channels, attention, convention, where),
         groups=config.get("norm_num_groups", 32),
         eps=config.get("norm_eps", 1e-5),
         sample_size=config.get("sample_size") or UNetConfig.sample_size,
+        film=_film(config, where),
     )
+
+
+def _self_attending(contexts, channels, attention, where):
+    """AudioLDM calls its U-Net without a context, so that each level attends to itself."""
+    for level, width, used in zip(contexts, channels, attention):
+        if used and level not in ((width,), (None,)):
+            raise InputError(
+                f"{where}: cross_attention_dim {level[0]} is not the level's width {width}; the "
+                "U-Net of AudioLDM attends to itself"
+            )
+    return ((None,),) * len(channels)
+
+
+def _film(config, where) -> int:
+    """Width of the conditioning vector, which is projected and concatenated to the time's."""
+    if config.get("class_embed_type") is None:
+        return 0
+    require(config, where, class_embed_type="simple_projection", class_embeddings_concat=True)
+    width = config.get("projection_class_embeddings_input_dim")
+    if not width:
+        raise InputError(f"{where}: projection_class_embeddings_input_dim is missing")
+    return width
 
 
 def _heads(config, channels, attention, convention, where):
@@ -71,7 +99,9 @@ def _heads(config, channels, attention, convention, where):
     given = config.get("attention_head_dim", 8)
     heads = levels(given, len(channels), where, "attention_head_dim")
     if not isinstance(given, (list, tuple)) and convention.heads_from_width:
-        heads = tuple(c // 32 if c % 32 == 0 else h for c, h in zip(channels, heads))
+        # AudioLDM's L, alone of all, was trained with heads of 64.
+        size = 64 if channels[0] == 256 and _film(config, where) else 32
+        heads = tuple(c // size if c % size == 0 else h for c, h in zip(channels, heads))
     for width, count, used in zip(channels, heads, attention):
         if used and width % count:
             raise InputError(f"{where}: attention_head_dim {count} does not divide width {width}")
@@ -79,6 +109,11 @@ def _heads(config, channels, attention, convention, where):
 
 
 def write_unet(config: UNetConfig) -> dict:
+    film = {
+        "class_embed_type": "simple_projection",
+        "class_embeddings_concat": True,
+        "projection_class_embeddings_input_dim": config.film,
+    }
     return {
         "_class_name": "AudioLDM2UNet2DConditionModel",
         "_diffusers_version": DIFFUSERS,
@@ -98,4 +133,15 @@ def write_unet(config: UNetConfig) -> dict:
         "norm_eps": config.eps,
         "flip_sin_to_cos": True,
         "freq_shift": 0,
+        **(film if config.film else {}),
+    }
+
+
+def write_plain_unet(config: UNetConfig) -> dict:
+    """UNet2DConditionModel, whose cross-attention is as wide as the level it attends to."""
+    return write_unet(config) | {
+        "_class_name": "UNet2DConditionModel",
+        "cross_attention_dim": list(config.channels),
+        "only_cross_attention": False,
+        "dual_cross_attention": False,
     }

@@ -3,11 +3,13 @@
 import numpy as np
 
 from audioldm2_jax.checkpoints.convert import (
+    BATCH_NORM,
     CONV2D,
     EMBEDDING,
     LINEAR,
     NORM,
     PLAIN,
+    POINTWISE,
     Rule,
     Table,
 )
@@ -31,15 +33,42 @@ def _attention(source, target):
     )
 
 
+# Feature fusion: {name there: (its layers, its norms)}, by number in torch's Sequential.
+FUSION = {"local_att": ((0, 3), (1, 4)), "global_att": ((1, 4), (2, 5))}
+
+
+def embedding_rules(source: str) -> tuple[Rule, ...]:
+    """The patch embedding, fusion included; the same names in the original and transformers."""
+    target, fusion = "audio/embedding", f"{source}.fusion_model"
+    rules = [
+        Rule(f"{source}.proj", f"{target}/patch", CONV2D),
+        Rule(f"{source}.norm", f"{target}/norm_patch", NORM),
+        Rule(f"{source}.mel_conv2d", f"{target}/patch_local", CONV2D),
+    ]
+    for (there, (layers, norms)), here in zip(FUSION.items(), ("local", "whole")):
+        for layer, norm, name in zip(layers, norms, ("down", "up")):
+            inner = f"{target}/fusion/{here}"
+            rules.append(Rule(f"{fusion}.{there}.{layer}", f"{inner}/{name}", POINTWISE))
+            rules.append(Rule(f"{fusion}.{there}.{norm}", f"{inner}/norm_{name}", BATCH_NORM))
+    return tuple(rules)
+
+
 def _constants(config):
     """Buffers that transformers keeps in its files."""
     text, audio = config.text, config.audio
-    ids = np.arange(text.positions, dtype=np.int64)[None]
+    ids, count = np.arange(text.positions, dtype=np.int64)[None], np.zeros((), np.int64)
     buffers = {
         f"{_TEXT}.embeddings.position_ids": ids,
         f"{_TEXT}.embeddings.token_type_ids": np.zeros_like(ids),
-        f"{_AUDIO}.batch_norm.num_batches_tracked": np.zeros((), np.int64),
     }
+    if audio is None:
+        return buffers
+    buffers[f"{_AUDIO}.batch_norm.num_batches_tracked"] = count
+    if audio.fusion:
+        for there, (_, norms) in FUSION.items():
+            for norm in norms:
+                name = f"{_AUDIO}.patch_embed.fusion_model.{there}.{norm}.num_batches_tracked"
+                buffers[name] = count
     for stage, depth in enumerate(audio.depths):
         for block in range(depth):
             name = f"{_BLOCK.format(stage, block)}.attention.self.relative_position_index"
@@ -59,12 +88,8 @@ CLAP = Table(
         Rule(f"{_LAYER}.attention.output.LayerNorm", "text/blocks_{}/norm_attention", NORM),
         Rule(f"{_LAYER}.output.LayerNorm", "text/blocks_{}/norm_mlp", NORM),
         Rule(f"{_TEXT}.pooler.dense", "text/pooler", LINEAR),
-        Rule(f"{_AUDIO}.batch_norm.weight", "audio/mel_scale", PLAIN),
-        Rule(f"{_AUDIO}.batch_norm.bias", "audio/mel_bias", PLAIN),
-        Rule(f"{_AUDIO}.batch_norm.running_mean", "audio/mel_mean", PLAIN),
-        Rule(f"{_AUDIO}.batch_norm.running_var", "audio/mel_variance", PLAIN),
-        Rule(f"{_AUDIO}.patch_embed.proj", "audio/patch", CONV2D),
-        Rule(f"{_AUDIO}.patch_embed.norm", "audio/norm_patch", NORM),
+        Rule(f"{_AUDIO}.batch_norm", "audio/norm_mel", BATCH_NORM),
+        *embedding_rules(f"{_AUDIO}.patch_embed"),
         *_attention(_BLOCK, _SWIN),
         Rule(f"{_BLOCK}.layernorm_before", f"{_SWIN}/norm_attention", NORM),
         Rule(f"{_BLOCK}.layernorm_after", f"{_SWIN}/norm_mlp", NORM),

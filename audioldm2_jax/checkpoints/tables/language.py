@@ -1,10 +1,13 @@
-"""transformers' T5EncoderModel, GPT2Model / GPT2LMHeadModel, and diffusers' projection model."""
+"""transformers' T5EncoderModel, VitsModel, GPT2Model, and diffusers' projection model."""
 
 from audioldm2_jax.checkpoints.convert import (
+    CONV1D,
     EMBEDDING,
     LINEAR,
     NORM,
     PLAIN,
+    TURNED_UNSQUEEZED,
+    UNSQUEEZED,
     UNTURNED,
     Rule,
     Table,
@@ -61,5 +64,29 @@ PROJECTION = Table(
         Rule("eos_embed", "clap_end", PLAIN),
         Rule("sos_embed_1", "text_start", PLAIN),
         Rule("eos_embed_1", "text_end", PLAIN),
+        Rule("learnable_positional_embedding", "positions", TURNED_UNSQUEEZED),
     )
+)
+
+_VITS = "text_encoder.encoder.layers.{}"
+
+PHONEMES = Table(
+    rules=(
+        Rule("text_encoder.embed_tokens", "tokens", EMBEDDING),
+        *(
+            Rule(f"{_VITS}.attention.{there}_proj", f"blocks_{{}}/attention/{here}", LINEAR)
+            for there, here in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out"))
+        ),
+        Rule(f"{_VITS}.attention.emb_rel_k", "blocks_{}/attention/distance_keys", UNSQUEEZED),
+        Rule(f"{_VITS}.attention.emb_rel_v", "blocks_{}/attention/distance_values", UNSQUEEZED),
+        Rule(f"{_VITS}.layer_norm", "blocks_{}/norm_attention", NORM),
+        Rule(f"{_VITS}.feed_forward.conv_1", "blocks_{}/mlp_up", CONV1D),
+        Rule(f"{_VITS}.feed_forward.conv_2", "blocks_{}/mlp_down", CONV1D),
+        Rule(f"{_VITS}.final_layer_norm", "blocks_{}/norm_mlp", NORM),
+    ),
+    # AudioLDM 2 reads the hidden states; the rest of VITS is its own speech synthesiser.
+    ignored=(
+        r"text_encoder\.project\..*",
+        r"(flow|decoder|duration_predictor|posterior_encoder|embed_speaker)\..*",
+    ),
 )

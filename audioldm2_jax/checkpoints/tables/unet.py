@@ -1,14 +1,35 @@
-"""diffusers' AudioLDM2UNet2DConditionModel."""
+"""diffusers' AudioLDM2UNet2DConditionModel and UNet2DConditionModel, named alike."""
 
-from audioldm2_jax.checkpoints.convert import CONV2D, LINEAR, NORM, POINTWISE, Rule, Table
+from audioldm2_jax.checkpoints.convert import (
+    CONV2D,
+    LINEAR,
+    MATRIX,
+    NORM,
+    PLAIN,
+    POINTWISE,
+    Rule,
+    Table,
+)
+from audioldm2_jax.presets import UNetConfig
 
 
-def resnet_rules(source: str, target: str) -> tuple[Rule, ...]:
+def time_rules(source: str, target: str, filmed: bool) -> tuple[Rule, ...]:
+    """The projection of the time embedding; with FiLM, of the conditioning vector's behind it."""
+    if not filmed:
+        return (Rule(source, f"{target}/time", LINEAR),)
+    halves = (f"{target}/time/kernel", f"{target}/film/kernel")
+    return (
+        Rule(f"{source}.weight", halves, MATRIX, axis=0),
+        Rule(f"{source}.bias", f"{target}/time/bias", PLAIN),
+    )
+
+
+def resnet_rules(source: str, target: str, filmed: bool = False) -> tuple[Rule, ...]:
     """diffusers' ResnetBlock2D."""
     return (
         Rule(f"{source}.norm1", f"{target}/norm_in", NORM),
         Rule(f"{source}.conv1", f"{target}/conv_in", CONV2D),
-        Rule(f"{source}.time_emb_proj", f"{target}/time", LINEAR),
+        *time_rules(f"{source}.time_emb_proj", target, filmed),
         Rule(f"{source}.norm2", f"{target}/norm_out", NORM),
         Rule(f"{source}.conv2", f"{target}/conv_out", CONV2D),
         Rule(f"{source}.conv_shortcut", f"{target}/shortcut", POINTWISE),
@@ -21,12 +42,10 @@ def attention_rules(source: str, target: str) -> tuple[Rule, ...]:
     return tuple(Rule(f"{source}.{there}", f"{target}/{here}", LINEAR) for there, here in names)
 
 
-def _stage(source, target):
-    there = f"{source}.attentions.{{}}"
-    here = f"{target}/transformers_{{}}"
+def transformer_rules(there: str, here: str) -> tuple[Rule, ...]:
+    """diffusers' Transformer2DModel, named as the authors' SpatialTransformer."""
     block, inner = f"{there}.transformer_blocks.{{}}", f"{here}/blocks_{{}}"
     return (
-        *resnet_rules(f"{source}.resnets.{{}}", f"{target}/resnets_{{}}"),
         Rule(f"{there}.norm", f"{here}/norm", NORM),
         Rule(f"{there}.proj_in", f"{here}/project_in", POINTWISE),
         Rule(f"{there}.proj_out", f"{here}/project_out", POINTWISE),
@@ -41,17 +60,27 @@ def _stage(source, target):
     )
 
 
-UNET = Table(
-    rules=(
-        Rule("conv_in", "conv_in", CONV2D),
-        Rule("time_embedding.linear_1", "time_up", LINEAR),
-        Rule("time_embedding.linear_2", "time_down", LINEAR),
-        *_stage("down_blocks.{}", "down_{}"),
-        Rule("down_blocks.{}.downsamplers.0.conv", "down_{}/downsample", CONV2D),
-        *_stage("mid_block", "mid"),
-        *_stage("up_blocks.{}", "up_{}"),
-        Rule("up_blocks.{}.upsamplers.0.conv", "up_{}/upsample", CONV2D),
-        Rule("conv_norm_out", "norm_out", NORM),
-        Rule("conv_out", "conv_out", CONV2D),
+def unet_table(config: UNetConfig) -> Table:
+    filmed = config.film > 0
+
+    def stage(source, target):
+        return (
+            *resnet_rules(f"{source}.resnets.{{}}", f"{target}/resnets_{{}}", filmed),
+            *transformer_rules(f"{source}.attentions.{{}}", f"{target}/transformers_{{}}"),
+        )
+
+    return Table(
+        rules=(
+            Rule("conv_in", "conv_in", CONV2D),
+            Rule("time_embedding.linear_1", "time_up", LINEAR),
+            Rule("time_embedding.linear_2", "time_down", LINEAR),
+            Rule("class_embedding", "film_in", LINEAR),
+            *stage("down_blocks.{}", "down_{}"),
+            Rule("down_blocks.{}.downsamplers.0.conv", "down_{}/downsample", CONV2D),
+            *stage("mid_block", "mid"),
+            *stage("up_blocks.{}", "up_{}"),
+            Rule("up_blocks.{}.upsamplers.0.conv", "up_{}/upsample", CONV2D),
+            Rule("conv_norm_out", "norm_out", NORM),
+            Rule("conv_out", "conv_out", CONV2D),
+        )
     )
-)

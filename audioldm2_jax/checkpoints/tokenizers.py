@@ -1,0 +1,71 @@
+"""Tokenizers for checkpoints that come without: from a folder or the hub, or from a symbol table."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from audioldm2_jax import phonemes
+from audioldm2_jax.checkpoints.hub import read_tokenizer
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import ModelConfig
+
+# Where the weights' own tokenizers were published.
+SOURCES = {"tokenizer": "FacebookAI/roberta-base", "tokenizer_2": "google/flan-t5-large"}
+# What the authors' code cuts texts to.
+_LENGTHS = {"tokenizer": 512, "tokenizer_2": 128}
+
+
+def phoneme_tokenizer(length: int):
+    """transformers' VitsTokenizer over the training's symbols, cut to `length` phonemes."""
+    from transformers import VitsTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.json"
+        path.write_text(json.dumps(phonemes.vocabulary(), ensure_ascii=False))
+        return VitsTokenizer(
+            str(path),
+            pad_token=phonemes.SYMBOLS[0],
+            unk_token=phonemes.SYMBOLS[0],
+            language="en-us",
+            add_blank=False,
+            normalize=True,
+            phonemize=True,
+            model_max_length=length,
+        )
+
+
+def tokenizers_for(config: ModelConfig, source: str | None) -> dict[str, Any]:
+    """What a model reads its texts with. `source`: a folder with tokenizer(_2), or None for the hub.
+
+    Raises InputError if they cannot be had.
+    """
+    needed = [
+        name for name, part in (("tokenizer", config.clap), ("tokenizer_2", config.t5)) if part
+    ]
+    found = {name: _one(name, source) for name in needed}
+    if config.phonemes:
+        found["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
+    return found
+
+
+def _one(name: str, source: str | None):
+    if source is not None:
+        folder = Path(source).expanduser()
+        if not (folder / name).is_dir():
+            raise InputError(f"--tokenizers {folder}: holds no folder {name}")
+        return read_tokenizer(folder / name)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(SOURCES[name])
+    except Exception:  # the hub's and transformers' errors are many
+        raise InputError(
+            f"the file holds no tokenizer, and {SOURCES[name]} is neither in the hub's cache nor "
+            "can be fetched: go online once, or give --tokenizers FOLDER with any checkpoint in "
+            "the hub layout"
+        ) from None
+    tokenizer.model_max_length = _LENGTHS[name]
+    return tokenizer

@@ -1,0 +1,111 @@
+"""Transcriptions to phoneme numbers, as AudioLDM 2's speech models were trained to read them.
+
+Cleaning and symbols follow VITS (arXiv 2106.06103); phonemes come from espeak-ng through phonemizer,
+with the library that the wheel `espeakng-loader` ships.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+
+from audioldm2_jax.errors import InputError
+
+# VITS' table: padding, punctuation, letters, IPA; AudioLDM 2 adds five of its own.
+SYMBOLS = (
+    "_"
+    ';:,.!?¡¿—…"«»“” '
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
+    "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘'̩'ᵻ"
+    "♪☎☒☝⚠"
+)
+STOP = len(SYMBOLS) - 1  # ⚠, behind the last phoneme
+# The apostrophe stands twice; its last place counts.
+_NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+
+_ABBREVIATIONS = {
+    "mrs": "misess",
+    "mr": "mister",
+    "dr": "doctor",
+    "st": "saint",
+    "co": "company",
+    "jr": "junior",
+    "maj": "major",
+    "gen": "general",
+    "drs": "doctors",
+    "rev": "reverend",
+    "lt": "lieutenant",
+    "hon": "honorable",
+    "sgt": "sergeant",
+    "capt": "captain",
+    "esq": "esquire",
+    "ltd": "limited",
+    "col": "colonel",
+    "ft": "fort",
+}
+
+
+def clean(text: str) -> str:
+    """Plain lower-case ASCII without markup, abbreviations written out."""
+    from unidecode import unidecode
+
+    text = unidecode(re.sub(r"<.*?>", "", text)).lower()
+    for short, long in _ABBREVIATIONS.items():
+        text = re.sub(rf"\b{short}\.", long, text)
+    return text
+
+
+def phonemize(text: str) -> str:
+    """IPA with stress marks and punctuation, en-us. Raises InputError if the extra is missing."""
+    return re.sub(r"\s+", " ", _espeak().phonemize([clean(text)], strip=True)[0])
+
+
+def to_ids(phonemes: str, length: int) -> list[int]:
+    """Numbers of the phonemes and the stop symbol, at most `length`; unknown symbols are left out.
+
+    (The authors number them as padding, which also shortens their mask by one.)
+
+    As in training, what is too long is cut, its stop symbol with it; a warning says so.
+    """
+    ids = [_NUMBER[symbol] for symbol in phonemes if symbol in _NUMBER] + [STOP]
+    if unknown := sorted({symbol for symbol in phonemes if symbol not in _NUMBER}):
+        warnings.warn(f"phonemes without a symbol are silent: {' '.join(unknown)}", stacklevel=2)
+    if len(ids) > length:
+        warnings.warn(
+            f"only the first {length} of {len(ids) - 1} phonemes are spoken; split the text",
+            stacklevel=2,
+        )
+    return ids[:length]
+
+
+def vocabulary() -> dict[str, int]:
+    """Symbol to number, for a tokenizer's vocab.json."""
+    return dict(_NUMBER)
+
+
+def require_espeak() -> None:
+    """Points phonemizer to the library of the wheel. Raises InputError if either is missing."""
+    _espeak()
+
+
+@functools.cache
+def _espeak():
+    import logging
+
+    try:
+        import espeakng_loader
+        import unidecode  # noqa: F401
+        from phonemizer.backend import EspeakBackend
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+    except ImportError as error:
+        raise InputError(
+            f"speech needs the package {error.name}: pip install 'audioldm2-jax[tts]'"
+        ) from None
+    EspeakWrapper.set_library(espeakng_loader.get_library_path())
+    EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
+    quiet = logging.getLogger("audioldm2_jax.phonemizer")
+    quiet.addHandler(logging.NullHandler())
+    quiet.propagate = False
+    return EspeakBackend("en-us", preserve_punctuation=True, with_stress=True, logger=quiet)

@@ -1,0 +1,21 @@
+"""What a model *is*: frozen configurations of every part (`parts.py`), of the published models
+(`models.py`), and the conventions by which published weights are read (`conventions.py`).
+"""
+
+from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
+from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
+from audioldm2_jax.presets.parts import (  # noqa: F401
+    AudioMAEConfig,
+    CLAPConfig,
+    ClapMelConfig,
+    GPT2Config,
+    HiFiGANConfig,
+    HTSATConfig,
+    PhonemeConfig,
+    ProjectionConfig,
+    RobertaConfig,
+    ScheduleConfig,
+    T5Config,
+    UNetConfig,
+    VAEConfig,
+)

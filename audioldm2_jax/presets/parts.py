@@ -1,0 +1,237 @@
+"""Frozen configurations of every part.
+
+Defaults are the published values of AudioLDM 2 base (arXiv 2308.05734 and the public hub configs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class RobertaConfig:
+    """CLAP's text tower (RoBERTa base). `eps` is the layer norms' epsilon."""
+
+    vocab: int = 50265
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    positions: int = 514
+    pad_id: int = 1
+    types: int = 1
+    eps: float = 1e-12
+
+
+@dataclass(frozen=True)
+class HTSATConfig:
+    """CLAP's audio tower: HTSAT base, a Swin transformer over the log-mel image.
+
+    fusion: it also takes three local crops of clips longer than it reads; `squeeze` is by how much
+    the fusion's attention narrows its channels.
+    """
+
+    image: int = 256
+    mels: int = 64
+    patch: int = 4
+    embed: int = 128
+    depths: tuple[int, ...] = (2, 2, 12, 2)
+    heads: tuple[int, ...] = (4, 8, 16, 32)
+    window: int = 8
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    patch_norm: bool = True
+    eps: float = 1e-5
+    fusion: bool = False
+    squeeze: int = 4
+
+    @property
+    def width(self) -> int:
+        return self.embed * 2 ** (len(self.depths) - 1)
+
+
+@dataclass(frozen=True)
+class ClapMelConfig:
+    """CLAP's log-mel front end. Rates in Hz, lengths in samples, `seconds` the clip it reads.
+
+    fusion: longer clips become four images, the whole and three crops, against one cut.
+    """
+
+    sample_rate: int = 48000
+    fft: int = 1024
+    hop: int = 480
+    mels: int = 64
+    low: float = 50.0
+    high: float = 14000.0
+    seconds: float = 10.0
+    padding: str = "repeatpad"
+    fusion: bool = False
+
+    @property
+    def samples(self) -> int:
+        return int(self.seconds * self.sample_rate)
+
+
+@dataclass(frozen=True)
+class CLAPConfig:
+    """Contrastive language-audio pretraining: both towers and the shared space's `width`.
+
+    `audio` and `mel` are None where a checkpoint holds the text tower alone; `scales` says whether
+    it holds the learned temperatures.
+    """
+
+    text: RobertaConfig = field(default_factory=RobertaConfig)
+    audio: HTSATConfig | None = field(default_factory=HTSATConfig)
+    mel: ClapMelConfig | None = field(default_factory=ClapMelConfig)
+    width: int = 512
+    scales: bool = True
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """FLAN-T5 encoder (large), with gated feed-forwards."""
+
+    vocab: int = 32128
+    width: int = 1024
+    depth: int = 24
+    heads: int = 16
+    head_width: int = 64
+    hidden: int = 2816
+    buckets: int = 32
+    distance: int = 128
+    activation: str = "gelu_new"
+    eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class PhonemeConfig:
+    """VITS' text encoder (arXiv 2106.06103), reading phonemes for speech."""
+
+    vocab: int = 183
+    width: int = 192
+    depth: int = 6
+    heads: int = 2
+    hidden: int = 768
+    kernel: int = 3
+    window: int = 4
+    eps: float = 1e-5
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """Joins CLAP and the text (or phonemes) into GPT-2's input sequence.
+
+    positions: length of the learned position table over phonemes; 0 for text, which has none.
+    """
+
+    clap_width: int = 512
+    text_width: int = 1024
+    width: int = 768
+    positions: int = 0
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """GPT-2 small, rolling out `tokens` vectors of the language of audio (LOA)."""
+
+    vocab: int = 50257
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    positions: int = 1024
+    eps: float = 1e-5
+    tokens: int = 8
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """T-UNet of up to two context streams.
+
+    contexts: for each level, the width of each transformer's context; None is self-attention, a
+    transformer at place 0 or 1 reads the first stream (LOA), at a later place the second (text
+    states). attention: the levels with transformers. heads: of each level. film: width of the
+    vector that conditions every residual block (CLAP's, in AudioLDM), 0 for none.
+    """
+
+    in_channels: int = 8
+    out_channels: int = 8
+    channels: tuple[int, ...] = (128, 256, 384, 640)
+    layers: int = 2
+    attention: tuple[bool, ...] = (False, True, True, True)
+    contexts: tuple[tuple[int | None, ...], ...] = ((None, 768, 1024),) * 4
+    depths: tuple[int, ...] = (1, 1, 1, 1)
+    heads: tuple[int, ...] = (4, 8, 12, 20)
+    groups: int = 32
+    eps: float = 1e-5
+    sample_size: int = 256
+    film: int = 0
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Mel autoencoder: time and mel bins are the image's axes."""
+
+    mel_channels: int = 1
+    latent_channels: int = 8
+    channels: tuple[int, ...] = (128, 256, 512)
+    layers: int = 2
+    groups: int = 32
+    eps: float = 1e-6
+    scale: float = 0.4110932946205139
+
+    @property
+    def factor(self) -> int:
+        """How many mel frames (and bins) make one latent frame (and bin)."""
+        return 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
+class HiFiGANConfig:
+    """HiFi-GAN generator. `normalize` subtracts the stored mean and divides by the stored scale."""
+
+    mels: int = 64
+    sample_rate: int = 16000
+    channels: int = 1024
+    rates: tuple[int, ...] = (5, 4, 2, 2, 2)
+    kernels: tuple[int, ...] = (16, 16, 8, 4, 4)
+    block_kernels: tuple[int, ...] = (3, 7, 11)
+    dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    slope: float = 0.1
+    normalize: bool = False
+
+    @property
+    def hop(self) -> int:
+        """Samples per mel frame."""
+        product = 1
+        for rate in self.rates:
+            product *= rate
+        return product
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The forward process: variances linear in their square root (arXiv 2112.10752)."""
+
+    train_steps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0195
+    steps_offset: int = 1
+
+
+@dataclass(frozen=True)
+class AudioMAEConfig:
+    """AudioMAE's encoder (arXiv 2207.06405): a ViT over 1024 x 128 filter banks.
+
+    The LOA is the mean of the normalised outputs of the last `averaged` blocks.
+    """
+
+    frames: int = 1024
+    bins: int = 128
+    patch: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    eps: float = 1e-6
+    averaged: int = 3
