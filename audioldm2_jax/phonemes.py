@@ -1,7 +1,7 @@
 """Transcriptions to phoneme numbers, as AudioLDM 2's speech models were trained to read them.
 
-Cleaning and symbols follow VITS (arXiv 2106.06103); phonemes come from espeak-ng through phonemizer,
-with the library that the wheel `espeakng-loader` ships.
+Cleaning and symbols follow VITS (arXiv 2106.06103); phonemizer asks espeak-ng, whose library the
+wheel `espeakng-loader` ships.
 """
 
 from __future__ import annotations

@@ -55,18 +55,21 @@ def _turned(x):
 
 SAME = Layout(lambda x: x, lambda x: x)
 _DENSE = Layout(_turned, lambda x: x.T)
+_POINT1D = Layout(lambda x: _turned(x[:, :, 0]), lambda x: x.T[:, :, None])
 _POINT = Layout(lambda x: _turned(x[:, :, 0, 0]), lambda x: x.T[:, :, None, None])
 
 # kind: {name there: (name here, layout)}; "" is the rule's own name, without a suffix.
 Kind = Mapping[str, tuple[str, Layout]]
 LINEAR: Kind = {"weight": ("kernel", _DENSE), "bias": ("bias", SAME)}
 POINTWISE: Kind = {"weight": ("kernel", _POINT), "bias": ("bias", SAME)}
+POINTWISE1D: Kind = {"weight": ("kernel", _POINT1D), "bias": ("bias", SAME)}
 CONV1D: Kind = {"weight": ("kernel", _permuted(2, 1, 0)), "bias": ("bias", SAME)}
 CONV2D: Kind = {"weight": ("kernel", _permuted(2, 3, 1, 0)), "bias": ("bias", SAME)}
 TRANSPOSED: Kind = {"weight": ("kernel", _permuted(2, 0, 1)), "bias": ("bias", SAME)}
 # GPT-2's Conv1D keeps [in, out].
 UNTURNED: Kind = {"weight": ("kernel", SAME), "bias": ("bias", SAME)}
 NORM: Kind = {"weight": ("scale", SAME), "bias": ("bias", SAME)}
+VITS_NORM: Kind = {"gamma": ("scale", SAME), "beta": ("bias", SAME)}
 BATCH_NORM: Kind = NORM | {"running_mean": ("mean", SAME), "running_var": ("variance", SAME)}
 EMBEDDING: Kind = {"weight": ("embedding", SAME)}
 PLAIN: Kind = {"": ("", SAME)}

@@ -1,4 +1,4 @@
-"""Tokenizers for checkpoints that come without: from a folder or the hub, or from a symbol table."""
+"""Tokenizers for files that come without: from a folder, the hub, or a symbol table."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def phoneme_tokenizer(length: int):
 
 
 def tokenizers_for(config: ModelConfig, source: str | None) -> dict[str, Any]:
-    """What a model reads its texts with. `source`: a folder with tokenizer(_2), or None for the hub.
+    """What a model reads its texts with. source: a folder with tokenizer(_2); None is the hub.
 
     Raises InputError if they cannot be had.
     """

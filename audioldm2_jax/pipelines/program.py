@@ -43,7 +43,7 @@ class Job:
 
 
 def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, jax.Array | None]:
-    """Contexts' keys and values, masks and biases; and the prompts' CLAP features [P, D] or None."""
+    """Contexts' keys and values, masks, biases; and the prompts' CLAP features [P, D] or None."""
     c, first = job.config, job.unconditional
     states = _text_states(job, params, texts)
     # Unconditional texts whose LOA is zeros, or that CLAP only ranks for, need no CLAP.

@@ -94,11 +94,11 @@ class Pipeline:
         """Generates a clip for each prompt.
 
         prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
-        speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer away from, one for all or one for
-        each. seconds: None is the length of training. steps, sampler, eta: see
-        `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none. candidates: clips
-        for each prompt, ranked by CLAP against that prompt. latents: initial noise
-        [P * candidates, T, F, C], a prompt's candidates contiguous, in place of the seed's.
+        speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer
+        away from, one for all or one for each. seconds: None is the length of training. steps,
+        sampler, eta: see `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none.
+        candidates: clips for each prompt, ranked by CLAP against that prompt. latents: initial
+        noise [P * candidates, T, F, C], a prompt's candidates contiguous, in place of the seed's.
         first_clip: number of the request's first clip among the seed's clips, to repeat a part of a
         longer request. Raises InputError for values it cannot use and for a result with NaN.
         """

@@ -15,7 +15,7 @@ from audioldm2_jax.checkpoints.convert import (
 )
 from audioldm2_jax.models.htsat import relative_index
 
-_TEXT, _LAYER = "text_model", "text_model.encoder.layer.{}"
+_TEXT = "text_model"
 _AUDIO = "audio_model.audio_encoder"
 _BLOCK, _SWIN = f"{_AUDIO}.layers.{{}}.blocks.{{}}", "audio/stages_{}_blocks_{}"
 
@@ -30,6 +30,21 @@ def _attention(source, target):
         Rule(f"{source}.attention.output.dense", f"{target}/attention/out", LINEAR),
         Rule(f"{source}.intermediate.dense", f"{target}/mlp/up", LINEAR),
         Rule(f"{source}.output.dense", f"{target}/mlp/down", LINEAR),
+    )
+
+
+def bert_rules(source: str) -> tuple[Rule, ...]:
+    """The text tower, which keeps transformers' names in the original too."""
+    layer, embeddings = f"{source}.encoder.layer.{{}}", f"{source}.embeddings"
+    return (
+        Rule(f"{embeddings}.word_embeddings", "text/tokens", EMBEDDING),
+        Rule(f"{embeddings}.token_type_embeddings", "text/types", EMBEDDING),
+        Rule(f"{embeddings}.position_embeddings", "text/positions", EMBEDDING),
+        Rule(f"{embeddings}.LayerNorm", "text/norm", NORM),
+        *_attention(layer, "text/blocks_{}"),
+        Rule(f"{layer}.attention.output.LayerNorm", "text/blocks_{}/norm_attention", NORM),
+        Rule(f"{layer}.output.LayerNorm", "text/blocks_{}/norm_mlp", NORM),
+        Rule(f"{source}.pooler.dense", "text/pooler", LINEAR),
     )
 
 
@@ -80,14 +95,7 @@ CLAP = Table(
     rules=(
         Rule("logit_scale_t", "text_logit_scale", PLAIN),
         Rule("logit_scale_a", "audio_logit_scale", PLAIN),
-        Rule(f"{_TEXT}.embeddings.word_embeddings", "text/tokens", EMBEDDING),
-        Rule(f"{_TEXT}.embeddings.token_type_embeddings", "text/types", EMBEDDING),
-        Rule(f"{_TEXT}.embeddings.position_embeddings", "text/positions", EMBEDDING),
-        Rule(f"{_TEXT}.embeddings.LayerNorm", "text/norm", NORM),
-        *_attention(_LAYER, "text/blocks_{}"),
-        Rule(f"{_LAYER}.attention.output.LayerNorm", "text/blocks_{}/norm_attention", NORM),
-        Rule(f"{_LAYER}.output.LayerNorm", "text/blocks_{}/norm_mlp", NORM),
-        Rule(f"{_TEXT}.pooler.dense", "text/pooler", LINEAR),
+        *bert_rules(_TEXT),
         Rule(f"{_AUDIO}.batch_norm", "audio/norm_mel", BATCH_NORM),
         *embedding_rules(f"{_AUDIO}.patch_embed"),
         *_attention(_BLOCK, _SWIN),

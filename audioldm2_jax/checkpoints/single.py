@@ -1,0 +1,84 @@
+"""One model alone in a folder, as transformers (CLAP) and timm (AudioMAE) save it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax.checkpoints import configs, weights
+from audioldm2_jax.checkpoints.convert import from_params, to_params
+from audioldm2_jax.checkpoints.hub import read_tokenizer, write_beside
+from audioldm2_jax.checkpoints.index import read_json, write_json
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import CONVENTIONS
+
+_EXTRACTOR = "preprocessor_config.json"
+
+
+@dataclass
+class Single:
+    """A part's name, its configuration and parameters, and the tokenizer of one that reads text."""
+
+    name: str
+    config: Any
+    params: dict
+    tokenizer: Any = None
+
+
+def kind_of(folder: Path) -> str | None:
+    """The part that a folder without model_index.json holds; None if none is known."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        return None
+    config = read_json(path)
+    if config.get("model_type") == "clap":
+        return "clap"
+    if "architecture" in config:
+        return "audiomae"
+    kinds = {"AutoencoderKL": "vae", "SpeechT5HifiGan": "vocoder"}
+    named = [config.get("_class_name"), *(config.get("architectures") or ())]
+    return next((kinds[name] for name in named if name in kinds), None)
+
+
+def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
+    """Reads a CLAP, AudioMAE, VAE or vocoder folder. Raises InputError naming what is wrong."""
+    folder = Path(folder)
+    name = kind_of(folder)
+    if name is None:
+        raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
+    path, tokenizer = folder / "config.json", None
+    if name == "clap":
+        mel = read_json(folder / _EXTRACTOR)
+        config = configs.read_clap(read_json(path), mel, CONVENTIONS[convention], str(path))
+        tokenizer = read_tokenizer(folder)
+    else:
+        config = getattr(configs, f"read_{name}")(read_json(path), str(path))
+    file, part = weights.find(folder), PARTS[name]
+
+    def put(array):
+        return jax.device_put(array.astype(dtype, copy=False))
+
+    like = part.shapes(config)
+    params = to_params(weights.read(file), part.table(config), like, put=put, where=str(file))
+    return Single(name, config, params, tokenizer)
+
+
+def save(model: Single, folder) -> None:
+    """Writes the folder that `load` (and transformers or timm) reads; whole or not at all."""
+    write_beside(folder, lambda beside: _write(model, beside))
+
+
+def _write(model, folder):
+    part = PARTS[model.name]
+    write_json(folder / "config.json", part.write_config(model.config))
+    state = from_params(model.params, part.table(model.config), model.config)
+    weights.write(folder / part.weights, state)
+    if model.name == "clap":
+        write_json(folder / _EXTRACTOR, configs.write_mel(model.config.mel))
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(folder)

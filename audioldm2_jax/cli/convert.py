@@ -1,0 +1,82 @@
+"""Turn any published checkpoint into a folder in the hub layout.
+
+SRC is one of the authors' files (.pth, .ckpt, .pt), a folder in the hub layout, or a hub id.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from audioldm2_jax.errors import InputError
+
+
+def add_arguments(parser) -> None:
+    add = parser.add_argument
+    add(
+        "source",
+        metavar="SRC",
+        help="authors' file, hub-layout folder, transformers or timm folder",
+    )
+    add("target", metavar="DST", help="new folder; it appears whole or not at all")
+    choice = "raw, ema, or auto: what the authors' own command samples with"
+    add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
+    tokenizers = "folder in the hub layout to take tokenizers from, where SRC has none"
+    add("--tokenizers", default=None, metavar="DIR", help=f"{tokenizers}; default: the hub's")
+    reading = "how a hub-layout SRC is read: authors (heads as trained) or diffusers"
+    add("--convention", default="authors", help=reading)
+    add("--revision", default=None, help="branch, tag or commit of a hub id")
+    add("-q", "--quiet", action="store_true", help="no progress")
+
+
+def run(options) -> int:
+    from audioldm2_jax.checkpoints import download, hub
+
+    target, source = Path(options.target), Path(options.source).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: exists and is not empty; choose another folder")
+    hub.convention_named(options.convention)
+    import jax
+
+    # Nothing is computed: parameters stay in the machine's memory, exactly as stored.
+    with jax.default_device(jax.devices("cpu")[0]):
+        if source.is_file():
+            _from_file(source, target, options)
+        else:
+            if options.weights == "ema":
+                raise InputError("--weights ema: folders hold one set of weights")
+            folder = download.locate(options.source, revision=options.revision, quiet=options.quiet)
+            _from_folder(folder, target, options)
+    print(target)
+    return 0
+
+
+def _from_file(path, target, options):
+    from audioldm2_jax.checkpoints import hub, single
+    from audioldm2_jax.checkpoints.authors import files
+
+    say = _speaker(options)
+    source = files.open_file(path, options.weights)
+    say(f"{path}: {' '.join(source.parts)}")
+    if source.is_model:
+        settings = {"choice": options.weights, "tokenizers": options.tokenizers, "report": say}
+        hub.save(files.load(path, **settings), target)
+        say(f"next: audioldm2-jax generate -t TEXT --model_name {target}")
+    else:
+        single.save(files.load_single(source, options.tokenizers), target)
+
+
+def _from_folder(folder, target, options):
+    from audioldm2_jax.checkpoints import hub, single
+
+    say = _speaker(options)
+    if (folder / "model_index.json").is_file() or single.kind_of(folder) is None:
+        hub.save(hub.load(folder, convention=options.convention, report=say), target)
+        say(f"next: audioldm2-jax generate -t TEXT --model_name {target}")
+    else:
+        single.save(single.load(folder, convention=options.convention), target)
+
+
+def _speaker(options):
+    """Says what is being read."""
+    return (lambda text: None) if options.quiet else lambda text: print(text, file=sys.stderr)
