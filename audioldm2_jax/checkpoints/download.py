@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from audioldm2_jax.errors import InputError
@@ -29,11 +30,21 @@ def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
             )
         return path
     if not _HUB_ID.fullmatch(str(name)):
-        raise InputError(f"{name}: no such folder, and not a hub id of the form owner/name")
-    return _from_hub(str(name), revision, quiet)
+        raise InputError(f"{name}: no such folder or file, and not a hub id of the form owner/name")
+    return fetch(str(name), revision=revision, quiet=quiet)
 
 
-def _from_hub(name: str, revision: str | None, quiet: bool) -> Path:
+def fetch(
+    name: str,
+    *,
+    revision: str | None = None,
+    quiet: bool = False,
+    select: Callable[[list[str]], list[str]] | None = None,
+) -> Path:
+    """The folder of a hub repository's files that `select` picks (default: `choose`).
+
+    Raises InputError if it is unknown, or cannot be reached while the cache lacks it.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -51,7 +62,7 @@ def _from_hub(name: str, revision: str | None, quiet: bool) -> Path:
         raise InputError(f"{name}: no such folder, and the hub has no such model") from None
     except Exception:  # offline mode, no network, a proxy's refusal: the cache may do
         return _from_cache(name, revision)
-    chosen = choose([file.rfilename for file in files])
+    chosen = (select or choose)([file.rfilename for file in files])
     size = sum(file.size or 0 for file in files if file.rfilename in chosen)
     if not quiet:
         text = f"{name}: {len(chosen)} files, {size / 1e9:.2f} GB (files in the cache are kept)"
@@ -83,3 +94,9 @@ def choose(files: list[str]) -> list[str]:
     safe = {str(Path(file).parent) for file in wanted if file.endswith(".safetensors")}
     torch = [f for f in files if matches(f, _TORCH) and str(Path(f).parent) not in safe]
     return sorted(wanted + torch)
+
+
+def choose_tokenizer(files: list[str]) -> list[str]:
+    """The files of a repository from which a tokenizer loads."""
+    names = ("config.json", "*token*.json", "vocab.*", "merges.txt", "*.model")
+    return sorted(f for f in files if any(fnmatch.fnmatch(f, name) for name in names))

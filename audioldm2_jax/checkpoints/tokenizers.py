@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audioldm2_jax import phonemes
+from audioldm2_jax.checkpoints.download import choose_tokenizer, fetch
 from audioldm2_jax.checkpoints.hub import read_tokenizer
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ModelConfig
@@ -57,15 +58,14 @@ def _one(name: str, source: str | None):
         if not (folder / name).is_dir():
             raise InputError(f"--tokenizers {folder}: holds no folder {name}")
         return read_tokenizer(folder / name)
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(SOURCES[name])
-    except Exception:  # the hub's and transformers' errors are many
+        folder = fetch(SOURCES[name], select=choose_tokenizer)
+    except InputError:
         raise InputError(
             f"the file holds no tokenizer, and {SOURCES[name]} is neither in the hub's cache nor "
             "can be fetched: go online once, or give --tokenizers FOLDER with any checkpoint in "
             "the hub layout"
         ) from None
+    tokenizer = read_tokenizer(folder)
     tokenizer.model_max_length = _LENGTHS[name]
     return tokenizer

@@ -52,16 +52,15 @@ def run(options) -> int:
 
 
 def _from_file(path, target, options):
-    from audioldm2_jax.checkpoints import hub, single
+    from audioldm2_jax.checkpoints import single
     from audioldm2_jax.checkpoints.authors import files
 
     say = _speaker(options)
     source = files.open_file(path, options.weights)
-    say(f"{path}: {' '.join(source.parts)}")
+    say(f"{path} holds {' '.join(source.parts)}")
     if source.is_model:
         settings = {"choice": options.weights, "tokenizers": options.tokenizers, "report": say}
-        hub.save(files.load(path, **settings), target)
-        say(f"next: audioldm2-jax generate -t TEXT --model_name {target}")
+        _save_model(files.load(path, **settings), target, options)
     else:
         single.save(files.load_single(source, options.tokenizers), target)
 
@@ -71,12 +70,29 @@ def _from_folder(folder, target, options):
 
     say = _speaker(options)
     if (folder / "model_index.json").is_file() or single.kind_of(folder) is None:
-        hub.save(hub.load(folder, convention=options.convention, report=say), target)
-        say(f"next: audioldm2-jax generate -t TEXT --model_name {target}")
+        checkpoint = hub.load(folder, convention=options.convention, report=say)
+        _save_model(checkpoint, target, options)
     else:
         single.save(single.load(folder, convention=options.convention), target)
 
 
+def _save_model(checkpoint, target, options):
+    from audioldm2_jax import tree
+    from audioldm2_jax.checkpoints import hub
+
+    say, params = _speaker(options), checkpoint.params
+    total = sum(tree.count(part) for part in params.values())
+    say(f"writing {target}: {total / 1e6:.1f} M parameters")
+    hub.save(checkpoint, target)
+    speech = " --transcription WORDS" if "phonemes" in params else ""
+    say(f"next: audioldm2-jax generate -t TEXT{speech} --model_name {target}")
+
+
 def _speaker(options):
-    """Says what is being read."""
-    return (lambda text: None) if options.quiet else lambda text: print(text, file=sys.stderr)
+    """Says what is being done; the name of a part is what is being read."""
+    from audioldm2_jax.checkpoints.parts import PARTS
+
+    def say(text):
+        print(f"reading {text}" if text in PARTS else text, file=sys.stderr)
+
+    return (lambda text: None) if options.quiet else say

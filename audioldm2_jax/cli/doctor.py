@@ -7,7 +7,8 @@ import platform
 from pathlib import Path
 
 from audioldm2_jax.cli.device import add_device, use_device
-from audioldm2_jax.cli.generate import OFFICIAL_NAMES
+from audioldm2_jax.cli.generate import resolve
+from audioldm2_jax.errors import InputError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "transformers", "huggingface_hub", "safetensors", "numpy")
 
@@ -16,12 +17,16 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--model_name",
         default=None,
-        help="also say what this checkpoint (folder, hub id or preset: base, large, music) needs",
+        help="also say what this checkpoint needs: a folder, hub id, authors' file, official name, "
+        "or a preset such as base, large, speech, audioldm-m, audioldm-48k",
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a hub id")
     parser.add_argument("--dtype", default=None, help="fp32 or bf16")
     parser.add_argument("--convention", default="authors", help="authors or diffusers")
     parser.add_argument("-dur", "--duration", type=float, default=None, help="seconds of a clip")
+    parser.add_argument(
+        "-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help="clips at once"
+    )
     add_device(parser)
 
 
@@ -53,26 +58,18 @@ def _version(name):
 
 
 def _report_model(options):
+    """Parameters of each part, and what a clip takes, from the compiled programs."""
     import jax.numpy as jnp
 
     from audioldm2_jax import tree
-    from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.checkpoints.parts import PARTS
-    from audioldm2_jax.pipelines import request
+    from audioldm2_jax.checkpoints import hub
+    from audioldm2_jax.pipelines import memory, request
     from audioldm2_jax.pipelines.run import available_memory
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
-    from audioldm2_jax.presets import PRESETS
 
-    name = OFFICIAL_NAMES.get(options.model_name, options.model_name)
-    convention = hub.convention_named(options.convention)
-    if name in PRESETS:
-        config = PRESETS[name]()
-    else:
-        folder = download.locate(name, revision=options.revision)
-        config = hub.read_config(folder, convention)
-    grid = request.time_grid(options.duration, config, convention)
-    dtype = choose_dtype(options.dtype)
-    counts = {part: tree.count(PARTS[part].shapes(getattr(config, part))) for part in PARTS}
+    name, convention = resolve(options.model_name), hub.convention_named(options.convention)
+    config, dtype = _config(name, options.revision, convention), choose_dtype(options.dtype)
+    counts = {n: tree.count(s) for n, s in memory.model_shapes(config, dtype).items()}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize
     print(
         f"model {name}: {total / 1e6:.1f} M parameters, {total * width / 1e9:.2f} GB in "
@@ -80,10 +77,43 @@ def _report_model(options):
     )
     for part, count in counts.items():
         print(f"  {part:10} {count / 1e6:8.2f} M")
-    working = request.working_memory(grid.frames, config, width)
-    needed = total * width + working
-    verdict = "fits" if needed < available_memory() else "does NOT fit"
-    print(
-        f"a clip of {grid.seconds:g} s: about {working / 1e9:.2f} GB beside the weights, "
-        f"{needed / 1e9:.2f} GB in all; {verdict} in the free memory"
+    asked = request.check(
+        config,
+        convention,
+        prompt="x",
+        negative_prompt=None,
+        transcription="x" if config.phonemes else None,
+        seconds=options.duration,
+        steps=25,
+        sampler="dpm++2m",
+        eta=0.0,
+        guidance=3.5,
+        candidates=options.n_candidate_gen_per_text,
+        seed=0,
+        first_clip=0,
     )
+    clips = f"{asked.clips} clip{'s' * (asked.clips > 1)} of {asked.grid.seconds:g} s"
+    try:
+        weights, needed = memory.estimate(config, convention, asked, dtype, progress=True)
+    except InputError as error:
+        print(f"{clips}: does NOT fit: {error}")
+        return
+    verdict = "fits" if weights + needed < available_memory() else "does NOT fit"
+    print(f"{clips}, as compiled for this device: {verdict}")
+    print(memory.memory_line(weights, needed))
+
+
+def _config(name, revision, convention):
+    """The configuration of a preset, an authors' file, a folder or a hub id."""
+    from audioldm2_jax.checkpoints import download, hub
+    from audioldm2_jax.checkpoints.authors import files
+    from audioldm2_jax.presets import PRESETS
+
+    if name in PRESETS:
+        return PRESETS[name]()
+    if Path(name).expanduser().is_file():
+        source = files.open_file(Path(name).expanduser())
+        if not source.is_model:
+            raise InputError(f"{name}: holds {' '.join(source.parts)}, which alone makes no sound")
+        return files.model_config(source)
+    return hub.read_config(download.locate(name, revision=revision), convention)

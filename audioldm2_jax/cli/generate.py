@@ -17,7 +17,26 @@ OFFICIAL_NAMES = {
     "audioldm2-full": "cvssp/audioldm2",
     "audioldm2-full-large-1150k": "cvssp/audioldm2-large",
     "audioldm2-music-665k": "cvssp/audioldm2-music",
+    "audioldm2-speech-ljspeech": "anhnct/audioldm2_ljspeech",
+    "audioldm2-speech-gigaspeech": "anhnct/audioldm2_gigaspeech",
+    "audioldm-s-full": "cvssp/audioldm-s-full",
+    "audioldm-s-full-v2": "cvssp/audioldm-s-full-v2",
+    "audioldm-m-full": "cvssp/audioldm-m-full",
+    "audioldm-l-full": "cvssp/audioldm-l-full",
 }
+# Published as the authors' files only.
+UNHOSTED = ("audioldm_48k", "audioldm_16k_crossattn_t5")
+DEFAULT, SPEECH = "cvssp/audioldm2", "anhnct/audioldm2_gigaspeech"
+
+
+def resolve(name: str) -> str:
+    """What an official name stands for. Raises InputError where only an authors' file exists."""
+    if name in UNHOSTED:
+        raise InputError(
+            f"{name}: only the authors' file exists; fetch {name}.pth from haoheliu/{name} on the "
+            "hub and give its path as --model_name, or convert it first"
+        )
+    return OFFICIAL_NAMES.get(name, name)
 
 
 def add_arguments(parser) -> None:
@@ -31,11 +50,18 @@ def _add_input(add):
     add("-t", "--text", default="", help="prompt")
     listing = "file with a prompt on each line; `prompt|filename` names the WAV"
     add("-tl", "--text_list", default="", metavar="FILE", help=listing)
+    said = "what a speech checkpoint says; -t then describes the voice"
+    add("--transcription", default="", help=said)
     add("--negative", default="", help="what to steer away from, for all prompts")
     names = ", ".join(OFFICIAL_NAMES)
-    model = f"checkpoint: a folder in the hub layout, a hub id, or an official name ({names})"
-    add("--model_name", default="cvssp/audioldm2", help=model)
+    model = (
+        "checkpoint: a folder in the hub layout, a hub id, one of the authors' files, or an "
+        f"official name ({names}); default {DEFAULT}, with --transcription {SPEECH}"
+    )
+    add("--model_name", default=None, help=model)
     add("--revision", default=None, help="branch, tag or commit of a hub id")
+    tokenizers = "for an authors' file: folder in the hub layout to take tokenizers from"
+    add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
     dtype = "fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, help=dtype)
     reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
@@ -77,17 +103,24 @@ class Entry:
 
 
 def run(options) -> int:
+    options.model_name = options.model_name or (SPEECH if options.transcription else DEFAULT)
+    resolve(options.model_name)
     entries = read_entries(options)
     folder, names = _target(options, entries)
     _check(options, entries, folder)
     use_device(options.device)
+    if options.transcription:
+        from audioldm2_jax.phonemes import require_espeak
+
+        require_espeak()
     from audioldm2_jax import Pipeline
 
     pipe = Pipeline.from_pretrained(
-        OFFICIAL_NAMES.get(options.model_name, options.model_name),
+        resolve(options.model_name),
         options.dtype,
         options.convention,
         revision=options.revision,
+        tokenizers=options.tokenizers,
         progress=not options.quiet,
     )
     for start in range(0, len(entries), options.batchsize):
@@ -101,6 +134,7 @@ def run(options) -> int:
         out = pipe(
             [entry.prompt for entry in batch],
             options.negative or None,
+            transcription=options.transcription or None,
             seconds=options.duration,
             steps=options.steps,
             sampler=options.sampler,
@@ -118,6 +152,10 @@ def run(options) -> int:
 
 def read_entries(options) -> list[Entry]:
     """Prompts from -t or -tl. Raises InputError for a list that cannot be meant."""
+    if options.transcription and not options.text.strip() and not options.text_list:
+        from audioldm2_jax.pipelines.request import VOICE
+
+        return [Entry(VOICE)]
     if bool(options.text.strip()) == bool(options.text_list):
         raise InputError("give a prompt with -t TEXT, or a list of prompts with -tl FILE")
     if not options.text_list:

@@ -121,16 +121,16 @@ def fast_kernel(kernel) -> np.ndarray | None:
     the small images it meets; [K, I, O] from 7 taps and 256 channels on becomes
     [7, ceil(K / 4), I, O].
     """
-    shape, kernel = kernel.shape, np.asarray(kernel, np.float32)
+    shape, (library, kernel) = kernel.shape, _library(kernel)
     if shape[:-2] == (3, 3) and min(shape[2:]) >= 64:
         time = toom_cook(2 if shape[2] * shape[3] > 512 * 512 else 4, 3)[1]
         both = np.kron(time, toom_cook(2, 3)[1]).astype(np.float32)
         return (both @ kernel.reshape(9, -1)).reshape(len(time), 4, *shape[2:])
     if kernel.ndim == 3 and shape[0] >= 7 and min(shape[1:]) >= 256:
         pieces = -(-shape[0] // 4)
-        kernel = np.pad(kernel, ((0, 4 * pieces - shape[0]), (0, 0), (0, 0)))
+        kernel = library.pad(kernel, ((0, 4 * pieces - shape[0]), (0, 0), (0, 0)))
         pieces = kernel.reshape(pieces, 4, *shape[1:])
-        return np.einsum("nr,jrio->njio", toom_cook(4, 4)[1].astype(np.float32), pieces)
+        return library.einsum("nr,jrio->njio", toom_cook(4, 4)[1].astype(np.float32), pieces)
     return None
 
 
@@ -210,7 +210,15 @@ def fast_upsampling_kernel(kernel) -> np.ndarray:
     """What `fast_upsampling` takes for a plain [3, 3, I, O]: [3, 3, I, O] of transform points."""
     gather = toom_cook(2, 3)[1][[0, 1, 3]]
     both = np.kron(gather, gather).astype(np.float32)
-    return (both @ np.asarray(kernel, np.float32).reshape(9, -1)).reshape(kernel.shape)
+    _, kernel = _library(kernel)
+    return (both @ kernel.reshape(9, -1)).reshape(kernel.shape)
+
+
+def _library(kernel):
+    """numpy for arrays, which spares compilations; jax where only shapes are asked for."""
+    if isinstance(kernel, jax.core.Tracer):
+        return jnp, kernel
+    return np, np.asarray(kernel, np.float32)
 
 
 @functools.partial(jax.jit, static_argnums=2)

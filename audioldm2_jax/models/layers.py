@@ -246,6 +246,6 @@ def fast_kernels(params: dict) -> dict:
         else:
             fast = convolution.fast_kernel(kernel)
         if fast is not None:
-            value["fast"] = jax.device_put(fast)
+            value["fast"] = jnp.asarray(fast)
             del value["kernel"]
     return params

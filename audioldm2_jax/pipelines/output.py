@@ -53,7 +53,7 @@ class Output:
         taken, paths = set(), []
         said = self.metadata["transcriptions"]
         for i, prompt in enumerate(self.metadata["prompts"]):
-            title = f"{file_stem(prompt)[:38]}-TTS-{said[i]}" if said else prompt
+            title = f"{file_stem(prompt)[:38].rstrip('_-')}-TTS-{said[i]}" if said else prompt
             stem = _stem(names[i]) if names else _free(folder, file_stem(title), taken)
             taken.add(stem)
             path = folder / f"{stem}.wav"

@@ -1,8 +1,9 @@
-"""Compiling and running a job: memory is checked before it runs, long work says what it does."""
+"""Compiling and running a job: memory is told and checked before it runs, long work announced."""
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 import time
@@ -44,12 +45,18 @@ def needed_memory(compiled) -> int:
 
 
 def check_fits(needed: int, what: str) -> None:
+    """Raises InputError if so many bytes beside the weights are not free."""
     free = available_memory()
     if needed > free:
         raise InputError(
             f"{what} needs {needed / 1e9:.1f} GB beside the model, {free / 1e9:.1f} GB are free: "
             "ask for fewer seconds, prompts or candidates"
         )
+
+
+def tree_bytes(shapes) -> int:
+    """Bytes of a tree of arrays or of their shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
 
 
 class Runner:
@@ -61,7 +68,10 @@ class Runner:
         self._compiled: dict = {}
 
     def compiled(self, function, job, *arguments, label: str, progress: bool):
-        """The program of function(job, *arguments), compiled once for each job and shape."""
+        """The program of function(job, *arguments), compiled once for each job and shape.
+
+        Arguments may be shapes alone. Raises InputError if it needs more memory than is free.
+        """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((np.shape(x), str(jnp.result_type(x))) for x in leaves)
         key = (function, job, structure, shapes)
@@ -75,43 +85,62 @@ class Runner:
         check_fits(needed_memory(self._compiled[key]), f"the {label}")
         return self._compiled[key]
 
-    def whole(self, job, texts, plan, guidance, keys, latents, *, progress):
-        """One program from tokens to waveform."""
-        arguments = (self.params, texts, plan, guidance, keys, latents)
-        run = self.compiled(
-            program.generate, job, *arguments, label="whole program", progress=progress
-        )
-        with Note(f"generating {latents.shape[0]} clips", progress):
-            return jax.block_until_ready(run(*arguments))
+    def programs(self, job, texts, plan, guidance, keys, latents, *, stepwise, progress):
+        """({name: compiled program}, bytes that running them takes beside the weights).
 
-    def stepwise(self, job, texts, plan, guidance, keys, latents):
-        """The same in parts, with a bar that counts evaluations of the network.
-
-        For the CPU, where a step takes seconds and a program with a callback is never cached.
+        stepwise: in parts, behind a bar that counts evaluations of the network. For the CPU, where
+        a step takes seconds and a program with a callback is never cached.
         """
+        if not stepwise:
+            arguments = (self.params, texts, plan, guidance, keys, latents)
+            run = self.compiled(
+                program.generate, job, *arguments, label="whole program", progress=progress
+            )
+            return {"whole": run}, needed_memory(run)
+        before = (self.params, texts, _padded(plan))
+        context, _ = jax.eval_shape(functools.partial(program.condition, job), *before)
+        sample = jax.ShapeDtypeStruct(latents.shape, jnp.float32)
+        within = (self.params, context, sample, 0, guidance)
+        made = {
+            "condition": self.compiled(
+                program.condition, job, *before, label="text encoders", progress=progress
+            ),
+            "predict": self.compiled(_predict, job, *within, label="U-Net", progress=progress),
+            "render": self.compiled(
+                program.render, job, self.params, sample, label="decoders", progress=progress
+            ),
+        }
+        bytes_of = {name: needed_memory(run) for name, run in made.items()}
+        bytes_of["predict"] += tree_bytes(context)
+        return made, max(bytes_of.values())
+
+    def whole(self, made, arguments, *, progress):
+        """One program from tokens to waveform; arguments as `programs` takes them, after job."""
+        with Note(f"generating {arguments[-1].shape[0]} clips", progress):
+            return jax.block_until_ready(made["whole"](self.params, *arguments))
+
+    def stepwise(self, made, texts, plan, guidance, keys, latents):
+        """The same in parts, with a bar."""
         from tqdm import tqdm
 
-        evaluations = len(plan.timesteps)
-        # Few distinct lengths, so that another number of steps finds everything compiled.
-        padded = np.zeros(max(64, 1 << (evaluations - 1).bit_length()), np.float32)
-        padded[:evaluations] = plan.timesteps
-        arguments = (self.params, texts, padded)
-        run = self.compiled(
-            program.condition, job, *arguments, label="text encoders", progress=True
-        )
-        context, features = run(*arguments)
+        context, features = made["condition"](self.params, texts, _padded(plan))
         state = samplers.start(latents, plan)
-        with_state = (self.params, context, state[0], 0, guidance)
-        predict = self.compiled(_predict, job, *with_state, label="U-Net", progress=True)
-        for i in tqdm(range(evaluations), desc="sampling", unit="step", file=sys.stderr):
+        steps = range(len(plan.timesteps))
+        for i in tqdm(steps, desc="sampling", unit="step", file=sys.stderr):
             x = state[0] * plan.scales[i]
-            prediction = predict(self.params, context, x, i, guidance)
+            prediction = made["predict"](self.params, context, x, i, guidance)
             drawn = program.clip_noise(keys, i + 1, x.shape) if plan.stochastic else None
             state = jax.block_until_ready(_update(state, prediction, plan.matrices[i], drawn))
-        arguments = (self.params, state[0])
-        run = self.compiled(program.render, job, *arguments, label="decoders", progress=True)
         with Note("decoding", True):
-            return jax.block_until_ready(run(*arguments)), features
+            return jax.block_until_ready(made["render"](self.params, state[0])), features
+
+
+def _padded(plan):
+    """Timesteps in few distinct lengths, so that another number finds everything compiled."""
+    evaluations = len(plan.timesteps)
+    padded = np.zeros(max(64, 1 << (evaluations - 1).bit_length()), np.float32)
+    padded[:evaluations] = plan.timesteps
+    return padded
 
 
 def _predict(job, params, context, x, index, guidance):

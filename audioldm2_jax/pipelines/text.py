@@ -60,6 +60,22 @@ def encode(
     return Texts(clap, clap_mask, text, text_mask, positions)
 
 
+def blank(config: ModelConfig, negatives: int, prompts: int) -> Texts:
+    """Texts of ordinary length, to compile for."""
+    rows = negatives + prompts
+
+    def tokens(length):
+        return np.zeros((rows, length), np.int32), np.ones((rows, length), bool)
+
+    clap = tokens(_LENGTHS[0]) if config.clap else (None, None)
+    text = (None, None)
+    if config.phonemes:
+        text = tokens(config.projection.positions)
+    elif config.t5:
+        text = tokens(_LENGTHS[0])
+    return Texts(*clap, *text, None if text[0] is None else np.zeros(rows, np.int32))
+
+
 def _t5(prompts, negatives, tokenizer, config, convention):
     """Tokens of all texts, and how many slots of each GPT-2's positions count."""
     limit = tokenizer.model_max_length

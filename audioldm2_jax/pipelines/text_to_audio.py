@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import sys
+from pathlib import Path
 
 import flax
 import jax
@@ -13,12 +15,19 @@ import numpy as np
 import audioldm2_jax
 from audioldm2_jax import audio
 from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.clap import CLAP
-from audioldm2_jax.models.layers import fast_kernels
 from audioldm2_jax.pipelines import program, request, text
+from audioldm2_jax.pipelines.memory import (
+    check_model,
+    fast_params,
+    job_for,
+    latents_shape,
+    memory_line,
+)
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.run import Note, Runner, check_fits, enable_cache
+from audioldm2_jax.pipelines.run import Note, Runner, check_fits, enable_cache, tree_bytes
 
 DTYPES = {
     "fp32": jnp.float32,
@@ -41,33 +50,38 @@ class Pipeline:
         self.tokenizers, self.source = checkpoint.tokenizers, checkpoint.source
         self.dtype = choose_dtype(dtype)
         self.params = checkpoint.params
-        if jax.default_backend() == "cpu" and self.dtype == jnp.float32:
-            for part in (
-                self.params["unet"],
-                self.params["vae"]["decoder"],
-                self.params["vocoder"],
-            ):
-                fast_kernels(part)
+        fast_params(self.params, self.dtype)
         self._runner = Runner(self.params, self.dtype)
         enable_cache()
 
     @classmethod
     def from_pretrained(
-        cls, folder_or_hub_id, dtype=None, convention="authors", *, revision=None, progress=True
+        cls,
+        folder_or_hub_id,
+        dtype=None,
+        convention="authors",
+        *,
+        revision=None,
+        tokenizers=None,
+        progress=True,
     ) -> Pipeline:
-        """Loads a hub-layout folder, or a hub id through the hub's cache.
+        """Loads a hub-layout folder, a hub id through the hub's cache, or an authors' file.
 
         dtype: "fp32", "bf16" or a jnp dtype; None is bf16 on GPU and TPU, fp32 on CPU. convention:
         "authors" reads the weights as they were trained, "diffusers" as diffusers does. revision:
-        a branch, tag or commit of the hub repository.
+        a branch, tag or commit of the hub repository. tokenizers: for an authors' file, which has
+        none, a hub-layout folder to take them from; None is the hub.
         Raises InputError, one line that names what is wrong.
         """
         dtype = choose_dtype(dtype)
         hub.convention_named(convention)
+        if Path(folder_or_hub_id).expanduser().is_file():
+            return cls(_from_file(folder_or_hub_id, dtype, convention, tokenizers, progress), dtype)
         folder = download.locate(folder_or_hub_id, revision=revision, quiet=not progress)
         # The hub's cache names a snapshot's folder after its commit.
         commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
         source = f"{folder_or_hub_id}{commit}"
+        check_model(hub.read_config(folder, hub.convention_named(convention)), dtype, source)
         with Note(f"loading {source}", progress):
             checkpoint = hub.load(
                 folder, convention=convention, dtype=dtype, source=source, without=("audiomae",)
@@ -140,21 +154,13 @@ class Pipeline:
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
         least = request.working_memory(frames, self.config, width, asked.clips) // 4
         check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
-        bins = self.config.vocoder.mels // self.config.vae.factor
-        shape = (asked.clips, frames, bins, self.config.unet.in_channels)
+        shape = latents_shape(self.config, asked)
         keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
         if latents is None:
             latents = program.clip_noise(keys, 0, shape)
         else:
             latents = request.check_latents(latents, shape)
-        job = program.Job(
-            self.config,
-            self.dtype,
-            len(asked.unconditional),
-            self.convention.zero_loa and not any(asked.negatives),
-            asked.candidates,
-            asked.grid.samples,
-        )
+        job = job_for(self.config, self.convention, asked, self.dtype)
         texts = text.encode(
             asked.prompts,
             asked.unconditional,
@@ -163,12 +169,15 @@ class Pipeline:
             self.config,
             self.convention,
         )
-        guidance = np.float32(asked.guidance)
-        arguments = (job, texts, asked.plan, guidance, keys, jnp.asarray(latents))
-        if progress and jax.default_backend() == "cpu":
-            waves, features = self._runner.stepwise(*arguments)
+        arguments = (texts, asked.plan, np.float32(asked.guidance), keys, jnp.asarray(latents))
+        stepwise = progress and jax.default_backend() == "cpu"
+        made, needed = self._runner.programs(job, *arguments, stepwise=stepwise, progress=progress)
+        if progress:
+            print(memory_line(tree_bytes(self.params), needed), file=sys.stderr)
+        if stepwise:
+            waves, features = self._runner.stepwise(made, *arguments)
         else:
-            waves, features = self._runner.whole(*arguments, progress=progress)
+            waves, features = self._runner.whole(made, arguments, progress=progress)
         waves = np.asarray(waves, np.float32).reshape(len(asked.prompts), asked.candidates, -1)
         if not np.isfinite(waves).all():
             raise InputError(
@@ -230,6 +239,15 @@ class Pipeline:
             "seed": asked.seed,
             "first_clip": asked.first_clip,
         }
+
+
+def _from_file(path, dtype, convention, tokenizers, progress):
+    """A checkpoint from one of the authors' files, read as they read it."""
+    if convention != "authors":
+        raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
+    with Note(f"loading {path}", progress):
+        path = Path(path).expanduser()
+        return files.load(path, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
 
 
 def _hear(job, params, mel, longer):
