@@ -4,6 +4,7 @@ The records hold names, shapes and outputs (see tests/oracles/authors.py); weigh
 from the names. The files are written by torch, as theirs are.
 """
 
+import dataclasses
 import functools
 import json
 import sys
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from audioldm2_jax import audio, presets
-from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax import audio
+from audioldm2_jax.checkpoints import hub, single, weights
 from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.models.audiomae import AudioMAE
@@ -185,6 +186,32 @@ def test_audiomae(loaded):
     compare(np.asarray(model.apply("audiomae", AudioMAE, fbank)), "audioldm2", "audiomae")
 
 
+@pytest.mark.parametrize("pool", ("token", "avg"))
+def test_timm(tmp_path, pool):
+    """timm's folder of the same model, wherever it keeps the final norm; and what we write."""
+    from safetensors.numpy import save_file
+
+    name = f"timm-{pool}"
+    shapes = {key: tuple(shape) for key, shape in record(name)["tensors"].items()}
+    save_file({k: weight(k, s) for k, s in shapes.items()}, tmp_path / "model.safetensors")
+    size = {"img_size": [64, 32], "in_chans": 1, "patch_size": 16, "embed_dim": 48, "depth": 4}
+    arguments = size | {"num_heads": 4, "mlp_ratio": 2.0, "num_classes": 0, "global_pool": pool}
+    content = {"architecture": "vit_base_patch16_224", "model_args": arguments}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    model = single.load(tmp_path)
+    fbank = draw("fbank", (2, 1, 64, 32))[:, 0]
+    for averaged, key in ((1, "last"), (3, "mean of three")):
+        config = dataclasses.replace(model.config, averaged=averaged)
+        ours = AudioMAE(config).apply({"params": model.params}, fbank)
+        compare(np.asarray(ours), name, key)
+    single.save(model, tmp_path / "again")
+    written = weights.read(tmp_path / "again" / "model.safetensors")
+    if pool == "token":
+        assert {key: written.shape(key) for key in written} == shapes
+        kept = json.loads((tmp_path / "again" / "config.json").read_text())["model_args"]
+        assert kept == arguments
+
+
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
     """A hub-layout folder to take tokenizers from."""
@@ -242,10 +269,6 @@ def test_raw_and_averaged_weights(folder, tmp_path):
         np.testing.assert_array_equal(first(name, "auto"), {"raw": raw, "ema": ema}[chosen])
     expected = weight("model_ema.diffusion_modelinput_blocks00weight", raw.shape)
     np.testing.assert_array_equal(ema, expected)
-
-
-def full_size(preset):
-    return presets.PRESETS[preset]()
 
 
 def test_weight_norm_is_folded_in(tmp_path):
