@@ -286,6 +286,6 @@ def test_nan_in_the_result_is_an_error(folder):
 
 
 def test_configuration_is_kept_by_the_presets(folder):
-    from audioldm2_jax.presets import tiny
+    from audioldm2_jax.presets.models import tiny
 
     assert hub.read_config(folder, hub.convention_named("diffusers")) == tiny()

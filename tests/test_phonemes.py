@@ -1,0 +1,74 @@
+"""Transcriptions become the numbers that the speech models were trained on."""
+
+import sys
+
+import pytest
+
+from audioldm2_jax import phonemes
+from audioldm2_jax.errors import InputError
+
+# Recorded from the authors' text cleaner and symbol table, padding left out.
+RECORDED = {
+    "The cat sat on the mat.": (
+        "81 83 16 53 156 72 62 16 61 156 72 62 16 76 56 81 83 16 55 156 72 62 4 182"
+    ),
+    "Dr. Smith's naïve “café”—$3.50!": (
+        "46 156 69 158 53 62 85 16 61 55 156 102 119 68 16 56 43 102 156 51 158 64 16 11 53 156 72 "
+        "48 47 102 11 46 156 69 158 54 85 16 119 123 156 51 158 16 58 76 102 56 62 16 48 156 43 "
+        "102 64 16 68 156 51 83 123 57 135 5 182"
+    ),
+    "What's up? I'm here; rock 'n' roll": (
+        "65 157 138 62 61 16 156 138 58 6 16 43 102 55 16 50 156 102 123 1 16 123 156 69 158 53 16 "
+        "156 86 56 16 123 156 57 135 54 182"
+    ),
+}
+
+
+def test_the_table():
+    """VITS' 178 symbols and five more; the apostrophe stands twice."""
+    assert len(phonemes.SYMBOLS) == 183 and phonemes.STOP == 182
+    assert phonemes.SYMBOLS[0] == "_" and phonemes.SYMBOLS[16] == " "
+    assert len(phonemes.vocabulary()) == 182
+    assert max(phonemes.vocabulary().values()) == 182
+
+
+@pytest.mark.parametrize("text, ids", RECORDED.items())
+def test_ids(text, ids):
+    found = phonemes.to_ids(phonemes.phonemize(text), 310)
+    assert found == [int(number) for number in ids.split()]
+
+
+@pytest.mark.parametrize(
+    "text, cleaned",
+    [
+        ("Mr. Naïve & Mrs. O'Neil", "mister naive & misess o'neil"),
+        ("“Quoted” — dash…", '"quoted" -- dash...'),
+        ("<speak>bold</speak> move", "bold move"),
+        ("Acme Co. Ltd., St. Paul", "acme company limited, saint paul"),
+    ],
+)
+def test_cleaning(text, cleaned):
+    assert phonemes.clean(text) == cleaned
+
+
+def test_too_long_is_cut_and_said():
+    with pytest.warns(UserWarning, match="only the first 10 of 19 phonemes are spoken"):
+        ids = phonemes.to_ids("ðə kˈæt sˈæt ɔn ðəm", 10)
+    assert len(ids) == 10 and phonemes.STOP not in ids
+
+
+def test_unknown_symbols_are_left_out():
+    with pytest.warns(UserWarning, match="without a symbol are silent: §"):
+        assert phonemes.to_ids("a§b", 310) == phonemes.to_ids("ab", 310)
+
+
+@pytest.mark.parametrize("package", ["phonemizer", "espeakng_loader", "unidecode"])
+def test_without_the_extra(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    if package == "phonemizer":
+        monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
+    phonemes._espeak.cache_clear()
+    with pytest.raises(InputError, match=r"pip install 'audioldm2-jax\[tts\]'") as caught:
+        phonemes.require_espeak()
+    assert "\n" not in str(caught.value)
+    phonemes._espeak.cache_clear()
