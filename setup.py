@@ -10,6 +10,9 @@ for line in (here / "audioldm2_jax" / "__init__.py").read_text().splitlines():
     if line.startswith("__version__"):
         exec(line, namespace)
 
+# Phonemes for speech; optional, for phonemizer and Unidecode are GPL.
+TTS = ["phonemizer>=3.4", "espeakng-loader", "Unidecode"]
+
 setup(
     name="audioldm2-jax",
     version=namespace["__version__"],
@@ -44,7 +47,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
-        "tts": ["phonemizer", "espeakng-loader"],
+        "tts": TTS,
         "ui": ["gradio>=5"],
         "eval": ["scipy"],
         "dev": [
@@ -54,6 +57,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            *TTS,
         ],
     },
     entry_points={"console_scripts": ["audioldm2-jax = audioldm2_jax.cli.main:main"]},

@@ -105,15 +105,16 @@ def planes(x):
 TEXT_MASK = np.arange(9) < np.array([[5], [9]])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", (*MODELS, "audioldm2-large", "audioldm-l"))
 def test_unet(loaded, name):
     model = loaded(name)
     config = model.configs["unet"]
-    bins = model.configs["vocoder"].mels // model.configs["vae"].factor
+    bins = 32 if name == "audioldm-48k" else 16
     latents = image(draw("latents", (2, config.in_channels, 8, bins)))
     text, loa = draw("text", (2, 9, 48)), draw("loa", (2, 6, 768))
     streams, masks, film = {
         "audioldm2": ((loa, text), (None, TEXT_MASK), None),
+        "audioldm2-large": ((loa, text), (None, TEXT_MASK), None),
         "audioldm2-speech": ((loa,), (None, None), None),
         "audioldm-t5": ((text,), (TEXT_MASK, None), None),
     }.get(name, ((), (None, None), draw("film", (2, 512))))

@@ -173,5 +173,65 @@ def test_doctor(folder, capsys):
     text = capsys.readouterr().out
     for word in ("device: cpu", "memory free", "compilation cache", "jax 0.", "parameters", "fits"):
         assert word in text
-    assert main(["doctor", "--model_name", "large", "--dtype", "bf16"]) == 0
-    assert "model large: 1489." in capsys.readouterr().out
+    for word in ("GB of weights", "GB to run", "GB free"):
+        assert word in text
+    assert main(["doctor", "--model_name", "tiny-48k", "--dtype", "bf16", "-n", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "model tiny-48k: 2.8 M" in text and "3 clips of 10.24 s" in text
+
+
+def test_memory_is_said_before_a_run_and_refused_where_it_cannot_fit(
+    folder, tmp_path, capsys, monkeypatch
+):
+    from audioldm2_jax.pipelines import memory
+    from audioldm2_jax.pipelines import run as running
+
+    common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1]
+    assert generate(*common, "-s", tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert err.index("memory: 0.01 GB of weights") < err.index("sampling")
+    needed = measured(folder, tmp_path, monkeypatch, running)
+    assert needed > 1e5, "the compiled program takes something"
+    # Room for the weights and the first guess, not for the program.
+    for free, message in ((needed - 1, "GB are free: ask for fewer"), (10, "its weights need")):
+        for module in (memory, running):
+            monkeypatch.setattr(module, "available_memory", lambda free=free: free)
+        if free > 10:
+            monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
+        assert generate(*common, "-s", tmp_path / "none") == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "none").exists()
+    assert main(["doctor", "--model_name", str(folder)]) == 0
+    assert "does NOT fit" in capsys.readouterr().out
+
+
+def measured(folder, tmp_path, monkeypatch, running):
+    """What the largest of the programs takes, as the runner checks it."""
+    seen = []
+    check = running.check_fits
+    monkeypatch.setattr(
+        running, "check_fits", lambda needed, what: (seen.append(needed), check(needed, what))
+    )
+    common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1]
+    assert generate(*common, "-s", tmp_path / "measured") == 0
+    monkeypatch.setattr(running, "check_fits", check)
+    return max(seen)
+
+
+def test_speech_from_the_command(tmp_path, capsys):
+    speech = tmp_path / "speech"
+    write_random(speech, "tiny-speech")
+    common = ["--model_name", speech, "-dur", 0.5, "--steps", 1, "-q", "-s", tmp_path / "out"]
+    assert generate("--transcription", "hello there", *common) == 0
+    path = capsys.readouterr().out.strip()
+    assert path.endswith("A_female_reporter_is_speaking_full_of-TTS-hello_there.wav")
+    assert generate("-t", "a man", *common) == 2
+    assert "this checkpoint speaks; say what" in capsys.readouterr().err
+
+
+def test_official_names(capsys):
+    for name in ("audioldm_48k", "audioldm_16k_crossattn_t5"):
+        assert generate("-t", "a dog", "--model_name", name) == 2
+        assert f"fetch {name}.pth" in capsys.readouterr().err
+    assert generate("--transcription", "hello", "-q") == 2
+    assert "anhnct/audioldm2_gigaspeech" in capsys.readouterr().err

@@ -152,7 +152,8 @@ def shrink(config: dict) -> dict:
     params = config["model"]["params"]
     params["device"] = "cpu"
     unet = params["unet_config"]["params"]
-    unet |= {"model_channels": 64 if unet["num_head_channels"] == 64 else 32}
+    # Heads of 64 channels go with AudioLDM's L, which its width gives away.
+    unet |= {"model_channels": 256 if unet["num_head_channels"] == 64 else 32}
     unet |= {"channel_mult": [1, 2], "attention_resolutions": [2], "num_res_blocks": 1}
     if 1024 in (unet.get("context_dim") or ()):
         unet["context_dim"] = [T5_WIDTH if c == 1024 else c for c in unet["context_dim"]]
@@ -240,6 +241,15 @@ def record(name: str, tensors: dict, outputs: dict) -> None:
     print(name, len(tensors), {k: round(float(v.std()), 3) for k, v in outputs.items()})
 
 
+UNET = "model.diffusion_model."
+
+
+def record_unet(name: str, tensors: dict, outputs: dict) -> None:
+    """The U-Net alone, where the rest is another record's."""
+    kept = {key: shape for key, shape in tensors.items() if key.startswith(UNET)}
+    record(name, kept, {"unet": outputs["unet"]})
+
+
 def audioldm2(name: str, official: str) -> None:
     from audioldm2.latent_diffusion.models.ddpm import LatentDiffusion
     from audioldm2.utils import default_audioldm_config
@@ -272,7 +282,7 @@ def audioldm2(name: str, official: str) -> None:
     nested = getattr(conditioner, "cond_stage_models", [conditioner])[0]
     clap = model.clap if "t5" in official else nested
     outputs |= model_outputs(model, unet) | clap_outputs(clap.model)
-    record(name, tensors, outputs)
+    (record_unet if "large" in official else record)(name, tensors, outputs)
 
 
 def sequence_outputs(conditioner, speech: bool) -> dict:
@@ -304,8 +314,8 @@ def audioldm(name: str, official: str) -> None:
     def unet(latents, steps):
         return model.model.diffusion_model(latents, steps, y=tensor("film", 2, 512))
 
-    clap = clap_outputs(model.cond_stage_model.model)
-    record(name, tensors, model_outputs(model, unet) | clap)
+    outputs = model_outputs(model, unet) | clap_outputs(model.cond_stage_model.model)
+    (record_unet if "-l-" in official else record)(name, tensors, outputs)
 
 
 def laion(name: str, fusion: bool) -> None:
@@ -331,10 +341,12 @@ def main() -> None:
     small_audiomae()
     small_vocoders()
     audioldm2("audioldm2", "audioldm2-full")
+    audioldm2("audioldm2-large", "audioldm2-full-large-1150k")
     audioldm2("audioldm2-speech", "audioldm2-speech-gigaspeech")
     audioldm2("audioldm-48k", "audioldm_48k")
     audioldm2("audioldm-t5", "audioldm_16k_crossattn_t5")
     audioldm("audioldm-s", "audioldm-s-full")
+    audioldm("audioldm-l", "audioldm-l-full")
     laion("clap", False)
     laion("clap-fused", True)
 

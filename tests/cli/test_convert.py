@@ -1,0 +1,234 @@
+"""`audioldm2-jax convert`: each source format, and every way in which a file can be wrong."""
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from transformers import ClapModel
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoints"))
+import test_authors as authors  # noqa: E402
+
+from audioldm2_jax.checkpoints import hub, single  # noqa: E402
+from audioldm2_jax.checkpoints.random import write_random  # noqa: E402
+from audioldm2_jax.cli.main import main  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("convert") / "tiny"
+    write_random(folder, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    """The smallest of the authors' models."""
+    return authors.tensors_of("audioldm-s")
+
+
+def convert(*arguments):
+    return main(["convert", *map(str, arguments)])
+
+
+def refused(capsys, target, *arguments):
+    """Exit code 2, one line, nothing written; returns the line."""
+    before = sorted(target.parent.iterdir())
+    assert convert(*arguments) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert sorted(target.parent.iterdir()) == before
+    return line
+
+
+@pytest.mark.parametrize("suffix", (".pth", ".ckpt", ".pt", ".bin"))
+def test_authors_files(tensors, tiny, tmp_path, capsys, suffix):
+    """With a wrapper or without; the result generates sound."""
+    content = tensors if suffix == ".bin" else {"state_dict": tensors, "global_step": 3}
+    torch.save(content, tmp_path / f"model{suffix}")
+    assert convert(tmp_path / f"model{suffix}", tmp_path / "hub", "--tokenizers", tiny) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(tmp_path / "hub")
+    assert "holds unet vae vocoder clap" in captured.err and "generate -t TEXT" in captured.err
+    index = json.loads((tmp_path / "hub" / "model_index.json").read_text())
+    assert index["_class_name"] == "AudioLDMPipeline"
+    if suffix == ".pth":
+        sound = ["-dur", 0.3, "--steps", 1, "-q", "-s", tmp_path / "out", "-t", "a dog"]
+        for model in (tmp_path / "hub", tmp_path / "model.pth"):
+            extra = ["--tokenizers", tiny] if model.is_file() else []
+            command = ["generate", *sound, "--model_name", model, *extra]
+            assert main([str(word) for word in command]) == 0
+        first, second = capsys.readouterr().out.split()
+        assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_safetensors_with_the_authors_names(tensors, tiny, tmp_path):
+    state = {name: value.numpy() for name, value in tensors.items()}
+    save_file(state, tmp_path / "model.safetensors")
+    assert convert(tmp_path / "model.safetensors", tmp_path / "hub", "--tokenizers", tiny) == 0
+
+
+def test_raw_and_averaged_weights(tensors, tiny, tmp_path):
+    torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
+    found = {}
+    for choice in ("auto", "raw", "ema"):
+        target = tmp_path / choice
+        assert convert(tmp_path / "a.ckpt", target, "--weights", choice, "--tokenizers", tiny) == 0
+        config = hub.read_config(target, hub.convention_named("authors"))
+        found[choice] = np.asarray(hub.load_part(target, "unet", config.unet)["conv_in"]["kernel"])
+    np.testing.assert_array_equal(found["auto"], found["ema"])
+    assert np.abs(found["raw"] - found["ema"]).max() > 0.1
+
+
+def test_a_file_without_the_average(tensors, tiny, tmp_path, capsys):
+    state = {k: v for k, v in tensors.items() if not k.startswith("model_ema.")}
+    torch.save({"state_dict": state}, tmp_path / "a.ckpt")
+    common = (tmp_path / "a.ckpt", tmp_path / "hub", "--tokenizers", tiny)
+    assert "holds no moving average" in refused(capsys, common[1], *common, "--weights", "ema")
+    assert convert(*common) == 0
+
+
+def test_other_training_state(tensors, tiny, tmp_path, capsys):
+    """Schedules, losses, optimisers, options and scores beside the model are passed over."""
+    extra = {
+        "betas": torch.zeros(10),
+        "logvar": torch.zeros(10),
+        "first_stage_model.loss.x": torch.zeros(2),
+    }
+    content = {
+        "state_dict": tensors | extra,
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}}],
+        "args": argparse.Namespace(lr=1e-4, output_dir="x"),
+        "best": np.float64(0.5),
+    }
+    torch.save(content, tmp_path / "a.ckpt")
+    assert convert(tmp_path / "a.ckpt", tmp_path / "hub", "--tokenizers", tiny) == 0
+    # What nobody knows is named.
+    content["state_dict"] = content["state_dict"] | {"another.model.weight": torch.zeros(2)}
+    torch.save(content, tmp_path / "b.ckpt")
+    capsys.readouterr()
+    assert convert(tmp_path / "b.ckpt", tmp_path / "hub2", "--tokenizers", tiny) == 0
+    assert "1 tensors belong to no known part (another.model.weight" in capsys.readouterr().err
+
+
+def test_hub_layout_to_hub_layout(tiny, tmp_path):
+    assert convert(tiny, tmp_path / "copy", "-q") == 0
+    assert hub.load(tmp_path / "copy").config == hub.load(tiny).config
+
+
+def test_transformers_clap(tiny, tmp_path):
+    """A folder as ClapModel and its processor save it; .bin too."""
+    source = tmp_path / "clap"
+    hub_config = hub.read_config(tiny, hub.convention_named("authors"))
+    shutil.copytree(tiny / "text_encoder", source)
+    shutil.copy(tiny / "feature_extractor" / "preprocessor_config.json", source)
+    shutil.copytree(tiny / "tokenizer", source, dirs_exist_ok=True)
+    assert convert(source, tmp_path / "copy") == 0
+    again = single.load(tmp_path / "copy")
+    assert (again.name, again.config) == ("clap", hub_config.clap)
+    assert (
+        again.tokenizer("a dog").input_ids
+        == hub.read_tokenizer(tiny / "tokenizer")("a dog").input_ids
+    )
+    ClapModel.from_pretrained(tmp_path / "copy")
+
+
+def test_audiomae(tmp_path):
+    """AudioMAE's own file: encoder and decoder, options, optimiser."""
+    prefix = "cond_stage_models.0.cond_stage_models.2.audiomae.model."
+    state = authors.tensors_of("audioldm2")
+    inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    assert any(name.startswith("decoder_blocks.") for name in inner)
+    content = {"model": inner, "optimizer": {}, "epoch": 32, "args": argparse.Namespace(mask=0.8)}
+    torch.save(content, tmp_path / "pretrained.pth")
+    assert convert(tmp_path / "pretrained.pth", tmp_path / "mae") == 0
+    model = single.load(tmp_path / "mae")
+    assert model.name == "audiomae" and model.config.frames == 1024
+    assert json.loads((tmp_path / "mae" / "config.json").read_text())["architecture"]
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/this-file-must-not-exist",)
+
+
+def test_hostile_files(tensors, tmp_path, capsys):
+    torch.save({"state_dict": tensors, "callbacks": Evil()}, tmp_path / "a.ckpt")
+    line = refused(capsys, tmp_path / "hub", tmp_path / "a.ckpt", tmp_path / "hub")
+    assert "refused, it asks for posix.system" in line
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Evil()))
+    line = refused(capsys, tmp_path / "hub", tmp_path / "b.pth", tmp_path / "hub")
+    assert "not a complete torch archive" in line
+    assert not os.path.exists("/tmp/this-file-must-not-exist")
+
+
+@pytest.mark.parametrize("keep", [0, 1000, 0.5, -100])
+def test_truncated_files(tensors, tmp_path, capsys, keep):
+    path = tmp_path / "a.ckpt"
+    torch.save({"state_dict": tensors}, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    line = refused(capsys, tmp_path / "hub", path, tmp_path / "hub")
+    assert "not a complete torch archive" in line and str(path) in line
+
+
+def without(prefix):
+    return lambda state: {k: v for k, v in state.items() if not k.startswith(prefix)}
+
+
+def changed(name, value):
+    return lambda state: state | {name: value}
+
+
+CLAP = "cond_stage_model.model."
+UNET = "model.diffusion_model."
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without("first_stage_model.vocoder."), "but no vocoder with it"),
+        (without(CLAP), "a U-Net of the family audioldm, but no clap"),
+        (without("scale_factor"), "tensor scale_factor is missing"),
+        (without(f"{UNET}out.2.weight"), "tensor out.2.weight is missing"),
+        (without(f"{UNET}middle_block.0.in_layers.2.b"), "block.0.in_layers.2.bias is missing"),
+        (changed(f"{UNET}more.weight", torch.zeros(3)), "unexpected tensor more.weight"),
+        (changed(f"{UNET}out.0.weight", torch.zeros(3)), r"has shape \(3,\), expected \(32,\)"),
+        (changed(f"{CLAP}text_branch.x", torch.zeros(3)), "unexpected tensor text_branch.x"),
+        (lambda state: {"weight": torch.zeros(3)}, "none of the known models is in it"),
+        (lambda state: {}, "none of the known models is in it"),
+    ],
+)  # fmt: skip
+def test_wrong_contents_are_named(tensors, tiny, tmp_path, capsys, change, message):
+    import re
+
+    torch.save({"state_dict": change(tensors)}, tmp_path / "a.ckpt")
+    arguments = (tmp_path / "a.ckpt", tmp_path / "hub", "--tokenizers", tiny, "--weights", "raw")
+    line = refused(capsys, tmp_path / "hub", *arguments)
+    assert re.search(message, line), line
+    assert "a.ckpt" in line
+
+
+def test_targets_and_sources(tensors, tiny, tmp_path, capsys):
+    torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "x").touch()
+    assert "not empty" in refused(capsys, full, tmp_path / "a.ckpt", full)
+    target = tmp_path / "hub"
+    assert "no such folder or file" in refused(capsys, target, tmp_path / "no.pth", target)
+    assert "no model_index.json" in refused(capsys, target, full, target)
+    # The suite is offline: the tokenizers must come from somewhere.
+    line = refused(capsys, target, tmp_path / "a.ckpt", target)
+    assert "--tokenizers FOLDER" in line
+    line = refused(capsys, target, tmp_path / "a.ckpt", target, "--tokenizers", full)
+    assert "holds no folder tokenizer" in line
+    assert "one set of weights" in refused(capsys, target, tiny, target, "--weights", "ema")
