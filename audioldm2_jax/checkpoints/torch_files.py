@@ -89,6 +89,10 @@ class _LazyTensor:
     def __init__(self, storage, offset, shape, strides):
         self.storage, self.offset = storage, offset
         self.shape, self.strides = tuple(shape), tuple(strides)
+        plain = [*self.shape, *self.strides, offset]
+        if not all(isinstance(n, int) and n >= 0 for n in plain) or len(self.shape) != len(strides):
+            path, name = storage[3], storage[1]
+            raise InputError(f"{path}: a tensor in storage {name} has an impossible shape")
 
     def read(self) -> np.ndarray:
         archive, name, dtype, path = self.storage
@@ -97,9 +101,6 @@ class _LazyTensor:
         except (KeyError, zipfile.BadZipFile, EOFError, ValueError, OSError):
             raise InputError(f"{path}: storage {name} is damaged; fetch the file again") from None
         reach = sum((n - 1) * s for n, s in zip(self.shape, self.strides))
-        plain = [*self.shape, *self.strides, self.offset]
-        if not all(isinstance(n, int) and n >= 0 for n in plain):
-            raise InputError(f"{path}: a tensor in storage {name} has an impossible shape")
         if math.prod(self.shape) and self.offset + reach >= flat.size:
             raise InputError(f"{path}: storage {name} is shorter than its tensor; fetch it again")
         strides = [s * flat.itemsize for s in self.strides]

@@ -24,19 +24,28 @@ OFFICIAL_NAMES = {
     "audioldm-m-full": "cvssp/audioldm-m-full",
     "audioldm-l-full": "cvssp/audioldm-l-full",
 }
-# Published as the authors' files only.
-UNHOSTED = ("audioldm_48k", "audioldm_16k_crossattn_t5")
+# Published as the authors' files only: {official name: repository of the hub}.
+OFFICIAL_FILES = {
+    "audioldm_48k": "haoheliu/audioldm_48k",
+    "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
+}
 DEFAULT, SPEECH = "cvssp/audioldm2", "anhnct/audioldm2_gigaspeech"
 
 
 def resolve(name: str) -> str:
-    """What an official name stands for. Raises InputError where only an authors' file exists."""
-    if name in UNHOSTED:
-        raise InputError(
-            f"{name}: only the authors' file exists; fetch {name}.pth from haoheliu/{name} on the "
-            "hub and give its path as --model_name, or convert it first"
-        )
-    return OFFICIAL_NAMES.get(name, name)
+    """What an official name stands for; an authors' file is fetched from the hub.
+
+    Raises InputError if it cannot be had.
+    """
+    if name not in OFFICIAL_FILES:
+        return OFFICIAL_NAMES.get(name, name)
+    from audioldm2_jax.checkpoints.download import fetch
+
+    file = f"{name}.pth"
+    folder = fetch(OFFICIAL_FILES[name], select=lambda files: [f for f in files if f == file])
+    if not (folder / file).is_file():
+        raise InputError(f"{OFFICIAL_FILES[name]}: the hub has no {file}; give the file's path")
+    return str(folder / file)
 
 
 def add_arguments(parser) -> None:
@@ -53,7 +62,7 @@ def _add_input(add):
     said = "what a speech checkpoint says; -t then describes the voice"
     add("--transcription", default="", help=said)
     add("--negative", default="", help="what to steer away from, for all prompts")
-    names = ", ".join(OFFICIAL_NAMES)
+    names = ", ".join((*OFFICIAL_NAMES, *OFFICIAL_FILES))
     model = (
         "checkpoint: a folder in the hub layout, a hub id, one of the authors' files, or an "
         f"official name ({names}); default {DEFAULT}, with --transcription {SPEECH}"
@@ -104,7 +113,6 @@ class Entry:
 
 def run(options) -> int:
     options.model_name = options.model_name or (SPEECH if options.transcription else DEFAULT)
-    resolve(options.model_name)
     entries = read_entries(options)
     folder, names = _target(options, entries)
     _check(options, entries, folder)

@@ -245,8 +245,11 @@ def _from_file(path, dtype, convention, tokenizers, progress):
     """A checkpoint from one of the authors' files, read as they read it."""
     if convention != "authors":
         raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
+    path = Path(path).expanduser()
+    source = files.open_file(path)
+    if source.is_model:
+        check_model(files.model_config(source), dtype, str(path))
     with Note(f"loading {path}", progress):
-        path = Path(path).expanduser()
         return files.load(path, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
 
 

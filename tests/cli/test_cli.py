@@ -177,7 +177,7 @@ def test_doctor(folder, capsys):
         assert word in text
     assert main(["doctor", "--model_name", "tiny-48k", "--dtype", "bf16", "-n", "3"]) == 0
     text = capsys.readouterr().out
-    assert "model tiny-48k: 2.8 M" in text and "3 clips of 10.24 s" in text
+    assert "model tiny-48k: 2.1 M" in text and "3 clips of 10.24 s" in text
 
 
 def test_memory_is_said_before_a_run_and_refused_where_it_cannot_fit(
@@ -229,9 +229,24 @@ def test_speech_from_the_command(tmp_path, capsys):
     assert "this checkpoint speaks; say what" in capsys.readouterr().err
 
 
-def test_official_names(capsys):
-    for name in ("audioldm_48k", "audioldm_16k_crossattn_t5"):
-        assert generate("-t", "a dog", "--model_name", name) == 2
-        assert f"fetch {name}.pth" in capsys.readouterr().err
-    assert generate("--transcription", "hello", "-q") == 2
+def test_official_names(capsys, tmp_path, monkeypatch):
+    """They stand for repositories of the hub; where it holds a file alone, for that file."""
+    from huggingface_hub import constants
+
+    from audioldm2_jax.cli.generate import OFFICIAL_FILES, resolve
+
+    out = ("-s", tmp_path / "out")
+    assert generate("--transcription", "hello", "-q", *out) == 2
     assert "anhnct/audioldm2_gigaspeech" in capsys.readouterr().err
+    for name, repository in OFFICIAL_FILES.items():
+        assert generate("-t", "a dog", "--model_name", name, *out) == 2
+        assert f"{repository}: not a folder, not in the hub's cache" in capsys.readouterr().err
+    cache = tmp_path / "hub" / "models--haoheliu--audioldm_48k"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("1" * 40)
+    file = cache / "snapshots" / ("1" * 40) / "audioldm_48k.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert resolve("audioldm_48k") == str(file)
+    assert resolve("audioldm2-full") == "cvssp/audioldm2"

@@ -83,7 +83,7 @@ def open_file(path, choice: str = "auto") -> Source:
         raise InputError(f"{path}: none of the known models is in it ({len(content)} tensors)")
     parts = {name: _under(content, found[0]) for name, found in prefixes.items() if found}
     if "unet" in parts:
-        parts["unet"] = _chosen(content, prefixes["unet"][0], parts["unet"], parts, choice, path)
+        parts["unet"] = _chosen(content, prefixes["unet"][0], parts["unet"], choice, path)
     elif choice == "ema":
         raise InputError(f"{path}: holds no U-Net, so no moving average of one (--weights ema)")
     if "vae" in parts:
@@ -124,7 +124,7 @@ def _starting(content: Weights, starts: tuple[str, ...]) -> Weights:
     return content.renamed({name: name for name in content if name.startswith(starts)})
 
 
-def _chosen(content, prefix, raw, parts, choice, path) -> Weights:
+def _chosen(content, prefix, raw, choice, path) -> Weights:
     """The U-Net's raw weights or their moving average, kept under names without dots."""
     inner = prefix.removeprefix("model.")
     average = {n: f"model_ema.{(inner + n).replace('.', '')}" for n in raw}
@@ -133,14 +133,10 @@ def _chosen(content, prefix, raw, parts, choice, path) -> Weights:
         raise InputError(
             f"{path}: holds no moving average (model_ema.*) of the U-Net; use --weights raw"
         )
-    if choice == "raw" or not complete or (choice == "auto" and "gpt2" in parts):
+    # AudioLDM's files have one conditioner, AudioLDM 2's (the 48 kHz and T5 models too) a list.
+    averaged = any(name.startswith("cond_stage_model.") for name in content)
+    if choice == "raw" or not complete or (choice == "auto" and not averaged):
         return raw
-    if (
-        choice == "auto"
-        and "film_emb.weight" in raw
-        and raw.shape("input_blocks.0.0.weight")[1] > 8
-    ):
-        return raw  # audioldm_48k is sampled by AudioLDM 2's command
     return content.renamed({there: here for here, there in average.items()})
 
 
@@ -203,8 +199,16 @@ def _join_sequence(parts: dict[str, Weights], path) -> None:
 
 
 def read_configs(source: Source) -> dict:
-    """{part: configuration}, from shapes."""
+    """{part: configuration}, from shapes. Raises InputError for shapes of no known model."""
+    try:
+        return _read_configs(source)
+    except InputError:
+        raise
+    except (ValueError, IndexError, ZeroDivisionError, StopIteration):
+        raise InputError(f"{source.path}: its tensors have shapes of no known model") from None
 
+
+def _read_configs(source: Source) -> dict:
     def of(name):
         return shapes.Shapes(source.parts[name], f"{source.path}: {name}")
 
