@@ -15,7 +15,7 @@ from audioldm2_jax.checkpoints.hub import read_tokenizer, write_beside
 from audioldm2_jax.checkpoints.index import read_json, write_json
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import CONVENTIONS
+from audioldm2_jax.presets import CONVENTIONS, ClapMelConfig
 
 _EXTRACTOR = "preprocessor_config.json"
 
@@ -53,9 +53,11 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
         raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
     path, tokenizer = folder / "config.json", None
     if name == "clap":
-        mel = read_json(folder / _EXTRACTOR)
-        config = configs.read_clap(read_json(path), mel, CONVENTIONS[convention], str(path))
-        tokenizer = read_tokenizer(folder)
+        content = read_json(path)
+        mel = _front_end(folder, content)
+        config = configs.read_clap(content, mel, CONVENTIONS[convention], str(path))
+        if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+            tokenizer = read_tokenizer(folder)
     else:
         config = getattr(configs, f"read_{name}")(read_json(path), str(path))
     file, part = weights.find(folder), PARTS[name]
@@ -66,6 +68,18 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
     like = part.shapes(config)
     params = to_params(weights.read(file), part.table(config), like, put=put, where=str(file))
     return Single(name, config, params, tokenizer)
+
+
+def _front_end(folder: Path, content: dict) -> dict:
+    """The feature extractor's settings, wherever a version of transformers writes them."""
+    if (folder / _EXTRACTOR).is_file():
+        return read_json(folder / _EXTRACTOR)
+    processor = folder / "processor_config.json"
+    if processor.is_file() and "feature_extractor" in (found := read_json(processor)):
+        return found["feature_extractor"]
+    # The model alone: CLAP's own front end, by whether it fuses.
+    fusion = (content.get("audio_config") or {}).get("enable_fusion", False)
+    return configs.write_mel(ClapMelConfig(fusion=fusion))
 
 
 def save(model: Single, folder) -> None:

@@ -257,6 +257,40 @@ def test_clap_to_its_folder_and_back(folder, tmp_path, tokenizers, name):
     assert np.abs(np.asarray(ours) - features.numpy()).max() < 1e-5
 
 
+@pytest.mark.parametrize("fusion", (False, True))
+@pytest.mark.parametrize("processor", (False, True))
+def test_clap_as_transformers_saves_it(tmp_path, fusion, processor):
+    """The model, with or without its processor, in the current version's layout."""
+    import reference
+    from transformers import ClapFeatureExtractor, ClapProcessor
+
+    from audioldm2_jax.checkpoints.random import _roberta
+    from audioldm2_jax.presets.models import tiny
+
+    module = reference.clap(enable_fusion=fusion)
+    module.save_pretrained(tmp_path)
+    if processor:
+        extractor = ClapFeatureExtractor(
+            feature_size=16, truncation="fusion" if fusion else "rand_trunc"
+        )
+        ClapProcessor(extractor, _roberta(tiny())).save_pretrained(tmp_path)
+    model = single.load(tmp_path)
+    assert model.config.mel.fusion == fusion == model.config.audio.fusion
+    assert (model.tokenizer is not None) == processor
+    mel = draw("mel", (2, 4, 251, 16)) * 20 - 30
+    with torch.no_grad():
+        features = module.get_audio_features(
+            torch.tensor(mel if fusion else mel[:, :1]), is_longer=torch.ones(2, 1)
+        ).pooler_output
+    ours = CLAP(model.config).apply(
+        {"params": model.params},
+        mel if fusion else mel[:, 0],
+        np.ones(2, bool),
+        method="audio_features",
+    )
+    assert np.abs(np.asarray(ours) - features.numpy()).max() < 1e-4
+
+
 def test_raw_and_averaged_weights(folder, tmp_path):
     """`auto` is what the authors sample with: the average for AudioLDM, raw for AudioLDM 2."""
 

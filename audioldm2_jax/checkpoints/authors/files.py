@@ -96,7 +96,8 @@ def open_file(path, choice: str = "auto") -> Source:
         _join_sequence(parts, path)
     known = [p for found in prefixes.values() for p in found]
     left = [n for n in content if not n.startswith(tuple(known) or ()) and not _BESIDE.fullmatch(n)]
-    scale = float(content["scale_factor"]) if "scale_factor" in content else None
+    factor = content["scale_factor"].ravel() if "scale_factor" in content else ()
+    scale = float(factor[0]) if len(factor) else None
     return Source(path, parts, scale, left if "" not in known else [])
 
 
@@ -153,9 +154,7 @@ def _vocoder(content: Weights, path) -> Weights:
         elif not re.search(r"\.(weight_g|parametrizations\.weight\.original0)$", name):
             plain[name] = name
     whole = content.renamed(plain) | Weights(folded)
-    if "conv_pre.weight" not in whole:
-        raise InputError(f"{path}: tensor conv_pre.weight is missing")
-    mels = whole.shape("conv_pre.weight")[1]
+    mels = shapes.Shapes(whole, f"{path}: vocoder")["conv_pre.weight"][1:2]
     neutral = {"mean": np.zeros(mels, np.float32), "scale": np.ones(mels, np.float32)}
     return whole | Weights({name: Known(value) for name, value in neutral.items()})
 
@@ -188,6 +187,9 @@ def _join_sequence(parts: dict[str, Weights], path) -> None:
     starts, ends = "start_of_sequence_tokens.weight", "end_of_sequence_tokens.weight"
     if missing := [name for name in (*names, starts, ends) if name not in sequence]:
         raise InputError(f"{path}: tensor {missing[0]} is missing")
+    for name in (starts, ends):
+        if len(sequence.shape(name)) != 2 or sequence.shape(name)[0] < 2:
+            raise InputError(f"{path}: tensor {name} has shape {sequence.shape(name)}")
     start, end = sequence[starts], sequence[ends]
     vectors = {"sos_embed": start[0], "eos_embed": end[0]}
     vectors |= {"sos_embed_1": start[1], "eos_embed_1": end[1]}

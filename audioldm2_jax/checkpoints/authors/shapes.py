@@ -34,7 +34,7 @@ _VOCODERS = {
 
 
 class Shapes:
-    """Shapes of one part's tensors by name; a missing one is an InputError that names it."""
+    """Shapes of one part's tensors; a missing or empty one is an InputError that names it."""
 
     def __init__(self, weights: Weights, where: str):
         self.weights, self.where = weights, where
@@ -42,7 +42,10 @@ class Shapes:
     def __getitem__(self, name: str) -> tuple[int, ...]:
         if name not in self.weights:
             raise InputError(f"{self.where}: tensor {name} is missing")
-        return self.weights.shape(name)
+        shape = self.weights.shape(name)
+        if not shape or 0 in shape:
+            raise InputError(f"{self.where}: tensor {name} has shape {shape}, which is no model's")
+        return shape
 
     def __contains__(self, name: str) -> bool:
         return name in self.weights
