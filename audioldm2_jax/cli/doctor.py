@@ -16,10 +16,11 @@ _PACKAGES = ("jax", "jaxlib", "flax", "transformers", "huggingface_hub", "safete
 def add_arguments(parser) -> None:
     parser.add_argument(
         "--model_name",
-        default=None,
-        help="also say what this checkpoint needs: a folder, hub id, authors' file, official name, "
-        "or a preset such as base, large, speech, audioldm-m, audioldm-48k",
+        default="base",
+        help="say what this checkpoint needs: a folder, hub id, authors' file, official name, or a "
+        "preset such as base, large, speech, audioldm-m, audioldm-48k",
     )
+    parser.add_argument("--quick", action="store_true", help="no model, so nothing to compile")
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a hub id")
     parser.add_argument("--dtype", default=None, help="fp32 or bf16")
     parser.add_argument("--convention", default="authors", help="authors or diffusers")
@@ -45,7 +46,7 @@ def run(options) -> int:
     cache = Path(enable_cache())
     size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.exists() else 0
     print(f"compilation cache: {cache}, {size / 1e6:.1f} MB")
-    if options.model_name:
+    if not options.quick:
         _report_model(options)
     return 0
 
@@ -87,7 +88,7 @@ def _report_model(options):
         steps=25,
         sampler="dpm++2m",
         eta=0.0,
-        guidance=3.5,
+        guidance=None,
         candidates=options.n_candidate_gen_per_text,
         seed=0,
         first_clip=0,

@@ -91,8 +91,8 @@ def _add_sampling(add):
     add("-dur", "--duration", type=float, default=None, help=seconds)
     count = "clips made for each prompt, of which CLAP picks the best"
     add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
-    scale = "larger follows the text more closely, 1 or less not at all guided"
-    add("-gs", "--guidance_scale", type=float, default=3.5, help=scale)
+    scale = "larger follows the text more closely, 1 or less not guided; default the model's own"
+    add("-gs", "--guidance_scale", type=float, default=None, help=f"{scale}: 3.5, AudioLDM 2.5")
     add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m unipc")
     add("--steps", type=int, default=25, help="sampling steps")
     ddim = "the same as --sampler ddim --steps N"
@@ -229,7 +229,8 @@ def _check(options, entries, folder):
     request.check_count("candidates (-n)", options.n_candidate_gen_per_text, 1)
     request.check_count("batchsize (-b)", options.batchsize, 1)
     request.check_count("seed", options.seed, 0)
-    request.check_guidance(options.guidance_scale)
+    if options.guidance_scale is not None:
+        request.check_guidance(options.guidance_scale)
     request.time_grid(options.duration, ModelConfig(), CONVENTIONS["authors"])
     convention_named(options.convention)
     output.check_writable(folder)

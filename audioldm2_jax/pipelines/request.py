@@ -114,7 +114,7 @@ def check(
         transcriptions,
         time_grid(seconds, config, convention),
         make_plan(sampler, config.schedule, steps, eta=eta),
-        check_guidance(guidance),
+        config.guidance if guidance is None else check_guidance(guidance),
         check_count("candidates", candidates, 1),
         check_count("seed", seed, 0),
         check_count("first_clip", first_clip, 0),

@@ -96,7 +96,7 @@ class Pipeline:
         steps=25,
         sampler="dpm++2m",
         eta=0.0,
-        guidance=3.5,
+        guidance=None,
         candidates=1,
         seed=0,
         latents=None,
@@ -110,9 +110,10 @@ class Pipeline:
         prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
         speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer
         away from, one for all or one for each. seconds: None is the length of training. steps,
-        sampler, eta: see `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none.
-        candidates: clips for each prompt, ranked by CLAP against that prompt. latents: initial
-        noise [P * candidates, T, F, C], a prompt's candidates contiguous, in place of the seed's.
+        sampler, eta: see `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none;
+        None is the model's own (3.5; AudioLDM 2.5, MusicLDM 2). candidates: clips for each prompt,
+        ranked by CLAP against that prompt. latents: initial noise [P * candidates, T, F, C], a
+        prompt's candidates contiguous, in place of the seed's.
         first_clip: number of the request's first clip among the seed's clips, to repeat a part of a
         longer request. Raises InputError for values it cannot use and for a result with NaN.
         """

@@ -45,6 +45,14 @@ class ModelConfig:
     audiomae: AudioMAEConfig | None = None
 
     @property
+    def guidance(self) -> float:
+        """The classifier-free scale that the model's own command or pipeline takes by default."""
+        plain = all(level == (None,) for level in self.unet.contexts)
+        if not (self.unet.film and plain):
+            return 3.5
+        return 2.0 if self.family == "musicldm" else 2.5
+
+    @property
     def ranks(self) -> bool:
         """Whether CLAP can hear what was made."""
         return self.clap is not None and self.clap.audio is not None

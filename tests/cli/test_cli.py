@@ -175,6 +175,8 @@ def test_doctor(folder, capsys):
         assert word in text
     for word in ("GB of weights", "GB to run", "GB free"):
         assert word in text
+    assert main(["doctor", "--quick"]) == 0
+    assert "parameters" not in capsys.readouterr().out
     assert main(["doctor", "--model_name", "tiny-48k", "--dtype", "bf16", "-n", "3"]) == 0
     text = capsys.readouterr().out
     assert "model tiny-48k: 2.1 M" in text and "3 clips of 10.24 s" in text

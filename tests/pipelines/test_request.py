@@ -4,9 +4,17 @@ import pytest
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.request import time_grid
-from audioldm2_jax.presets import CONVENTIONS, ModelConfig
+from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 
 BASE = ModelConfig()
+
+
+@pytest.mark.parametrize(
+    "preset, guidance",
+    [("base", 3.5), ("speech", 3.5), ("audioldm-48k", 3.5), ("audioldm-l", 2.5), ("musicldm", 2.0)],
+)
+def test_guidance_is_the_models_own(preset, guidance):
+    assert PRESETS[preset]().guidance == guidance
 
 
 @pytest.mark.parametrize(
