@@ -93,6 +93,7 @@ FULL_PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset, name", FULL_PARTS)
 def test_every_key_of_the_full_size_has_its_place(preset, name):
     """The tables name what the reference class of full size holds, key by key, shape by shape."""

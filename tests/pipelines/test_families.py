@@ -113,7 +113,15 @@ def test_speech_agrees_with_diffusers(folders, pipes, negative):
 
 
 # MusicLDM computes what AudioLDM does.
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "tiny-musicldm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny-audioldm",
+        "tiny-speech",
+        pytest.param("tiny-48k", marks=pytest.mark.slow),
+        pytest.param("tiny-t5", marks=pytest.mark.slow),
+    ],
+)
 def test_laws(pipes, name):
     """In parts == in one program; alone == in a batch; the text matters."""
     pipe = pipes(name)

@@ -1,0 +1,110 @@
+"""Log-mel of the VAE and vocoder, and AudioMAE's filter banks, as pure functions for any device.
+
+CLAP's front end is `audio.clap_log_mel`. Training and inference use the same functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# AudioMAE's statistics of AudioSet, by which its input is normalised.
+FBANK_MEAN, FBANK_DEVIATION = -4.2677393, 4.5689974
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """Log-mel front end of an autoencoder and its vocoder. Rates in Hz, lengths in samples."""
+
+    sample_rate: int = 16000
+    fft: int = 1024
+    hop: int = 160
+    mels: int = 64
+    low: float = 0.0
+    high: float = 8000.0
+
+
+MEL_16K = MelConfig()
+MEL_48K = MelConfig(48000, 2048, 480, 256, 20.0, 24000.0)
+
+
+@functools.cache
+def mel_filters(config: MelConfig) -> np.ndarray:
+    """Slaney's bank, as librosa makes it: [bins, mels]."""
+    import librosa
+
+    bank = librosa.filters.mel(
+        sr=config.sample_rate,
+        n_fft=config.fft,
+        n_mels=config.mels,
+        fmin=config.low,
+        fmax=config.high,
+    )
+    return bank.T.astype(np.float32)
+
+
+def _frames(audio, size: int, hop: int, count: int):
+    """[B, samples] -> [B, count, size]."""
+    return audio[:, np.arange(count)[:, None] * hop + np.arange(size)]
+
+
+def log_mel(audio, config: MelConfig = MEL_16K) -> jax.Array:
+    """Natural logarithm of mel magnitudes: what the VAE encodes and the vocoder inverts.
+
+    audio: [B, samples] -> [B, samples // hop, mels]. Reflected by (fft - hop) / 2 on both sides, so
+    that 10.24 s make exactly 1024 frames (AudioLDM's training repository, `mel_spectrogram_train`).
+    """
+    pad = (config.fft - config.hop) // 2
+    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (pad, pad)), mode="reflect")
+    count = (audio.shape[1] - config.fft) // config.hop + 1
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.fft) / config.fft)
+    frames = _frames(audio, config.fft, config.hop, count) * window.astype(np.float32)
+    magnitude = jnp.abs(jnp.fft.rfft(frames))
+    mel = jnp.einsum(
+        "btk,kf->btf", magnitude, mel_filters(config), precision=jax.lax.Precision.HIGHEST
+    )
+    return jnp.log(jnp.maximum(mel, 1e-5))
+
+
+@functools.cache
+def kaldi_filters(bins: int, fft: int, sample_rate: int, low: float = 20.0) -> np.ndarray:
+    """Kaldi's triangles, straight in its mel scale: [fft / 2 + 1, bins]; the last row is zero."""
+
+    def mel(hertz):
+        return 1127.0 * np.log1p(np.asarray(hertz, np.float64) / 700.0)
+
+    edges = np.linspace(mel(low), mel(sample_rate / 2), bins + 2)
+    places = mel(np.arange(fft // 2) * sample_rate / fft)[:, None]
+    rise = (places - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - places) / (edges[2:] - edges[1:-1])
+    bank = np.maximum(0.0, np.minimum(rise, fall))
+    return np.pad(bank, ((0, 1), (0, 0))).astype(np.float32)
+
+
+def fbank(audio, frames: int = 1024, bins: int = 128) -> jax.Array:
+    """AudioMAE's input: Kaldi log filter banks of 16 kHz audio, normalised.
+
+    audio: [B, samples] -> [B, frames, bins]. 25 ms Hann windows every 10 ms, offset removed,
+    pre-emphasis 0.97, power. Clips of 10.24 s give 1022 frames; what is missing is zero before the
+    normalisation, as AudioLDM 2 pads it (`extract_kaldi_fbank_feature`).
+    """
+    size, hop, fft = 400, 160, 512
+    audio = jnp.asarray(audio, jnp.float32)
+    audio = audio - audio.mean(1, keepdims=True)
+    count = max(0, (audio.shape[1] - size) // hop + 1)
+    cut = _frames(audio, size, hop, count)
+    cut = cut - cut.mean(-1, keepdims=True)
+    before = jnp.concatenate([cut[..., :1], cut[..., :-1]], -1)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1))
+    power = jnp.square(
+        jnp.abs(jnp.fft.rfft((cut - 0.97 * before) * window.astype(np.float32), fft))
+    )
+    bank = kaldi_filters(bins, fft, 16000)
+    mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)
+    mel = jnp.log(jnp.maximum(mel, np.finfo(np.float32).eps))
+    mel = jnp.pad(mel, ((0, 0), (0, max(0, frames - count)), (0, 0)))[:, :frames]
+    return (mel - FBANK_MEAN) / (2 * FBANK_DEVIATION)
