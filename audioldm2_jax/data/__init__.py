@@ -1,0 +1,1 @@
+"""Data that training and evaluation read."""

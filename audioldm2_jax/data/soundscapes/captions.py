@@ -1,0 +1,65 @@
+"""Words for what a soundscape holds: how many, how high, how fast, how loud, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioldm2_jax.data.soundscapes.sounds import Gesture, Sound, span_word
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+@dataclass(frozen=True)
+class Element:
+    """One sound of a scene: its class, the gestures' common parameters, how many, how loud (dB)."""
+
+    sound: Sound
+    gesture: Gesture
+    count: int
+    loudness: float
+
+    def phrase(self) -> str:
+        """Such as "two short low-pitched beeps" or "fast loud rain"."""
+        sound, gesture = self.sound, self.gesture
+        words = [
+            "loud" if self.loudness > 5 else "quiet" if self.loudness < -5 else "",
+            span_word(gesture.rate, sound.rate, ("slow", "fast")),
+            span_word(gesture.pitch, sound.pitch, ("low-pitched", "high-pitched")),
+        ]
+        described = " ".join(word for word in words if word)
+        if self.count > 1:
+            return " ".join(w for w in (NUMBERS[self.count], described, sound.plural) if w)
+        text = " ".join(w for w in (described, sound.noun) if w)
+        # Names of what cannot be counted are the same in the plural, and take no article.
+        return text if sound.noun == sound.plural else f"{article(text)} {text}"
+
+
+def article(text: str) -> str:
+    return "an" if text[0] in "aeiou" else "a"
+
+
+def sequence(phrases: list[str], rng: np.random.Generator) -> str:
+    """Sounds one after another."""
+    if len(phrases) == 1:
+        return phrases[0]
+    if len(phrases) == 2:
+        join = rng.choice(("{}, then {}", "{} followed by {}", "first {}, then {}"))
+        return str(join).format(*phrases)
+    join = rng.choice(("{}, then {}, and finally {}", "first {}, then {}, then {}"))
+    return str(join).format(*phrases[:3])
+
+
+def overlay(front: str, back: str, rng: np.random.Generator) -> str:
+    """Sounds at once, the second behind."""
+    join = rng.choice(("{} with {} in the background", "{} over {}", "{} while there is {}"))
+    return str(join).format(front, back)
+
+
+def spoken(text: str, rng: np.random.Generator) -> str:
+    """The same words as a sentence or a note."""
+    style = rng.integers(3)
+    if style == 0:
+        return text[0].upper() + text[1:] + "."
+    return text if style == 1 or text.startswith("first") else f"the sound of {text}"

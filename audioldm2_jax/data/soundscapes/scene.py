@@ -1,0 +1,176 @@
+"""Soundscapes: synthesised clips with captions, labels and what was done, from a seed and an index.
+
+The same seed and index give the same clip, to the bit, in any order and on any machine with the
+same numpy and scipy. This is a synthetic corpus: it sounds like its parts, not like recordings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.signal import oaconvolve
+
+from audioldm2_jax.data.soundscapes import (  # noqa: F401  (the sounds register themselves)
+    captions,
+    dsp,
+    impacts,
+    machines,
+    music,
+    nature,
+    signals,
+)
+from audioldm2_jax.data.soundscapes.captions import Element
+from audioldm2_jax.data.soundscapes.sounds import SOUNDS, Gesture
+
+# How often each kind of clip comes.
+KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """audio: float32 [samples] in [-1, 1]; captions: several of the same clip; labels: class names;
+    events: for each sound its class, onset and length in seconds, pitch, rate, count, loudness.
+    """
+
+    audio: np.ndarray
+    sample_rate: int
+    kind: str
+    captions: list[str]
+    labels: list[str]
+    events: list[dict] = field(default_factory=list)
+
+
+def make_clip(seed: int, index: int, *, seconds: float = 10.24, only: str | None = None) -> Clip:
+    """One clip. `only`: a class name, for a clip that holds nothing else."""
+    rng = np.random.default_rng([seed, index])
+    if only is not None:
+        return _scene(rng, seconds, "one", [only])
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    if kind == "music":
+        return _music(rng, seconds)
+    return _scene(rng, seconds, kind, _choose(rng, kind))
+
+
+def _choose(rng, kind) -> list[str]:
+    """Class names: what goes on comes last in an overlay and never twice."""
+    names = list(SOUNDS)
+    textures = [name for name in names if SOUNDS[name].texture]
+    events = [name for name in names if not SOUNDS[name].texture]
+    if kind == "one":
+        return [str(rng.choice(names))]
+    if kind == "sequence":
+        return [str(n) for n in rng.choice(names, int(rng.integers(2, 4)), replace=False)]
+    return [str(rng.choice(events)), str(rng.choice(textures))]
+
+
+def _scene(rng, seconds, kind, names) -> Clip:
+    if kind == "overlay":
+        slots = [(0.0, seconds), (0.0, seconds)]
+    else:
+        edges = np.linspace(0, seconds, len(names) + 1)
+        slots = list(zip(edges[:-1], edges[1:]))
+    out, elements, events = np.zeros(dsp.samples(seconds), np.float32), [], []
+    for place, (name, (start, end)) in enumerate(zip(names, slots)):
+        behind = kind == "overlay" and place == 1
+        element = _element(rng, SOUNDS[name], end - start, behind)
+        elements.append(element)
+        events += _perform(rng, element, out, start, end)
+    texts = _texts(rng, kind, [element.phrase() for element in elements])
+    out, hall = _room(rng, out)
+    if hall:
+        texts[1] = texts[1].rstrip(".") + ", in a large hall"
+    return Clip(_finished(rng, out), dsp.RATE, kind, texts, list(names), events)
+
+
+def _texts(rng, kind, phrases) -> list[str]:
+    """Two captions, in different words where chance allows."""
+    found = []
+    for _ in range(4):
+        if kind == "overlay":
+            text = captions.overlay(*phrases, rng)
+        else:
+            text = captions.sequence(phrases, rng)
+        found.append(captions.spoken(text, rng))
+    first = found[0]
+    return [first, next((text for text in found if text != first), first)]
+
+
+def _element(rng, sound, room, behind) -> Element:
+    """How often and how loud a class sounds in `room` seconds."""
+    loudness = float(rng.choice((-9.0, 0.0, 0.0, 7.0))) if not behind else -4.0
+    if sound.texture:
+        return Element(sound, sound.draw(rng, room), 1, loudness)
+    gesture = sound.draw(rng)
+    gesture = dataclasses.replace(gesture, seconds=min(gesture.seconds, 0.95 * room))
+    fits = max(1, int(room / (gesture.seconds + 0.25)))
+    count = int(min(rng.choice((1, 1, 2, 3, 4)), fits, 5))
+    return Element(sound, gesture, count, 0.0 if behind else loudness)
+
+
+def _perform(rng, element, out, start, end) -> list[dict]:
+    """Mixes an element into its slot; returns what was placed where."""
+    sound, gesture, placed = element.sound, element.gesture, []
+    if sound.texture:
+        times, gap = [start], 0.0
+    else:
+        # Gestures of one element follow each other evenly, the group somewhere in its slot.
+        gap = float(rng.uniform(0.15, 0.5))
+        length = element.count * gesture.seconds + (element.count - 1) * gap
+        if length > end - start:
+            gap, length = 0.02, element.count * (gesture.seconds + 0.02)
+        first = start + float(rng.uniform(0, max(0.0, end - start - length)))
+        times = [first + i * (gesture.seconds + gap) for i in range(element.count)]
+    for at in times:
+        wave = dsp.level(sound.render(rng, gesture), -20 + element.loudness)
+        if sound.texture:
+            wave = wave * dsp.envelope(len(wave), 0.3, 0.3)
+        place = int(at * dsp.RATE)
+        piece = wave[: max(0, len(out) - place)]
+        out[place : place + len(piece)] += piece
+        placed.append(_event(element, at, gesture))
+    return placed
+
+
+def _event(element: Element, at: float, gesture: Gesture) -> dict:
+    return {
+        "class": element.sound.name,
+        "onset": round(float(at), 4),
+        "seconds": round(float(gesture.seconds), 4),
+        "pitch": round(gesture.pitch, 3),
+        "rate": round(gesture.rate, 3),
+        "count": element.count,
+        "loudness": element.loudness,
+    }
+
+
+def _music(rng, seconds) -> Clip:
+    tune = music.draw(rng)
+    wave = dsp.level(music.render(tune, seconds, rng), -18)
+    event = {
+        "class": "music",
+        "onset": 0.0,
+        "seconds": seconds,
+        "instrument": tune.instrument,
+        "tempo": round(tune.tempo, 2),
+        "key": f"{music.KEYS[tune.tonic]} {tune.mode}",
+        "mood": tune.mood,
+    }
+    labels = ["music", tune.instrument.replace(" ", "_")]
+    return Clip(_finished(rng, wave), dsp.RATE, "music", tune.captions(), labels, [event])
+
+
+def _room(rng, audio):
+    """Now and then a hall's reverberation: (audio, whether)."""
+    if rng.random() > 0.15:
+        return audio, False
+    tail = dsp.noise(rng, 1.2, 100, 5000) * dsp.decay(dsp.samples(1.2), 1.2)
+    wet = oaconvolve(audio, tail / np.sqrt(np.sum(tail**2)))[: len(audio)]
+    return (audio + 0.8 * wet).astype(np.float32), True
+
+
+def _finished(rng, audio) -> np.ndarray:
+    """A floor of noise at -70 dB, and no sample beyond 0.95."""
+    audio = audio + 10 ** (-70 / 20) * rng.standard_normal(len(audio), np.float32)
+    return (audio * min(1.0, 0.95 / max(float(np.abs(audio).max()), 1e-9))).astype(np.float32)

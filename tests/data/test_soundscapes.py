@@ -1,0 +1,124 @@
+"""The synthetic corpus: the same clip from the same numbers, and captions that are true."""
+
+import re
+
+import numpy as np
+import pytest
+
+from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music
+from audioldm2_jax.data.soundscapes.captions import NUMBERS, Element
+from audioldm2_jax.data.soundscapes.scene import KINDS
+from audioldm2_jax.data.soundscapes.sounds import Gesture
+
+
+def test_there_are_enough_classes():
+    assert len(SOUNDS) >= 60
+    assert all(sound.name == name for name, sound in SOUNDS.items())
+    nouns = [sound.noun for sound in SOUNDS.values()]
+    assert len(set(nouns)) == len(nouns), "two classes with one name"
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_every_class_sounds(name):
+    sound = SOUNDS[name]
+    rng = np.random.default_rng(0)
+    for seed in range(4):
+        gesture = sound.draw(rng, 3.0 if sound.texture else None)
+        wave = sound.render(np.random.default_rng(seed), gesture)
+        assert wave.dtype == np.float32 and wave.ndim == 1
+        assert abs(len(wave) / 16000 - gesture.seconds) < 0.05
+        assert np.isfinite(wave).all() and wave.std() > 1e-5
+    clip = make_clip(0, 5, seconds=4.0, only=name)
+    assert clip.labels == [name] and clip.audio.shape == (64000,)
+    assert np.abs(clip.audio).max() <= 0.951 and clip.audio.std() > 1e-3
+    assert sound.noun in clip.captions[0].lower() or sound.plural in clip.captions[0].lower()
+
+
+def test_the_same_numbers_give_the_same_clip():
+    alone = make_clip(3, 41)
+    for index in (7, 8):
+        make_clip(3, index)
+    again = make_clip(3, 41)
+    np.testing.assert_array_equal(alone.audio, again.audio)
+    assert (alone.captions, alone.events) == (again.captions, again.events)
+    assert not np.array_equal(alone.audio, make_clip(4, 41).audio)
+    assert not np.array_equal(alone.audio, make_clip(3, 42).audio)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [make_clip(0, i, seconds=5.0) for i in range(300)]
+
+
+def test_kinds_and_captions_vary(clips):
+    kinds = {kind: sum(clip.kind == kind for clip in clips) / len(clips) for kind in KINDS}
+    for kind, share in KINDS.items():
+        assert abs(kinds[kind] - share) < 0.1
+    assert len({clip.captions[0] for clip in clips}) > 0.9 * len(clips)
+    assert np.mean([clip.captions[0] != clip.captions[1] for clip in clips]) > 0.8
+
+
+def test_captions_count_what_is_there(clips):
+    """A number word stands exactly where several gestures of one class were placed."""
+    for clip in clips:
+        if clip.kind == "music":
+            continue
+        words = set(re.findall(r"[a-z]+", clip.captions[0].lower()))
+        counts = {event["count"] for event in clip.events}
+        assert {n for n in range(2, 7) if NUMBERS[n] in words} - {2} <= counts
+        for event in clip.events:
+            placed = [e for e in clip.events if e["class"] == event["class"]]
+            assert len(placed) == event["count"]
+            assert -1e-3 <= event["onset"] and event["onset"] + event["seconds"] <= 5.3
+
+
+def test_a_sequence_is_in_the_order_of_its_caption(clips):
+    for clip in clips:
+        if clip.kind != "sequence":
+            continue
+        text, onsets, places = clip.captions[0].lower(), [], []
+        for label in clip.labels:
+            onsets.append(min(e["onset"] for e in clip.events if e["class"] == label))
+            sound = SOUNDS[label]
+            found = [text.find(word) for word in (sound.plural, sound.noun) if word in text]
+            places.append(min(found))
+        assert onsets == sorted(onsets)
+        assert places == sorted(places), clip.captions[0]
+
+
+@pytest.mark.parametrize("name", ["tone", "beep", "long_beep", "square_tone", "sawtooth_tone"])
+@pytest.mark.parametrize("pitch", [220.0, 660.0, 1234.0])
+def test_pitch_is_what_the_event_says(name, pitch):
+    wave = SOUNDS[name].render(np.random.default_rng(0), Gesture(pitch, 0.0, 1.0))
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 1 << 17))
+    found = np.argmax(spectrum) * 16000 / (1 << 17)
+    assert abs(12 * np.log2(found / pitch)) < 0.2
+
+
+@pytest.mark.parametrize("name, rate", [("clock_ticking", 2.0), ("footsteps", 2.5)])
+def test_rate_is_what_the_event_says(name, rate):
+    wave = SOUNDS[name].render(np.random.default_rng(0), Gesture(0.0, rate, 8.0))
+    loud = np.abs(wave).reshape(-1, 160).max(1)
+    onsets = (loud[1:] > 0.3 * loud.max()) & (loud[:-1] <= 0.3 * loud.max())
+    assert abs(onsets.sum() / 8.0 - rate) <= 0.3
+
+
+def test_words_follow_the_numbers():
+    beep, rain = SOUNDS["beep"], SOUNDS["rain"]
+    assert Element(beep, Gesture(600, 0, 0.2), 2, 0).phrase() == "two low-pitched short beeps"
+    assert Element(beep, Gesture(2900, 0, 0.2), 1, 7).phrase() == "a loud high-pitched short beep"
+    assert Element(rain, Gesture(0, 850, 5), 1, -9).phrase() == "quiet fast rain"
+    assert Element(SOUNDS["owl"], Gesture(350, 0, 0.6), 1, 0).phrase() == "an owl hoot"
+
+
+def test_music_is_in_its_key_and_tempo():
+    """Nearly all energy of a flute's tune lies on notes of the scale."""
+    tune = music.Tune("flute", 120.0, "moderate", 2, "minor", False)
+    wave = music.render(tune, 8.0, np.random.default_rng(1))
+    spectrum = np.square(np.abs(np.fft.rfft(wave)))
+    frequency = np.fft.rfftfreq(len(wave), 1 / 16000)
+    heard = (frequency > 120) & (frequency < 1200)
+    note = np.round(12 * np.log2(frequency[heard] / 261.63)).astype(int) - tune.tonic
+    inside = np.isin(note % 12, music.SCALES["minor"])
+    assert spectrum[heard][inside].sum() > 0.93 * spectrum[heard].sum()
+    assert "D minor" in tune.captions()[0] and tune.mood == "dark"
