@@ -122,3 +122,22 @@ def test_music_is_in_its_key_and_tempo():
     inside = np.isin(note % 12, music.SCALES["minor"])
     assert spectrum[heard][inside].sum() > 0.93 * spectrum[heard].sum()
     assert "D minor" in tune.captions()[0] and tune.mood == "dark"
+
+
+def test_speech_says_what_its_transcript_says():
+    clips = [make_clip(0, i, speech=1.0) for i in range(3)]
+    for clip in clips:
+        assert clip.kind == "speech" and clip.labels == ["speech"]
+        assert clip.transcript.endswith(".") and clip.audio.shape == (163840,)
+        assert "speak" in clip.captions[0] or "voice" in clip.captions[0]
+        assert clip.audio.std() > 0.01
+    assert len({clip.transcript for clip in clips}) == 3
+    # In another order, the same samples: espeak-ng's own state must not leak.
+    again = make_clip(0, 0, speech=1.0)
+    np.testing.assert_array_equal(again.audio, clips[0].audio)
+
+
+def test_a_share_of_speech():
+    kinds = [make_clip(0, i, seconds=2.0, speech=0.3).kind for i in range(60)]
+    assert 0.1 < kinds.count("speech") / 60 < 0.5
+    assert "speech" not in [make_clip(0, i, seconds=1.0).kind for i in range(20)]

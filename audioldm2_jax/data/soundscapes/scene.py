@@ -21,6 +21,7 @@ from audioldm2_jax.data.soundscapes import (  # noqa: F401  (the sounds register
     nature,
     signals,
 )
+from audioldm2_jax.data.soundscapes import speech as talk
 from audioldm2_jax.data.soundscapes.captions import Element
 from audioldm2_jax.data.soundscapes.sounds import SOUNDS, Gesture
 
@@ -31,7 +32,8 @@ KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}
 @dataclass(frozen=True)
 class Clip:
     """audio: float32 [samples] in [-1, 1]; captions: several of the same clip; labels: class names;
-    events: for each sound its class, onset and length in seconds, pitch, rate, count, loudness.
+    events: for each sound its class, onset and length in seconds, pitch, rate, count, loudness;
+    transcript: what is said, in clips of speech.
     """
 
     audio: np.ndarray
@@ -40,13 +42,26 @@ class Clip:
     captions: list[str]
     labels: list[str]
     events: list[dict] = field(default_factory=list)
+    transcript: str | None = None
 
 
-def make_clip(seed: int, index: int, *, seconds: float = 10.24, only: str | None = None) -> Clip:
-    """One clip. `only`: a class name, for a clip that holds nothing else."""
+def make_clip(
+    seed: int,
+    index: int,
+    *,
+    seconds: float = 10.24,
+    only: str | None = None,
+    speech: float = 0.0,
+) -> Clip:
+    """One clip. only: a class name, for a clip that holds nothing else. speech: share of speech.
+
+    Raises InputError for speech without the extra `tts`.
+    """
     rng = np.random.default_rng([seed, index])
     if only is not None:
         return _scene(rng, seconds, "one", [only])
+    if speech and rng.random() < speech:
+        return _speech(rng, seconds)
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "music":
         return _music(rng, seconds)
@@ -159,6 +174,28 @@ def _music(rng, seconds) -> Clip:
     }
     labels = ["music", tune.instrument.replace(" ", "_")]
     return Clip(_finished(rng, wave), dsp.RATE, "music", tune.captions(), labels, [event])
+
+
+def _speech(rng, seconds) -> Clip:
+    """One voice says as many sentences as fit."""
+    voice, out, said = talk.draw_voice(rng), np.zeros(dsp.samples(seconds), np.float32), []
+    at = float(rng.uniform(0.1, 0.6))
+    while True:
+        sentence = talk.draw_sentence(rng)
+        wave = talk.speak(sentence, voice)
+        if said and at + len(wave) / dsp.RATE > seconds:
+            break
+        place = dsp.samples(at)
+        piece = wave[: len(out) - place]
+        out[place : place + len(piece)] += piece
+        said.append(sentence)
+        at += len(wave) / dsp.RATE + float(rng.uniform(0.1, 0.4))
+        if at >= seconds:
+            break
+    event = {"class": "speech", "onset": 0.0, "seconds": seconds, **dataclasses.asdict(voice)}
+    texts = [captions.spoken(text, rng) for text in voice.captions()]
+    wave = _finished(rng, dsp.level(out, -18))
+    return Clip(wave, dsp.RATE, "speech", texts, ["speech"], [event], " ".join(said))
 
 
 def _room(rng, audio):

@@ -1,0 +1,148 @@
+"""Speech of espeak-ng with varied voices: what is said, and a description of who says it.
+
+It needs the extra `tts`: the library comes with the wheel `espeakng-loader`.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import atexit
+import ctypes
+import functools
+import shutil
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioldm2_jax.audio import resample
+from audioldm2_jax.data.soundscapes import dsp
+from audioldm2_jax.data.soundscapes.sounds import span_word
+from audioldm2_jax.errors import InputError
+
+# espeak-ng's numbers (speak_lib.h).
+_SYNCHRONOUS, _BY_CHARACTER, _UTF8 = 2, 1, 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_VOICES = {
+    "woman": ("f1", "f2", "f3", "f4", "f5"),
+    "man": ("m1", "m2", "m3", "m4", "m5", "m6", "m7"),
+}
+_SPEEDS, _PITCHES = (120, 230), (20, 90)
+
+_SUBJECTS = (
+    "the old captain", "my neighbour", "a young doctor", "the quiet student", "our teacher",
+    "the baker", "a tired farmer", "the small child", "her brother", "the new pilot",
+)  # fmt: skip
+_VERBS = (
+    "opened", "painted", "followed", "remembered", "carried", "found", "sold", "watched", "cleaned",
+    "borrowed",
+)  # fmt: skip
+_OBJECTS = (
+    "a heavy box", "the green door", "seven letters", "an empty bottle", "the broken clock",
+    "two bicycles", "a silver key", "the last train", "some fresh bread", "a wooden boat",
+)  # fmt: skip
+_ENDINGS = (
+    "in the morning", "before the storm", "near the river", "without a word", "on Monday",
+    "after lunch", "behind the house", "for the first time", "at the station", "last winter",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks. name: espeak-ng's variant; speed: words a minute; pitch, lilt: 0 to 100."""
+
+    gender: str
+    name: str
+    speed: int
+    pitch: int
+    lilt: int
+
+    def captions(self) -> list[str]:
+        speed = span_word(self.speed, _SPEEDS, ("slowly", "quickly"))
+        high = span_word(self.pitch, _PITCHES, ("low", "high"))
+        tone = f" in a {high} voice" if high else ""
+        return [
+            f"a {self.gender} speaks" + (f" {speed}" if speed else "") + tone,
+            f"a {high + ' ' if high else ''}{'female' if self.gender == 'woman' else 'male'} voice "
+            "is speaking" + (f" {speed}" if speed else ""),
+        ]
+
+
+def draw_voice(rng) -> Voice:
+    gender = str(rng.choice(list(_VOICES)))
+    name = str(rng.choice(_VOICES[gender]))
+    speed, pitch, lilt = (int(rng.integers(*span)) for span in (_SPEEDS, _PITCHES, (30, 80)))
+    return Voice(gender, name, speed, pitch, lilt)
+
+
+def draw_sentence(rng) -> str:
+    """Ten thousand plain sentences of one pattern."""
+    parts = [str(rng.choice(words)) for words in (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS)]
+    text = " ".join(parts)
+    return text[0].upper() + text[1:] + "."
+
+
+def speak(text: str, voice: Voice) -> np.ndarray:
+    """Speech at the corpus' rate, the same for the same words and voice.
+
+    Raises InputError if the extra is missing.
+    """
+    path, data = _library()
+    pieces: list[np.ndarray] = []
+
+    @_CALLBACK
+    def collect(samples, count, _):
+        if samples and count > 0:
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    # Loaded anew for each sentence: the library keeps state from one to the next, even through its
+    # own termination, and would make clips depend on their order.
+    library = ctypes.CDLL(path)
+    library.espeak_Synth.argtypes = _SYNTH
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
+    if rate <= 0:
+        raise InputError("espeak-ng's library does not start; install espeakng-loader again")
+    try:
+        library.espeak_SetSynthCallback(collect)
+        library.espeak_SetVoiceByName(f"en-us+{voice.name}".encode())
+        for parameter, value in ((_RATE, voice.speed), (_PITCH, voice.pitch), (_RANGE, voice.lilt)):
+            library.espeak_SetParameter(parameter, value, 0)
+        content = text.encode()
+        library.espeak_Synth(content, len(content) + 1, 0, _BY_CHARACTER, 0, _UTF8, None, None)
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
+    if not pieces:
+        raise InputError(f"espeak-ng says nothing for {text!r}")
+    return resample(np.concatenate(pieces).astype(np.float32) / 32768, rate, dsp.RATE)
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
+_SYNTH = (
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_uint,
+    ctypes.c_int,
+    ctypes.c_uint,
+    ctypes.c_uint,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+)
+
+
+@functools.cache
+def _library() -> tuple[str, bytes]:
+    """A copy of espeak-ng of our own (phonemizer holds another), and where its data lie."""
+    try:
+        import espeakng_loader
+    except ImportError:
+        raise InputError(
+            "speech needs the package espeakng_loader: pip install 'audioldm2-jax[tts]'"
+        ) from None
+    folder = tempfile.mkdtemp(prefix="audioldm2-jax-espeak-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = shutil.copy(espeakng_loader.get_library_path(), folder)
+    return str(copy), str(espeakng_loader.get_data_path()).encode()
