@@ -41,7 +41,9 @@ setup(
         "ml-collections",
         "ml_dtypes",
         "numpy",
+        "pillow",
         "psutil",
+        "scipy",
         "tqdm",
     ],
     extras_require={

@@ -105,11 +105,13 @@ def fused_images(mel: np.ndarray, frames: int, starts: list[int] | None = None) 
 
 
 def save_wav(path, audio: np.ndarray, sample_rate: int) -> None:
-    """Writes 16-bit PCM; beside the target first, so the file is whole or absent."""
+    """Writes 16-bit PCM as WAV or, by the path's suffix, FLAC; the file is whole or absent."""
     import soundfile
 
     path = Path(path)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=".wav")
+    handle, beside = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
+    )
     os.close(handle)
     try:
         soundfile.write(beside, np.asarray(audio), sample_rate, subtype="PCM_16")

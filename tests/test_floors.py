@@ -5,7 +5,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "audioldm2_jax"
 FLOORS = [
-    {"errors", "presets", "tree", "audio", "features", "phonemes", "sharding", "distributed"},
+    {
+        "errors",
+        "presets",
+        "tree",
+        "audio",
+        "features",
+        "phonemes",
+        "pictures",
+        "sharding",
+        "distributed",
+    },
     {"models", "diffusion", "losses"},
     {"data", "checkpoints"},
     {"training", "pipelines"},

@@ -8,10 +8,15 @@ import sys
 import warnings
 
 import audioldm2_jax
-from audioldm2_jax.cli import convert, doctor, generate
+from audioldm2_jax.cli import convert, doctor, generate, soundscapes
 from audioldm2_jax.errors import InputError
 
-COMMANDS = {"generate": generate, "convert": convert, "doctor": doctor}
+COMMANDS = {
+    "generate": generate,
+    "convert": convert,
+    "soundscapes": soundscapes,
+    "doctor": doctor,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

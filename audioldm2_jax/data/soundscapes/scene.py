@@ -70,7 +70,8 @@ def make_clip(
 
 def _choose(rng, kind) -> list[str]:
     """Class names: what goes on comes last in an overlay and never twice."""
-    names = list(SOUNDS)
+    # Sorted: the order in which modules register must not decide what a seed gives.
+    names = sorted(SOUNDS)
     textures = [name for name in names if SOUNDS[name].texture]
     events = [name for name in names if not SOUNDS[name].texture]
     if kind == "one":

@@ -1,0 +1,55 @@
+"""Make the synthetic corpus: clips with captions, labels and, for speech, transcripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from audioldm2_jax.errors import InputError
+
+
+def add_arguments(parser) -> None:
+    add = parser.add_argument
+    add("target", metavar="DST", help="folder; a stopped build in it goes on")
+    add("--count", type=int, default=1000, help="clips")
+    add("--seed", type=int, default=0, help="the same seed gives the same corpus")
+    add("-dur", "--duration", type=float, default=10.24, help="seconds of each clip")
+    add("--speech", type=float, default=0.0, help="share of speech (needs the extra tts)")
+    add("--workers", type=int, default=None, help="processes; default: one for each core")
+    examples = "instead, one WAV and one picture of each sound class, to listen and look at"
+    add("--examples", action="store_true", help=examples)
+    add("-q", "--quiet", action="store_true", help="no progress")
+
+
+def run(options) -> int:
+    from audioldm2_jax.data.soundscapes import build
+
+    if options.count < 1:
+        raise InputError(f"--count is {options.count}: it must be at least 1")
+    if not 0 <= options.speech <= 1:
+        raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
+    if not 0.5 <= options.duration <= 600:
+        raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
+    if options.examples:
+        for path in build.write_examples(Path(options.target), seed=options.seed):
+            print(path)
+        return 0
+    if options.speech:
+        from audioldm2_jax.phonemes import require_espeak
+
+        require_espeak()
+    from tqdm import tqdm
+
+    with tqdm(total=options.count, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
+        found = build.build(
+            options.target,
+            options.count,
+            seed=options.seed,
+            seconds=options.duration,
+            speech=options.speech,
+            workers=options.workers,
+            report=progress.update,
+        )
+    print(json.dumps(found, indent=2))
+    return 0

@@ -1,0 +1,147 @@
+"""Writing the synthetic corpus as a folder of FLAC and JSON lines, in parts that survive a stop."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from audioldm2_jax import audio, pictures
+from audioldm2_jax.data.soundscapes.scene import Clip, make_clip
+from audioldm2_jax.data.soundscapes.sounds import SOUNDS
+from audioldm2_jax.errors import InputError
+
+PART = 250  # clips
+
+
+def record(clip: Clip, file: str) -> dict:
+    """A clip's line: `wav`, `caption*`, `labels` as the authors' training files have them."""
+    captions = {f"caption_{i + 1}": text for i, text in enumerate(clip.captions)}
+    line = {"wav": file, **captions, "labels": clip.labels, "kind": clip.kind}
+    line["seconds"] = round(len(clip.audio) / clip.sample_rate, 4)
+    return line | {"events": clip.events, "transcript": clip.transcript}
+
+
+def build(
+    folder,
+    count: int,
+    *,
+    seed: int = 0,
+    seconds: float = 10.24,
+    speech: float = 0.0,
+    workers: int | None = None,
+    report: Callable[[int], None] | None = None,
+) -> dict:
+    """Writes clips 0 to count and returns `statistics`.
+
+    folder/audio/NNNNNNN.flac and folder/metadata.jsonl; a part already written by the same call is
+    kept, so a stopped build goes on where it stood. report(clips done) after each part.
+    Raises InputError if the folder holds a build with other settings.
+    """
+    folder = Path(folder)
+    settings = {"seed": seed, "seconds": seconds, "speech": speech}
+    _claim(folder, settings)
+    starts = range(0, count, PART)
+    write = functools.partial(_write_part, folder, count=count, **settings)
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+        for done in pool.map(write, starts):
+            if report:
+                report(done)
+    lines = [line for start in starts for line in _part(folder, start).read_text().splitlines()]
+    beside = folder / ".metadata.jsonl"
+    beside.write_text("\n".join(lines[:count]) + "\n")
+    os.replace(beside, folder / "metadata.jsonl")
+    return statistics(json.loads(line) for line in lines[:count])
+
+
+def _claim(folder: Path, settings: dict) -> None:
+    path = folder / "settings.json"
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found != settings:
+            raise InputError(f"{folder}: holds a build with {found}; choose another folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: exists and is not empty; choose another folder")
+    try:
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        (folder / "parts").mkdir()
+        path.write_text(json.dumps(settings))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+
+
+def _part(folder: Path, start: int) -> Path:
+    return folder / "parts" / f"{start:07d}.jsonl"
+
+
+def _write_part(folder: Path, start: int, *, count, seed, seconds, speech) -> int:
+    """One part's audio, then its lines: a part with lines is whole. Returns its number of clips."""
+    stop, path = min(start + PART, count), _part(folder, start)
+    if path.is_file() and len(path.read_text().splitlines()) >= stop - start:
+        return stop - start
+    lines = []
+    for index in range(start, stop):
+        clip = make_clip(seed, index, seconds=seconds, speech=speech)
+        file = f"audio/{index:07d}.flac"
+        audio.save_wav(folder / file, clip.audio, clip.sample_rate)
+        lines.append(json.dumps(record(clip, file)))
+    beside = path.with_name(f".{path.name}")
+    beside.write_text("\n".join(lines) + "\n")
+    os.replace(beside, path)
+    return stop - start
+
+
+def statistics(records) -> dict:
+    """Counts of a build: clips, seconds, kinds, labels, distinct captions, words."""
+    kinds, labels, captions, words, seconds, clips = Counter(), Counter(), set(), Counter(), 0.0, 0
+    for line in records:
+        clips += 1
+        seconds += line["seconds"]
+        kinds[line["kind"]] += 1
+        labels.update(line["labels"])
+        captions.add(line["caption_1"])
+        words.update(line["caption_1"].lower().replace(",", " ").replace(".", " ").split())
+    return {
+        "clips": clips,
+        "hours": round(seconds / 3600, 3),
+        "kinds": dict(kinds.most_common()),
+        "labels": dict(labels.most_common()),
+        "distinct captions": len(captions),
+        "distinct words": len(words),
+    }
+
+
+def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]:
+    """One clip of each class as WAV and mel picture, and all pictures in table.png; the WAVs."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in sorted(SOUNDS):
+        clip = make_clip(seed, 0, seconds=seconds, only=name)
+        path = folder / f"{name}.wav"
+        audio.save_wav(path, clip.audio, clip.sample_rate)
+        picture = pictures.mel_picture(clip.audio, clip.sample_rate)
+        pictures.save_png(path.with_suffix(".png"), picture)
+        paths.append(path)
+    pictures.save_png(folder / "table.png", picture_table(seed=seed))
+    return paths
+
+
+def picture_table(columns: int = 8, *, seconds: float = 4.0, seed: int = 0) -> np.ndarray:
+    """All classes' pictures in one, row by row in the order of their names: uint8 [H, W, 3]."""
+    tiles = []
+    for name in sorted(SOUNDS):
+        clip = make_clip(seed, 0, seconds=seconds, only=name)
+        tile = pictures.mel_picture(clip.audio, clip.sample_rate, height=48, width=120)
+        tiles.append(np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)]
+    return np.concatenate(rows)

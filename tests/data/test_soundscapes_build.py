@@ -1,0 +1,99 @@
+"""The synthetic corpus on disk: stopped builds go on, settings are kept, examples are seen."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.data.soundscapes import SOUNDS, build, make_clip
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of four clips, in this process."""
+    monkeypatch.setattr(build, "PART", 4)
+
+    class Here:
+        def __init__(self, *_):
+            self.map = map
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(build, "ProcessPoolExecutor", Here)
+
+
+def test_a_build_is_its_clips(small_parts, tmp_path):
+    found = build.build(tmp_path / "corpus", 10, seed=3, seconds=1.0)
+    lines = [
+        json.loads(x) for x in (tmp_path / "corpus" / "metadata.jsonl").read_text().split("\n") if x
+    ]
+    assert [line["wav"] for line in lines] == [f"audio/{i:07d}.flac" for i in range(10)]
+    for index in (0, 5, 9):
+        wave, rate = soundfile.read(tmp_path / "corpus" / lines[index]["wav"])
+        clip = make_clip(3, index, seconds=1.0)
+        assert rate == 16000
+        np.testing.assert_allclose(wave, clip.audio, atol=1e-4)
+        assert lines[index]["caption_1"] == clip.captions[0]
+        assert lines[index]["labels"] == clip.labels
+    assert found["clips"] == 10 and found["hours"] == pytest.approx(10 / 3600, abs=1e-3)
+    assert sum(found["kinds"].values()) == 10
+
+
+def test_a_stopped_build_goes_on(small_parts, tmp_path, monkeypatch):
+    made, write = [], build.make_clip
+
+    def counted(seed, index, **settings):
+        if index == 6 and not made.count(6):
+            made.append(6)
+            raise KeyboardInterrupt
+        made.append(index)
+        return write(seed, index, **settings)
+
+    monkeypatch.setattr(build, "make_clip", counted)
+    with pytest.raises(KeyboardInterrupt):
+        build.build(tmp_path / "corpus", 10, seconds=1.0)
+    assert not (tmp_path / "corpus" / "metadata.jsonl").exists()
+    made.clear()
+    made.append(6)
+    build.build(tmp_path / "corpus", 10, seconds=1.0)
+    assert made[1:] == [4, 5, 6, 7, 8, 9], "the first part was whole"
+    build.build(tmp_path / "whole", 10, seconds=1.0)
+    one, other = (tmp_path / name / "metadata.jsonl" for name in ("corpus", "whole"))
+    assert one.read_text() == other.read_text()
+
+
+def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
+    assert main(["soundscapes", str(tmp_path / "a"), "--count", "4", "-dur", "1", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 4
+    assert main(["soundscapes", str(tmp_path / "a"), "--count", "4", "--seed", "1", "-q"]) == 2
+    assert "holds a build with" in capsys.readouterr().err
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x").touch()
+    for arguments, message in (
+        (["b"], "not empty"),
+        (["c", "--count", "0"], "--count is 0"),
+        (["c", "--speech", "2"], "--speech is 2"),
+        (["c", "-dur", "0.1"], "--duration is 0.1"),
+    ):
+        target, *rest = arguments
+        assert main(["soundscapes", str(tmp_path / target), *rest, "-q"]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_examples(tmp_path, capsys):
+    assert main(["soundscapes", str(tmp_path / "x"), "--examples"]) == 0
+    assert len(capsys.readouterr().out.split()) == len(SOUNDS)
+    names = {path.name for path in (tmp_path / "x").iterdir()}
+    assert names == {f"{n}.{s}" for n in SOUNDS for s in ("wav", "png")} | {"table.png"}
+    picture = np.asarray(Image.open(tmp_path / "x" / "tone.png").convert("RGB"))
+    assert picture.shape == (96, 256, 3)
+    # A pure tone is one bright line.
+    assert (picture.sum(-1) > 500).any(1).mean() < 0.3
