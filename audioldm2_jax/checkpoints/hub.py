@@ -182,9 +182,16 @@ def _write(checkpoint, folder):
             index["feature_extractor"] = ["transformers", "ClapFeatureExtractor"]
         (folder / _EXTRACTOR).parent.mkdir()
         write_json(folder / _EXTRACTOR, configs.write_mel(config.clap.mel))
-    for name, tokenizer in checkpoint.tokenizers.items():
-        index[name] = ["transformers", type(tokenizer).__name__]
-        tokenizer.save_pretrained(folder / name)
+    # The index names tokenizers even where they are still to be copied in.
+    for name, part, kind in (
+        ("tokenizer", config.clap, "RobertaTokenizerFast"),
+        ("tokenizer_2", config.t5 or config.phonemes, "T5TokenizerFast"),
+    ):
+        tokenizer = checkpoint.tokenizers.get(name)
+        if part:
+            index[name] = ["transformers", type(tokenizer).__name__ if tokenizer else kind]
+        if tokenizer:
+            tokenizer.save_pretrained(folder / name)
     write_json(folder / "model_index.json", index)
 
 
@@ -215,7 +222,10 @@ def read_tokenizer(folder: Path):
     from transformers import AutoTokenizer
 
     if not folder.is_dir():
-        raise InputError(f"{folder}: missing; the checkpoint is incomplete")
+        raise InputError(
+            f"{folder}: missing; the checkpoint is incomplete (a tokenizer of the same kind can be "
+            "copied there from another one)"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # transformers raises many kinds

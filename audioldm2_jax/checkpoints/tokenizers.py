@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,25 @@ def phoneme_tokenizer(length: int):
         )
 
 
-def tokenizers_for(config: ModelConfig, source: str | None) -> dict[str, Any]:
+def tokenizers_for(
+    config: ModelConfig, source: str | None, *, required: bool = True
+) -> dict[str, Any]:
     """What a model reads its texts with. source: a folder with tokenizer(_2); None is the hub.
 
-    Raises InputError if they cannot be had.
+    Raises InputError if they cannot be had; unless `required`, those of the hub are left out with a
+    note on stderr.
     """
     needed = [
         name for name, part in (("tokenizer", config.clap), ("tokenizer_2", config.t5)) if part
     ]
-    found = {name: _one(name, source) for name in needed}
+    found = {}
+    for name in needed:
+        try:
+            found[name] = _one(name, source)
+        except InputError as error:
+            if required or source is not None:
+                raise
+            print(f"note: written without {name}: {error}", file=sys.stderr)
     if config.phonemes:
         found["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
     return found

@@ -21,8 +21,9 @@ def add_arguments(parser) -> None:
     add("target", metavar="DST", help="new folder; it appears whole or not at all")
     choice = "raw, ema, or auto: what the authors' own command samples with"
     add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
-    tokenizers = "folder in the hub layout to take tokenizers from, where SRC has none"
-    add("--tokenizers", default=None, metavar="DIR", help=f"{tokenizers}; default: the hub's")
+    tokenizers = "folder in the hub layout to take tokenizers from, where SRC has none; default: "
+    tokenizers += "the hub's, and none while it cannot be reached"
+    add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
     reading = "how a hub-layout SRC is read: authors (heads as trained) or diffusers"
     add("--convention", default="authors", help=reading)
     add("--revision", default=None, help="branch, tag or commit of a hub id")
@@ -60,7 +61,7 @@ def _from_file(path, target, options):
     say(f"{path} holds {' '.join(source.parts)}")
     if source.is_model:
         settings = {"choice": options.weights, "tokenizers": options.tokenizers, "report": say}
-        _save_model(files.load(path, **settings), target, options)
+        _save_model(files.load(path, **settings, need_tokenizers=False), target, options)
     else:
         single.save(files.load_single(source, options.tokenizers), target)
 

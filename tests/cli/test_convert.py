@@ -226,9 +226,25 @@ def test_targets_and_sources(tensors, tiny, tmp_path, capsys):
     target = tmp_path / "hub"
     assert "no such folder or file" in refused(capsys, target, tmp_path / "no.pth", target)
     assert "no model_index.json" in refused(capsys, target, full, target)
-    # The suite is offline: the tokenizers must come from somewhere.
-    line = refused(capsys, target, tmp_path / "a.ckpt", target)
-    assert "--tokenizers FOLDER" in line
     line = refused(capsys, target, tmp_path / "a.ckpt", target, "--tokenizers", full)
     assert "holds no folder tokenizer" in line
     assert "one set of weights" in refused(capsys, target, tiny, target, "--weights", "ema")
+
+
+def test_without_tokenizers(tensors, tiny, tmp_path, capsys):
+    """Offline and none given: the weights are converted, and it is said what is missing."""
+    torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
+    target = tmp_path / "hub"
+    assert convert(tmp_path / "a.ckpt", target) == 0
+    err = capsys.readouterr().err
+    assert "note: written without tokenizer" in err and "--tokenizers FOLDER" in err
+    sound = ["generate", "-t", "a dog", "-dur", "0.3", "--steps", "1", "-q"]
+    command = [*sound, "--model_name", str(target), "-s", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "tokenizer: missing; the checkpoint is incomplete" in capsys.readouterr().err
+    shutil.copytree(tiny / "tokenizer", target / "tokenizer")
+    assert main(command) == 0
+    # A file that is to make sound needs them at once.
+    command = [*sound, "--model_name", str(tmp_path / "a.ckpt"), "-s", str(tmp_path / "out2")]
+    assert main(command) == 2
+    assert "the file holds no tokenizer" in capsys.readouterr().err

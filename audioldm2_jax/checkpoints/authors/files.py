@@ -269,10 +269,12 @@ def load(
     dtype=jnp.float32,
     report: Callable | None = None,
     without: tuple[str, ...] = (),
+    need_tokenizers: bool = True,
 ) -> Checkpoint:
     """A whole model from one of the authors' files, as `hub.load` gives it.
 
-    tokenizers: a folder in the hub layout to take them from, None for the hub. Raises InputError.
+    tokenizers: a folder in the hub layout to take them from, None for the hub, which may fail
+    unless `need_tokenizers`. Raises InputError.
     """
     source = open_file(path, choice)
     if not source.is_model:
@@ -281,7 +283,7 @@ def load(
     config = dataclasses.replace(model_config(source), **dict.fromkeys(without))
     if source.left_out:
         print(f"note: {describe_left_out(source)}", file=sys.stderr)
-    found = tokenizers_for(config, tokenizers)
+    found = tokenizers_for(config, tokenizers, required=need_tokenizers)
     params = {}
     for name in parts_of(config):
         if report:
@@ -301,12 +303,11 @@ def load_single(source: Source, tokenizers: str | None = None) -> Single:
         found = " ".join(source.parts)
         raise InputError(f"{source.path}: holds {found}, which is no model of its own")
     params = load_part(source, name, config[name])
-    needed = (
-        tokenizers_for(ModelConfig(clap=config[name], t5=None), tokenizers)
-        if name == "clap"
-        else {}
-    )
-    return Single(name, config[name], params, needed.get("tokenizer"))
+    found = {}
+    if name == "clap":
+        text = ModelConfig(clap=config[name], t5=None)
+        found = tokenizers_for(text, tokenizers, required=False)
+    return Single(name, config[name], params, found.get("tokenizer"))
 
 
 def describe_left_out(source: Source) -> str:

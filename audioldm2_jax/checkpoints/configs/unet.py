@@ -14,28 +14,7 @@ def read_unet(
     config: dict, convention: Convention, where: str, kind: str = "AudioLDM2UNet2DConditionModel"
 ) -> UNetConfig:
     """`kind` is the class: UNet2DConditionModel has one self-attending transformer to a block."""
-    require(
-        config,
-        where,
-        act_fn="silu",
-        num_class_embeds=None,
-        flip_sin_to_cos=True,
-        freq_shift=0,
-        only_cross_attention=False,
-        conv_in_kernel=3,
-        conv_out_kernel=3,
-        downsample_padding=1,
-        mid_block_scale_factor=1,
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        num_attention_heads=None,
-        resnet_time_scale_shift="default",
-        time_embedding_type="positional",
-        time_embedding_dim=None,
-        time_embedding_act_fn=None,
-        timestep_post_act=None,
-        time_cond_proj_dim=None,
-        use_linear_projection=False,
-    )
+    _refuse_unknown(config, where)
     channels = tuple(config.get("block_out_channels") or ())
     count = len(channels)
     down = list(config.get("down_block_types", ()))
@@ -65,6 +44,39 @@ def read_unet(
         eps=config.get("norm_eps", 1e-5),
         sample_size=config.get("sample_size") or UNetConfig.sample_size,
         film=_film(config, where),
+    )
+
+
+def _refuse_unknown(config: dict, where: str):
+    """Options of the reference classes that no published model uses."""
+    require(
+        config,
+        where,
+        addition_embed_type=None,
+        attention_type="default",
+        cross_attention_norm=None,
+        dual_cross_attention=False,
+        encoder_hid_dim=None,
+        encoder_hid_dim_type=None,
+        reverse_transformer_layers_per_block=None,
+        act_fn="silu",
+        num_class_embeds=None,
+        flip_sin_to_cos=True,
+        freq_shift=0,
+        only_cross_attention=False,
+        conv_in_kernel=3,
+        conv_out_kernel=3,
+        downsample_padding=1,
+        mid_block_scale_factor=1,
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        num_attention_heads=None,
+        resnet_time_scale_shift="default",
+        time_embedding_type="positional",
+        time_embedding_dim=None,
+        time_embedding_act_fn=None,
+        timestep_post_act=None,
+        time_cond_proj_dim=None,
+        use_linear_projection=False,
     )
 
 
