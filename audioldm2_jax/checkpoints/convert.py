@@ -146,6 +146,11 @@ def _regex(pattern: str) -> re.Pattern:
     return re.compile(re.escape(pattern).replace(r"\{\}", r"(\d+)"))
 
 
+def cast_to(dtype) -> Callable:
+    """What `to_params` does with each array: cast, and put where JAX computes."""
+    return lambda array: jax.device_put(array.astype(dtype, copy=False))
+
+
 def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, where="") -> dict:
     """State dict -> parameters shaped as `like` (a tree of shapes, from `jax.eval_shape`).
 

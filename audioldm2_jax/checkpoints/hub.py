@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs, weights
-from audioldm2_jax.checkpoints.convert import from_params, to_params
+from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.index import PIPELINES, read_index, read_json, write_json
-from audioldm2_jax.checkpoints.parts import PARTS, is_plain, parts_of, written_class
+from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig
 
@@ -60,7 +59,7 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
     phonemes, gpt2 = part("phonemes"), part("gpt2")
     if phonemes and gpt2.tokens <= 8:
         # Published files keep the number of AudioLDM 2's sounds; speech was trained with 512.
-        gpt2 = configs.with_tokens(gpt2, 512)
+        gpt2 = dataclasses.replace(gpt2, tokens=512)
     audiomae = folder / PARTS["audiomae"].folder / "config.json"
     return ModelConfig(
         family,
@@ -129,11 +128,10 @@ def load_part(folder: Path, name: str, config, dtype=jnp.float32) -> dict:
     if name == "clap" and not config.scales and config.audio:
         files.append(weights.find(folder / _AUDIO_TOWER))
 
-    def put(array):
-        return jax.device_put(array.astype(dtype, copy=False))
-
     source = functools.reduce(operator.or_, map(weights.read, files))
-    return to_params(source, part.table(config), part.shapes(config), put=put, where=str(files[0]))
+    return to_params(
+        source, part.table(config), part.shapes(config), put=cast_to(dtype), where=str(files[0])
+    )
 
 
 def save(checkpoint: Checkpoint, folder) -> None:
@@ -141,14 +139,20 @@ def save(checkpoint: Checkpoint, folder) -> None:
     write_beside(folder, lambda beside: _write(checkpoint, beside))
 
 
+def check_new(folder) -> Path:
+    """The path. Raises InputError if something is there that would be overwritten."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not empty; choose another folder")
+    return folder
+
+
 def write_beside(folder, write: Callable[[Path], None]) -> None:
     """Fills a new folder by `write(path)`, which appears whole or not at all.
 
     Raises InputError if the folder holds something already.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not empty; choose another folder")
+    folder = check_new(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -211,7 +215,7 @@ def write_part(folder: Path, name: str, config: ModelConfig, params: dict) -> No
         put(part.folder, text, {k: v for k, v in state.items() if k not in towers})
         if audio:
             put(_AUDIO_TOWER, audio, towers)
-    elif name == "unet" and is_plain(settings):
+    elif name == "unet" and settings.plain:
         put(part.folder, configs.write_plain_unet(settings), state)
     else:
         put(part.folder, part.write_config(settings), state)

@@ -21,7 +21,7 @@ from audioldm2_jax.models.sequence import SequenceProjection
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
-from audioldm2_jax.presets import ModelConfig, UNetConfig
+from audioldm2_jax.presets import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,11 @@ def parts_of(config: ModelConfig) -> list[str]:
 def written_class(name: str, config: ModelConfig) -> tuple[str, str]:
     """(library, class) under which a part of a model is written."""
     part = PARTS[name]
-    if name == "unet" and is_plain(config.unet):
+    if name == "unet" and config.unet.plain:
         return "diffusers", "UNet2DConditionModel"
     if name == "clap" and config.family == "audioldm":
         return part.library, "ClapTextModelWithProjection"
     return part.library, part.classes[0]
-
-
-def is_plain(config: UNetConfig) -> bool:
-    """AudioLDM's own U-Net: one self-attending transformer behind each residual block."""
-    return config.film > 0 and all(level == (None,) for level in config.contexts)
 
 
 def _ids(length: int = 4):

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs, weights
-from audioldm2_jax.checkpoints.convert import from_params, to_params
-from audioldm2_jax.checkpoints.hub import read_tokenizer, write_beside
+from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
+from audioldm2_jax.checkpoints.hub import convention_named, read_tokenizer, write_beside
 from audioldm2_jax.checkpoints.index import read_json, write_json
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import CONVENTIONS, ClapMelConfig
+from audioldm2_jax.presets import ClapMelConfig
 
 _EXTRACTOR = "preprocessor_config.json"
 
@@ -55,18 +54,17 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
     if name == "clap":
         content = read_json(path)
         mel = _front_end(folder, content)
-        config = configs.read_clap(content, mel, CONVENTIONS[convention], str(path))
+        config = configs.read_clap(content, mel, convention_named(convention), str(path))
         if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             tokenizer = read_tokenizer(folder)
     else:
         config = getattr(configs, f"read_{name}")(read_json(path), str(path))
     file, part = weights.find(folder), PARTS[name]
 
-    def put(array):
-        return jax.device_put(array.astype(dtype, copy=False))
-
     like = part.shapes(config)
-    params = to_params(weights.read(file), part.table(config), like, put=put, where=str(file))
+    params = to_params(
+        weights.read(file), part.table(config), like, put=cast_to(dtype), where=str(file)
+    )
     return Single(name, config, params, tokenizer)
 
 

@@ -34,8 +34,7 @@ def run(options) -> int:
     from audioldm2_jax.checkpoints import download, hub
 
     target, source = Path(options.target), Path(options.source).expanduser()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target}: exists and is not empty; choose another folder")
+    hub.check_new(target)
     hub.convention_named(options.convention)
     import jax
 
@@ -60,8 +59,8 @@ def _from_file(path, target, options):
     source = files.open_file(path, options.weights)
     say(f"{path} holds {' '.join(source.parts)}")
     if source.is_model:
-        settings = {"choice": options.weights, "tokenizers": options.tokenizers, "report": say}
-        _save_model(files.load(path, **settings, need_tokenizers=False), target, options)
+        settings = {"tokenizers": options.tokenizers, "report": say, "need_tokenizers": False}
+        _save_model(files.load(source, **settings), target, options)
     else:
         single.save(files.load_single(source, options.tokenizers), target)
 

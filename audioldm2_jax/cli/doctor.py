@@ -113,8 +113,5 @@ def _config(name, revision, convention):
     if name in PRESETS:
         return PRESETS[name]()
     if Path(name).expanduser().is_file():
-        source = files.open_file(Path(name).expanduser())
-        if not source.is_model:
-            raise InputError(f"{name}: holds {' '.join(source.parts)}, which alone makes no sound")
-        return files.model_config(source)
+        return files.model_config(files.open_file(Path(name).expanduser()))
     return hub.read_config(download.locate(name, revision=revision), convention)

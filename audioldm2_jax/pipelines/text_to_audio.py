@@ -248,10 +248,9 @@ def _from_file(path, dtype, convention, tokenizers, progress):
         raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
     path = Path(path).expanduser()
     source = files.open_file(path)
-    if source.is_model:
-        check_model(files.model_config(source), dtype, str(path))
+    check_model(files.model_config(source), dtype, str(path))
     with Note(f"loading {path}", progress):
-        return files.load(path, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
+        return files.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
 
 
 def _hear(job, params, mel, longer):

@@ -47,8 +47,7 @@ class ModelConfig:
     @property
     def guidance(self) -> float:
         """The classifier-free scale that the model's own command or pipeline takes by default."""
-        plain = all(level == (None,) for level in self.unet.contexts)
-        if not (self.unet.film and plain):
+        if not self.unet.plain:
             return 3.5
         return 2.0 if self.family == "musicldm" else 2.5
 

@@ -167,6 +167,11 @@ class UNetConfig:
     sample_size: int = 256
     film: int = 0
 
+    @property
+    def plain(self) -> bool:
+        """AudioLDM's own: one self-attending transformer behind each residual block, and FiLM."""
+        return self.film > 0 and all(level == (None,) for level in self.contexts)
+
 
 @dataclass(frozen=True)
 class VAEConfig:

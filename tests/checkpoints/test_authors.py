@@ -226,7 +226,7 @@ def tokenizers(tmp_path_factory):
 @pytest.mark.parametrize("name", MODELS)
 def test_conversion_to_the_hub_layout_and_back(folder, tmp_path, tokenizers, name):
     path = write(folder, name)
-    first = files.load(path, tokenizers=tokenizers)
+    first = files.load(files.open_file(path), tokenizers=tokenizers)
     hub.save(first, tmp_path / "hub")
     again = hub.load(tmp_path / "hub")
     assert again.config == first.config

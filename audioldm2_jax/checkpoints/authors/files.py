@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.checkpoints import weights
 from audioldm2_jax.checkpoints.authors import shapes, tables
-from audioldm2_jax.checkpoints.convert import Table, to_params
+from audioldm2_jax.checkpoints.convert import Table, cast_to, to_params
 from audioldm2_jax.checkpoints.hub import Checkpoint
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.checkpoints.single import Single
@@ -94,11 +93,11 @@ def open_file(path, choice: str = "auto") -> Source:
         parts["vocoder"] = _vocoder(parts["vocoder"], path)
     if "phonemes" in parts or "sequence" in parts:
         _join_sequence(parts, path)
-    known = [p for found in prefixes.values() for p in found]
-    left = [n for n in content if not n.startswith(tuple(known) or ()) and not _BESIDE.fullmatch(n)]
+    known = tuple(p for found in prefixes.values() for p in found)
+    left = [n for n in content if not n.startswith(known) and not _BESIDE.fullmatch(n)]
     factor = content["scale_factor"].ravel() if "scale_factor" in content else ()
     scale = float(factor[0]) if len(factor) else None
-    return Source(path, parts, scale, left if "" not in known else [])
+    return Source(path, parts, scale, left)
 
 
 def _prefixes(content: Weights, mark: str) -> list[str]:
@@ -227,6 +226,9 @@ def _read_configs(source: Source) -> dict:
 
 def model_config(source: Source) -> ModelConfig:
     """The whole model. Raises InputError naming a part that its family needs and the file lacks."""
+    if not source.is_model:
+        parts = " ".join(source.parts)
+        raise InputError(f"{source.path}: holds {parts}, which alone makes no sound; convert it")
     found = read_configs(source)
     if "gpt2" in found:
         family, text = "audioldm2", "phonemes" if "phonemes" in found else "t5"
@@ -254,32 +256,24 @@ def load_part(source: Source, name: str, config, dtype=jnp.float32) -> dict:
     if name == "clap" and not config.scales:
         content = content.renamed({n: n for n in content if not n.startswith("logit_scale")})
 
-    def put(array):
-        return jax.device_put(array.astype(dtype, copy=False))
-
     table, like = _TABLES[name](config), PARTS[name].shapes(config)
-    return to_params(content, table, like, put=put, where=f"{source.path}: {name}")
+    return to_params(content, table, like, put=cast_to(dtype), where=f"{source.path}: {name}")
 
 
 def load(
-    path,
+    source: Source,
     *,
-    choice: str = "auto",
     tokenizers: str | None = None,
     dtype=jnp.float32,
     report: Callable | None = None,
     without: tuple[str, ...] = (),
     need_tokenizers: bool = True,
 ) -> Checkpoint:
-    """A whole model from one of the authors' files, as `hub.load` gives it.
+    """A whole model from an opened file, as `hub.load` gives it.
 
     tokenizers: a folder in the hub layout to take them from, None for the hub, which may fail
     unless `need_tokenizers`. Raises InputError.
     """
-    source = open_file(path, choice)
-    if not source.is_model:
-        found = " ".join(source.parts)
-        raise InputError(f"{path}: holds {found}, which alone makes no sound; convert it first")
     config = dataclasses.replace(model_config(source), **dict.fromkeys(without))
     if source.left_out:
         print(f"note: {describe_left_out(source)}", file=sys.stderr)
@@ -289,7 +283,7 @@ def load(
         if report:
             report(name)
         params[name] = load_part(source, name, getattr(config, name), dtype)
-    return Checkpoint(config, params, found, CONVENTIONS["authors"], str(path))
+    return Checkpoint(config, params, found, CONVENTIONS["authors"], str(source.path))
 
 
 def load_single(source: Source, tokenizers: str | None = None) -> Single:

@@ -25,7 +25,6 @@ from audioldm2_jax.checkpoints.configs.language import (  # noqa: F401
     read_phonemes,
     read_projection,
     read_t5,
-    with_tokens,
     write_gpt2,
     write_phonemes,
     write_projection,

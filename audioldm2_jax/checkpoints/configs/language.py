@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import GPT2Config, PhonemeConfig, ProjectionConfig, T5Config
@@ -73,11 +71,6 @@ def write_phonemes(config: PhonemeConfig) -> dict:
         "hidden_act": "relu",
         "pad_token_id": 0,
     }
-
-
-def with_tokens(config: GPT2Config, tokens: int) -> GPT2Config:
-    """The same model rolling out another number of LOA vectors."""
-    return dataclasses.replace(config, tokens=tokens)
 
 
 def read_gpt2(config: dict, where: str) -> GPT2Config:
