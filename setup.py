@@ -12,6 +12,8 @@ for line in (here / "audioldm2_jax" / "__init__.py").read_text().splitlines():
 
 # Phonemes for speech; optional, for phonemizer and Unidecode are GPL.
 TTS = ["phonemizer>=3.4", "espeakng-loader", "Unidecode"]
+# Archives and lists that only some corpora come as.
+CORPORA = ["ijson", "py7zr"]
 
 setup(
     name="audioldm2-jax",
@@ -23,6 +25,7 @@ setup(
     packages=find_packages(include=["audioldm2_jax", "audioldm2_jax.*"]),
     python_requires=">=3.11",
     install_requires=[
+        "array_record",
         "jax>=0.10",
         "flax>=0.12",
         "optax",
@@ -43,6 +46,7 @@ setup(
         "numpy",
         "pillow",
         "psutil",
+        "pyarrow",
         "scipy",
         "tqdm",
     ],
@@ -52,6 +56,7 @@ setup(
         "tts": TTS,
         "ui": ["gradio>=5"],
         "eval": ["scipy"],
+        "corpora": CORPORA,
         "dev": [
             "torch==2.13.0",
             "diffusers>=0.42,<0.43",
@@ -59,6 +64,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            *CORPORA,
             *TTS,
         ],
     },

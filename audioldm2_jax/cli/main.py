@@ -8,12 +8,13 @@ import sys
 import warnings
 
 import audioldm2_jax
-from audioldm2_jax.cli import convert, doctor, generate, soundscapes
+from audioldm2_jax.cli import convert, doctor, generate, prepare, soundscapes
 from audioldm2_jax.errors import InputError
 
 COMMANDS = {
     "generate": generate,
     "convert": convert,
+    "prepare": prepare,
     "soundscapes": soundscapes,
     "doctor": doctor,
 }

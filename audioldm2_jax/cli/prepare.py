@@ -1,0 +1,159 @@
+"""Turn audio and captions into a corpus that training reads: ArrayRecord with random access.
+
+SRC is a folder of audio with a table of captions (CSV, TSV, JSON, JSON lines), with a .txt beside
+each file, or with neither; an export of Hugging Face's datasets; or, with --corpus, the downloaded
+files of a published corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from audioldm2_jax.errors import InputError
+
+
+def add_arguments(parser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SRC", help="folder with the audio; archives in it are read too")
+    add("target", metavar="DST", help="folder of the corpus; a stopped preparation in it goes on")
+    builder = "builder of a published corpus: a folder such as data/clotho, or a name in ./data"
+    add(
+        "--corpus",
+        default=None,
+        metavar="BUILDER",
+        help=builder + "; NAME:CONFIG where it has several",
+    )
+    table = "table of captions, if it is not found in SRC; SPLIT=FILE for a split; may be repeated"
+    add("--metadata", action="append", default=None, metavar="[SPLIT=]FILE", help=table)
+    add("--file_column", default=None, help="column that names the files; default: recognised")
+    captions = "columns with captions, separated by commas; default: all named *caption*, or text"
+    add("--caption_columns", default=None, help=captions)
+    add("--label_column", default=None, help="column with labels; default: recognised")
+    add("--transcript_column", default=None, help="column with what is said; default: recognised")
+    add("--split_column", default=None, help="column with each clip's split; default: recognised")
+    add("--validation", type=float, default=0.0, help="share of train that becomes validation")
+    rate = "Hz; audio becomes mono 16-bit FLAC (smaller, quicker); default: files as they are"
+    add("--sample_rate", type=int, default=None, help=rate)
+    add("--name", default=None, help="the corpus' name; default: DST's")
+    add("--workers", type=int, default=None, help="processes; default: one for each core")
+    add("-q", "--quiet", action="store_true", help="no progress")
+
+
+def run(options) -> int:
+    from tqdm import tqdm
+
+    from audioldm2_jax.data.prepare import prepare
+    from audioldm2_jax.data.report import Report
+
+    _check(options)
+    report = Report()
+    say = (lambda text: None) if options.quiet else _say
+    say(f"looking through {options.source}")
+    about, splits = (
+        _published(options, report, say) if options.corpus else _own(options, report, say)
+    )
+    splits = _divided(splits, options.validation)
+    total = sum(map(len, splits.values()))
+    if not total:
+        raise InputError(f"{options.source}: no audio there")
+    with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
+        found = prepare(
+            splits,
+            options.target,
+            about=about,
+            report=report,
+            sample_rate=options.sample_rate,
+            workers=options.workers,
+            progress=progress.update,
+        )
+    for line in report.summary():
+        print(line, file=sys.stderr)
+    if report.skipped:
+        say(f"all names: {Path(options.target) / 'skipped.jsonl'}")
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _say(text):
+    print(text, file=sys.stderr)
+
+
+def _check(options):
+    if not 0 <= options.validation < 1:
+        raise InputError(f"--validation is {options.validation}: it must be from 0 to below 1")
+    if options.sample_rate is not None and not 1000 <= options.sample_rate <= 384000:
+        raise InputError(f"--sample_rate is {options.sample_rate}: Hz from 1000 to 384000")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    source, target = Path(options.source).resolve(), Path(options.target).resolve()
+    if not source.is_dir():
+        raise InputError(f"{options.source}: no such folder")
+    if target.is_relative_to(source):
+        raise InputError(f"{options.target}: lies inside {options.source}; choose another folder")
+
+
+def _published(options, report, say):
+    from audioldm2_jax.data.corpus import load_corpus
+
+    builder = load_corpus(options.corpus)
+    return builder.about(), builder.splits(options.source, _scratch(options), report, say)
+
+
+def _own(options, report, say):
+    from audioldm2_jax.data.entries import merge
+    from audioldm2_jax.data.importers import folder, huggingface
+    from audioldm2_jax.data.importers.columns import Columns
+    from audioldm2_jax.data.places import Shelf
+
+    captions = options.caption_columns and tuple(options.caption_columns.split(","))
+    columns = Columns(
+        options.file_column,
+        captions or None,
+        options.label_column,
+        options.transcript_column,
+        options.split_column,
+    )
+    shelf = Shelf(options.source, _scratch(options), report, say)
+    if options.metadata is None and huggingface.is_export(shelf.folder):
+        found = huggingface.read(shelf, report, columns)
+    else:
+        tables = options.metadata and _tables(options.metadata)
+        found = folder.read(shelf, report, metadata=tables, columns=columns)
+    about = {"name": options.name or Path(options.target).resolve().name}
+    return about, {split: list(merge(entries, report)) for split, entries in found.items()}
+
+
+def _scratch(options) -> Path:
+    """Where compressed archives are unpacked: beside the corpus, kept for the next time."""
+    target = Path(options.target).resolve()
+    return target.with_name(f".{target.name}-unpacked")
+
+
+def _tables(given: list[str]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for text in given:
+        split, _, file = text.rpartition("=")
+        if not Path(file).is_file():
+            raise InputError(f"--metadata {text}: no such file")
+        found.setdefault(split, []).append(Path(file))
+    return found
+
+
+def _divided(splits, share):
+    """train with `share` of its clips in validation, chosen by their names alone."""
+    if not share:
+        return splits
+    if "validation" in splits or "train" not in splits:
+        raise InputError(f"--validation: the splits are {' '.join(splits)}, nothing to divide")
+
+    def chosen(entry):
+        return int(hashlib.sha256(entry.id.encode()).hexdigest()[:8], 16) < share * 2**32
+
+    train = splits["train"]
+    return splits | {
+        "train": [e for e in train if not chosen(e)],
+        "validation": [e for e in train if chosen(e)],
+    }

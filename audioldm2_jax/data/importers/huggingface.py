@@ -1,0 +1,182 @@
+"""Exports of Hugging Face's `datasets`: parquet files, and folders of `save_to_disk`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from audioldm2_jax.data import records
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.importers.columns import RECOGNISED, Columns
+from audioldm2_jax.data.importers.folder import resolve
+from audioldm2_jax.data.places import Shelf, Unreadable
+from audioldm2_jax.data.report import Report
+from audioldm2_jax.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Audio inside a table: the bytes in one row of a column of structs {bytes, path}."""
+
+    path: str
+    column: str
+    group: int
+    row: int
+    name: str
+
+    def read(self) -> bytes:
+        """All bytes. Raises Unreadable."""
+        try:
+            data = _column(self.path, self.group, self.column)[self.row].as_py()["bytes"]
+        except Exception as error:  # pyarrow raises many kinds for damaged files
+            raise Unreadable(f"cannot be read ({type(error).__name__})") from None
+        return data or b""
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder is such an export."""
+    return bool(_files(Path(folder)))
+
+
+def read(shelf: Shelf, report: Report, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
+    """Entries by split. Raises InputError for files that are damaged or hold no audio."""
+    found: dict[str, list[Entry]] = {}
+    for split, path in _files(shelf.folder):
+        found.setdefault(records.dataset_name(split), []).extend(_entries(shelf, path, columns))
+    return found
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    """(split, file) of all tables of an export, sorted."""
+    if (folder / "dataset_dict.json").is_file():
+        return [
+            (sub.name, p) for sub in sorted(folder.iterdir()) for p in sorted(sub.glob("*.arrow"))
+        ]
+    if (folder / "state.json").is_file():
+        state = json.loads((folder / "state.json").read_text())
+        split = state.get("_split") or "train"
+        return [(split, path) for path in sorted(folder.glob("*.arrow"))]
+    return [(_split_of(path, folder), path) for path in sorted(folder.rglob("*.parquet"))]
+
+
+def _split_of(path: Path, folder: Path) -> str:
+    """The hub's names: train-00000-of-00002.parquet, or train/0000.parquet."""
+    if match := re.match(r"(\w+)-\d+-of-\d+", path.name):
+        return match[1]
+    parent = path.parent
+    return parent.name if parent != folder and parent.name != "data" else "train"
+
+
+def _entries(shelf, path: Path, columns: Columns) -> Iterator[Entry]:
+    try:
+        schema, groups = _open(str(path))
+    except Exception as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: damaged table ({line})") from None
+    audio = columns.file or _audio_column(schema, path)
+    known = Columns(
+        audio, columns.captions, columns.labels, columns.transcript, columns.split
+    ).recognised(schema.names, str(path))
+    inside = _is_struct(schema, audio)
+    names, position = _class_names(schema), 0
+    for group in range(groups):
+        for row, values in enumerate(_rows(str(path), group, audio, inside)):
+            for key, classes in names.items():
+                if isinstance(values.get(key), int) and 0 <= values[key] < len(classes):
+                    values[key] = classes[values[key]]
+            file = values.pop(audio) or ""
+            place = Cell(str(path), audio, group, row, Path(file).name) if inside else None
+            id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
+            if not inside or not values.pop(" holds bytes"):
+                found, _ = resolve(shelf, file)
+                place = shelf.files.get(found)
+            values.pop(" holds bytes", None)
+            position += 1
+            yield Entry(id, place, **known.facts(values))
+
+
+def _audio_column(schema, path) -> str:
+    """The column with sound: a struct with bytes, else one that names files."""
+    for field in schema:
+        if _is_struct(schema, field.name):
+            return field.name
+    return RECOGNISED.recognised(schema.names, str(path)).file
+
+
+def _is_struct(schema, name) -> bool:
+    import pyarrow
+
+    kind = schema.field(name).type if name in schema.names else None
+    return kind is not None and pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+
+
+def _class_names(schema) -> dict[str, list[str]]:
+    """Names of the numbers in columns of classes."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    kinds = {k: v for k, v in info.items() if isinstance(v, dict)}
+    return {
+        k: v["names"] for k, v in kinds.items() if v.get("_type") == "ClassLabel" and "names" in v
+    }
+
+
+def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
+    """Rows without the audio's bytes: its column holds the path."""
+    import pyarrow.compute as compute
+
+    table = _group(path, group)
+    if inside:
+        column = table.column(audio)
+        holds = compute.is_valid(compute.struct_field(column, "bytes"))
+        paths = None
+        if column.type.get_field_index("path") >= 0:
+            paths = compute.struct_field(column, "path").to_pylist()
+        table = table.drop_columns([audio])
+    for i, values in enumerate(table.to_pylist()):
+        if inside:
+            values[audio] = paths[i] if paths else ""
+            values[" holds bytes"] = holds[i].as_py()
+        yield values
+
+
+@functools.lru_cache(8)
+def _open(path: str):
+    """(schema, number of row groups)."""
+    if path.endswith(".arrow"):
+        return _arrow(path).schema, 1
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path)
+    return file.schema_arrow, file.num_row_groups
+
+
+@functools.lru_cache(8)
+def _arrow(path: str):
+    """The whole table, mapped rather than read."""
+    import pyarrow
+
+    source = pyarrow.memory_map(path)
+    try:
+        return pyarrow.ipc.open_stream(source).read_all()
+    except pyarrow.ArrowInvalid:
+        return pyarrow.ipc.open_file(pyarrow.memory_map(path)).read_all()
+
+
+@functools.lru_cache(1)
+def _group(path: str, group: int):
+    if path.endswith(".arrow"):
+        return _arrow(path)
+    import pyarrow.parquet
+
+    return pyarrow.parquet.ParquetFile(path).read_row_group(group)
+
+
+@functools.lru_cache(2)
+def _column(path: str, group: int, column: str):
+    return _group(path, group).column(column)

@@ -1,0 +1,48 @@
+"""What was left out of a corpus, by name and reason; nothing is dropped silently."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+FILE = "skipped.jsonl"
+
+
+class Report:
+    """Skipped things, and notes on kept ones; each a (name, reason)."""
+
+    def __init__(self, skipped=(), notes=()):
+        self.skipped: list[tuple[str, str]] = [tuple(pair) for pair in skipped]
+        self.notes: list[tuple[str, str]] = [tuple(pair) for pair in notes]
+
+    def skip(self, name: str, reason: str) -> None:
+        self.skipped.append((name, reason))
+
+    def note(self, name: str, reason: str) -> None:
+        self.notes.append((name, reason))
+
+    def add(self, other: Report) -> None:
+        self.skipped += other.skipped
+        self.notes += other.notes
+
+    def summary(self, examples: int = 3) -> list[str]:
+        """A line for each reason, the most frequent first: how many, and the first names."""
+        lines = []
+        for verb, pairs in (("skipped", self.skipped), ("kept", self.notes)):
+            for reason, count in Counter(reason for _, reason in pairs).most_common():
+                names = [name for name, why in pairs if why == reason][:examples]
+                more = ", ..." if count > len(names) else ""
+                lines.append(f"{verb} {count}, {reason}: {', '.join(names)}{more}")
+        return lines
+
+    def save(self, folder: Path) -> None:
+        """A line for each skipped thing and note in skipped.jsonl."""
+        beside = Path(folder) / f".{FILE}"
+        with open(beside, "w", encoding="utf-8") as file:
+            for kept, pairs in ((False, self.skipped), (True, self.notes)):
+                for name, reason in pairs:
+                    line = {"name": name, "reason": reason} | ({"kept": True} if kept else {})
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        os.replace(beside, Path(folder) / FILE)

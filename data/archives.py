@@ -1,0 +1,83 @@
+"""Dummy archives of the true form, for the builders' tests."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from audioldm2_jax.data import records
+from audioldm2_jax.data.corpus import load_corpus
+from audioldm2_jax.data.prepare import prepare
+from audioldm2_jax.data.report import Report
+
+
+def sound(seed: int = 0, seconds: float = 0.2, rate: int = 16000, kind: str = "WAV", channels=1):
+    """Noise as the bytes of a file. kind: WAV, FLAC, MP3, OGG or OPUS."""
+    wave = np.random.default_rng(seed).normal(0, 0.1, (int(seconds * rate), channels))
+    file = io.BytesIO()
+    container, subtype = ("OGG", "OPUS") if kind == "OPUS" else (kind, None)
+    soundfile.write(file, wave, rate, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    """Files by name below a folder."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
+    """mode: w, w:gz or w:bz2."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def write_7z(path: Path, files: dict[str, bytes]) -> None:
+    import py7zr
+
+    with py7zr.SevenZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writef(io.BytesIO(data), name)
+
+
+class Built:
+    """A corpus built from a folder of dummy archives.
+
+    splits: {split: {id: example}}; skipped: {name: reason}.
+    """
+
+    def __init__(self, builder: str, source: Path, target: Path, scratch: Path):
+        corpus, report = load_corpus(builder), Report()
+        splits = corpus.splits(source, scratch, report)
+        self.statistics = prepare(splits, target, about=corpus.about(), report=report, workers=1)
+        self.skipped = dict(report.skipped)
+        self.splits = {split: read(target, split) for split in self.statistics["splits"]}
+
+
+def read(folder: Path, split: str) -> dict[str, dict]:
+    """All examples of a split by id, texts decoded."""
+    source = records.open_split(folder, split)
+    return {example["id"]: example for example in map(_decoded, source)}
+
+
+def _decoded(example: dict) -> dict:
+    texts = {k: example[k].decode() for k in ("id", "transcript", "extra")}
+    lists = {k: [text.decode() for text in example[k]] for k in ("captions", "labels")}
+    return example | texts | lists

@@ -1,0 +1,47 @@
+"""Clotho 2.1: clips of 15 to 30 s with five captions each."""
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.tables import rows
+
+SPLITS = ("development", "validation", "evaluation")
+
+
+class Builder(Corpus):
+    """Captions and audio of each split that is there; keywords become labels."""
+
+    HOMEPAGE = "https://zenodo.org/record/4783391"
+    LICENSE = "audio: CC of each clip (freesound); captions: Tampere University, non-commercial"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "clotho_audio_SPLIT.7z and clotho_captions_SPLIT.csv, and clotho_metadata_SPLIT.csv where "
+        "keywords are wanted, for SPLIT development, validation, evaluation."
+    )
+
+    def entries(self, shelf, report):
+        tables = {split: f"clotho_captions_{split}.csv" for split in SPLITS}
+        return {
+            split: clips(shelf, split, rows(data, table))
+            for split, table, data in self.tables(shelf, report, tables)
+        }
+
+
+def clips(shelf, split, table):
+    facts = keywords(shelf, split)
+    for row in table:
+        name, known = row["file_name"], facts.get(row["file_name"], {})
+        words = known.get("keywords", "").split(";")
+        yield Entry(
+            name,
+            shelf.place(f"{split}/{name}") or shelf.place(name),
+            captions=tuple(row[f"caption_{i}"].strip() for i in range(1, 6)),
+            labels=tuple(word.strip() for word in words if word.strip()),
+            extra={key: known[key] for key in ("sound_id", "license") if known.get(key)},
+        )
+
+
+def keywords(shelf, split):
+    """Facts of each file. These tables, unlike the captions', are Latin-1."""
+    name = f"clotho_metadata_{split}.csv"
+    if not shelf.matches(name):
+        return {}
+    return {row["file_name"]: row for row in rows(shelf.need(name), name, encoding="latin-1")}

@@ -1,0 +1,74 @@
+"""GigaSpeech: transcribed English speech, cut out of long recordings."""
+
+import tensorflow_datasets as tfds
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.errors import InputError
+
+SUBSETS = ("xs", "s", "m", "l", "xl")
+MARKS = {"<COMMA>": ",", "<PERIOD>": ".", "<QUESTIONMARK>": "?", "<EXCLAMATIONPOINT>": "!"}
+NOT_SPEECH = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
+
+
+class Builder(Corpus):
+    """Splits train (of the configuration's size), validation and test; a clip is a segment.
+
+    Segments of silence, music and noise are left out and counted. GigaSpeech.json is read as a
+    stream: it is larger than most machines' memory.
+    """
+
+    HOMEPAGE = "https://github.com/SpeechColab/GigaSpeech"
+    LICENSE = "Apache 2.0 with terms of access; audio: of its owners"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "GigaSpeech.json and the folder audio/, as the official scripts lay them."
+    )
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in SUBSETS]
+
+    def entries(self, shelf, report):
+        tags = {f"{{{self.builder_config.name.upper()}}}": "train"}
+        tags |= {"{DEV}": "validation", "{TEST}": "test"}
+        splits = {}
+        for recording in recordings(shelf):
+            place = shelf.place(recording["path"])
+            for segment in recording["segments"]:
+                split = next((tags[tag] for tag in segment["subsets"] if tag in tags), None)
+                if split and (entry := spoken(place, recording, segment, report)):
+                    splits.setdefault(split, []).append(entry)
+        return splits
+
+
+def recordings(shelf):
+    """The recordings of GigaSpeech.json, one by one."""
+    try:
+        import ijson
+    except ImportError:
+        raise InputError(
+            "GigaSpeech.json needs the package ijson: pip install 'audioldm2-jax[corpora]'"
+        ) from None
+    place = shelf.place("GigaSpeech.json")
+    if place is None:
+        raise InputError(f"{shelf.folder}: GigaSpeech.json is not there")
+    try:
+        with place.open() as file:
+            yield from ijson.items(file, "audios.item", use_float=True)
+    except ijson.JSONError as error:
+        raise InputError(f"{place.path}: no JSON ({error})") from None
+
+
+def spoken(place, recording, segment, report):
+    words = segment["text_tn"].split()
+    if any(word in NOT_SPEECH for word in words):
+        report.skip(segment["sid"], f"no speech ({' '.join(words)})")
+        return None
+    text = " ".join(words)
+    for tag, mark in MARKS.items():
+        text = text.replace(f" {tag}", mark).replace(tag, mark)
+    return Entry(
+        segment["sid"],
+        place,
+        transcript=text,
+        start=segment["begin_time"],
+        stop=segment["end_time"],
+        extra={"speaker": segment.get("speaker", ""), "source": recording.get("source", "")},
+    )

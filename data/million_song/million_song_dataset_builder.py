@@ -1,0 +1,67 @@
+"""Million Song Dataset: the Last.fm tags of its tracks, beside previews that you supply."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry, locate
+from audioldm2_jax.errors import InputError
+
+
+class Builder(Corpus):
+    """Splits train and test of the Last.fm dataset; tags are the labels, strongest first.
+
+    Audio was never distributed: previews are named by the track, or by their 7digital number
+    (then track_metadata.db, which maps them, must lie beside).
+    """
+
+    HOMEPAGE = "http://millionsongdataset.com/lastfm"
+    LICENSE = "tags: research only; audio: of its owners"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "lastfm_train.zip and lastfm_test.zip, or unpacked; previews in any folder, zip or tar; "
+        "track_metadata.db if they are named by 7digital numbers."
+    )
+
+    def entries(self, shelf, report):
+        numbers = seven_digital(shelf)
+        splits = {}
+        for split in ("train", "test"):
+            names = shelf.glob(f"lastfm_{split}/*.json")
+            if names:
+                splits[split] = (track(shelf, name, numbers, report) for name in names)
+            else:
+                report.skip(f"lastfm_{split}", "metadata not there")
+        if not splits:
+            raise InputError(f"{shelf.folder}: no lastfm_train/ or lastfm_test/ there")
+        return {split: filter(None, found) for split, found in splits.items()}
+
+
+def track(shelf, name, numbers, report):
+    try:
+        facts = json.loads(shelf.files[name].read())
+        tags = sorted(facts["tags"], key=lambda tag: -int(tag[1]))
+        key = facts["track_id"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        report.skip(name, "broken metadata")
+        return None
+    number = numbers.get(key)
+    stems = [key] + ([f"{number}.clip", str(number)] if number else [])
+    return Entry(
+        key,
+        locate(shelf, stems),
+        labels=tuple(tag[0] for tag in tags),
+        extra={"title": facts.get("title", ""), "artist": facts.get("artist", "")},
+    )
+
+
+def seven_digital(shelf):
+    """Numbers of 7digital by track; {} without the database."""
+    place = shelf.place("track_metadata.db")
+    if place is None or place.member or place.offset >= 0:
+        return {}
+    try:
+        with closing(sqlite3.connect(f"file:{place.path}?mode=ro", uri=True)) as database:
+            return dict(database.execute("SELECT track_id, track_7digitalid FROM songs"))
+    except sqlite3.Error as error:
+        raise InputError(f"{place.path}: no table of the songs ({error})") from None

@@ -1,0 +1,45 @@
+"""MusicCaps: 5521 clips of 10 s of music, described by musicians."""
+
+import ast
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry, youtube
+from audioldm2_jax.data.tables import rows
+
+
+class Builder(Corpus):
+    """Splits as AudioSet's: train, and eval, on which systems are compared.
+
+    The aspects are the labels.
+    """
+
+    HOMEPAGE = "https://www.kaggle.com/datasets/googleai/musiccaps"
+    LICENSE = "captions: CC BY-SA 4.0; audio: of the videos' owners"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "musiccaps-public.csv, and the audio in any folder, zip or tar."
+
+    def entries(self, shelf, report):
+        splits = {"train": [], "eval": []}
+        for row in rows(shelf.need("musiccaps-public.csv"), "musiccaps-public.csv"):
+            video, start = row["ytid"], float(row["start_s"])
+            entry = Entry(
+                f"{video}_{start:g}",
+                youtube(shelf, video, start, float(row["end_s"])),
+                captions=(row["caption"].strip(),),
+                labels=aspects(row["aspect_list"]),
+                extra={
+                    "youtube_id": video,
+                    "mids": row["audioset_positive_labels"].split(","),
+                    "balanced": row["is_balanced_subset"] == "True",
+                },
+            )
+            splits["eval" if row["is_audioset_eval"] == "True" else "train"].append(entry)
+        return splits
+
+
+def aspects(text):
+    """The table writes them as a Python list of strings; anything else is one aspect."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        found = text
+    return tuple(map(str, found)) if isinstance(found, (list, tuple)) else (str(found),)

@@ -1,0 +1,30 @@
+"""UrbanSound8K: 8732 clips of at most 4 s in 10 classes, in ten folds."""
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.tables import rows
+
+
+class Builder(Corpus):
+    """A split for each fold; the authors ask that folds are never mixed anew."""
+
+    HOMEPAGE = "https://urbansounddataset.weebly.com/urbansound8k.html"
+    LICENSE = "CC BY-NC 3.0"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "UrbanSound8K.tar.gz, or the folder unpacked from it."
+
+    def entries(self, shelf, report):
+        splits = {}
+        for row in rows(shelf.need("metadata/UrbanSound8K.csv"), "UrbanSound8K.csv"):
+            name = row["slice_file_name"]
+            entry = Entry(
+                name,
+                shelf.place(f"fold{row['fold']}/{name}"),
+                labels=(row["class"].replace("_", " "),),
+                extra={
+                    "target": int(row["classID"]),
+                    "freesound": row["fsID"],
+                    "foreground": row["salience"] == "1",
+                },
+            )
+            splits.setdefault(f"fold{row['fold']}", []).append(entry)
+        return splits

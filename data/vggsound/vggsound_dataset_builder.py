@@ -1,0 +1,28 @@
+"""VGGSound: 200 thousand clips of 10 s in 309 classes."""
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry, youtube
+from audioldm2_jax.data.tables import rows
+
+COLUMNS = ["youtube_id", "start", "label", "split"]
+
+
+class Builder(Corpus):
+    """The published table beside audio that you obtained yourself."""
+
+    HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
+    LICENSE = "labels: CC BY 4.0; audio: of the videos' owners"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "vggsound.csv, and the audio in any folder, zip or tar."
+
+    def entries(self, shelf, report):
+        splits = {}
+        for row in rows(shelf.need("vggsound.csv"), "vggsound.csv", COLUMNS):
+            video, start = row["youtube_id"], int(row["start"])
+            entry = Entry(
+                f"{video}_{start:06d}",
+                youtube(shelf, video, start, start + 10),
+                labels=(row["label"],),
+                extra={"youtube_id": video, "start": start},
+            )
+            splits.setdefault(row["split"], []).append(entry)
+        return splits

@@ -1,0 +1,92 @@
+"""WavCaps: 400 thousand clips of Freesound, BBC Sound Effects, SoundBible and AudioSet.
+
+Their captions were written by a language model from the sources' own descriptions.
+"""
+
+import json
+from pathlib import PurePosixPath
+
+import tensorflow_datasets as tfds
+
+from audioldm2_jax.data.corpus import Corpus
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.tables import rows
+from audioldm2_jax.errors import InputError
+
+SOURCES = {
+    "freesound": "FreeSound",
+    "bbc_sound_effects": "BBC_Sound_Effects",
+    "soundbible": "SoundBible",
+    "audioset_sl": "AudioSet_SL",
+}
+
+
+class Builder(Corpus):
+    """A split for each source.
+
+    `without_evaluation` leaves out what the published lists (blacklist/*.json) name: clips that are
+    also in AudioCaps, Clotho, ESC-50, UrbanSound8K or VGGSound.
+    """
+
+    HOMEPAGE = "https://huggingface.co/datasets/cvssp/WavCaps"
+    LICENSE = "academic use only; the sources' own terms besides"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "The hub repository's folders json_files/, Zip_files/ (split archives as they are) and, "
+        "for the configuration without_evaluation, blacklist/."
+    )
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name="full"),
+        tfds.core.BuilderConfig(name="without_evaluation"),
+    ]
+
+    def entries(self, shelf, report):
+        banned = set()
+        if self.builder_config.name == "without_evaluation":
+            banned = blacklist(shelf)
+        splits = {}
+        for split, source in SOURCES.items():
+            files = shelf.glob(f"json_files/{source}/*.json")
+            if not files:
+                report.skip(f"json_files/{source}", "metadata not there")
+                continue
+            splits[split] = [
+                entry
+                for name in files
+                for row in rows(shelf.files[name].read(), name)
+                if (entry := listed(shelf, source, row, banned, report))
+            ]
+        if not splits:
+            raise InputError(f"{shelf.folder}: no json_files/SOURCE/*.json there")
+        return splits
+
+
+def listed(shelf, source, row, banned, report):
+    """A clip's entry, None if a list bans it."""
+    # Ids of AudioSet carry Y before and .wav behind the video's.
+    name = str(row["id"])
+    stem = PurePosixPath(name).stem if PurePosixPath(name).suffix in (".wav", ".mp3") else name
+    if stem in banned or stem.removeprefix("Y") in banned:
+        report.skip(f"{source}/{name}", "named by a blacklist")
+        return None
+    # Numbers are those of each source: the file must lie below its source's name.
+    found = [n for n in shelf.audio_by_stem.get(stem, []) if source.lower() in n.lower()]
+    keys = ("author", "download_link", "href", "tags", "description", "title")
+    return Entry(
+        f"{source}/{name}",
+        shelf.files[found[0]] if found else None,
+        captions=(row["caption"].strip(),),
+        extra={key: row[key] for key in keys if row.get(key)},
+    )
+
+
+def blacklist(shelf):
+    """All ids in the published lists, without Y and suffix."""
+    names = shelf.glob("blacklist/*.json")
+    if not names:
+        raise InputError(f"{shelf.folder}: without_evaluation needs the lists blacklist/*.json")
+    found = set()
+    for name in names:
+        lists = json.loads(shelf.files[name].read())
+        for ids in lists.values() if isinstance(lists, dict) else [lists]:
+            found |= {str(i).removesuffix(".wav").removeprefix("Y") for i in ids}
+    return found
