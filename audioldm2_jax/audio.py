@@ -25,7 +25,7 @@ def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
     return soxr.resample(flat, source, target, quality="HQ").T.reshape(*audio.shape[:-1], -1)
 
 
-def fit_clip(audio: np.ndarray, config: ClapMelConfig) -> np.ndarray:
+def fit_clip(audio, config: ClapMelConfig) -> jax.Array:
     """Cuts to the clip's first samples, or repeats whole copies and zero-pads. audio: [B, samples].
 
     The reference crops longer clips at random; the first samples make scores repeatable.
@@ -34,8 +34,8 @@ def fit_clip(audio: np.ndarray, config: ClapMelConfig) -> np.ndarray:
     audio = audio[:, :length]
     if audio.shape[1] < length and config.padding in ("repeat", "repeatpad"):
         copies = length // audio.shape[1] + (config.padding == "repeat")
-        audio = np.tile(audio, (1, copies))[:, :length]
-    return np.pad(audio, ((0, 0), (0, length - audio.shape[1])))
+        audio = jnp.tile(audio, (1, copies))[:, :length]
+    return jnp.pad(audio, ((0, 0), (0, length - audio.shape[1])))
 
 
 def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:

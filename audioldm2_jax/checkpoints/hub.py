@@ -98,11 +98,12 @@ def load(
     source: str | None = None,
     report: Callable | None = None,
     without: tuple[str, ...] = (),
+    only: tuple[str, ...] | None = None,
 ) -> Checkpoint:
     """Reads a hub-layout folder into a Checkpoint, casting floats to `dtype` on the fly.
 
-    `report(part name)` is called before each part; parts named in `without` are left out. Raises
-    InputError naming what is wrong.
+    `report(part name)` is called before each part; parts named in `without` are left out; with
+    `only`, the others are in the configuration alone. Raises InputError naming what is wrong.
     """
     folder, convention = Path(folder), convention_named(convention)
     config = read_config(folder, convention)
@@ -115,6 +116,8 @@ def load(
         tokenizers["tokenizer_2"] = read_tokenizer(folder / "tokenizer_2")
     params = {}
     for name in parts_of(config):
+        if only is not None and name not in only:
+            continue
         if report:
             report(name)
         params[name] = load_part(folder, name, getattr(config, name), dtype)

@@ -8,13 +8,14 @@ import sys
 import warnings
 
 import audioldm2_jax
-from audioldm2_jax.cli import convert, doctor, generate, prepare, soundscapes
+from audioldm2_jax.cli import convert, doctor, encode, generate, prepare, soundscapes
 from audioldm2_jax.errors import InputError
 
 COMMANDS = {
     "generate": generate,
     "convert": convert,
     "prepare": prepare,
+    "encode": encode,
     "soundscapes": soundscapes,
     "doctor": doctor,
 }

@@ -122,30 +122,35 @@ class Build:
             raise InputError(f"{self.target}: no clip can be used{lines}")
         statistics = _statistics(full, report)
         labels = sum((Counter(found["labels"]) for found in full.values()), Counter())
-        self._gather(full, features, statistics, about)
+        names = self._gather(full, features, statistics, about)
         report.save(self.target)
         parts.write_json(self.target / CLASSES, dict(labels.most_common()))
-        # The last file to come: from now on the folder is a corpus.
-        os.replace(self.work / "dataset_info.json", self.target / "dataset_info.json")
+        # With the last of them, dataset_info.json, the folder becomes a corpus.
+        for name in names:
+            os.replace(self.work / name, self.target / name)
         shutil.rmtree(self.work, ignore_errors=True)
         return statistics
 
-    def _gather(self, full, features, statistics, about) -> None:
+    def _gather(self, full, features, statistics, about) -> list[str]:
+        """Names of the corpus' files, complete in the work folder, in the order to move them."""
         import tensorflow_datasets as tfds
 
-        name, splits = records.dataset_name(about["name"]), []
+        for moved in self.target.glob("*.array_record-*"):  # by an earlier try to finish
+            os.replace(moved, self.work / moved.name)
+        name, splits, names = records.dataset_name(about["name"]), [], []
         for split in sorted({part.split for part in full}):
             mine = sorted((p for p in full if p.split == split), key=lambda p: p.index)
             template = tfds.core.ShardedFileTemplate(
-                data_dir=self.target,
+                data_dir=self.work,
                 dataset_name=name,
                 split=split,
                 filetype_suffix="array_record",
             )
             for number, part in enumerate(mine):
                 made = self.work / f"{part.stem}.array_record"
-                final = Path(template.sharded_filepath(shard_index=number, num_shards=len(mine)))
-                if made.is_file():  # not there: an earlier try to finish had moved it
+                final = template.sharded_filepath(shard_index=number, num_shards=len(mine))
+                names.append(Path(final).name)
+                if made.is_file():
                     os.replace(made, final)
             splits.append(
                 tfds.core.SplitInfo(
@@ -158,7 +163,7 @@ class Build:
         words = {"about": about.get("description", ""), "settings": self.settings}
         known = {k: about[k] for k in ("citation", "license", "homepage") if about.get(k)}
         tfds.folder_dataset.write_metadata(
-            data_dir=self.target,
+            data_dir=self.work,
             features=features,
             split_infos=splits,
             version=records.VERSION,
@@ -166,7 +171,8 @@ class Build:
             check_data=False,
             **known,
         )
-        os.replace(self.target / "dataset_info.json", self.work / "dataset_info.json")
+        license_file = ["LICENSE"] if (self.work / "LICENSE").is_file() else []
+        return [*names, "features.json", *license_file, "dataset_info.json"]
 
 
 def _statistics(full: Mapping[Part, dict], report: Report) -> dict:

@@ -60,9 +60,9 @@ def _tables(shelf: Shelf) -> list[str]:
     named = [n for n in names if PurePosixPath(n).stem == "metadata"]
     if named:
         return named
-    # A text or JSON file that has its audio's name describes that clip alone.
-    alone = {n.rpartition(".")[0] for n in _audio(shelf)}
-    names = [n for n in names if n.rpartition(".")[0] not in alone]
+    # A JSON file that has its audio's name describes that clip alone.
+    alone = {n.rpartition(".")[0] + ".json" for n in _audio(shelf)}
+    names = [n for n in names if n not in alone]
     top = [n for n in names if "/" not in n] or names
     if len(top) > 1:
         raise InputError(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from audioldm2_jax import audio, pictures
+from audioldm2_jax.data import parts
 from audioldm2_jax.data.soundscapes.scene import Clip, make_clip
 from audioldm2_jax.data.soundscapes.sounds import SOUNDS
 from audioldm2_jax.errors import InputError
@@ -50,14 +48,11 @@ def build(
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-        for done in pool.map(write, starts):
-            if report:
-                report(done)
+    for done in parts.in_parts(write, starts, workers):
+        if report:
+            report(done)
     lines = [line for start in starts for line in _part(folder, start).read_text().splitlines()]
-    beside = folder / ".metadata.jsonl"
-    beside.write_text("\n".join(lines[:count]) + "\n")
-    os.replace(beside, folder / "metadata.jsonl")
+    parts.write_text(folder / "metadata.jsonl", "\n".join(lines[:count]) + "\n")
     return statistics(json.loads(line) for line in lines[:count])
 
 
@@ -93,9 +88,7 @@ def _write_part(folder: Path, start: int, *, count, seed, seconds, speech) -> in
         file = f"audio/{index:07d}.flac"
         audio.save_wav(folder / file, clip.audio, clip.sample_rate)
         lines.append(json.dumps(record(clip, file)))
-    beside = path.with_name(f".{path.name}")
-    beside.write_text("\n".join(lines) + "\n")
-    os.replace(beside, path)
+    parts.write_text(path, "\n".join(lines) + "\n")
     return stop - start
 
 

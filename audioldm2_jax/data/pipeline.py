@@ -1,0 +1,140 @@
+"""Prepared corpora to batches: global shuffle, host shards, mixtures, iterators that can be saved.
+
+A stream depends on the seed and the corpora alone: the number of hosts only deals it out, workers
+and threads only fill it sooner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import grain
+from absl import flags
+
+from audioldm2_jax.data import records
+from audioldm2_jax.data.elements import Recipe
+from audioldm2_jax.data.failures import Failure, Tolerance
+from audioldm2_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A split of a prepared corpus (`a+b` for several); weight: its share in a mixture."""
+
+    path: str
+    split: str = "train"
+    weight: float | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A stream of batches.
+
+    sources: without weights they are one corpus, with weights (for all) a mixture without end;
+    batch: clips over all hosts; epochs: None for no end; tolerance: share of clips that may fail;
+    workers: processes that decode, 0 for threads of this one; threads, prefetch: of each process.
+    """
+
+    sources: tuple[Source, ...]
+    batch: int
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    shuffle: bool = True
+    epochs: int | None = None
+    tolerance: float = 0.01
+    workers: int = 0
+    threads: int = 8
+    prefetch: int = 64
+
+
+class Examples:
+    """A corpus' examples by number, as grain reads them; a damaged one is a Failure."""
+
+    def __init__(self, source: Source):
+        self.name = f"{source.path}, {source.split}"
+        self._source = records.open_split(source.path, source.split)
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        try:
+            return self._source[index]
+        except (IndexError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # ArrayRecord and the parser raise many kinds
+            return Failure(f"{self.name}, record {index}", f"damaged ({type(error).__name__})")
+
+    def __repr__(self):
+        return f"Examples({self.name})"
+
+
+class Stream:
+    """This host's share of a configured stream, from clip `start` on.
+
+    clips: how many different ones there are; tolerance: which have failed; `iterate` gives batches,
+    dicts of arrays [B / hosts, ...], texts as arrays of str. Raises InputError for settings that do
+    not fit together and, while reading, when more than the tolerated share of clips fails.
+    """
+
+    def __init__(self, config: DataConfig, *, host: int = 0, hosts: int = 1):
+        _check(config, host, hosts)
+        self.config, self.hosts = config, hosts
+        corpora = [Examples(source) for source in config.sources]
+        self.clips = sum(map(len, corpora))
+        mixed = config.sources[0].weight is not None
+        if (smallest := min(map(len, corpora)) if mixed else self.clips) < hosts:
+            raise InputError(f"{smallest} clips cannot be dealt to {hosts} hosts")
+        streams = [grain.MapDataset.source(c) for c in corpora]
+        if mixed:
+            total = sum(source.weight for source in config.sources)
+            parts = [_dealt(s, config, i, host, hosts) for i, s in enumerate(streams)]
+            weights = [source.weight / total for source in config.sources]
+            self._elements = grain.MapDataset.mix(parts, weights)
+        else:
+            whole = grain.MapDataset.concatenate(streams) if len(streams) > 1 else streams[0]
+            self._elements = _dealt(whole, config, 0, host, hosts)
+        self.tolerance = Tolerance(config.tolerance, self.clips)
+
+    def iterate(self, start: int = 0) -> grain.DatasetIterator:
+        """Batches of what comes after `start` clips, failed ones counted (`tolerance.seen`)."""
+        config, self.tolerance.seen = self.config, start
+        options = grain.ReadOptions(
+            num_threads=config.threads, prefetch_buffer_size=config.prefetch
+        )
+        stream = self._elements[start:].to_iter_dataset(options)
+        if config.workers:
+            # grain's workers ask for absl's flags, which only programs run by absl have parsed.
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
+            stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.workers))
+        # The last, incomplete batch of a finite stream counts where clips are evaluated, not where
+        # several hosts must agree on the number of steps.
+        stream = stream.filter(self.tolerance)
+        return iter(stream.batch(config.batch // self.hosts, drop_remainder=self.hosts > 1))
+
+
+def _dealt(stream, config, number, host, hosts):
+    """Shuffled and cropped before it is dealt out, so that the draws do not depend on the hosts."""
+    stream = stream.seed(config.seed * 1000003 + number)
+    if config.shuffle:
+        stream = stream.shuffle()
+    return stream.random_map(config.recipe)[host::hosts].repeat(config.epochs)
+
+
+def _check(config: DataConfig, host: int, hosts: int) -> None:
+    weights = [source.weight for source in config.sources]
+    if not config.sources:
+        raise InputError("sources is empty: name at least one prepared corpus")
+    if any(w is None for w in weights) and any(w is not None for w in weights):
+        raise InputError("weights: give one for each source, or for none")
+    if weights[0] is not None and min(weights) <= 0:
+        raise InputError(f"weights are {weights}: each must be above 0")
+    if weights[0] is not None and config.epochs is not None:
+        raise InputError("a mixture by weights has no epochs: leave out epochs, or the weights")
+    if config.batch < 1 or config.batch % hosts:
+        raise InputError(f"batch is {config.batch}: it must be a multiple of the {hosts} hosts")
+    if not 0 <= config.tolerance <= 1:
+        raise InputError(f"tolerance is {config.tolerance}: it must be from 0 to 1")
+    if not 0 <= host < hosts:
+        raise InputError(f"host {host} of {hosts}: counted from 0")
