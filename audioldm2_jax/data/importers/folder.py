@@ -105,7 +105,7 @@ def _entries(shelf, report, name, place, base, columns):
         found, reason = resolve(shelf, value, base)
         entry = Entry(
             found or plain(value),
-            _place(shelf, found, value),
+            placed(shelf, found, value),
             reason=reason,
             **columns.facts(row),
         )
@@ -141,7 +141,8 @@ def resolve(shelf: Shelf, value: str, base: str = "") -> tuple[str, str]:
     return "", "missing"
 
 
-def _place(shelf, found, value):
+def placed(shelf: Shelf, found: str, value: str) -> Place | None:
+    """The file that `resolve` found, or the one at an absolute path."""
     if found:
         return shelf.files[found]
     # Tables of other tools may hold absolute paths.

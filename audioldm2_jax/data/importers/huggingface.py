@@ -12,7 +12,7 @@ from pathlib import Path
 from audioldm2_jax.data import records
 from audioldm2_jax.data.entries import Entry
 from audioldm2_jax.data.importers.columns import RECOGNISED, Columns
-from audioldm2_jax.data.importers.folder import resolve
+from audioldm2_jax.data.importers.folder import placed, resolve
 from audioldm2_jax.data.places import Shelf, Unreadable
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
@@ -92,8 +92,7 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[Entry]:
             place = Cell(str(path), audio, group, row, Path(file).name) if inside else None
             id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
             if not inside or not values.pop(" holds bytes"):
-                found, _ = resolve(shelf, file)
-                place = shelf.files.get(found)
+                place = placed(shelf, resolve(shelf, file)[0], file) if file else None
             values.pop(" holds bytes", None)
             position += 1
             yield Entry(id, place, **known.facts(values))
