@@ -153,7 +153,7 @@ def test_the_command(checkpoint, corpus, tmp_path, capsys):
         ((corpus, tmp_path / "new", "--crops", "0"), "--crops is 0"),
         ((corpus, tmp_path / "new", "-dur", "0.65"), "the VAE takes multiples of 0.04 s"),
         ((tmp_path / "out", tmp_path / "new"), "it is encoded already"),
-        ((tmp_path, tmp_path / "new"), "a prepared corpus"),
+        ((tmp_path / "model", tmp_path / "new"), "a prepared corpus"),
         ((corpus, tmp_path / "out"), "made otherwise (loa [8], now []"),
     ):
         assert run(*arguments) == 2, message
