@@ -1,1 +1,1 @@
-"""Data that training and evaluation read."""
+"""Data that training and evaluation read: files to corpora, corpora to batches."""

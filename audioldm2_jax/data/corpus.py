@@ -49,8 +49,17 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def splits(self, folder, scratch, report: Report, say=None) -> dict[str, list[Entry]]:
         """`entries`, those of one clip merged. Raises InputError if metadata is missing."""
-        found = self.entries(Shelf(folder, scratch, report, say), report)
-        return {split: list(merge(entries, report)) for split, entries in found.items()}
+        shelf = Shelf(folder, scratch, report, say)
+        try:
+            found = self.entries(shelf, report)
+            return {split: list(merge(entries, report)) for split, entries in found.items()}
+        except InputError:
+            raise
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{folder}: the metadata is not as {self.name} publishes it "
+                f"({type(error).__name__}: {error}); see data/{self.name}/README.md"
+            ) from None
 
     def about(self) -> dict:
         """Name, citation, licence, homepage, description."""

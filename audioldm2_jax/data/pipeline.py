@@ -6,6 +6,7 @@ and threads only fill it sooner.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import grain
@@ -32,7 +33,8 @@ class DataConfig:
 
     sources: without weights they are one corpus, with weights (for all) a mixture without end;
     batch: clips over all hosts; epochs: None for no end; tolerance: share of clips that may fail;
-    workers: processes that decode, 0 for threads of this one; threads, prefetch: of each process.
+    workers: processes that decode, 0 for threads of this one; threads, prefetch: of each process,
+    by default one for each core at hand, and two batches of clips.
     """
 
     sources: tuple[Source, ...]
@@ -43,8 +45,8 @@ class DataConfig:
     epochs: int | None = None
     tolerance: float = 0.01
     workers: int = 0
-    threads: int = 8
-    prefetch: int = 64
+    threads: int | None = None
+    prefetch: int | None = None
 
 
 class Examples:
@@ -99,9 +101,11 @@ class Stream:
     def iterate(self, start: int = 0) -> grain.DatasetIterator:
         """Batches of what comes after `start` clips, failed ones counted (`tolerance.seen`)."""
         config, self.tolerance.seen = self.config, start
-        options = grain.ReadOptions(
-            num_threads=config.threads, prefetch_buffer_size=config.prefetch
-        )
+        # More threads than cores only wait for each other.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = config.threads or min(16, max(1, cores // max(1, config.workers)))
+        prefetch = config.prefetch or max(threads, 2 * config.batch // self.hosts)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
         stream = self._elements[start:].to_iter_dataset(options)
         if config.workers:
             # grain's workers ask for absl's flags, which only programs run by absl have parsed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,12 +35,22 @@ class Tokens:
 def of_tokenizer(tokenizer: Any, length: int) -> Tokens:
     """By a tokenizer of transformers, as `checkpoints.hub.read_tokenizer` returns it."""
     pad = tokenizer.pad_token_id or 0
+    if tokenizer.is_fast:
+        # Without transformers' wrapping, which takes longer than the work.
+        backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        backend.enable_truncation(length)
+        backend.no_padding()
+        return Tokens(functools.partial(_encoded, backend), length, pad)
     return Tokens(functools.partial(_tokenised, tokenizer, length), length, pad)
 
 
 def of_phonemes(length: int) -> Tokens:
     """Phonemes of the transcript, as AudioLDM 2's speech models number them."""
     return Tokens(functools.partial(_spoken, length), length, spoken=True)
+
+
+def _encoded(backend, text):
+    return backend.encode(text).ids
 
 
 def _tokenised(tokenizer, length, text):

@@ -44,6 +44,13 @@ def test_tables_and_audio(manual, built):
     }
 
 
+def test_a_table_of_another_form(manual, built):
+    archives.write(manual, {"class_labels_indices.csv": b"a,b\n1,2\n"})
+    archives.write(manual, {"eval_segments.csv": b"x, 1, 2, y\n"})
+    with pytest.raises(InputError, match="not as audioset publishes it .KeyError: 'mid'"):
+        built("data/audioset")
+
+
 def test_without_its_tables(manual, built):
     with pytest.raises(InputError, match="class_labels_indices.csv is not there"):
         built("data/audioset")

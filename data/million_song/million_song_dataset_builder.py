@@ -6,6 +6,7 @@ from contextlib import closing
 
 from audioldm2_jax.data.corpus import Corpus
 from audioldm2_jax.data.entries import Entry, locate
+from audioldm2_jax.data.places import Unreadable
 from audioldm2_jax.errors import InputError
 
 
@@ -42,7 +43,7 @@ def track(shelf, name, numbers, report):
         facts = json.loads(shelf.files[name].read())
         tags = sorted(facts["tags"], key=lambda tag: -int(tag[1]))
         key = facts["track_id"]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, Unreadable):
         report.skip(name, "broken metadata")
         return None
     number = numbers.get(key)

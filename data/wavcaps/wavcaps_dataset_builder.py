@@ -52,7 +52,7 @@ class Builder(Corpus):
             splits[split] = [
                 entry
                 for name in files
-                for row in rows(shelf.files[name].read(), name)
+                for row in rows(shelf.need(name), name)
                 if (entry := listed(shelf, source, row, banned, report))
             ]
         if not splits:
@@ -86,7 +86,7 @@ def blacklist(shelf):
         raise InputError(f"{shelf.folder}: without_evaluation needs the lists blacklist/*.json")
     found = set()
     for name in names:
-        lists = json.loads(shelf.files[name].read())
+        lists = json.loads(shelf.need(name))
         for ids in lists.values() if isinstance(lists, dict) else [lists]:
             found |= {str(i).removesuffix(".wav").removeprefix("Y") for i in ids}
     return found

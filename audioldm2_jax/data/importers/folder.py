@@ -157,7 +157,10 @@ def _untabled(shelf: Shelf, report: Report):
         if (text := shelf.files.get(f"{stem}.txt")) is not None:
             facts["captions"] = tuple(texts(_decoded(text, f"{stem}.txt").splitlines()))
         elif (record := shelf.files.get(f"{stem}.json")) is not None:
-            rows = tables.rows(b"[" + record.read() + b"]", f"{stem}.json")
+            try:
+                rows = tables.rows(b"[" + record.read() + b"]", f"{stem}.json")
+            except Unreadable as error:
+                raise InputError(f"{stem}.json: {error}") from None
             keys = ["file_name", *rows[0]]
             facts = Columns(file="file_name").recognised(keys, f"{stem}.json").facts(rows[0])
         if not any(facts.get(key) for key in ("captions", "labels", "transcript")):
