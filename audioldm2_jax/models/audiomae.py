@@ -5,11 +5,13 @@ arXiv 2207.06405; references: the authors' encoder without masking, timm's Visio
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm
@@ -43,24 +45,103 @@ class AudioMAE(nn.Module):
     config: AudioMAEConfig
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        c = self.config
+        window = (c.patch, c.patch)
+        self.patch = Conv(c.width, window, window, ((0, 0), (0, 0)), dtype=self.dtype)
+        self.class_token = self.param("class_token", nn.initializers.normal(0.02), (1, 1, c.width))
+        count = 1 + (c.frames // c.patch) * (c.bins // c.patch)
+        self.positions = self.param("positions", fixed_positions, count, c.width, c)
+        self.norm = LayerNorm(c.eps, self.dtype)
+        self.blocks = [ViTBlock(c, self.dtype) for _ in range(c.depth)]
+
     def __call__(self, fbank):
         c = self.config
-        assert fbank.shape[1:] == (c.frames, c.bins), fbank.shape
-        patch = (c.patch, c.patch)
-        x = Conv(c.width, patch, patch, ((0, 0), (0, 0)), dtype=self.dtype, name="patch")(
-            fbank[..., None]
-        ).reshape(fbank.shape[0], -1, c.width)
-        start = self.param("class_token", nn.initializers.normal(0.02), (1, 1, c.width))
-        places = self.param("positions", nn.initializers.normal(0.02), (1, 1 + x.shape[1], c.width))
-        start = jnp.broadcast_to(start.astype(self.dtype), (x.shape[0], 1, c.width))
-        x = jnp.concatenate([start, x], 1) + places.astype(self.dtype)
-        norm, kept = LayerNorm(c.eps, self.dtype, name="norm"), []
-        for i in range(c.depth):
-            x = ViTBlock(c, self.dtype, name=f"blocks_{i}")(x)
+        x, kept = self._tokens(fbank), []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
             if i >= c.depth - c.averaged:
-                kept.append(norm(x))
+                kept.append(self.norm(x))
         return sum(kept) / len(kept)
+
+    def encode_seen(self, fbank, seen):
+        """Without the hidden patches, as in pre-training. seen: [B, K] -> tokens [B, 1 + K, D]."""
+        x = self._tokens(fbank)
+        patches = jnp.take_along_axis(x[:, 1:], seen[..., None], 1)
+        x = jnp.concatenate([x[:, :1], patches], 1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def _tokens(self, fbank):
+        """Patches with their positions, the class token first."""
+        c = self.config
+        assert fbank.shape[1:] == (c.frames, c.bins), fbank.shape
+        x = self.patch(fbank[..., None]).reshape(fbank.shape[0], -1, c.width)
+        start = self.class_token.astype(self.dtype)
+        start = jnp.broadcast_to(start, (x.shape[0], 1, c.width))
+        return jnp.concatenate([start, x], 1) + self.positions.astype(self.dtype)
+
+
+class AudioMAEDecoder(nn.Module):
+    """Restores all patches from the seen ones' tokens.
+
+    tokens: [B, 1 + K, D] of `AudioMAE.encode_seen`; inverse: [B, patches], each patch's place in
+    the order whose first K were seen -> pixels [B, patches, patch * patch]. The plain decoder of MAE
+    (arXiv 2111.06377); AudioMAE's own local attention is not built.
+    """
+
+    config: AudioMAEConfig
+    width: int = 512
+    depth: int = 8
+    heads: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens, inverse):
+        c = self.config
+        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(tokens)
+        token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
+        hidden = inverse.shape[1] + 1 - x.shape[1]
+        masks = jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], hidden, self.width))
+        shuffled = jnp.concatenate([x[:, 1:], masks], 1)
+        restored = jnp.take_along_axis(shuffled, inverse[..., None], 1)
+        x = jnp.concatenate([x[:, :1], restored], 1)
+        places = self.param("positions", fixed_positions, x.shape[1], self.width, c)
+        x = x + places.astype(self.dtype)
+        block = dataclasses.replace(
+            c, width=self.width, heads=self.heads, hidden=4 * self.width, depth=self.depth
+        )
+        for i in range(self.depth):
+            x = ViTBlock(block, self.dtype, name=f"blocks_{i}")(x)
+        x = LayerNorm(c.eps, self.dtype, name="norm")(x)
+        return nn.Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)[:, 1:]
+
+
+def patches_of(fbank, config: AudioMAEConfig) -> jax.Array:
+    """[B, frames, bins] -> [B, patches, patch * patch], time-major like the tokens."""
+    p = config.patch
+    rows, columns = config.frames // p, config.bins // p
+    grid = fbank.reshape(-1, rows, p, columns, p).transpose(0, 1, 3, 2, 4)
+    return grid.reshape(-1, rows * columns, p * p)
+
+
+def fixed_positions(key, count: int, width: int, config: AudioMAEConfig) -> jax.Array:
+    """Waves over the patch's two coordinates, zeros for the class token: [1, count, width].
+
+    As AudioMAE's code has it, the grid is laid out with rows and columns exchanged.
+    """
+    rows, columns = config.bins // config.patch, config.frames // config.patch
+    down, across = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    frequencies = 1.0 / 10000 ** (np.arange(width // 4) / (width / 4))
+
+    def waves(places):
+        angles = places.reshape(-1, 1) * frequencies
+        return np.concatenate([np.sin(angles), np.cos(angles)], 1)
+
+    table = np.concatenate([waves(across), waves(down)], 1)
+    table = np.concatenate([np.zeros((1, table.shape[1])), table])
+    return jnp.asarray(np.pad(table, ((0, 0), (0, width - table.shape[1])))[None], jnp.float32)
 
 
 def pool_loa(tokens, config: AudioMAEConfig, time: int, bins: int) -> jax.Array:

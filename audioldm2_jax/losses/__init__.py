@@ -1,0 +1,1 @@
+"""Losses as pure functions of what networks put out."""

@@ -1,0 +1,1 @@
+"""Training of every stage: pure losses, one step, one loop."""

@@ -1,0 +1,41 @@
+"""What a stage of training is: named parameters, frozen ones, and losses of pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from audioldm2_jax.training.optim import OptimConfig
+
+# (params, frozen, batch, keys [B], step) -> (loss, metrics). All parts are in `params`, of which
+# the player's own are differentiated. Metrics are scalars.
+Loss = Callable[[dict, dict, dict, Any, Any], tuple[Any, dict]]
+
+
+@dataclass(frozen=True)
+class Player:
+    """Parts that one loss trains. Players of a stage move in their order, each seeing the last.
+
+    fixed: patterns of paths whose parameters stay as they are.
+    """
+
+    parts: tuple[str, ...]
+    loss: Loss
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's networks and losses; the trainer knows no more of it.
+
+    init: key -> parameters by part; players: by name; ema: parts with a moving average; prepare:
+    (params, frozen, batch, key) -> frozen, called once before the first step (latents' scale).
+    """
+
+    name: str
+    init: Callable[[Any], dict]
+    players: Mapping[str, Player]
+    ema: tuple[str, ...] = ()
+    prepare: Callable | None = None

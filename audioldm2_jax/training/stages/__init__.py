@@ -1,0 +1,1 @@
+"""The stages, each a pure loss over its networks."""

@@ -1,0 +1,79 @@
+"""HiFi-GAN against five periods and three scales, with features and mel (arXiv 2010.05646)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax import features
+from audioldm2_jax.data.encoders import mel_config
+from audioldm2_jax.losses import adversarial
+from audioldm2_jax.models.discriminators import WaveDiscriminators
+from audioldm2_jax.models.hifigan import HiFiGAN
+from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.training.weight_norm import fold
+
+
+@dataclass(frozen=True)
+class Vocoder:
+    """Settings; `segment` samples of each clip are trained on."""
+
+    model: ModelConfig
+    segment: int = 8192
+    mel: float = 45.0
+    discriminators: WaveDiscriminators = WaveDiscriminators()
+    dtype: Any = jnp.float32
+
+
+def segments(settings: Vocoder, batch: dict, keys):
+    """A random piece of each clip: [B, segment]."""
+    waves, size = batch["waveform"], settings.segment
+
+    def one(wave, key):
+        start = jax.random.randint(key, (), 0, wave.shape[0] - size + 1)
+        return jax.lax.dynamic_slice_in_dim(wave, start, size)
+
+    return jax.vmap(one)(waves, keys)
+
+
+def generated(settings: Vocoder, params: dict, batch: dict, keys):
+    """(true piece, its mel, what the generator makes of that)."""
+    wave = segments(settings, batch, keys)
+    mel = features.log_mel(wave, mel_config(settings.model))
+    network = HiFiGAN(settings.model.vocoder, settings.dtype)
+    made = network.apply({"params": fold(params["vocoder"])}, mel)
+    length = min(wave.shape[1], made.shape[1])
+    return wave[:, :length], mel, made[:, :length]
+
+
+def generator_loss(settings: Vocoder) -> Callable:
+    def loss(params, frozen, batch, keys, step):
+        wave, mel, made = generated(settings, params, batch, keys)
+        heard = features.log_mel(made, mel_config(settings.model))
+        frames = min(mel.shape[1], heard.shape[1])
+        distance = jnp.abs(mel[:, :frames] - heard[:, :frames]).mean()
+        network = {"params": jax.lax.stop_gradient(params["discriminators"])}
+        real = settings.discriminators.apply(network, wave)
+        fake = settings.discriminators.apply(network, made)
+        matching = adversarial.feature_matching([f for _, f in real], [f for _, f in fake])
+        judged = adversarial.least_squares_generator([score for score, _ in fake])
+        value = judged + matching + settings.mel * distance
+        return value, {"mel": distance, "features": matching, "adversarial": judged}
+
+    return loss
+
+
+def discriminator_loss(settings: Vocoder) -> Callable:
+    def loss(params, frozen, batch, keys, step):
+        wave, _, made = generated(settings, jax.lax.stop_gradient(params), batch, keys)
+        network = {"params": params["discriminators"]}
+        real = settings.discriminators.apply(network, wave)
+        fake = settings.discriminators.apply(network, made)
+        scores = [s for s, _ in real], [s for s, _ in fake]
+        return adversarial.least_squares_discriminator(*scores), {}
+
+    return loss

@@ -1,0 +1,62 @@
+"""The training state, born sharded."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax import sharding
+from audioldm2_jax.training.optim import make_optimizer
+from audioldm2_jax.training.stage import Stage
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["step", "params", "ema", "opt", "key", "skipped"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """step: taken so far; params, ema: by part; opt: by player; key: never advances; skipped: steps
+    in a row that were not finite.
+    """
+
+    step: jax.Array
+    params: Any
+    ema: Any
+    opt: Any
+    key: jax.Array
+    skipped: jax.Array
+
+
+def init_state(stage: Stage, key, start: dict | None = None) -> TrainState:
+    """A fresh state; parts in `start` begin with these parameters."""
+    params = stage.init(jax.random.fold_in(key, 0)) | dict(start or {})
+    opt = {
+        name: make_optimizer(player.optim).init({part: params[part] for part in player.parts})
+        for name, player in stage.players.items()
+    }
+    zero = jnp.zeros((), jnp.int32)
+    # A copy: donated buffers must not be shared.
+    ema = {part: jax.tree.map(jnp.copy, params[part]) for part in stage.ema}
+    return TrainState(zero, params, ema, opt, key, zero)
+
+
+def state_shardings(stage: Stage, mesh):
+    """Shardings of the state; parameters, averages and moments lie alike."""
+    shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
+    return sharding.of_tree(shapes, mesh)
+
+
+def born_sharded(stage: Stage, mesh, seed: int, start: dict | None = None) -> TrainState:
+    """A fresh state on the mesh; no device ever holds all of it."""
+    placed = state_shardings(stage, mesh)
+    if start:
+        parts = {part: placed.params[part] for part in start}
+        start = jax.device_put(start, parts)
+    run = jax.jit(lambda key, start: init_state(stage, key, start), out_shardings=placed)
+    return run(jax.random.key(seed), start or {})

@@ -1,0 +1,103 @@
+"""One step of any stage: losses, gradients over micro-batches, updates and averages."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from audioldm2_jax import tree
+from audioldm2_jax.training.optim import learning_rate, make_optimizer
+from audioldm2_jax.training.stage import Stage
+from audioldm2_jax.training.state import TrainState
+
+
+def make_step(stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999) -> Callable:
+    """(state, frozen, batch) -> (state, metrics).
+
+    accumulate: micro-batches whose gradients are averaged. Random draws belong to clips: they come
+    from keys of the state's key, the step and the clip's place in the batch, so that neither the
+    mesh nor `accumulate` changes them. A step whose loss or gradient is not finite changes nothing
+    but the counters.
+    """
+    optimizers = {name: make_optimizer(player.optim) for name, player in stage.players.items()}
+
+    def step(state: TrainState, frozen: dict, batch: dict):
+        params, opt, metrics, fine = dict(state.params), dict(state.opt), {}, jnp.array(True)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
+        size = jax.tree.leaves(batch)[0].shape[0]
+        for number, (name, player) in enumerate(stage.players.items()):
+            keys = jax.random.split(jax.random.fold_in(key, number), size)
+            own = {part: params[part] for part in player.parts}
+            others = {part: value for part, value in params.items() if part not in own}
+
+            def loss(own, micro, keys, player=player, others=others):
+                return player.loss(others | own, frozen, micro, keys, state.step)
+
+            value, found, grads = averaged(loss, own, batch, keys, accumulate)
+            norm = optax.global_norm(grads)
+            good = jnp.isfinite(value) & jnp.isfinite(norm)
+            updates, moments = optimizers[name].update(grads, opt[name], own)
+            new = optax.apply_updates(own, _freed(updates, player.fixed))
+            params |= _chosen(good, new, own)
+            opt[name] = _chosen(good, moments, opt[name])
+            rate = learning_rate(player.optim)(state.step)
+            found |= {"loss": value, "gradient": norm, "rate": rate}
+            prefix = f"{name}/" if len(stage.players) > 1 else ""
+            metrics |= {prefix + key: value for key, value in found.items()}
+            fine &= good
+        # Early averages forget the initial weights sooner.
+        count = state.step.astype(jnp.float32)
+        decay = jnp.minimum(ema_decay, (1 + count) / (10 + count))
+        ema = {
+            part: optax.incremental_update(params[part], average, 1 - decay)
+            for part, average in state.ema.items()
+        }
+        skipped = jnp.where(fine, 0, state.skipped + 1)
+        metrics["skipped"] = skipped
+        new = dataclasses.replace(
+            state, step=state.step + 1, params=params, ema=ema, opt=opt, skipped=skipped
+        )
+        return new, metrics
+
+    return step
+
+
+def averaged(loss, own, batch, keys, count: int):
+    """(loss, metrics, gradients), means over `count` micro-batches, summed in fp32."""
+    grad = jax.value_and_grad(loss, has_aux=True)
+    if count == 1:
+        (value, found), grads = grad(own, batch, keys)
+        return value, found, grads
+
+    def split(x):
+        # Each micro-batch stays spread over all devices.
+        return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+
+    def one(total, micro):
+        (value, found), grads = grad(own, *micro)
+        return jax.tree.map(lambda t, x: t + x / count, total, (value, found, grads)), None
+
+    micros = jax.tree.map(split, (batch, keys))
+    shapes = jax.eval_shape(grad, own, *jax.tree.map(lambda x: x[0], micros))
+    (value, found), grads = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.scan(one, (value, found, grads), micros)[0]
+
+
+def _freed(updates: dict, fixed: tuple[str, ...]) -> dict:
+    """Nothing for paths that a pattern names."""
+    if not fixed:
+        return updates
+    flat = tree.flatten(updates)
+    pattern = re.compile("|".join(fixed))
+    return tree.unflatten(
+        {p: jnp.zeros_like(u) if pattern.search(p) else u for p, u in flat.items()}
+    )
+
+
+def _chosen(good, new, old):
+    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
