@@ -70,6 +70,24 @@ def log_mel(audio, config: MelConfig = MEL_16K) -> jax.Array:
     return jnp.log(jnp.maximum(mel, 1e-5))
 
 
+def decibel_mel(audio, config) -> jax.Array:
+    """Log-mel in dB of powers, as PANNs' classifiers read it (torchlibrosa's front end).
+
+    audio: [B, samples] -> [B, 1 + samples // hop, mels]; config: fft, hop, mels, low, high and
+    sample_rate. Frames are centred, the ends reflected.
+    """
+    size, half = config.fft, config.fft // 2
+    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (half, half)), mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    count = (audio.shape[1] - size) // config.hop + 1
+    frames = _frames(audio, size, config.hop, count) * window.astype(np.float32)
+    power = jnp.square(jnp.abs(jnp.fft.rfft(frames)))
+    names = ("sample_rate", "fft", "hop", "mels", "low", "high")
+    bank = mel_filters(MelConfig(*(getattr(config, name) for name in names)))
+    mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)
+    return 10.0 * jnp.log10(jnp.maximum(mel, 1e-10))
+
+
 @functools.cache
 def kaldi_filters(bins: int, fft: int, sample_rate: int, low: float = 20.0) -> np.ndarray:
     """Kaldi's triangles, straight in its mel scale: [fft / 2 + 1, bins]; the last row is zero."""

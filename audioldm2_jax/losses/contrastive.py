@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 
-def contrastive(audio, text, scale):
+def contrastive(audio, text, audio_scale, text_scale):
     """audio, text: [B, D] of unit length, pairs at equal places of the whole (global) batch.
 
-    -> the mean of both directions' cross entropies. Under `jit` with a sharded batch the product
-    spans all devices, as LAION's gathered features do.
+    -> the mean of both directions' cross entropies, each with its temperature. Under `jit` with a
+    sharded batch the product spans all devices, as LAION's gathered features do.
     """
-    logits = scale * audio.astype(jnp.float32) @ text.astype(jnp.float32).T
-    forth = jnp.diagonal(jax.nn.log_softmax(logits, 1))
-    back = jnp.diagonal(jax.nn.log_softmax(logits, 0))
+    product = audio.astype(jnp.float32) @ text.astype(jnp.float32).T
+    forth = jnp.diagonal(jax.nn.log_softmax(audio_scale * product, 1))
+    back = jnp.diagonal(jax.nn.log_softmax(text_scale * product.T, 1))
     return -0.5 * (forth.mean() + back.mean())
 
 

@@ -87,8 +87,8 @@ class AudioMAEDecoder(nn.Module):
     """Restores all patches from the seen ones' tokens.
 
     tokens: [B, 1 + K, D] of `AudioMAE.encode_seen`; inverse: [B, patches], each patch's place in
-    the order whose first K were seen -> pixels [B, patches, patch * patch]. The plain decoder of MAE
-    (arXiv 2111.06377); AudioMAE's own local attention is not built.
+    the order whose first K were seen -> pixels [B, patches, patch * patch]. The plain decoder of
+    MAE (arXiv 2111.06377); AudioMAE's own local attention is not built.
     """
 
     config: AudioMAEConfig

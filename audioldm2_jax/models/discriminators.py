@@ -66,7 +66,7 @@ class BatchStatistics(nn.Module):
 
 
 class NormedConv(nn.Module):
-    """Convolution whose kernel has its lengths apart (weight norm) or a largest gain of 1 (spectral).
+    """Convolution whose kernel has its lengths apart (weight norm) or a gain of 1 (spectral).
 
     groups: as torch's. The largest gain comes from power iterations anew each time, so that there
     is no state.

@@ -16,6 +16,7 @@ from audioldm2_jax.presets.parts import (  # noqa: F401
     RobertaConfig,
     ScheduleConfig,
     T5Config,
+    TaggerConfig,
     UNetConfig,
     VAEConfig,
 )

@@ -192,6 +192,21 @@ class VAEConfig:
 
 
 @dataclass(frozen=True)
+class TaggerConfig:
+    """PANNs' Cnn14 at 16 kHz: front end, blocks, embedding and classes. Rates in Hz."""
+
+    sample_rate: int = 16000
+    fft: int = 512
+    hop: int = 160
+    mels: int = 64
+    low: float = 50.0
+    high: float = 8000.0
+    channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
+    width: int = 2048
+    classes: int = 527
+
+
+@dataclass(frozen=True)
 class HiFiGANConfig:
     """HiFi-GAN generator. `normalize` subtracts the stored mean and divides by the stored scale."""
 

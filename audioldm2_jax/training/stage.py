@@ -9,7 +9,8 @@ from typing import Any
 from audioldm2_jax.training.optim import OptimConfig
 
 # (params, frozen, batch, keys [B], step) -> (loss, metrics). All parts are in `params`, of which
-# the player's own are differentiated. Metrics are scalars.
+# the player's own are differentiated. Metrics are scalars;
+# `moving`, if there, holds new values of the player's parameters by path (statistics).
 Loss = Callable[[dict, dict, dict, Any, Any], tuple[Any, dict]]
 
 

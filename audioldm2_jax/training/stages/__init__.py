@@ -1,1 +1,284 @@
-"""The stages, each a pure loss over its networks."""
+"""The stages by name: what each trains, what it needs frozen, what it reads of a clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.data.encoders import check, mel_config
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.discriminators import WaveDiscriminators
+from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, TaggerConfig
+from audioldm2_jax.training.optim import OptimConfig
+from audioldm2_jax.training.stage import Player, Stage
+from audioldm2_jax.training.stages import (
+    audiomae,
+    clap,
+    diffusion,
+    sequence,
+    tagger,
+    vae,
+    vocoder,
+)
+from audioldm2_jax.training.weight_norm import split
+
+# AudioMAE's positions are a table; statistics of batch norms follow their batches.
+_TABLES = (r"/positions$",)
+_STATISTICS = (r"/(mean|variance)$",)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a stage reads of a clip: seconds and Hz of the waveform, CLAP's copy, texts, labels."""
+
+    sample_rate: int
+    clap: bool = False
+    texts: tuple[str, ...] = ()
+    labels: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage with its surroundings.
+
+    frozen: parts of the start's checkpoint that it needs; begin: parts that may begin with the
+    start's weights; exports: which trained parts a checkpoint has, by name.
+    """
+
+    stage: Stage
+    reads: Reads
+    frozen: tuple[str, ...] = ()
+    begin: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()
+    fold: Callable[[str, dict], dict] = field(default=lambda name, params: params)
+
+
+def plan(
+    name: str,
+    model: ModelConfig,
+    optim: OptimConfig,
+    settings: Mapping[str, Any],
+    *,
+    seconds: float,
+    dtype: Any,
+    classes: int = 0,
+) -> Plan:
+    """A stage for a model. Raises InputError for an unknown name or settings that do not fit."""
+    if name not in STAGES:
+        raise InputError(f"stage {name!r}: choose one of {' '.join(STAGES)}")
+    make = STAGES[name]
+    try:
+        if name == "tagger":
+            return make(model, optim, dict(settings) | {"classes": classes}, dtype)
+        if name != "audiomae" and name != "clap":
+            check(model, seconds, ())
+        return make(model, optim, dict(settings), dtype)
+    except TypeError as error:
+        raise InputError(f"settings of {name}: {error}") from None
+
+
+def _initial(part: str, config):
+    """Fresh parameters of a checkpoint's part."""
+    made = PARTS[part]
+
+    def init(key):
+        return made.model(config).init(key, *made.inputs(config))["params"]
+
+    return init
+
+
+def _init(makers: Mapping[str, Callable]) -> Callable:
+    """key -> parameters by part."""
+
+    def init(key):
+        keys = jax.random.split(key, len(makers))
+        return {name: make(k) for (name, make), k in zip(makers.items(), keys)}
+
+    return init
+
+
+def _reads(model: ModelConfig, **more) -> Reads:
+    return Reads(mel_config(model).sample_rate, **more)
+
+
+def _audiomae(model, optim, settings, dtype) -> Plan:
+    import jax.numpy as jnp
+
+    config = model.audiomae or AudioMAEConfig()
+    masked = audiomae.Masked(config, dtype=dtype, **settings)
+
+    def decoder(key):
+        tokens = jnp.zeros((1, 1 + masked.kept, config.width))
+        total = (config.frames // config.patch) * (config.bins // config.patch)
+        inverse = jnp.zeros((1, total), jnp.int32)
+        return masked.decoder.init(key, tokens, inverse)["params"]
+
+    makers = {"audiomae": _initial("audiomae", config), "decoder": decoder}
+    player = Player(("audiomae", "decoder"), audiomae.masked_loss(masked), optim, _TABLES)
+    stage = Stage("audiomae", _init(makers), {"model": player})
+    return Plan(stage, Reads(16000), begin=("audiomae",), exports=("audiomae",))
+
+
+def _clap(model, optim, settings, dtype) -> Plan:
+    if not model.ranks:
+        raise InputError("stage clap: the model has no CLAP audio tower to train")
+    config = dataclasses.replace(model.clap, scales=True)
+    contrast = clap.Contrast(config, dtype=dtype, **settings)
+    loss = clap.contrastive_loss(contrast)
+    player = Player(("clap",), loss, optim, (r"norm_mel/(mean|variance)$",))
+    stage = Stage("clap", _init({"clap": _initial("clap", config)}), {"model": player})
+    reads = Reads(16000, clap=True, texts=("clap",))
+    return Plan(stage, reads, begin=("clap",), exports=("clap",))
+
+
+def _vae(model, optim, settings, dtype) -> Plan:
+    import jax.numpy as jnp
+
+    auto = vae.Autoencoder(model, dtype=dtype, **settings)
+    mels = mel_config(model).mels
+    makers = {"vae": _initial("vae", model.vae)}
+    # The reference moves the discriminator first, on the same reconstruction.
+    players = {}
+    if auto.adversarial:
+        makers["discriminator"] = lambda key: auto.discriminator.init(
+            key, jnp.zeros((1, 32, mels))
+        )["params"]
+        players["discriminator"] = Player(("discriminator",), vae.discriminator_loss(auto), optim)
+    players["generator"] = Player(("vae",), vae.generator_loss(auto), optim)
+    stage = Stage("vae", _init(makers), players, ema=("vae",))
+    return Plan(stage, _reads(model), begin=("vae",), exports=("vae",))
+
+
+def _vocoder(model, optim, settings, dtype) -> Plan:
+    import jax.numpy as jnp
+
+    small = settings.pop("small", False)
+    judges = WaveDiscriminators()
+    if small:
+        judges = WaveDiscriminators((2, 3), (8, 16, 16, 16, 16), 8, 2)
+    made = vocoder.Vocoder(model, discriminators=judges, dtype=dtype, **settings)
+    makers = {
+        "vocoder": lambda key: split(_initial("vocoder", model.vocoder)(key)),
+        "discriminators": lambda key: judges.init(key, jnp.zeros((1, made.segment)))["params"],
+    }
+    players = {
+        "discriminator": Player(("discriminators",), vocoder.discriminator_loss(made), optim),
+        "generator": Player(
+            ("vocoder",), vocoder.generator_loss(made), optim, (r"vocoder/(mean|scale)$",)
+        ),
+    }
+    stage = Stage("vocoder", _init(makers), players)
+    from audioldm2_jax.training.weight_norm import fold
+
+    return Plan(
+        stage,
+        _reads(model),
+        begin=("vocoder",),
+        exports=("vocoder",),
+        fold=lambda name, params: fold(params) if name == "vocoder" else params,
+    )
+
+
+def _language(model: ModelConfig) -> tuple[str, ...]:
+    """Parts that GPT-2 trains with: the projection, and the phoneme encoder of speech."""
+    return ("projection", "gpt2") + (("phonemes",) if model.phonemes else ())
+
+
+def _texts(model: ModelConfig) -> tuple[str, ...]:
+    names = ("clap",) if model.clap else ()
+    return names + (("t5",) if model.t5 else ()) + (("phonemes",) if model.phonemes else ())
+
+
+def _encoders(model: ModelConfig) -> tuple[str, ...]:
+    return tuple(name for name in ("clap", "t5") if getattr(model, name))
+
+
+def _sequence(model, optim, settings, dtype) -> Plan:
+    _needs(model, "sequence", "gpt2", "audiomae")
+    made = sequence.Sequence(model, dtype=dtype, **settings)
+    parts = _language(model)
+    makers = {part: _initial(part, getattr(model, part)) for part in parts}
+    player = Player(parts, sequence.sequence_loss(made), optim)
+    stage = Stage("sequence", _init(makers), {"model": player})
+    frozen = (*_encoders(model), "audiomae")
+    return Plan(stage, _reads(model, texts=_texts(model)), frozen, parts, parts)
+
+
+def _needs(model: ModelConfig, stage: str, *parts: str) -> None:
+    for part in parts:
+        if getattr(model, part) is None:
+            raise InputError(f"stage {stage}: the model has no part {part}")
+
+
+def _pretraining(model, optim, settings, dtype) -> Plan:
+    _needs(model, "latent_diffusion", "gpt2", "audiomae")
+    settings = {"poolings": (1, 2, 4, 8)} | settings
+    made = diffusion.Diffusion(model, dtype=dtype, **_tuples(settings))
+    player = Player(("unet",), diffusion.pretraining_loss(made), optim)
+    init = _init({"unet": _initial("unet", model.unet)})
+    stage = Stage("latent_diffusion", init, {"model": player}, ema=("unet",))
+    return Plan(stage, _reads(model), ("vae", "audiomae"), ("unet",), ("unet",))
+
+
+def _conditioned(model, optim, settings, dtype) -> Plan:
+    made = diffusion.Diffusion(model, dtype=dtype, **settings)
+    player = Player(("unet",), diffusion.conditioned_loss(made), optim)
+    init = _init({"unet": _initial("unet", model.unet)})
+    stage = Stage("audioldm", init, {"model": player}, ema=("unet",))
+    film = bool(model.unet.film)
+    if film and made.audio > 0 and not model.ranks:
+        raise InputError(
+            "stage audioldm: the start has no CLAP audio tower to condition on; use one from the "
+            "authors' file, or settings.audio=0"
+        )
+    reads = _reads(model, clap=film and made.audio > 0, texts=_texts(model))
+    return Plan(stage, reads, ("vae", *_encoders(model)), ("unet",), ("unet",))
+
+
+def _joint(model, optim, settings, dtype) -> Plan:
+    _needs(model, "joint", "gpt2", "audiomae")
+    made = diffusion.Diffusion(model, dtype=dtype, **_tuples(settings))
+    parts = ("unet", *_language(model))
+    makers = {part: _initial(part, getattr(model, part)) for part in parts}
+    player = Player(parts, diffusion.joint_loss(made), optim)
+    stage = Stage("joint", _init(makers), {"model": player}, ema=parts)
+    frozen = ("vae", *_encoders(model), "audiomae")
+    return Plan(stage, _reads(model, texts=_texts(model)), frozen, parts, parts)
+
+
+def _tuples(settings: dict) -> dict:
+    """Sequences as tuples: settings are part of compiled functions' identity."""
+    return {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in settings.items()}
+
+
+def _tagger(model, optim, settings, dtype) -> Plan:
+    import jax.numpy as jnp
+
+    classes = settings.pop("classes")
+    shape = {k: settings.pop(k) for k in ("channels", "width") if k in settings}
+    config = TaggerConfig(classes=classes, **_tuples(shape))
+    made = tagger.Tagging(config, dtype=dtype, **settings)
+    mel = jnp.zeros((1, 2 ** len(config.channels), config.mels))
+    makers = {"tagger": lambda key: Tagger(config).init(key, mel)["params"]}
+    player = Player(("tagger",), tagger.tagging_loss(made), optim, _STATISTICS)
+    stage = Stage("tagger", _init(makers), {"model": player})
+    return Plan(stage, Reads(config.sample_rate, labels=True), exports=("tagger",))
+
+
+STAGES: dict[str, Callable[..., Plan]] = {
+    "audiomae": _audiomae,
+    "clap": _clap,
+    "vae": _vae,
+    "vocoder": _vocoder,
+    "sequence": _sequence,
+    "latent_diffusion": _pretraining,
+    "joint": _joint,
+    "audioldm": _conditioned,
+    "tagger": _tagger,
+}

@@ -1,0 +1,74 @@
+"""An audio classifier: PANNs' Cnn14 (arXiv 1912.10211) and smaller ones of its form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax.models import convolution
+from audioldm2_jax.presets import TaggerConfig
+
+
+class BatchNorm(nn.Module):
+    """By the batch's statistics in training, by stored ones otherwise. x: [..., C].
+
+    -> (normalised, the batch's {mean, variance}, for the stored ones to follow).
+    """
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        shape = (x.shape[-1],)
+        mean = self.param("mean", nn.initializers.zeros, shape)
+        variance = self.param("variance", nn.initializers.ones, shape)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        x, here = x.astype(jnp.float32), {}
+        if train:
+            axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+            mean, variance = x.mean(axes), x.var(axes)
+            here = {"mean": mean, "variance": variance * count / max(1, count - 1)}
+        return (x - mean) * (scale * jax.lax.rsqrt(variance + 1e-5)) + bias, here
+
+
+class Tagger(nn.Module):
+    """mel: [B, T, F] in dB -> (logits [B, classes], embedding [B, width], batch statistics).
+
+    Blocks of two 3x3 convolutions with batch norms and average pooling; over time the maximum plus
+    the mean. `train` normalises by the batch and, with `key`, drops values as PANNs does.
+    """
+
+    config: TaggerConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, mel, train: bool = False, key=None):
+        c, statistics = self.config, {}
+        keys = iter(() if key is None else jax.random.split(key, len(c.channels) + 2))
+        x, statistics["norm_mel"] = BatchNorm(name="norm_mel")(mel, train)
+        x = x[..., None].astype(self.dtype)
+        for i, width in enumerate(c.channels):
+            for j in range(2):
+                shape = (3, 3, x.shape[-1], width)
+                kernel = self.param(f"blocks_{i}_conv_{j}", nn.initializers.he_normal(), shape)
+                x, name = convolution.conv(x, kernel.astype(self.dtype)), f"blocks_{i}_norm_{j}"
+                x, statistics[name] = BatchNorm(name=name)(x, train)
+                x = nn.relu(x).astype(self.dtype)
+            if i < len(c.channels) - 1:
+                x = nn.avg_pool(x, (2, 2), (2, 2))
+            x = _dropped(x, 0.2, keys)
+        x = x.mean(2)
+        x = _dropped(x.max(1) + x.mean(1), 0.5, keys)
+        x = nn.relu(nn.Dense(c.width, dtype=self.dtype, name="embed")(x))
+        logits = nn.Dense(c.classes, name="classes")(_dropped(x, 0.5, keys).astype(jnp.float32))
+        return logits, x.astype(jnp.float32), statistics
+
+
+def _dropped(x, share: float, keys):
+    """Dropout with the next key; nothing without keys."""
+    key = next(keys, None)
+    if key is None:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - share, x.shape), x / (1 - share), 0)

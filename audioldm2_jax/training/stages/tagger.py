@@ -1,0 +1,58 @@
+"""Sound classification by labels of any number (PANNs, arXiv 1912.10211)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from audioldm2_jax import features, tree
+from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.presets import TaggerConfig
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """Settings. momentum: of the batch norms' statistics; mixup: whether clips are mixed."""
+
+    config: TaggerConfig
+    momentum: float = 0.1
+    mixup: bool = True
+    dtype: Any = jnp.float32
+
+
+def mixed(values, partners, share):
+    """Each clip with its partner. share: [B]."""
+    share = share.reshape(-1, *(1,) * (values.ndim - 1))
+    return share * values + (1 - share) * values[partners]
+
+
+def tagging_loss(settings: Tagging) -> Callable:
+    """Binary cross entropy over all classes. The batch has `waveform` and `labels` [B, classes]."""
+
+    def loss(params, frozen, batch, keys, step):
+        waves, labels = batch["waveform"], batch["labels"]
+        if settings.mixup:
+            # The share of each clip's own sound is Beta(1, 1): anything, as often.
+            share = jax.vmap(jax.random.uniform)(keys)
+            share = jnp.maximum(share, 1 - share)
+            partners = jnp.roll(jnp.arange(waves.shape[0]), 1)
+            waves, labels = mixed(waves, partners, share), mixed(labels, partners, share)
+        mel = features.decibel_mel(waves, settings.config)
+        network = Tagger(settings.config, settings.dtype)
+        logits, _, found = network.apply({"params": params["tagger"]}, mel, True, keys[0])
+        value = optax.sigmoid_binary_cross_entropy(logits, labels).mean()
+        stored = tree.flatten(params["tagger"])
+        moving = {
+            f"tagger/{path}": stored[path] + settings.momentum * (new - stored[path])
+            for path, new in tree.flatten(found).items()
+        }
+        top = jnp.argmax(logits, 1)
+        right = jnp.take_along_axis(labels, top[:, None], 1)[:, 0] > 0
+        return value, {"top": right.mean(), "moving": moving}
+
+    return loss
