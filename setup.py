@@ -48,6 +48,7 @@ setup(
         "psutil",
         "pyarrow",
         "scipy",
+        "tensorboardX",
         "tqdm",
     ],
     extras_require={

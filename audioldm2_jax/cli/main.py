@@ -8,7 +8,7 @@ import sys
 import warnings
 
 import audioldm2_jax
-from audioldm2_jax.cli import convert, doctor, encode, generate, prepare, soundscapes
+from audioldm2_jax.cli import convert, doctor, encode, export, generate, prepare, soundscapes, train
 from audioldm2_jax.errors import InputError
 
 COMMANDS = {
@@ -17,6 +17,8 @@ COMMANDS = {
     "prepare": prepare,
     "encode": encode,
     "soundscapes": soundscapes,
+    "train": train,
+    "export": export,
     "doctor": doctor,
 }
 
@@ -37,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         module.add_arguments(sub)
-    options = parser.parse_args(arguments)
+    options, options.overrides = parser.parse_known_args(arguments)
+    if options.overrides and not getattr(COMMANDS[options.command], "OVERRIDES", False):
+        parser.error(f"unrecognized arguments: {' '.join(options.overrides)}")
     _quiet_libraries()
     try:
         return COMMANDS[options.command].run(options) or 0

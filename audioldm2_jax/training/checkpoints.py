@@ -43,7 +43,7 @@ class Checkpoints:
         return self._manager.save(step, args=ocp.args.Composite(**parts), force=now)
 
     def restore(self, shapes, shardings) -> tuple[Any, dict]:
-        """The last state on the given shardings, and the data's. Raises InputError if it differs."""
+        """The last state on these shardings, and the data's. Raises InputError if it differs."""
         like = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings
         )

@@ -31,12 +31,10 @@ class Player:
 class Stage:
     """A stage's networks and losses; the trainer knows no more of it.
 
-    init: key -> parameters by part; players: by name; ema: parts with a moving average; prepare:
-    (params, frozen, batch, key) -> frozen, called once before the first step (latents' scale).
+    init: key -> parameters by part; players: by name; ema: parts with a moving average.
     """
 
     name: str
     init: Callable[[Any], dict]
     players: Mapping[str, Player]
     ema: tuple[str, ...] = ()
-    prepare: Callable | None = None

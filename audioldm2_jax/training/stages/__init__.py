@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.encoders import check, mel_config
@@ -26,7 +27,7 @@ from audioldm2_jax.training.stages import (
     vae,
     vocoder,
 )
-from audioldm2_jax.training.weight_norm import split
+from audioldm2_jax.training.weight_norm import fold, split
 
 # AudioMAE's positions are a table; statistics of batch norms follow their batches.
 _TABLES = (r"/positions$",)
@@ -48,7 +49,8 @@ class Plan:
     """A stage with its surroundings.
 
     frozen: parts of the start's checkpoint that it needs; begin: parts that may begin with the
-    start's weights; exports: which trained parts a checkpoint has, by name.
+    start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
+    checkpoint has them, unfold: its inverse.
     """
 
     stage: Stage
@@ -56,7 +58,8 @@ class Plan:
     frozen: tuple[str, ...] = ()
     begin: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
-    fold: Callable[[str, dict], dict] = field(default=lambda name, params: params)
+    fold: Callable[[dict], dict] = lambda params: params
+    unfold: Callable[[dict], dict] = lambda params: params
 
 
 def plan(
@@ -108,8 +111,6 @@ def _reads(model: ModelConfig, **more) -> Reads:
 
 
 def _audiomae(model, optim, settings, dtype) -> Plan:
-    import jax.numpy as jnp
-
     config = model.audiomae or AudioMAEConfig()
     masked = audiomae.Masked(config, dtype=dtype, **settings)
 
@@ -132,14 +133,18 @@ def _clap(model, optim, settings, dtype) -> Plan:
     contrast = clap.Contrast(config, dtype=dtype, **settings)
     loss = clap.contrastive_loss(contrast)
     player = Player(("clap",), loss, optim, (r"norm_mel/(mean|variance)$",))
-    stage = Stage("clap", _init({"clap": _initial("clap", config)}), {"model": player})
+
+    def init(key):
+        params = _initial("clap", config)(key)
+        scale = jnp.log(jnp.float32(1 / 0.07))
+        return params | {f"{tower}_logit_scale": scale for tower in ("text", "audio")}
+
+    stage = Stage("clap", _init({"clap": init}), {"model": player})
     reads = Reads(16000, clap=True, texts=("clap",))
     return Plan(stage, reads, begin=("clap",), exports=("clap",))
 
 
 def _vae(model, optim, settings, dtype) -> Plan:
-    import jax.numpy as jnp
-
     auto = vae.Autoencoder(model, dtype=dtype, **settings)
     mels = mel_config(model).mels
     makers = {"vae": _initial("vae", model.vae)}
@@ -156,8 +161,6 @@ def _vae(model, optim, settings, dtype) -> Plan:
 
 
 def _vocoder(model, optim, settings, dtype) -> Plan:
-    import jax.numpy as jnp
-
     small = settings.pop("small", False)
     judges = WaveDiscriminators()
     if small:
@@ -174,14 +177,13 @@ def _vocoder(model, optim, settings, dtype) -> Plan:
         ),
     }
     stage = Stage("vocoder", _init(makers), players)
-    from audioldm2_jax.training.weight_norm import fold
-
     return Plan(
         stage,
         _reads(model),
         begin=("vocoder",),
         exports=("vocoder",),
-        fold=lambda name, params: fold(params) if name == "vocoder" else params,
+        fold=fold,
+        unfold=split,
     )
 
 
@@ -258,8 +260,6 @@ def _tuples(settings: dict) -> dict:
 
 
 def _tagger(model, optim, settings, dtype) -> Plan:
-    import jax.numpy as jnp
-
     classes = settings.pop("classes")
     shape = {k: settings.pop(k) for k in ("channels", "width") if k in settings}
     config = TaggerConfig(classes=classes, **_tuples(shape))

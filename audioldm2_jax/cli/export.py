@@ -1,0 +1,25 @@
+"""Turn a training run's last state into a checkpoint that generates sound."""
+
+from __future__ import annotations
+
+import sys
+
+
+def add_arguments(parser) -> None:
+    add = parser.add_argument
+    add("workdir", metavar="RUN", help="the --workdir of `audioldm2-jax train`")
+    add("target", metavar="DST", help="new folder; it appears whole or not at all")
+    choice = "raw, ema, or auto: the average where the stage keeps one"
+    add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
+
+
+def run(options) -> int:
+    import jax
+
+    from audioldm2_jax.training.export import export
+
+    with jax.default_device(jax.devices("cpu")[0]):
+        step = export(options.workdir, options.target, weights=options.weights)
+    print(f"step {step}", file=sys.stderr)
+    print(options.target)
+    return 0

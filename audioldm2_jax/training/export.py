@@ -1,0 +1,83 @@
+"""A run's trained parts as a checkpoint: a model for the pipeline, or one part alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax.checkpoints.parts import parts_of
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.checkpoints import Checkpoints
+from audioldm2_jax.training.loop import Run, open_run
+from audioldm2_jax.training.start import RANDOM
+from audioldm2_jax.training.state import init_state, state_shardings
+
+
+def export(workdir, target, *, weights: str = "auto") -> int:
+    """Writes target from the last state in workdir; returns its step.
+
+    With a start, target is that model with the trained parts in place of its own (hub layout, loads
+    in the pipeline and in diffusers); without, the one part alone (`single`). weights: ema, raw, or
+    auto, the average where there is one. Raises InputError.
+    """
+    workdir = Path(workdir)
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise InputError(f"{workdir}: no config.json there; it is not the folder of a run")
+    hub.check_new(target)
+    config = ConfigDict(json.loads(path.read_text()))
+    config.mesh = ConfigDict({"data": -1})
+    config.batch = config.accumulate * jax.device_count()
+    run = open_run(config)
+    step, trained = trained_parts(run, workdir, weights)
+    if config.start:
+        model = _whole(run, trained)
+        hub.save(_scaled(model, workdir), target)
+        return step
+    if len(trained) != 1:
+        raise InputError(f"{workdir}: several parts without a start; name one with config.start")
+    ((name, params),) = trained.items()
+    settings = getattr(run.start.model, name)
+    tokenizer = run.start.tokenizers.get("tokenizer") if name == "clap" else None
+    single.save(single.Single(name, settings, params, tokenizer), target)
+    return step
+
+
+def trained_parts(run: Run, workdir: Path, weights: str = "auto") -> tuple[int, dict]:
+    """(step, parameters by part) of the last state. Raises InputError if there is none."""
+    saved = Checkpoints(workdir / "checkpoints", every=1)
+    if saved.latest is None:
+        raise InputError(f"{workdir}: no state has been saved yet")
+    stage = run.plan.stage
+    if weights == "ema" and not stage.ema:
+        raise InputError(f"--weights ema: stage {stage.name} keeps no average")
+    shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
+    state, _ = saved.restore(shapes, state_shardings(stage, run.mesh))
+    saved.finish()
+    chosen = state.params if weights == "raw" else state.params | state.ema
+    return int(state.step), {name: run.plan.fold(chosen[name]) for name in run.plan.exports}
+
+
+def _whole(run: Run, trained: dict) -> hub.Checkpoint:
+    """The start's model with the trained parts."""
+    start, model = run.start, run.start.model
+    others = run.start.load([p for p in parts_of(model) if p not in trained], jax.numpy.float32)
+    source = f"{run.config.start}, trained"
+    convention = hub.convention_named("authors")
+    if run.config.start == RANDOM:
+        source = "random weights, trained"
+    return hub.Checkpoint(model, others | trained, start.tokenizers, convention, source)
+
+
+def _scaled(checkpoint: hub.Checkpoint, workdir: Path) -> hub.Checkpoint:
+    """With the latents' scale that the run measured, if it did."""
+    path = workdir / "latent_scale.json"
+    if not path.is_file():
+        return checkpoint
+    vae = dataclasses.replace(checkpoint.config.vae, scale=json.loads(path.read_text()))
+    return dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, vae=vae))

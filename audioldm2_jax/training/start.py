@@ -1,0 +1,82 @@
+"""What a run starts from: a checkpoint's configuration, weights and tokenizers."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.checkpoints.parts import parts_of
+from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.data import tokens
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import PRESETS, AudioMAEConfig, ModelConfig
+from audioldm2_jax.training.stages import Plan
+
+RANDOM = "random"
+_TOKENIZERS = {"clap": "tokenizer", "t5": "tokenizer_2"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """model: its configuration; source: what `load` reads; tokenizers: of its texts."""
+
+    model: ModelConfig
+    source: Any
+    tokenizers: dict
+
+    def load(self, names, dtype) -> dict:
+        """Parameters of the named parts, on the host. Raises InputError if one is missing."""
+        names = tuple(names)
+        if missing := set(names) - set(parts_of(self.model)):
+            raise InputError(f"the start has no part {min(missing)}, which the stage needs")
+        if not names:
+            return {}
+        if isinstance(self.source, dict):
+            return {name: self.source[name] for name in names}
+        found = hub.load(self.source, dtype=dtype, only=names)
+        return {name: found.params[name] for name in names}
+
+
+def open_start(name: str, preset: str) -> Start:
+    """A hub-layout folder or hub id; "random", an untrained model of the preset, to try things out.
+
+    "" is the preset alone, without weights and tokenizers. Raises InputError.
+    """
+    if name in ("", RANDOM):
+        if preset not in PRESETS:
+            raise InputError(f"preset {preset!r}: choose one of {' '.join(PRESETS)}")
+        model = with_audiomae(PRESETS[preset]())
+        if not name:
+            return Start(model, {}, {})
+        made = random_checkpoint(model)
+        return Start(model, made.params, made.tokenizers)
+    folder = download.locate(name)
+    checkpoint = hub.load(folder, only=())
+    return Start(checkpoint.config, folder, checkpoint.tokenizers)
+
+
+def with_audiomae(model: ModelConfig) -> ModelConfig:
+    """Published layouts lack AudioMAE; its width is GPT-2's."""
+    if model.gpt2 is None or model.audiomae is not None:
+        return model
+    if model.gpt2.width == AudioMAEConfig().width:
+        return dataclasses.replace(model, audiomae=AudioMAEConfig())
+    small = AudioMAEConfig(frames=128, width=model.gpt2.width, depth=3, heads=2, hidden=48)
+    return dataclasses.replace(model, audiomae=small)
+
+
+def numbering(start: Start, plan: Plan, text_length: int) -> dict:
+    """The plan's texts as tokens, by name. Raises InputError without tokenizers."""
+    found = {}
+    for name in plan.reads.texts:
+        if name == "phonemes":
+            found[name] = tokens.of_phonemes(start.model.projection.positions)
+            continue
+        tokenizer = start.tokenizers.get(_TOKENIZERS[name])
+        if tokenizer is None:
+            raise InputError(f"stage {plan.stage.name} reads texts: name a start with tokenizers")
+        limit = start.model.clap.text.positions - 2 if name == "clap" else text_length
+        found[name] = tokens.of_tokenizer(tokenizer, min(limit, text_length))
+    return found

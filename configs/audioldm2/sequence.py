@@ -1,0 +1,21 @@
+"""AudioLDM 2, section III-B: GPT-2 from CLAP and T5 (speech: phonemes) to the LOA.
+
+audioldm2-jax train --config=configs/audioldm2/sequence.py --workdir=runs/sequence \\
+    --config.start=CHECKPOINT --config.data.sources=CORPUS
+The start holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors.
+"""
+
+from configs.common import base, tiny, variant
+
+
+def get_config(arg: str = ""):
+    config = base("sequence", pooling=8, error="l1", free=0.0)
+    config.optim.learning_rate, config.optim.warmup = 2e-4, 1000
+    config.optim.schedule, config.optim.decay, config.optim.decay_every = "exponential", 0.8, 10_000
+    kind = variant(arg, ("sound", "speech", "tiny"))
+    if kind == "speech":
+        config.preset, config.settings.pooling, config.data.loa = "speech", 1, 1
+    if kind == "tiny":
+        config = tiny(config)
+        config.start, config.settings.pooling, config.data.loa = "random", 4, 4
+    return config

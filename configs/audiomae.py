@@ -1,0 +1,22 @@
+"""AudioMAE: masked spectrogram modelling, 80 % hidden (arXiv 2207.06405).
+
+audioldm2-jax train --config=configs/audiomae.py --workdir=runs/mae --config.data.sources=CORPUS
+Authors: AudioSet, 33 epochs at batch 512 on 64 GPUs.
+"""
+
+from configs.common import base, tiny, variant
+
+
+def get_config(arg: str = ""):
+    config = base("audiomae", share=0.8, decoder_width=512, decoder_depth=8, decoder_heads=16)
+    config.optim.learning_rate = 2e-4
+    config.optim.weight_decay = 1e-4
+    config.optim.beta2 = 0.95
+    config.optim.schedule = "cosine"
+    config.optim.steps = config.steps
+    config.batch = 512
+    if variant(arg, ("base", "tiny")) == "tiny":
+        config = tiny(config)
+        config.settings.decoder_width, config.settings.decoder_depth = 24, 2
+        config.settings.decoder_heads = 2
+    return config

@@ -1,0 +1,78 @@
+"""What every run has. A run is `get_config(arg)` of a file here; any value can be overridden:
+
+audioldm2-jax train --config=configs/vae.py --workdir=runs/vae --config.data.sources=corpora/mine
+"""
+
+from ml_collections import ConfigDict
+
+
+def base(stage: str, **settings) -> ConfigDict:
+    """Common values. settings: the stage's own, see audioldm2_jax/training/stages."""
+    config = ConfigDict()
+    config.stage = stage
+    # A checkpoint (hub-layout folder or hub id) whose frozen parts, tokenizers and, with `begin`,
+    # weights are used; "random" is an untrained one of the preset, "" the preset alone.
+    config.start = ""
+    config.begin = True
+    config.preset = "base"
+    config.settings = ConfigDict(settings)
+    config.optim = ConfigDict(
+        {
+            "learning_rate": 1e-4,
+            "warmup": 1000,
+            "schedule": "constant",
+            "steps": 100_000,
+            "decay": 1.0,
+            "decay_every": 1000,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 0.01,
+            "clip": 1.0,
+        }
+    )
+    config.data = ConfigDict(
+        {
+            "sources": "",  # path[:split[:weight]], separated by commas
+            "seconds": 10.24,
+            "text_length": 128,
+            "loa": 8,
+            "tolerance": 0.01,
+            "workers": 0,
+        }
+    )
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "context": 1, "tensor": 1})
+    config.batch = 64
+    config.accumulate = 1
+    config.steps = 100_000
+    config.seed = 0
+    config.dtype = "bf16"
+    config.ema_decay = 0.9999
+    config.latent_scale = "model"  # or "batch": from the first batch, for a VAE of one's own
+    config.log_every = 50
+    config.save_every = 1000
+    config.keep = 3
+    config.max_skipped = 10
+    return config
+
+
+def tiny(config: ConfigDict) -> ConfigDict:
+    """The same stage at a size that takes a step in a moment on a CPU, to try things out."""
+    config.preset = "tiny"
+    config.data.seconds = 1.28
+    config.data.text_length = 32
+    config.batch = 8
+    config.steps = 20
+    config.dtype = "fp32"
+    config.optim.warmup = 5
+    config.optim.learning_rate = 1e-3
+    config.log_every = 5
+    config.save_every = 20
+    return config
+
+
+def variant(arg: str, known: tuple[str, ...]) -> str:
+    """The argument behind the file's colon, the first known one by default."""
+    if arg and arg not in known:
+        raise ValueError(f"{arg!r}: choose one of {' '.join(known)}")
+    return arg or known[0]

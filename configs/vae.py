@@ -1,0 +1,23 @@
+"""The mel VAE with PatchGAN (AudioLDM, section 3.2), 16 or 48 kHz.
+
+audioldm2-jax train --config=configs/vae.py --workdir=runs/vae --config.data.sources=CORPUS
+The authors' configuration: batch 4, 800 thousand steps, learning rate 8e-6; the perceptual term is
+not part of this command.
+"""
+
+from configs.common import base, tiny, variant
+
+
+def get_config(arg: str = ""):
+    config = base("vae", divergence=1000.0, adversarial=0.5, start=25_000, patch_width=64)
+    config.optim.learning_rate = 8e-6
+    config.optim.beta1, config.optim.beta2 = 0.5, 0.9
+    config.optim.weight_decay, config.optim.clip, config.optim.warmup = 0.0, 0.0, 0
+    config.batch, config.steps, config.dtype = 4, 800_000, "fp32"
+    kind = variant(arg, ("16k", "48k", "tiny"))
+    if kind == "48k":
+        config.preset = "audioldm-48k"
+    if kind == "tiny":
+        config = tiny(config)
+        config.settings.start, config.settings.patch_width = 10, 8
+    return config
