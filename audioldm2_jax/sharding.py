@@ -22,6 +22,9 @@ from audioldm2_jax.errors import InputError
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH = ("data", "fsdp")
 
+# Numbers in a parameter from which on it is split.
+SMALL = 1 << 14
+
 # Logical axes of weights to axes of the mesh.
 RULES = {
     "embed": "fsdp",
@@ -86,8 +89,8 @@ def fit(axes, shape, mesh: Mesh, rules: Mapping[str, str] = RULES) -> PartitionS
 
 
 def of_parameter(path: str, shape, mesh: Mesh) -> NamedSharding:
-    """Small parameters (below 16 k numbers) stay whole everywhere: splitting them only costs."""
-    if math.prod(shape) < 1 << 14:
+    """Small parameters stay whole everywhere: splitting them only costs."""
+    if math.prod(shape) < SMALL:
         return NamedSharding(mesh, PartitionSpec())
     return NamedSharding(mesh, fit(logical_axes(path, len(shape)), shape, mesh))
 

@@ -7,6 +7,8 @@ state in --workdir.
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -42,25 +44,56 @@ def run(options) -> int:
 
 def read_config(file: str, overrides: list[str]):
     """A locked ConfigDict. Raises InputError for a file or a value that is not there."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    path = Path(file.partition(":")[0])
+    name, _, argument = file.partition(":")
+    path = Path(name)
     if not path.is_file():
         raise InputError(f"--config {path}: no such file")
-    wrong = [text for text in overrides if not text.startswith("--config.")]
-    if wrong:
-        raise InputError(f"{wrong[0]}: values are given as --config.NAME=VALUE")
     # Configurations import each other as `configs.common`, from wherever they lie.
     root = next((p for p in path.resolve().parents if p.name == "configs"), path.resolve().parent)
     sys.path.insert(0, str(root.parent))
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
     try:
-        values(["train", f"--config={file}", *overrides])
-        return values.config
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"--config: {line}") from None
+        spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config(argument)
+    except ValueError as error:
+        raise InputError(f"--config {file}: {error}") from None
     finally:
         sys.path.remove(str(root.parent))
+    config.lock()
+    for text in overrides:
+        _override(config, text)
+    return config
+
+
+def _override(config, text: str) -> None:
+    """Sets one value, of the type that it has."""
+    name, given, value = text.removeprefix("--config.").partition("=")
+    if not text.startswith("--config.") or not given:
+        raise InputError(f"{text}: values are given as --config.NAME=VALUE")
+    *parents, last = name.split(".")
+    try:
+        for parent in parents:
+            config = config[parent]
+        config[last] = _like(config[last], value)
+    except KeyError as error:
+        line = " ".join(str(error.args[0]).split())
+        raise InputError(f"--config.{name}: no such value ({line})") from None
+    except (ValueError, SyntaxError, TypeError, AttributeError):
+        raise InputError(f"--config.{name}={value}: a value of another type is expected") from None
+
+
+def _like(old, value: str):
+    """A text as the old value's type."""
+    if isinstance(old, bool):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    if isinstance(old, str):
+        return value
+    found = ast.literal_eval(value)
+    if isinstance(old, tuple):
+        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+    if isinstance(old, (int, float)) and type(old)(found) == found:
+        return type(old)(found)
+    raise ValueError(value)

@@ -95,7 +95,7 @@ def discriminator_loss(settings: Autoencoder) -> Callable:
         mel, made, *_ = reconstructed(settings, jax.lax.stop_gradient(params), batch, keys)
         network = {"params": params["discriminator"]}
         real, fake = (settings.discriminator.apply(network, x) for x in (mel, made))
-        started = (step >= settings.start).astype(jnp.float32)
+        started = jnp.asarray(step >= settings.start, jnp.float32)
         value = adversarial.hinge(real, fake) * started
         return value, {"real": real.mean(), "fake": fake.mean()}
 

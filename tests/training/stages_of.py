@@ -1,0 +1,94 @@
+"""Every stage at toy size, with a batch that it can be fed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.optim import OptimConfig
+from audioldm2_jax.training.stages import Plan, plan
+from audioldm2_jax.training.start import with_audiomae
+from audioldm2_jax.training.state import init_state
+from audioldm2_jax.training.step import make_step
+
+SECONDS = 1.28
+TINY = with_audiomae(PRESETS["tiny"]())
+FILM = PRESETS["tiny-audioldm"]()
+SETTINGS = {
+    "audiomae": {"decoder_width": 24, "decoder_depth": 2, "decoder_heads": 2},
+    "clap": {},
+    "vae": {"start": 2, "patch_width": 8},
+    "vocoder": {"segment": 2048, "small": True},
+    "sequence": {"pooling": 4, "free": 0.5},
+    "latent_diffusion": {"poolings": (4, 8)},
+    "joint": {"poolings": (4,)},
+    "audioldm": {"audio": 0.5},
+    "tagger": {"channels": (8, 16), "width": 16},
+}
+QUICK = OptimConfig(learning_rate=1e-3, warmup=0)
+
+
+def made(name: str, optim: OptimConfig = QUICK, **settings) -> tuple[Plan, dict]:
+    """(plan, frozen parts)."""
+    model = FILM if name == "audioldm" else TINY
+    chosen = SETTINGS[name] | settings
+    found = plan(name, model, optim, chosen, seconds=SECONDS, dtype=jnp.float32, classes=6)
+    if not found.frozen:
+        return found, {}
+    params = random_checkpoint(model).params
+    return found, {part: params[part] for part in found.frozen}
+
+
+def batch(size: int = 8, seed: int = 0) -> dict:
+    """All that any stage reads: a tone in noise for each clip, and tokens."""
+    rng = np.random.default_rng(seed)
+    places = np.arange(int(SECONDS * 16000)) / 16000
+    tones = np.sin(2 * np.pi * rng.uniform(100, 3000, (size, 1)) * places)
+    waves = 0.3 * tones + 0.02 * rng.standard_normal(tones.shape)
+
+    def tokens(length=12):
+        return rng.integers(5, 500, (size, length)).astype(np.int32)
+
+    mask = np.arange(12) < rng.integers(4, 13, (size, 1))
+    return {
+        "waveform": waves.astype(np.float32),
+        "waveform_48k": np.repeat(waves, 3, 1).astype(np.float32),
+        "clap_tokens": tokens(),
+        "clap_mask": mask,
+        "t5_tokens": tokens(),
+        "t5_mask": mask,
+        "labels": (rng.random((size, 6)) < 0.3).astype(np.float32),
+    }
+
+
+def initial(found: Plan):
+    """The stage's first state."""
+    return jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
+
+
+def stepped(found: Plan, frozen: dict, data: dict, count: int = 2, **settings):
+    """(state, metrics of each step)."""
+    state = initial(found)
+    step = jax.jit(make_step(found.stage, **settings))
+    history = []
+    for _ in range(count):
+        state, metrics = step(state, frozen, data)
+        history.append(jax.device_get(metrics))
+    return state, history
+
+
+def largest_difference(one, other) -> float:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other))
+    return max(float(np.abs(np.asarray(a, np.float64) - np.asarray(b)).max()) for a, b in pairs)
+
+
+def replaced(found: Plan, **changes) -> Plan:
+    """The plan with its only player changed."""
+    player = dataclasses.replace(found.stage.players["model"], **changes)
+    stage = dataclasses.replace(found.stage, players={"model": player})
+    return dataclasses.replace(found, stage=stage)

@@ -1,0 +1,181 @@
+"""Runs: resumed equals uninterrupted to the bit, on another mesh too; told to end, they save."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.export import trained_parts
+from audioldm2_jax.training.loop import open_run, train
+from tests.data.corpora import write_corpus
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIGS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "configs").rglob("*.py")
+    if path.name not in ("__init__.py", "common.py")
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("loop") / "tones", 24, seconds=1.5)
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def config(file, corpus, *overrides):
+    values = [f"--config.data.sources={corpus}", *(f"--config.{text}" for text in overrides)]
+    return read_config(f"{file}:tiny", values)
+
+
+def parameters(workdir):
+    """(step, trained parameters) of a run's last state."""
+    from ml_collections import ConfigDict
+
+    run = open_run(ConfigDict(json.loads((workdir / "config.json").read_text())))
+    step, trained = trained_parts(run, workdir, "raw")
+    return step, jax.device_get(trained)
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_resumed_equals_uninterrupted(corpus, tmp_path):
+    """To the bit: parameters and the order of the data, which the losses show."""
+    file = "configs/audiomae.py"
+    short = ["log_every=1", "save_every=2"]
+    train(config(file, corpus, "steps=6", *short), tmp_path / "whole", quiet=True)
+    train(config(file, corpus, "steps=3", *short), tmp_path / "halves", quiet=True)
+    train(config(file, corpus, "steps=6", *short), tmp_path / "halves", quiet=True)
+    one, other = (parameters(tmp_path / name) for name in ("whole", "halves"))
+    assert one[0] == other[0] == 6
+    assert_same(one[1], other[1])
+    lines = {
+        name: [json.loads(x) for x in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "halves")
+    }
+    losses = {name: [(x["step"], x["loss"]) for x in found] for name, found in lines.items()}
+    assert losses["whole"] == losses["halves"] and len(losses["whole"]) == 6
+
+
+def test_another_mesh_goes_on(corpus, tmp_path):
+    file = "configs/audiomae.py"
+    split = ["mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2"]
+    train(config(file, corpus, "steps=2", *split), tmp_path / "run", quiet=True)
+    found = train(config(file, corpus, "steps=4"), tmp_path / "run", quiet=True)
+    whole = train(config(file, corpus, "steps=4"), tmp_path / "whole", quiet=True)
+    np.testing.assert_allclose(found["loss"], whole["loss"], rtol=1e-3)
+
+
+def test_values_that_are_not_there(corpus, tmp_path, capsys):
+    def run(*arguments):
+        return main(["train", "--workdir", str(tmp_path / "run"), "-q", *arguments])
+
+    good = f"--config.data.sources={corpus}"
+    tiny = "--config=configs/tagger.py:tiny"
+    for arguments, message in (
+        (["--config=configs/absent.py"], "configs/absent.py: no such file"),
+        (["--config=configs/tagger.py:huge"], "'huge': choose one of cnn14 small tiny"),
+        ([tiny, "--config.optim.learning_rat=1"], 'Did you mean "learning_rate"'),
+        ([tiny, "--config.steps=many"], "--config.steps=many: a value of another type"),
+        ([tiny, "--config.steps=1.5"], "--config.steps=1.5: a value of another type"),
+        ([tiny, "--config.optm.clip=1"], "--config.optm.clip: no such value"),
+        ([tiny, good, "--config.batch=6"], "must be a multiple of accumulate x data x fsdp, 8"),
+        ([tiny, good, "--config.mesh.data=3"], "does not fit 8 devices"),
+        ([tiny, good, "--config.dtype=int8"], "dtype 'int8': choose one of fp32 bf16"),
+        ([tiny, good, "--config.optim.schedule=x"], "schedule 'x': choose one of"),
+        ([tiny], "data.sources is empty"),
+        ([tiny, "--config.data.sources=/absent"], "a prepared corpus"),
+        ([tiny, good, "stray"], "stray: values are given as --config.NAME=VALUE"),
+        (["--config=configs/audioldm2/joint.py:tiny", good, "--config.preset=x"], "preset 'x'"),
+    ):
+        assert run(*arguments) == 2, message
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["doctor", "--config.x=1"])
+
+
+def test_a_folder_keeps_its_stage(corpus, tmp_path):
+    (tmp_path / "config.json").write_text('{"stage": "vae"}')
+    with pytest.raises(InputError, match="holds a run of stage vae"):
+        train(config("configs/tagger.py", corpus), tmp_path, quiet=True)
+
+
+def test_runs_that_diverge_stop(corpus, tmp_path):
+    values = ["optim.learning_rate=1e30", "optim.clip=0.0", "max_skipped=3", "log_every=1"]
+    made = config("configs/tagger.py", corpus, "steps=20", *values)
+    with pytest.raises(
+        InputError, match=r"not finite for \d steps in a row; the last batch .*train/"
+    ):
+        train(made, tmp_path / "run", quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", CONFIGS)
+def test_every_stage_trains_and_exports(file, corpus, tmp_path):
+    """Two steps from the command line, then a checkpoint that loads."""
+    command = ["train", f"--config={file}:tiny", f"--workdir={tmp_path / 'run'}", "-q"]
+    command += [f"--config.data.sources={corpus}", "--config.steps=2", "--config.log_every=1"]
+    assert main(command) == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 2 and all(np.isfinite(v) for v in json.loads(lines[1]).values())
+    if "tagger" in file:
+        return
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    whole = (tmp_path / "out" / "model_index.json").is_file()
+    step, trained = parameters(tmp_path / "run")
+    assert step == 2
+    if whole:
+        found = hub.load(tmp_path / "out")
+        assert found.params.keys() >= trained.keys()
+    else:
+        (name,) = trained
+        loaded = single.load(tmp_path / "out")
+        assert loaded.name == name
+        assert_same(jax.device_get(loaded.params), trained[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_by_a_signal(told, corpus, tmp_path):
+    """SIGTERM saves at once; after kill -9 the run goes on from the last state. Both to the bit."""
+    file, workdir = "configs/audiomae.py", tmp_path / "run"
+    values = ["steps=400", "log_every=1", "save_every=5", "batch=8"]
+    command = [sys.executable, "-m", "audioldm2_jax", "train", f"--config={file}:tiny"]
+    command += [f"--workdir={workdir}", "-q", f"--config.data.sources={corpus}"]
+    command += [f"--config.{value}" for value in values]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    metrics = workdir / "metrics.jsonl"
+    until = time.time() + 240
+    while time.time() < until and process.poll() is None:
+        if metrics.is_file() and metrics.read_text().count("\n") >= 12:
+            break
+        time.sleep(0.05)
+    process.send_signal(told)
+    code = process.wait(timeout=120)
+    assert code == (0 if told == signal.SIGTERM else -signal.SIGKILL)
+    step, _ = parameters(workdir)
+    assert 5 <= step < 400
+    if told == signal.SIGTERM:
+        assert step == len(metrics.read_text().splitlines())
+    end = f"steps={step + 4}"
+    train(config(file, corpus, end, *values[1:]), workdir, quiet=True)
+    train(config(file, corpus, end, *values[1:]), tmp_path / "whole", quiet=True)
+    assert_same(parameters(workdir)[1], parameters(tmp_path / "whole")[1])
