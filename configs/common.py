@@ -15,6 +15,7 @@ def base(stage: str, **settings) -> ConfigDict:
     config.start = ""
     config.begin = True
     config.preset = "base"
+    config.lora = 0  # rank of low-rank changes that train in place of the weights
     config.settings = ConfigDict(settings)
     config.optim = ConfigDict(
         {

@@ -71,6 +71,9 @@ def _add_input(add):
     add("--revision", default=None, help="branch, tag or commit of a hub id")
     tokenizers = "for an authors' file: folder in the hub layout to take tokenizers from"
     add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
+    changes = "low-rank changes to add: a file that `audioldm2-jax export` made"
+    add("--lora", default=None, metavar="FILE", help=changes)
+    add("--lora_strength", type=float, default=1.0, help="how much of them, 1 as trained")
     dtype = "fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, help=dtype)
     reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
@@ -129,6 +132,8 @@ def run(options) -> int:
         options.convention,
         revision=options.revision,
         tokenizers=options.tokenizers,
+        lora=options.lora,
+        lora_strength=options.lora_strength,
         progress=not options.quiet,
     )
     for start in range(0, len(entries), options.batchsize):

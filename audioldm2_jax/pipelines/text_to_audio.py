@@ -15,6 +15,7 @@ import numpy as np
 import audioldm2_jax
 from audioldm2_jax import audio
 from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.clap import CLAP
@@ -63,6 +64,8 @@ class Pipeline:
         *,
         revision=None,
         tokenizers=None,
+        lora=None,
+        lora_strength=1.0,
         progress=True,
     ) -> Pipeline:
         """Loads a hub-layout folder, a hub id through the hub's cache, or an authors' file.
@@ -70,13 +73,15 @@ class Pipeline:
         dtype: "fp32", "bf16" or a jnp dtype; None is bf16 on GPU and TPU, fp32 on CPU. convention:
         "authors" reads the weights as they were trained, "diffusers" as diffusers does. revision:
         a branch, tag or commit of the hub repository. tokenizers: for an authors' file, which has
-        none, a hub-layout folder to take them from; None is the hub.
+        none, a hub-layout folder to take them from; None is the hub. lora: a file that
+        `audioldm2-jax export` made of low-rank training, added with `lora_strength`.
         Raises InputError, one line that names what is wrong.
         """
         dtype = choose_dtype(dtype)
         hub.convention_named(convention)
         if Path(folder_or_hub_id).expanduser().is_file():
-            return cls(_from_file(folder_or_hub_id, dtype, convention, tokenizers, progress), dtype)
+            made = _from_file(folder_or_hub_id, dtype, convention, tokenizers, progress)
+            return cls(_changed(made, lora, lora_strength), dtype)
         folder = download.locate(folder_or_hub_id, revision=revision, quiet=not progress)
         # The hub's cache names a snapshot's folder after its commit.
         commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
@@ -86,7 +91,7 @@ class Pipeline:
             checkpoint = hub.load(
                 folder, convention=convention, dtype=dtype, source=source, without=("audiomae",)
             )
-        return cls(checkpoint, dtype)
+        return cls(_changed(checkpoint, lora, lora_strength), dtype)
 
     def __call__(
         self,
@@ -251,6 +256,15 @@ def _from_file(path, dtype, convention, tokenizers, progress):
     check_model(files.model_config(source), dtype, str(path))
     with Note(f"loading {path}", progress):
         return files.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
+
+
+def _changed(checkpoint, path, strength):
+    """The checkpoint with a LoRA file merged in, if there is one."""
+    if path is None:
+        return checkpoint
+    params = low_rank.merge(checkpoint.params, low_rank.load(path), strength)
+    source = f"{checkpoint.source} + {path} x {strength:g}"
+    return dataclasses.replace(checkpoint, params=params, source=source)
 
 
 def _hear(job, params, mel, longer):

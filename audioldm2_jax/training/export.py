@@ -9,11 +9,12 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax.checkpoints import hub, lora, single
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.loop import Run, open_run
+from audioldm2_jax.training.low_rank import PART
 from audioldm2_jax.training.start import RANDOM
 from audioldm2_jax.training.state import init_state, state_shardings
 
@@ -22,19 +23,27 @@ def export(workdir, target, *, weights: str = "auto") -> int:
     """Writes target from the last state in workdir; returns its step.
 
     With a start, target is that model with the trained parts in place of its own (hub layout, loads
-    in the pipeline and in diffusers); without, the one part alone (`single`). weights: ema, raw, or
-    auto, the average where there is one. Raises InputError.
+    in the pipeline and in diffusers); without, the one part alone (`single`); of low-rank changes,
+    one safetensors file. weights: ema, raw, or auto, the average where there is one. Raises
+    InputError.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
     if not path.is_file():
         raise InputError(f"{workdir}: no config.json there; it is not the folder of a run")
-    hub.check_new(target)
+    target = Path(target)
     config = ConfigDict(json.loads(path.read_text()))
+    if config.lora and target.suffix != ".safetensors":
+        raise InputError(f"{target}: low-rank changes are one file; name it FILE.safetensors")
+    hub.check_new(target)
     config.mesh = ConfigDict({"data": -1})
     config.batch = config.accumulate * jax.device_count()
     run = open_run(config)
     step, trained = trained_parts(run, workdir, weights)
+    if config.lora:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lora.save(trained[PART], target)
+        return step
     if config.start:
         model = _whole(run, trained)
         hub.save(_scaled(model, workdir), target)

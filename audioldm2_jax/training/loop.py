@@ -24,6 +24,7 @@ from audioldm2_jax.data.pipeline import DataConfig, Source
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
+from audioldm2_jax.training.low_rank import adapted
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import Plan, plan
 from audioldm2_jax.training.start import Start, numbering, open_start
@@ -70,6 +71,10 @@ def open_run(config: ConfigDict) -> Run:
         dtype=dtype,
         classes=len(classes),
     )
+    if config.lora:
+        if not config.start:
+            raise InputError("lora: changes are of a checkpoint; name one with config.start")
+        made = adapted(made, config.lora)
     return Run(config, start, made, mesh, dtype, classes)
 
 

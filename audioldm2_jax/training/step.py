@@ -43,7 +43,8 @@ def make_step(stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999) -
             good = jnp.isfinite(value) & jnp.isfinite(norm)
             updates, moments = optimizers[name].update(grads, opt[name], own)
             new = optax.apply_updates(own, _freed(updates, player.fixed))
-            new = tree.unflatten(tree.flatten(new) | found.pop("moving", {}))
+            if moving := found.pop("moving", {}):
+                new = tree.unflatten(tree.flatten(new) | moving)
             params |= _chosen(good, new, own)
             opt[name] = _chosen(good, moments, opt[name])
             rate = learning_rate(player.optim)(state.step)
