@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.loop import open_run, train
 from tests.data.corpora import write_corpus
+from tests.training.stages_of import TINY
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = sorted(
@@ -181,3 +183,39 @@ def test_stopped_by_a_signal(told, corpus, tmp_path):
     train(config(file, corpus, end, *values[1:]), workdir, quiet=True)
     train(config(file, corpus, end, *values[1:]), tmp_path / "whole", quiet=True)
     assert_same(parameters(workdir)[1], parameters(tmp_path / "whole")[1])
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(corpus, tmp_path):
+    """Two hosts of two devices each, joined by gloo, against one of four: the same training."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # A folder: the tokenizers of an untrained start are trained anew by each process.
+    hub.save(random_checkpoint(TINY), tmp_path / "model")
+    file = "configs/audioldm2/sequence.py"
+    values = ["steps=3", "log_every=1", "save_every=3", "optim.eps=1.0", f"data.sources={corpus}"]
+    values.append(f"start={tmp_path / 'model'}")
+
+    def begin(workdir, devices, **job):
+        command = [sys.executable, "-m", "audioldm2_jax", "train", f"--config={file}:tiny", "-q"]
+        command += [f"--workdir={workdir}", *(f"--config.{value}" for value in values)]
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        env = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags} | job
+        return subprocess.Popen(command, cwd=ROOT, env=env)
+
+    address = {"COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "NUM_PROCESSES": "2"}
+    pair = [begin(tmp_path / "two", 2, **address, PROCESS_ID=str(i)) for i in range(2)]
+    assert [process.wait(timeout=300) for process in pair] == [0, 0]
+    assert begin(tmp_path / "one", 4).wait(timeout=300) == 0
+    losses = [
+        [json.loads(x)["loss"] for x in (tmp_path / n / "metrics.jsonl").read_text().splitlines()]
+        for n in ("two", "one")
+    ]
+    assert len(losses[0]) == 3
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    one, other = (parameters(tmp_path / name) for name in ("one", "two"))
+    assert one[0] == other[0] == 3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one[1], other[1])
