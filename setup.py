@@ -62,6 +62,7 @@ setup(
             "torch==2.13.0",
             "diffusers>=0.42,<0.43",
             "accelerate",
+            "libtpu",
             "pytest",
             "pytest-xdist",
             "ruff",

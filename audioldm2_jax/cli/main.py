@@ -8,7 +8,17 @@ import sys
 import warnings
 
 import audioldm2_jax
-from audioldm2_jax.cli import convert, doctor, encode, export, generate, prepare, soundscapes, train
+from audioldm2_jax.cli import (
+    convert,
+    doctor,
+    encode,
+    export,
+    generate,
+    prepare,
+    rehearse,
+    soundscapes,
+    train,
+)
 from audioldm2_jax.errors import InputError
 
 COMMANDS = {
@@ -19,6 +29,7 @@ COMMANDS = {
     "soundscapes": soundscapes,
     "train": train,
     "export": export,
+    "rehearse": rehearse,
     "doctor": doctor,
 }
 

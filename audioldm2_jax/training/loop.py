@@ -46,14 +46,17 @@ class Run:
     classes: tuple[str, ...]
 
 
-def open_run(config: ConfigDict) -> Run:
-    """Everything but data and weights. Raises InputError for what does not fit together."""
+def open_run(config: ConfigDict, devices=None) -> Run:
+    """Everything but data and weights. Raises InputError for what does not fit together.
+
+    devices: of the mesh, None for all of this job.
+    """
     if config.dtype not in DTYPES:
         raise InputError(f"dtype {config.dtype!r}: choose one of {' '.join(DTYPES)}")
     for name in ("batch", "steps", "accumulate", "log_every", "save_every"):
         if config[name] < 1:
             raise InputError(f"{name} is {config[name]}: it must be at least 1")
-    mesh = sharding.make_mesh(dict(config.mesh) or None)
+    mesh = sharding.make_mesh(dict(config.mesh) or None, devices)
     spread = mesh.shape["data"] * mesh.shape["fsdp"]
     if config.batch % (config.accumulate * spread):
         raise InputError(

@@ -1,0 +1,30 @@
+"""Compile a training step for a TPU pod that is not there, and say what it would need."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from audioldm2_jax.cli.train import read_config
+
+OVERRIDES = True
+
+
+def add_arguments(parser) -> None:
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE.py[:ARG]", help="configuration of the run")
+    add("--topology", required=True, help="as v5e:4x4, v5p:4x4x4 or v6e:16x16")
+    add("-q", "--quiet", action="store_true", help="no progress")
+
+
+def run(options) -> int:
+    config = read_config(options.config, options.overrides)
+    import os
+
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from audioldm2_jax.training.rehearse import rehearse
+
+    if not options.quiet:
+        print(f"compiling {config.stage} for {options.topology} ...", file=sys.stderr)
+    print(json.dumps(rehearse(config, options.topology), indent=2))
+    return 0

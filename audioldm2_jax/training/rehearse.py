@@ -1,0 +1,179 @@
+"""A training step compiled for a pod that is not there: memory, work, traffic, a predicted time.
+
+libtpu compiles for a topology on any machine; nothing is run. Everything is shapes: no weights, no
+data.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from audioldm2_jax import sharding
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.data.elements import CLAP_RATE
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.loop import Run, open_run
+from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.step import make_step
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Peak bf16 FLOP/s, memory in bytes, its bandwidth and that of all links, bytes/s."""
+
+    flops: float
+    memory: float
+    bandwidth: float
+    links: float
+
+
+# Google's published figures for each chip.
+CHIPS = {
+    "v5e": Chip(197e12, 16e9, 819e9, 200e9),
+    "v5p": Chip(459e12, 95e9, 2765e9, 600e9),
+    "v6e": Chip(918e12, 32e9, 1640e9, 448e9),
+}
+
+
+def rehearse(config: ConfigDict, topology: str) -> dict:
+    """What one step of a run needs on each chip of a topology such as v5e:4x4.
+
+    -> chips, parameters, gigabytes (arguments, temporary, total, limit), tera-FLOP, gigabytes read
+    and written, collectives (count and gigabytes by kind), seconds predicted by a roofline, with
+    what bounds them. Raises InputError for an unknown topology or without libtpu.
+    """
+    kind = topology.partition(":")[0]
+    if kind not in CHIPS:
+        raise InputError(f"--topology {topology}: choose a size of {' '.join(CHIPS)}, as v5e:4x4")
+    devices = _devices(topology)
+    # Layers choose their algorithms by the backend; this step is for TPUs.
+    with mock.patch.object(jax, "default_backend", lambda: "tpu"):
+        run = open_run(config, devices)
+        compiled = _compiled(run)
+    return _figures(run, compiled, CHIPS[kind], len(devices))
+
+
+def _devices(topology: str):
+    """The topology's devices."""
+    # No metadata server, no hosts; its notes about that go to a log, not to the screen.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    # No chip is taken, so several processes may compile at once.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
+    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    from jax.experimental import topologies
+
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    except Exception as error:  # libtpu absent, or a name that it does not know
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"--topology {topology}: {line} (libtpu is needed: pip install 'audioldm2-jax[tpu]')"
+        ) from None
+    return list(found.devices)
+
+
+def batch_shapes(run: Run) -> dict:
+    """What a batch holds, as shapes."""
+    config, reads = run.config, run.plan.reads
+    rows, seconds = config.batch, config.data.seconds
+    length = config.data.text_length
+    shapes = {"waveform": ((rows, int(seconds * reads.sample_rate)), jnp.float32)}
+    if reads.clap:
+        shapes["waveform_48k"] = ((rows, int(seconds * CLAP_RATE)), jnp.float32)
+    for name in reads.texts:
+        width = run.start.model.projection.positions if name == "phonemes" else length
+        shapes[f"{name}_tokens"] = ((rows, width), jnp.int32)
+        shapes[f"{name}_mask"] = ((rows, width), jnp.bool_)
+    if reads.labels:
+        shapes["labels"] = ((rows, len(run.classes)), jnp.float32)
+    place = sharding.of_batch(run.mesh)
+    return {k: jax.ShapeDtypeStruct(s, d, sharding=place) for k, (s, d) in shapes.items()}
+
+
+def _compiled(run: Run):
+    stage, mesh = run.plan.stage, run.mesh
+    placed = state_shardings(stage, mesh)
+    state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
+    state = jax.tree.map(_like, state, placed)
+    frozen = {}
+    for name in run.plan.frozen:
+        shapes = PARTS[name].shapes(getattr(run.start.model, name))
+        where = sharding.of_tree(shapes, mesh)
+        frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)
+    step = make_step(stage, accumulate=run.config.accumulate, ema_decay=run.config.ema_decay)
+    whole = NamedSharding(mesh, PartitionSpec())
+    with jax.set_mesh(mesh):
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, whole))
+        return jitted.lower(state, frozen, batch_shapes(run)).compile()
+
+
+def _like(shape, place, dtype=None):
+    return jax.ShapeDtypeStruct(shape.shape, dtype or shape.dtype, sharding=place)
+
+
+def _figures(run: Run, compiled, chip: Chip, chips: int) -> dict:
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    arguments = memory.argument_size_in_bytes
+    temporary = memory.temp_size_in_bytes
+    total = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    traffic = collectives(compiled.as_text())
+    moved = sum(size for _, size in traffic.values())
+    bounds = {
+        "compute": costs["flops"] / chip.flops,
+        "memory": costs.get("bytes accessed", 0.0) / chip.bandwidth,
+        "links": moved / chip.links,
+    }
+    slowest = max(bounds, key=bounds.get)
+    shapes = jax.eval_shape(run.plan.stage.init, jax.random.key(0))
+    return {
+        "chips": chips,
+        "batch": run.config.batch,
+        "million parameters": sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) / 1e6,
+        "GB arguments": arguments / 1e9,
+        "GB temporary": temporary / 1e9,
+        "GB total": total / 1e9,
+        "GB chip": chip.memory / 1e9,
+        "fits": bool(total < chip.memory),
+        "TFLOP": costs["flops"] / 1e12,
+        "GB accessed": costs.get("bytes accessed", 0.0) / 1e9,
+        "collectives": {k: {"count": n, "GB": size / 1e9} for k, (n, size) in traffic.items()},
+        "seconds predicted": bounds[slowest],
+        "bound by": slowest,
+        "clips/s predicted": run.config.batch / bounds[slowest],
+    }
+
+
+_TYPES = {"f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "pred": 1, "s8": 1, "u8": 1}
+_SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+
+
+def collectives(program: str) -> dict[str, tuple[int, int]]:
+    """{kind: (count, bytes of the results on one chip)} of a compiled program's text.
+
+    Loops' bodies count once.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for line in program.splitlines():
+        match = re.search(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(", line)
+        if match:
+            sizes = [
+                _TYPES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n]))
+                for kind, dims in _SHAPE.findall(match[1])
+            ]
+            count, size = found.get(match[2], (0, 0))
+            found[match[2]] = (count + 1, size + (max(sizes) if sizes else 0))
+    return found

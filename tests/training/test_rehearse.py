@@ -1,0 +1,48 @@
+"""The real step compiled for TPUs that are not there; the traffic read off its text."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.training.rehearse import collectives
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_collectives_are_read_off():
+    program = """
+  %a = f32[8,16]{1,0} all-reduce(f32[8,16]{1,0} %x), replica_groups={}
+  %b = (bf16[4]{0}, bf16[64]{0}) all-gather-start(bf16[4]{0} %y), dimensions={0}
+  %c = bf16[64]{0} all-gather-done((bf16[4]{0}, bf16[64]{0}) %b)
+  %d = f32[] all-reduce(f32[] %z)
+  %e = f32[8]{0} add(f32[8]{0} %p, f32[8]{0} %q)
+"""
+    assert collectives(program) == {"all-reduce": (2, 8 * 16 * 4 + 4), "all-gather": (1, 128)}
+
+
+def test_unknown_topologies(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command = ["rehearse", "--config=configs/audiomae.py:tiny", "-q"]
+    assert main([*command, "--topology=v9:4x4"]) == 2
+    assert "choose a size of v5e v5p v6e, as v5e:4x4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("topology", "chips", "mesh"), [("v5e:4x4", 16, "data=4 fsdp=4"), ("v5p:2x2x2", 8, "data=8")]
+)
+def test_a_step_for_a_pod(topology, chips, mesh):
+    """In a process of its own: libtpu reads its environment once."""
+    command = [sys.executable, "-m", "audioldm2_jax", "rehearse", f"--topology={topology}", "-q"]
+    command += ["--config=configs/audioldm2/sequence.py:tiny", "--config.batch=32"]
+    command += [f"--config.mesh.{axis}" for axis in mesh.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["chips"] == chips and found["fits"] and found["TFLOP"] > 0
+    assert found["collectives"]["all-reduce"]["count"] >= 1
+    assert found["bound by"] in ("compute", "memory", "links")
