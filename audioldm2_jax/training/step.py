@@ -30,8 +30,9 @@ def make_step(stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999) -
         params, opt, metrics, fine = dict(state.params), dict(state.opt), {}, jnp.array(True)
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
         size = jax.tree.leaves(batch)[0].shape[0]
-        for number, (name, player) in enumerate(stage.players.items()):
-            keys = jax.random.split(jax.random.fold_in(key, number), size)
+        # All players draw alike: discriminators judge what the generator then makes.
+        keys = jax.random.split(key, size)
+        for name, player in stage.players.items():
             own = {part: params[part] for part in player.parts}
             others = {part: value for part, value in params.items() if part not in own}
 
