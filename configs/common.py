@@ -37,7 +37,6 @@ def base(stage: str, **settings) -> ConfigDict:
             "sources": "",  # path[:split[:weight]], separated by commas
             "seconds": 10.24,
             "text_length": 128,
-            "loa": 8,
             "tolerance": 0.01,
             "workers": 0,
         }
@@ -53,6 +52,7 @@ def base(stage: str, **settings) -> ConfigDict:
     config.log_every = 50
     config.save_every = 1000
     config.keep = 3
+    config.keep_every = 0  # steps whose states stay for good
     config.max_skipped = 10
     return config
 

@@ -118,7 +118,7 @@ def _own(options, report, say):
     )
     shelf = Shelf(options.source, _scratch(options), report, say)
     if options.metadata is None and huggingface.is_export(shelf.folder):
-        found = huggingface.read(shelf, report, columns)
+        found = huggingface.read(shelf, columns)
     else:
         tables = options.metadata and _tables(options.metadata)
         found = folder.read(shelf, report, metadata=tables, columns=columns)

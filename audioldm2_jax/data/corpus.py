@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import importlib.util
 import sys
 import tempfile
@@ -30,9 +31,9 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     HOMEPAGE = ""
     LICENSE = ""
 
+    @abc.abstractmethod
     def entries(self, shelf: Shelf, report: Report) -> dict[str, Iterable[Entry]]:
         """All clips by split; what cannot be used is an entry without a place, or in the report."""
-        raise NotImplementedError
 
     def tables(self, shelf: Shelf, report: Report, names: dict[str, str]):
         """(split, table's name, its bytes) of the tables that are there.

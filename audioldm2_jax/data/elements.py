@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,7 +22,7 @@ class Recipe:
 
     seconds, sample_rate: the waveform's; clap: whether it comes at 48 kHz too, for CLAP; tokens: by
     name; classes: labels that make a vector. Of encoded corpora: text_length, how many of T5's
-    states are kept; loa, which pooling, 0 for none.
+    states are kept; loa, which poolings.
     """
 
     seconds: float = 10.24
@@ -32,7 +31,7 @@ class Recipe:
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     text_length: int = 128
-    loa: int = 8
+    loa: tuple[int, ...] = ()
 
     def __call__(self, example, rng: np.random.Generator):
         """An element of the batch, or a Failure; the same for the same example and generator.
@@ -40,7 +39,7 @@ class Recipe:
         id, caption (one of the clip's, drawn; else its labels), transcript: str; NAME_tokens,
         NAME_mask: [length]; labels: [classes]. Of audio: waveform [samples], waveform_48k, seconds
         (of sound). Of encoded clips: mean, logvar [T, F, C]; clap_audio, clap_text [D]; t5 [L, D],
-        t5_mask; loa [N, D].
+        t5_mask; loa_POOLING [N, D].
         """
         if isinstance(example, Failure):
             return example
@@ -81,8 +80,9 @@ class Recipe:
             found["clap_text"] = np.asarray(example["clap_text"][chosen], np.float32)
         if "t5" in example:
             found["t5"], found["t5_mask"] = self._states(example, chosen)
-        if self.loa and f"loa_{self.loa}" in example:
-            found["loa"] = np.asarray(example[f"loa_{self.loa}"], np.float32)
+        for name in (f"loa_{pool}" for pool in self.loa):
+            if name in example:
+                found[name] = np.asarray(example[name], np.float32)
         return found
 
     def _states(self, example, chosen):
@@ -93,9 +93,3 @@ class Recipe:
         padded = np.zeros((self.text_length, example["t5"].shape[1]), np.float32)
         padded[: len(states)] = states
         return padded, np.arange(self.text_length) < len(states)
-
-
-def poolings(example: Mapping) -> list[int]:
-    """Which poolings of the LOA an encoded example holds."""
-    found = (re.fullmatch(r"loa_(\d+)", key) for key in example)
-    return sorted(int(match[1]) for match in found if match)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fnmatch
 import functools
 import io
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import unicodedata
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,20 @@ from audioldm2_jax.errors import InputError
 AUDIO = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
 OTHER_AUDIO = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
+
+
+# What reading files and archives raises for damage: zipfile says NotImplementedError of methods and
+# RuntimeError of passwords that it does not know.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class Unreadable(Exception):
@@ -50,7 +66,7 @@ class Place:
                     return file.read()
                 file.seek(self.offset)
                 data = file.read(self.size)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise Unreadable(f"cannot be read ({type(error).__name__})") from None
         if len(data) < self.size:
             raise Unreadable("cut off with its archive")
@@ -163,7 +179,7 @@ class Shelf:
                 self._tar(path, under)
             elif name.endswith(_PACKED):
                 self._walk(unpack(path, self.scratch, self.say), under)
-        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, Unreadable) as error:
+        except (*_DAMAGE, Unreadable) as error:
             self.report.skip(path.name, f"damaged archive ({error})")
 
     def _tar(self, path: Path, under: str) -> None:
@@ -215,5 +231,5 @@ def _unpack_7z(archive: Path, target: Path) -> None:
     try:
         with py7zr.SevenZipFile(archive) as packed:
             packed.extractall(target)
-    except (py7zr.Bad7zFile, py7zr.exceptions.ArchiveError) as error:
+    except (py7zr.exceptions.ArchiveError, lzma.LZMAError) as error:
         raise Unreadable(str(error) or type(error).__name__) from None

@@ -1,7 +1,7 @@
 """The form of prepared corpora: TFDS folders of ArrayRecord, read at random without TensorFlow.
 
 An example is either audio as it was encoded (`audio_features`) or what the frozen encoders make of
-it (`encoded_features`).
+it (`encode.encoded_features`).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def open_split(folder, split: str):
 
 
 def describe(folder) -> dict:
-    """What the corpus' description says of its making (see `writing`), {} for others."""
+    """What the corpus' description says of its making (see `build.Build`), {} for others."""
     description = open_builder(folder).info.description or ""
     try:
         found = json.loads(description)

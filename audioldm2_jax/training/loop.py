@@ -117,7 +117,7 @@ def open_batches(run: Run) -> Batches:
         tokens=numbering(run.start, run.plan, config.data.text_length),
         classes=run.classes if reads.labels else (),
         text_length=config.data.text_length,
-        loa=config.data.loa,
+        loa=reads.loa,
     )
     data = DataConfig(
         _sources(config),
@@ -151,7 +151,12 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False) -> dict[str, floa
     workdir, run = Path(workdir), open_run(config)
     _claim(workdir, config)
     writer = metrics.Writer(workdir, main=distributed.is_main(), quiet=quiet)
-    saved = Checkpoints(workdir / "checkpoints", every=config.save_every, keep=config.keep)
+    saved = Checkpoints(
+        workdir / "checkpoints",
+        every=config.save_every,
+        keep=config.keep,
+        keep_every=config.keep_every,
+    )
     with jax.set_mesh(run.mesh), open_batches(run) as batches, _Stopping() as stopping:
         state, placed = _state(run, saved, batches)
         first = int(state.step)
@@ -217,7 +222,17 @@ def _compiled(run: Run, placed, state, frozen, batch, writer):
     whole = sharding.replicated(run.mesh)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, whole))
     writer.say("compiling the step ...")
-    compiled = jitted.lower(state, frozen, arrays(batch)).compile()
+    try:
+        compiled = jitted.lower(state, frozen, arrays(batch)).compile()
+    except KeyError as error:
+        if error.args[0] not in ("waveform", "waveform_48k"):
+            raise
+        # An encoded corpus that lacks what the stage reads would have to be heard.
+        raise InputError(
+            f"stage {config.stage} needs more of its clips than these corpora hold: "
+            f"{' '.join(sorted(arrays(batch)))}; encode them with what is missing (such as --loa), "
+            "or train on the sound"
+        ) from None
     costs = compiled.cost_analysis() or {}
     return compiled, costs.get("flops")
 

@@ -17,5 +17,5 @@ def get_config(arg: str = ""):
     config.preset = "large" if kind.endswith("large") else "base"
     if kind == "tiny":
         config = tiny(config)
-        config.start, config.settings.poolings, config.data.loa = "random", (4,), 4
+        config.start, config.settings.poolings = "random", (4,)
     return config

@@ -14,8 +14,8 @@ def get_config(arg: str = ""):
     config.optim.schedule, config.optim.decay, config.optim.decay_every = "exponential", 0.8, 10_000
     kind = variant(arg, ("sound", "speech", "tiny"))
     if kind == "speech":
-        config.preset, config.settings.pooling, config.data.loa = "speech", 1, 1
+        config.preset, config.settings.pooling = "speech", 1
     if kind == "tiny":
         config = tiny(config)
-        config.start, config.settings.pooling, config.data.loa = "random", 4, 4
+        config.start, config.settings.pooling = "random", 4
     return config

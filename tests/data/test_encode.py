@@ -13,7 +13,7 @@ from audioldm2_jax.cli.main import main
 from audioldm2_jax.data import encode as encoding_module
 from audioldm2_jax.data import encoders, tokens
 from audioldm2_jax.data.batches import Batches, arrays
-from audioldm2_jax.data.elements import Recipe, poolings
+from audioldm2_jax.data.elements import Recipe
 from audioldm2_jax.data.encode import Encoding, clips_of, encode
 from audioldm2_jax.data.pipeline import DataConfig, Examples, Source
 from audioldm2_jax.data.report import Report
@@ -64,11 +64,11 @@ def test_both_forms_agree(checkpoint, corpus, encoded):
     batch = one_epoch(corpus, Recipe(SECONDS, clap=True, tokens=numbered))
     computed = encoders.encode_audio(params, arrays(batch), config, (2, 8))
     computed |= encoders.encode_texts(params, arrays(batch), config)
-    read = one_epoch(encoded, Recipe(SECONDS, text_length=24, loa=2))
+    read = one_epoch(encoded, Recipe(SECONDS, text_length=24, loa=(2,)))
     np.testing.assert_array_equal(read["id"], batch["id"])
     np.testing.assert_array_equal(read["caption"], batch["caption"])
     np.testing.assert_array_equal(read["t5_mask"], batch["t5_mask"])
-    names = {"mean": "mean", "logvar": "logvar", "clap_audio": "clap_audio", "loa": "loa_2"}
+    names = {"mean": "mean", "logvar": "logvar", "clap_audio": "clap_audio", "loa_2": "loa_2"}
     names |= {"clap_text": "clap_text", "t5": "t5"}
     assert names.keys() <= read.keys()
     for key, name in names.items():
@@ -77,12 +77,12 @@ def test_both_forms_agree(checkpoint, corpus, encoded):
             expected = expected * batch["t5_mask"][..., None]
         scale = expected.std()
         np.testing.assert_allclose(read[key], expected, atol=4e-3 * scale, err_msg=key)
-    assert read["loa"].shape == (6, 16, 24) and read["mean"].shape[1:3] == (16, 16)
+    assert read["loa_2"].shape == (6, 16, 24) and read["mean"].shape[1:3] == (16, 16)
 
 
 def test_records_hold_each_pooling(encoded):
     example = Examples(Source(str(encoded)))[0]
-    assert poolings(example) == [2, 8]
+    assert example["loa_2"].shape == (16, 24) and "loa_4" not in example
     assert example["loa_8"].shape == (1, 24) and len(example["captions"]) == 2
     assert len(example["t5_lengths"]) == 2 and example["t5"].shape[0] == sum(example["t5_lengths"])
 
@@ -145,8 +145,8 @@ def test_the_command(checkpoint, corpus, tmp_path, capsys):
 
     assert run(corpus, tmp_path / "out", "--loa", "8") == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 12
-    batch = one_epoch(tmp_path / "out", Recipe())
-    assert batch["loa"].shape == (6, 1, 24)
+    batch = one_epoch(tmp_path / "out", Recipe(loa=(8,)))
+    assert batch["loa_8"].shape == (6, 1, 24)
     for arguments, message in (
         ((corpus, tmp_path / "new", "--loa", "3"), "--loa 3: the grid"),
         ((corpus, tmp_path / "new", "--loa", "x"), "--loa x: numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -14,7 +15,6 @@ from audioldm2_jax.data.entries import Entry
 from audioldm2_jax.data.importers.columns import RECOGNISED, Columns
 from audioldm2_jax.data.importers.folder import placed, resolve
 from audioldm2_jax.data.places import Shelf, Unreadable
-from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 
 
@@ -42,7 +42,7 @@ def is_export(folder: Path) -> bool:
     return bool(_files(Path(folder)))
 
 
-def read(shelf: Shelf, report: Report, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
+def read(shelf: Shelf, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
     """Entries by split. Raises InputError for files that are damaged or hold no audio."""
     found: dict[str, list[Entry]] = {}
     for split, path in _files(shelf.folder):
@@ -78,9 +78,7 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[Entry]:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: damaged table ({line})") from None
     audio = columns.file or _audio_column(schema, path)
-    known = Columns(
-        audio, columns.captions, columns.labels, columns.transcript, columns.split
-    ).recognised(schema.names, str(path))
+    known = dataclasses.replace(columns, file=audio).recognised(schema.names, str(path))
     inside = _is_struct(schema, audio)
     names, position = _class_names(schema), 0
     for group in range(groups):

@@ -36,12 +36,15 @@ _STATISTICS = (r"/(mean|variance)$",)
 
 @dataclass(frozen=True)
 class Reads:
-    """What a stage reads of a clip: seconds and Hz of the waveform, CLAP's copy, texts, labels."""
+    """What a stage reads of a clip: Hz of the waveform, CLAP's copy, texts, labels, the LOA's
+    poolings where the clip is encoded already.
+    """
 
     sample_rate: int
     clap: bool = False
     texts: tuple[str, ...] = ()
     labels: bool = False
+    loa: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,8 @@ def _sequence(model, optim, settings, dtype) -> Plan:
     player = Player(parts, sequence.sequence_loss(made), optim)
     stage = Stage("sequence", _init(makers), {"model": player})
     frozen = (*_encoders(model), "audiomae")
-    return Plan(stage, _reads(model, texts=_texts(model)), frozen, parts, parts)
+    reads = _reads(model, texts=_texts(model), loa=(made.pooling,))
+    return Plan(stage, reads, frozen, parts, parts)
 
 
 def _needs(model: ModelConfig, stage: str, *parts: str) -> None:
@@ -225,7 +229,8 @@ def _pretraining(model, optim, settings, dtype) -> Plan:
     player = Player(("unet",), diffusion.pretraining_loss(made), optim)
     init = _init({"unet": _initial("unet", model.unet)})
     stage = Stage("latent_diffusion", init, {"model": player}, ema=("unet",))
-    return Plan(stage, _reads(model), ("vae", "audiomae"), ("unet",), ("unet",))
+    reads = _reads(model, loa=made.poolings)
+    return Plan(stage, reads, ("vae", "audiomae"), ("unet",), ("unet",))
 
 
 def _conditioned(model, optim, settings, dtype) -> Plan:
@@ -244,14 +249,15 @@ def _conditioned(model, optim, settings, dtype) -> Plan:
 
 
 def _joint(model, optim, settings, dtype) -> Plan:
-    _needs(model, "joint", "gpt2", "audiomae")
+    _needs(model, "joint", "gpt2", "audiomae", "t5")
     made = diffusion.Diffusion(model, dtype=dtype, **_tuples(settings))
     parts = ("unet", *_language(model))
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
     player = Player(parts, diffusion.joint_loss(made), optim)
     stage = Stage("joint", _init(makers), {"model": player}, ema=parts)
     frozen = ("vae", *_encoders(model), "audiomae")
-    return Plan(stage, _reads(model, texts=_texts(model)), frozen, parts, parts)
+    reads = _reads(model, texts=_texts(model), loa=made.poolings)
+    return Plan(stage, reads, frozen, parts, parts)
 
 
 def _tuples(settings: dict) -> dict:

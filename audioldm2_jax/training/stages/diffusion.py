@@ -66,8 +66,8 @@ def latents(settings: Diffusion, frozen: dict, batch: dict, keys):
 
 def true_loa(settings: Diffusion, frozen: dict, batch: dict, pooling: int):
     """[B, L, D] from the batch, else from the sound."""
-    if "loa" in batch:
-        return batch["loa"]
+    if f"loa_{pooling}" in batch:
+        return batch[f"loa_{pooling}"]
     found = encoders.encode_loa(
         frozen, batch["waveform"], settings.model, (pooling,), settings.dtype
     )

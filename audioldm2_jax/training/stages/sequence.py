@@ -72,8 +72,8 @@ def sequence_loss(settings: Sequence) -> Callable:
     model, error = settings.model, ERRORS[settings.error]
 
     def loss(params, frozen, batch, keys, step):
-        if "loa" in batch:
-            truth = batch["loa"]
+        if f"loa_{settings.pooling}" in batch:
+            truth = batch[f"loa_{settings.pooling}"]
         else:
             pools = (settings.pooling,)
             found = encoders.encode_loa(frozen, batch["waveform"], model, pools, settings.dtype)
