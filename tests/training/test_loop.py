@@ -16,6 +16,8 @@ from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.data.encode import Encoding, encode
+from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.loop import open_run, train
@@ -154,6 +156,27 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
         loaded = single.load(tmp_path / "out")
         assert loaded.name == name
         assert_same(jax.device_get(loaded.params), trained[name])
+
+
+@pytest.mark.slow
+def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
+    """Each pooling is its own LOA; what the encoding lacks is named."""
+    model = random_checkpoint(TINY)
+    hub.save(model, tmp_path / "model")
+    settings = Encoding(seconds=1.28, loa=(4,), text_length=32, batch=8)
+    encode(corpus, tmp_path / "encoded", hub.load(tmp_path / "model"), settings, report=Report())
+    values = [f"start={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
+    file = "configs/audioldm2/sequence.py"
+    found = [
+        train(config(file, source, *values), tmp_path / name, quiet=True)
+        for name, source in (("heard", corpus), ("read", tmp_path / "encoded"))
+    ]
+    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=5e-3)
+    other = config(file, tmp_path / "encoded", *values, "settings.pooling=8")
+    with pytest.raises(
+        InputError, match="stage sequence needs more of its clips than these corpora hold"
+    ):
+        train(other, tmp_path / "other", quiet=True)
 
 
 @pytest.mark.slow
