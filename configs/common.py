@@ -44,6 +44,7 @@ def base(stage: str, **settings) -> ConfigDict:
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "context": 1, "tensor": 1})
     config.batch = 64
     config.accumulate = 1
+    config.remat = "none"  # or products, blocks: less memory for the gradients, more work
     config.steps = 100_000
     config.seed = 0
     config.dtype = "bf16"

@@ -39,22 +39,61 @@ def _head_by_head(query, key, value, scale):
     def flat(x):
         return x.transpose(0, 2, 1, 3).reshape(batch * heads, x.shape[1], width)
 
+    out = _heads(flat(query * scale), flat(key), flat(value))
+    return out.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)
+
+
+@jax.custom_vjp
+def _heads(query, key, value):
+    """One head after the other. query: [N, L, H], scaled; key, value: [N, S, H] -> [N, L, H]."""
+
     def one(qkv):
         q, k, v = qkv
+        out = jax.lax.map(lambda block: _weights(block, k).astype(v.dtype) @ v, _blocks(q))
+        return out.reshape(-1, v.shape[1])[: q.shape[0]]
 
-        def block(q):
-            weights = jax.nn.softmax(((q * scale) @ k.T).astype(jnp.float32), -1)
-            return weights.astype(v.dtype) @ v
+    return jax.lax.map(one, (query, key, value))
 
-        if length <= _QUERIES:
-            return block(q)
-        blocks = -(-length // _QUERIES)
-        q = jnp.pad(q, ((0, blocks * _QUERIES - length), (0, 0)))
-        out = jax.lax.map(block, q.reshape(blocks, _QUERIES, width))
-        return out.reshape(-1, width)[:length]
 
-    out = jax.lax.map(one, (flat(query), flat(key), flat(value)))
-    return out.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)
+def _weights(q, k):
+    return jax.nn.softmax((q @ k.T).astype(jnp.float32), -1)
+
+
+def _blocks(q):
+    """[L, H] -> [blocks, queries, H], zeros at the end."""
+    queries = min(_QUERIES, q.shape[0])
+    blocks = -(-q.shape[0] // queries)
+    q = jnp.pad(q, ((0, blocks * queries - q.shape[0]), (0, 0)))
+    return q.reshape(blocks, queries, -1)
+
+
+def _heads_forward(query, key, value):
+    out = _heads(query, key, value)
+    return out, (query, key, value, out)
+
+
+def _heads_backward(kept, slope):
+    """Weights are made again, block by block, so that none are kept."""
+
+    def one(parts):
+        q, k, v, out, slope = parts
+        change = (slope * out).sum(-1, keepdims=True)
+
+        def block(totals, parts):
+            q, slope, change = parts
+            weights = _weights(q, k)
+            scores = (weights * ((slope @ v.T) - change)).astype(q.dtype)
+            weights = weights.astype(q.dtype)
+            return (totals[0] + scores.T @ q, totals[1] + weights.T @ slope), scores @ k
+
+        start = jnp.zeros_like(k), jnp.zeros_like(v)
+        (dk, dv), dq = jax.lax.scan(block, start, tuple(map(_blocks, (q, slope, change))))
+        return dq.reshape(-1, q.shape[1])[: q.shape[0]], dk, dv
+
+    return jax.lax.map(one, (*kept, slope))
+
+
+_heads.defvjp(_heads_forward, _heads_backward)
 
 
 def keep_mask(mask) -> jax.Array | None:

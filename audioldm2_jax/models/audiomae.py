@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm
+from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import AudioMAEConfig
 
 
@@ -44,6 +44,7 @@ class AudioMAE(nn.Module):
 
     config: AudioMAEConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def setup(self):
         c = self.config
@@ -53,7 +54,7 @@ class AudioMAE(nn.Module):
         count = 1 + (c.frames // c.patch) * (c.bins // c.patch)
         self.positions = self.param("positions", fixed_positions, count, c.width, c)
         self.norm = LayerNorm(c.eps, self.dtype)
-        self.blocks = [ViTBlock(c, self.dtype) for _ in range(c.depth)]
+        self.blocks = [block_of(ViTBlock, self.remat)(c, self.dtype) for _ in range(c.depth)]
 
     def __call__(self, fbank):
         c = self.config
@@ -96,6 +97,7 @@ class AudioMAEDecoder(nn.Module):
     depth: int = 8
     heads: int = 16
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, tokens, inverse):
@@ -113,7 +115,7 @@ class AudioMAEDecoder(nn.Module):
             c, width=self.width, heads=self.heads, hidden=4 * self.width, depth=self.depth
         )
         for i in range(self.depth):
-            x = ViTBlock(block, self.dtype, name=f"blocks_{i}")(x)
+            x = block_of(ViTBlock, self.remat)(block, self.dtype, name=f"blocks_{i}")(x)
         x = LayerNorm(c.eps, self.dtype, name="norm")(x)
         return nn.Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)[:, 1:]
 

@@ -29,13 +29,14 @@ class CLAP(nn.Module):
 
     config: CLAPConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def setup(self):
         c = self.config
-        self.text = Roberta(c.text, self.dtype)
+        self.text = Roberta(c.text, self.dtype, self.remat)
         self.text_projection = Projection(c.width, self.dtype)
         if c.audio:
-            self.audio = HTSAT(c.audio, self.dtype)
+            self.audio = HTSAT(c.audio, self.dtype, self.remat)
             self.audio_projection = Projection(c.width, self.dtype)
         if c.scales:
             self.text_logit_scale = self.param("text_logit_scale", nn.initializers.zeros, ())

@@ -2,7 +2,9 @@
 
 `conv` and `conv_transpose` take plain kernels on any backend. On the CPU, kernels prepared once at
 load time (`fast_kernel`, `fast_upsampling_kernel`) cost fewer multiplications: `fast_conv` and
-`fast_upsampling` are Toom-Cook convolutions (Winograd; Lavin and Gray, arXiv 1509.09308).
+`fast_upsampling` are Toom-Cook convolutions (Winograd; Lavin and Gray, arXiv 1509.09308). Training
+has plain kernels: there `conv` transforms them on the way, and its gradients are such convolutions
+too.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
     `padding` is a (low, high) pair for each axis; None keeps the size (odd windows).
     """
     space = kernel.ndim - 2
+    if (strides, padding, dilation) == (None, None, None) and jax.default_backend() == "cpu":
+        if _is_transformed(x, kernel):
+            return _trained_conv(x, kernel)
+        if space == 2 and kernel.shape[-1] <= 4:
+            return _few_outputs(x, kernel)
     dilation = dilation or (1,) * space
     if padding is None:
         half = [(size - 1) * step // 2 for size, step in zip(kernel.shape, dilation)]
@@ -145,8 +152,17 @@ def fast_conv(x, fast, *, taps: int = 3, dilation: int = 1) -> jax.Array:
 # Jitted, so that convolutions of one shape are traced and lowered once in a model.
 @jax.jit
 def _conv_2d(x, fast):
-    batch, frames, bins, _ = x.shape
+    frames, bins = x.shape[1:3]
     high, wide = fast.shape[0] - 2, fast.shape[1] - 2
+    products = _products(_input_tiles(x, high, wide), fast)
+    across, down = toom_cook(wide, 3)[0], toom_cook(high, 3)[0]
+    columns = [[_combine(a, row) for a in across] for row in products]
+    return _interleave(columns, down)[:, :frames, :bins]
+
+
+def _input_tiles(x, high, wide):
+    """B d for tiles of high x wide outputs: arrays [B, rows, cols, I] by point."""
+    frames, bins = x.shape[1:3]
     rows, cols = -(-frames // high), -(-bins // wide)
     padding = (
         (0, 0),
@@ -155,11 +171,7 @@ def _conv_2d(x, fast):
         (0, 0),
     )
     by_row = _tiles(jnp.pad(x, padding), 1, high, 3)
-    tiles = [_tiles(row, 2, wide, 3) for row in by_row]
-    products = _products(tiles, fast)
-    across, down = toom_cook(wide, 3)[0], toom_cook(high, 3)[0]
-    columns = [[_combine(a, row) for a in across] for row in products]
-    return _interleave(columns, down)[:, :frames, :bins]
+    return [_tiles(row, 2, wide, 3) for row in by_row]
 
 
 def _products(tiles, fast):
@@ -204,6 +216,71 @@ def _conv_1d(x, fast, taps, dilation):
     products = [p.reshape(batch, tiles, dilation, -1) for p in products]
     y = jnp.stack([_combine(a, products) for a in toom_cook(4, 4)[0]], 2)
     return y.reshape(batch, -1, y.shape[-1])[:, :frames]
+
+
+def _few_outputs(x, kernel):
+    """All taps of a 2-D kernel by one product, then shifted sums: the library's convolution takes
+    long for the gradient of so narrow a kernel.
+    """
+    high, wide, width, out = kernel.shape
+    flat = kernel.transpose(2, 0, 1, 3).reshape(width, -1)
+    parts = (x @ flat).reshape(*x.shape[:3], high, wide, out)
+    pads = ((0, 0), (high // 2,) * 2, (wide // 2,) * 2, (0, 0))
+    frames, bins = x.shape[1:3]
+    return sum(
+        jnp.pad(parts[:, :, :, i, j], pads)[:, i : i + frames, j : j + bins]
+        for i in range(high)
+        for j in range(wide)
+    )
+
+
+def _is_transformed(x, kernel) -> bool:
+    """Whether the CPU gains by transforming the kernel at every call, also for the gradients."""
+    shape = kernel.shape
+    wide = shape[:2] == (3, 3) and 64 <= min(shape[2:]) and shape[2] * shape[3] <= 512 * 512
+    return wide and x.dtype == jnp.float32
+
+
+@jax.custom_vjp
+def _trained_conv(x, kernel):
+    """3x3 at stride 1. Its gradients are convolutions of this kind and products of tiles."""
+    return _conv_2d(x, fast_kernel(kernel))
+
+
+def _trained_conv_forward(x, kernel):
+    return _trained_conv(x, kernel), (x, kernel)
+
+
+@jax.jit
+def _trained_conv_backward(kept, slope):
+    x, kernel = kept
+    width, out = kernel.shape[2:]
+    both = np.kron(toom_cook(4, 3)[1], toom_cook(2, 3)[1]).astype(np.float32)
+    inputs, outputs = _input_tiles(x, 4, 2), _output_tiles(slope, 4, 2)
+    products = [
+        a.reshape(-1, width).T @ b.reshape(-1, out)
+        for row, other in zip(inputs, outputs)
+        for a, b in zip(row, other)
+    ]
+    change = jnp.tensordot(both.T, jnp.stack(products), 1).reshape(kernel.shape)
+    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    return _trained_conv(slope, turned), change
+
+
+_trained_conv.defvjp(_trained_conv_forward, _trained_conv_backward)
+
+
+def _output_tiles(y, high, wide):
+    """The transposed A over tiles of high x wide outputs: arrays [B, rows, cols, O] by point."""
+    batch, frames, bins, width = y.shape
+    rows, cols = -(-frames // high), -(-bins // wide)
+    y = jnp.pad(y, ((0, 0), (0, rows * high - frames), (0, cols * wide - bins), (0, 0)))
+    y = y.reshape(batch, rows, high, cols, wide, width)
+    down, across = toom_cook(high, 3)[0].T, toom_cook(wide, 3)[0].T
+    columns = [
+        [_combine(a, [y[:, :, i, :, j] for i in range(high)]) for j in range(wide)] for a in down
+    ]
+    return [[_combine(a, column) for a in across] for column in columns]
 
 
 def fast_upsampling_kernel(kernel) -> np.ndarray:

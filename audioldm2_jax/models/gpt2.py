@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import FeedForward, LayerNorm
+from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import GPT2Config
 
 
@@ -50,6 +50,7 @@ class GPT2(nn.Module):
 
     config: GPT2Config
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, x, positions, cache, start, mask):
@@ -63,7 +64,8 @@ class GPT2(nn.Module):
         mask = causal[None, None] & mask.astype(bool)[:, None, None, :]
         new = []
         for i in range(c.depth):
-            x, entry = GPT2Block(c, self.dtype, name=f"blocks_{i}")(x, cache[i], start, mask)
+            block = block_of(GPT2Block, self.remat)(c, self.dtype, name=f"blocks_{i}")
+            x, entry = block(x, cache[i], start, mask)
             new.append(entry)
         return LayerNorm(c.eps, self.dtype, name="norm")(x), tuple(new)
 

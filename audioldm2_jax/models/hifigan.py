@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from audioldm2_jax.models.layers import Conv, ConvTranspose
+from audioldm2_jax.models.layers import Conv, ConvTranspose, block_of
 from audioldm2_jax.presets import HiFiGANConfig
 
 
@@ -43,6 +43,7 @@ class HiFiGAN(nn.Module):
 
     config: HiFiGANConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, mel):
@@ -64,8 +65,9 @@ class HiFiGAN(nn.Module):
                 name=f"upsample_{i}",
             )(x)
             first = i * len(c.block_kernels)
+            stack = block_of(ResidualStack, self.remat)
             stacks = [
-                ResidualStack(k, d, c.slope, self.dtype, name=f"blocks_{j}")(x)
+                stack(k, d, c.slope, self.dtype, name=f"blocks_{j}")(x)
                 for j, (k, d) in enumerate(zip(c.block_kernels, c.dilations), first)
             ]
             x = sum(stacks) / len(stacks)

@@ -1,6 +1,6 @@
 """HTSAT, a Swin transformer over the log-mel image, as CLAP's audio tower (arXiv 2202.00874).
 
-Reference: transformers' ClapAudioModel. Inference only: batch norms use their stored statistics.
+Reference: transformers' ClapAudioModel. Batch norms use their stored statistics.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm
+from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import HTSATConfig
 
 
@@ -191,6 +191,7 @@ class HTSAT(nn.Module):
 
     config: HTSATConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, mel, longer=None):
@@ -202,7 +203,7 @@ class HTSAT(nn.Module):
             for i in range(depth):
                 shift = 0 if i % 2 == 0 else c.window // 2
                 name = f"stages_{stage}_blocks_{i}"
-                x = SwinBlock(c, heads, shift, self.dtype, name=name)(x)
+                x = block_of(SwinBlock, self.remat)(c, heads, shift, self.dtype, name=name)(x)
             if stage < len(c.depths) - 1:
                 x = PatchMerging(self.dtype, name=f"stages_{stage}_merge")(x)
         return LayerNorm(1e-5, self.dtype, name="norm")(x).mean((1, 2))

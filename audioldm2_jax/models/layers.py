@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,6 +19,28 @@ ACTIVATIONS = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_new": lambda x: nn.gelu(x, approximate=True),
 }
+
+
+REMAT = ("none", "products", "blocks")
+
+
+def block_of(module, remat: str):
+    """The module's class as one whose inner values training computes again for the gradients.
+
+    none: all are kept; products: of a block its input, and what its convolutions and matrix
+    products give (not attention's scores); blocks: its input alone.
+    """
+    return module if remat == "none" else _rematerialised(module, remat)
+
+
+@functools.cache
+def _rematerialised(module, remat):
+    dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+
+    def products(primitive, *args, **kwargs):
+        return primitive.name == "conv_general_dilated" or dots(primitive, *args, **kwargs)
+
+    return nn.remat(module, policy=products if remat == "products" else None)
 
 
 class Conv(nn.Module):

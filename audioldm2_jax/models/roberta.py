@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention, keep_mask
-from audioldm2_jax.models.layers import FeedForward, LayerNorm
+from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import RobertaConfig
 
 
@@ -37,6 +37,7 @@ class Roberta(nn.Module):
 
     config: RobertaConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, tokens, mask):
@@ -50,5 +51,5 @@ class Roberta(nn.Module):
         x = LayerNorm(c.eps, self.dtype, name="norm")(x)
         mask = keep_mask(mask)
         for i in range(c.depth):
-            x = RobertaBlock(c, self.dtype, name=f"blocks_{i}")(x, mask)
+            x = block_of(RobertaBlock, self.remat)(c, self.dtype, name=f"blocks_{i}")(x, mask)
         return nn.tanh(nn.Dense(c.width, dtype=self.dtype, name="pooler")(x[:, 0]))

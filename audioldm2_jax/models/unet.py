@@ -22,6 +22,7 @@ from audioldm2_jax.models.layers import (
     LayerNorm,
     ResBlock,
     Upsample,
+    block_of,
     timestep_features,
 )
 from audioldm2_jax.presets import UNetConfig
@@ -61,13 +62,13 @@ class Transformer(nn.Module):
     depth: int
     groups: int
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def setup(self):
         self.norm = GroupNorm(self.groups, 1e-6, dtype=self.dtype)
         self.project_in = nn.Dense(self.width, dtype=self.dtype)
-        self.blocks = [
-            TransformerBlock(self.heads, self.width, self.dtype) for _ in range(self.depth)
-        ]
+        block = block_of(TransformerBlock, self.remat)
+        self.blocks = [block(self.heads, self.width, self.dtype) for _ in range(self.depth)]
         self.project_out = nn.Dense(self.width, dtype=self.dtype)
 
     def keys(self, context):
@@ -93,16 +94,25 @@ class Stage(nn.Module):
     attended: int
     resample: str | None = None
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def setup(self):
         c, channels = self.config, self.config.channels[self.level]
         self.contexts = c.contexts[self.level]
+        resnet = block_of(ResBlock, self.remat)
         self.resnets = [
-            ResBlock(width, channels, c.groups, c.eps, c.film > 0, self.dtype)
+            resnet(width, channels, c.groups, c.eps, c.film > 0, self.dtype)
             for width in self.in_channels
         ]
         self.transformers = [
-            Transformer(c.heads[self.level], channels, c.depths[self.level], c.groups, self.dtype)
+            Transformer(
+                c.heads[self.level],
+                channels,
+                c.depths[self.level],
+                c.groups,
+                self.dtype,
+                self.remat,
+            )
             for _ in range(self.attended * len(self.contexts))
         ]
         if self.resample == "down":
@@ -161,6 +171,7 @@ class UNet(nn.Module):
 
     config: UNetConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def setup(self):
         c, n = self.config, len(self.config.channels)
@@ -170,7 +181,7 @@ class UNet(nn.Module):
         self.time_down = nn.Dense(4 * widths[0], dtype=self.dtype)
         if c.film:
             self.film_in = nn.Dense(4 * widths[0], dtype=self.dtype)
-        stage = {"config": c, "dtype": self.dtype}
+        stage = {"config": c, "dtype": self.dtype, "remat": self.remat}
         self.down = [
             Stage(
                 level=i,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import Conv, GroupNorm, ResBlock, Upsample
+from audioldm2_jax.models.layers import Conv, GroupNorm, ResBlock, Upsample, block_of
 from audioldm2_jax.presets import VAEConfig
 
 
@@ -18,16 +18,18 @@ class Middle(nn.Module):
 
     config: VAEConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, x):
         c, width = self.config, x.shape[-1]
-        x = ResBlock(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_0")(x)
+        resnet = block_of(ResBlock, self.remat)
+        x = resnet(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_0")(x)
         h = GroupNorm(c.groups, c.eps, dtype=self.dtype, name="norm")(x)
         h = h.reshape(x.shape[0], -1, width)
         h = Attention(1, width, width, bias=True, dtype=self.dtype, name="attention")(h)
         x = x + h.reshape(x.shape)
-        return ResBlock(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_1")(x)
+        return resnet(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_1")(x)
 
 
 class Encoder(nn.Module):
@@ -35,15 +37,16 @@ class Encoder(nn.Module):
 
     config: VAEConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, x):
-        c = self.config
+        c, resnet = self.config, block_of(ResBlock, self.remat)
         x = Conv(c.channels[0], dtype=self.dtype, name="conv_in")(x)
         for i, width in enumerate(c.channels):
             for j in range(c.layers):
                 name = f"down_{i}_resnets_{j}"
-                x = ResBlock(x.shape[-1], width, c.groups, c.eps, dtype=self.dtype, name=name)(x)
+                x = resnet(x.shape[-1], width, c.groups, c.eps, dtype=self.dtype, name=name)(x)
             if i < len(c.channels) - 1:
                 # The reference pads right and bottom only.
                 x = Conv(
@@ -53,7 +56,7 @@ class Encoder(nn.Module):
                     dtype=self.dtype,
                     name=f"downsample_{i}",
                 )(x)
-        x = Middle(c, self.dtype, name="mid")(x)
+        x = Middle(c, self.dtype, self.remat, name="mid")(x)
         x = GroupNorm(c.groups, c.eps, silu=True, dtype=self.dtype, name="norm_out")(x)
         return Conv(2 * c.latent_channels, dtype=self.dtype, name="conv_out")(x)
 
@@ -63,16 +66,17 @@ class Decoder(nn.Module):
 
     config: VAEConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, x):
-        c = self.config
+        c, resnet = self.config, block_of(ResBlock, self.remat)
         x = Conv(c.channels[-1], dtype=self.dtype, name="conv_in")(x)
-        x = Middle(c, self.dtype, name="mid")(x)
+        x = Middle(c, self.dtype, self.remat, name="mid")(x)
         for i, width in enumerate(reversed(c.channels)):
             for j in range(c.layers + 1):
                 name = f"up_{i}_resnets_{j}"
-                x = ResBlock(x.shape[-1], width, c.groups, c.eps, dtype=self.dtype, name=name)(x)
+                x = resnet(x.shape[-1], width, c.groups, c.eps, dtype=self.dtype, name=name)(x)
             if i < len(c.channels) - 1:
                 size = (2 * x.shape[1], 2 * x.shape[2])
                 x = Upsample(width, dtype=self.dtype, name=f"upsample_{i}")(x, size)
@@ -85,13 +89,14 @@ class VAE(nn.Module):
 
     config: VAEConfig
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def setup(self):
         c = self.config
-        self.encoder = Encoder(c, self.dtype)
+        self.encoder = Encoder(c, self.dtype, self.remat)
         self.quant = nn.Dense(2 * c.latent_channels, dtype=self.dtype)
         self.post_quant = nn.Dense(c.latent_channels, dtype=self.dtype)
-        self.decoder = Decoder(c, self.dtype)
+        self.decoder = Decoder(c, self.dtype, self.remat)
 
     def encode(self, mel):
         """(mean, log variance) of the posterior; log variance clamped to [-30, 20]."""

@@ -73,6 +73,7 @@ def open_run(config: ConfigDict, devices=None) -> Run:
         seconds=config.data.seconds,
         dtype=dtype,
         classes=len(classes),
+        remat=config.remat,
     )
     if config.lora:
         if not config.start:
@@ -105,6 +106,12 @@ def _classes(config) -> tuple[str, ...]:
             raise InputError(f"{path}: missing; prepare the corpus with this program")
         found |= set(json.loads(path.read_text()))
     return tuple(sorted(found))
+
+
+def step_of(run: Run):
+    """The run's step: (state, frozen, batch) -> (state, metrics)."""
+    c = run.config
+    return make_step(run.plan.stage, accumulate=c.accumulate, ema_decay=c.ema_decay)
 
 
 def open_batches(run: Run) -> Batches:
@@ -218,7 +225,7 @@ def _state(run: Run, saved: Checkpoints, batches: Batches):
 def _compiled(run: Run, placed, state, frozen, batch, writer):
     """The step for these shapes, and its FLOPs on one device."""
     config = run.config
-    step = make_step(run.plan.stage, accumulate=config.accumulate, ema_decay=config.ema_decay)
+    step = step_of(run)
     whole = sharding.replicated(run.mesh)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, whole))
     writer.say("compiling the step ...")

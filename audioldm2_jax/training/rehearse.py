@@ -22,9 +22,8 @@ from audioldm2_jax import sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.elements import CLAP_RATE
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training.loop import Run, open_run
+from audioldm2_jax.training.loop import Run, open_run, step_of
 from audioldm2_jax.training.state import init_state, state_shardings
-from audioldm2_jax.training.step import make_step
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -52,7 +51,8 @@ def rehearse(config: ConfigDict, topology: str) -> dict:
 
     -> chips, parameters, gigabytes (arguments, temporary, total, limit), tera-FLOP, gigabytes read
     and written, collectives (count and gigabytes by kind), seconds predicted by a roofline, with
-    what bounds them. Raises InputError for an unknown topology or without libtpu.
+    what bounds them. Of a step that the compiler finds too large for the chips: chips, batch, fits
+    and the gigabytes that it asks for. Raises InputError for an unknown topology or without libtpu.
     """
     kind = topology.partition(":")[0]
     if kind not in CHIPS:
@@ -61,7 +61,10 @@ def rehearse(config: ConfigDict, topology: str) -> dict:
     # Layers choose their algorithms by the backend; this step is for TPUs.
     with mock.patch.object(jax, "default_backend", lambda: "tpu"):
         run = open_run(config, devices)
-        compiled = _compiled(run)
+        try:
+            compiled = _compiled(run)
+        except jax.errors.JaxRuntimeError as error:
+            return _too_large(str(error), len(devices), run.config.batch)
     return _figures(run, compiled, CHIPS[kind], len(devices))
 
 
@@ -114,15 +117,26 @@ def _compiled(run: Run):
         shapes = PARTS[name].shapes(getattr(run.start.model, name))
         where = sharding.of_tree(shapes, mesh)
         frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)
-    step = make_step(stage, accumulate=run.config.accumulate, ema_decay=run.config.ema_decay)
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, whole))
+        jitted = jax.jit(step_of(run), donate_argnums=0, out_shardings=(placed, whole))
         return jitted.lower(state, frozen, batch_shapes(run)).compile()
 
 
 def _like(shape, place, dtype=None):
     return jax.ShapeDtypeStruct(shape.shape, dtype or shape.dtype, sharding=place)
+
+
+def _too_large(error: str, chips: int, batch: int) -> dict:
+    """From what the compiler says: "Used 20.5G of 15.75G hbm"."""
+    found = re.search(r"Used ([\d.]+)([MGT]) of ([\d.]+)([MGT]) hbm", error)
+    if not found:
+        raise InputError(f"the compiler failed: {error.strip().splitlines()[0]}") from None
+    asked, limit = (
+        float(value) * {"M": 2**20, "G": 2**30, "T": 2**40}[unit] / 1e9
+        for value, unit in (found.group(1, 2), found.group(3, 4))
+    )
+    return {"chips": chips, "batch": batch, "GB total": asked, "GB chip": limit, "fits": False}
 
 
 def _figures(run: Run, compiled, chip: Chip, chips: int) -> dict:
@@ -131,7 +145,8 @@ def _figures(run: Run, compiled, chip: Chip, chips: int) -> dict:
     temporary = memory.temp_size_in_bytes
     total = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
     traffic = collectives(compiled.as_text())
-    moved = sum(size for _, size in traffic.values())
+    # Every chip sends and receives twice as much as it sums up with the others.
+    moved = sum(size * (2 if kind == "all-reduce" else 1) for kind, (_, size) in traffic.items())
     bounds = {
         "compute": costs["flops"] / chip.flops,
         "memory": costs.get("bytes accessed", 0.0) / chip.bandwidth,
@@ -164,7 +179,8 @@ _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 def collectives(program: str) -> dict[str, tuple[int, int]]:
     """{kind: (count, bytes of the results on one chip)} of a compiled program's text.
 
-    Loops' bodies count once.
+    Loops' bodies count once. Of operations in two halves the first one's result holds the
+    operands too, so that its largest member counts; else all members do.
     """
     found: dict[str, tuple[int, int]] = {}
     for line in program.splitlines():
@@ -175,5 +191,6 @@ def collectives(program: str) -> dict[str, tuple[int, int]]:
                 for kind, dims in _SHAPE.findall(match[1])
             ]
             count, size = found.get(match[2], (0, 0))
-            found[match[2]] = (count + 1, size + (max(sizes) if sizes else 0))
+            halves = match[3] and match[2] != "all-reduce"
+            found[match[2]] = (count + 1, size + (max(sizes, default=0) if halves else sum(sizes)))
     return found

@@ -19,9 +19,13 @@ def test_collectives_are_read_off():
   %b = (bf16[4]{0}, bf16[64]{0}) all-gather-start(bf16[4]{0} %y), dimensions={0}
   %c = bf16[64]{0} all-gather-done((bf16[4]{0}, bf16[64]{0}) %b)
   %d = f32[] all-reduce(f32[] %z)
+  %f = (f32[4]{0:T(128)}, f32[2,2]{1,0}) all-reduce(f32[4]{0} %u, f32[2,2]{1,0} %v)
   %e = f32[8]{0} add(f32[8]{0} %p, f32[8]{0} %q)
 """
-    assert collectives(program) == {"all-reduce": (2, 8 * 16 * 4 + 4), "all-gather": (1, 128)}
+    assert collectives(program) == {
+        "all-reduce": (3, 8 * 16 * 4 + 4 + 32),
+        "all-gather": (1, 128),
+    }
 
 
 def test_unknown_topologies(capsys, monkeypatch):

@@ -14,6 +14,7 @@ from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.encoders import check, mel_config
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.discriminators import WaveDiscriminators
+from audioldm2_jax.models.layers import REMAT
 from audioldm2_jax.models.tagger import Tagger
 from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, TaggerConfig
 from audioldm2_jax.training.optim import OptimConfig
@@ -74,17 +75,24 @@ def plan(
     seconds: float,
     dtype: Any,
     classes: int = 0,
+    remat: str = "none",
 ) -> Plan:
-    """A stage for a model. Raises InputError for an unknown name or settings that do not fit."""
+    """A stage for a model. remat: see `layers.block_of`.
+
+    Raises InputError for an unknown name or settings that do not fit.
+    """
     if name not in STAGES:
         raise InputError(f"stage {name!r}: choose one of {' '.join(STAGES)}")
-    make = STAGES[name]
+    if remat not in REMAT or (name == "tagger" and remat != "none"):
+        raise InputError(f"remat {remat!r}: choose one of {' '.join(REMAT)}; tagger: none alone")
+    make, settings = STAGES[name], dict(settings) | {"remat": remat}
     try:
         if name == "tagger":
-            return make(model, optim, dict(settings) | {"classes": classes}, dtype)
+            del settings["remat"]
+            return make(model, optim, settings | {"classes": classes}, dtype)
         if name != "audiomae" and name != "clap":
             check(model, seconds, ())
-        return make(model, optim, dict(settings), dtype)
+        return make(model, optim, settings, dtype)
     except TypeError as error:
         raise InputError(f"settings of {name}: {error}") from None
 

@@ -24,11 +24,17 @@ class Masked:
     decoder_depth: int = 8
     decoder_heads: int = 16
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @property
     def decoder(self) -> AudioMAEDecoder:
         return AudioMAEDecoder(
-            self.config, self.decoder_width, self.decoder_depth, self.decoder_heads, self.dtype
+            self.config,
+            self.decoder_width,
+            self.decoder_depth,
+            self.decoder_heads,
+            self.dtype,
+            self.remat,
         )
 
     @property
@@ -54,7 +60,7 @@ def masked_loss(settings: Masked) -> Callable:
         patches = patches_of(bank, c)
         order, inverse = shuffled(keys, patches.shape[1])
         seen = order[:, : settings.kept]
-        tokens = AudioMAE(c, settings.dtype).apply(
+        tokens = AudioMAE(c, settings.dtype, settings.remat).apply(
             {"params": params["audiomae"]}, bank, seen, method="encode_seen"
         )
         made = settings.decoder.apply({"params": params["decoder"]}, tokens, inverse)

@@ -22,6 +22,7 @@ class Contrast:
     momentum: float = 0.1
     longest: float = 100.0
     dtype: Any = jnp.float32
+    remat: str = "none"
 
 
 def contrastive_loss(settings: Contrast) -> Callable:
@@ -29,7 +30,7 @@ def contrastive_loss(settings: Contrast) -> Callable:
     c = settings.config
 
     def loss(params, frozen, batch, keys, step):
-        clap, params = CLAP(c, settings.dtype), params["clap"]
+        clap, params = CLAP(c, settings.dtype, settings.remat), params["clap"]
         mel = audio.clap_log_mel(audio.fit_clip(batch["waveform_48k"], c.mel), c.mel)
         mean, variance = mel.mean((0, 1)), mel.var((0, 1))
         norm = params["audio"]["norm_mel"]

@@ -39,6 +39,7 @@ class Diffusion:
     truth: float = 0.25
     audio: float = 1.0
     dtype: Any = jnp.float32
+    remat: str = "none"
 
 
 def draw(keys, number: int, share: float):
@@ -64,14 +65,14 @@ def latents(settings: Diffusion, frozen: dict, batch: dict, keys):
     return jax.lax.stop_gradient(drawn * scale)
 
 
-def true_loa(settings: Diffusion, frozen: dict, batch: dict, pooling: int):
-    """[B, L, D] from the batch, else from the sound."""
-    if f"loa_{pooling}" in batch:
-        return batch[f"loa_{pooling}"]
-    found = encoders.encode_loa(
-        frozen, batch["waveform"], settings.model, (pooling,), settings.dtype
-    )
-    return jax.lax.stop_gradient(found[pooling].astype(jnp.float32))
+def true_loas(settings: Diffusion, frozen: dict, batch: dict) -> dict[int, jax.Array]:
+    """{pooling: [B, L, D]} from the batch, else from the sound, which is heard once for all."""
+    poolings = settings.poolings
+    if all(f"loa_{pooling}" in batch for pooling in poolings):
+        return {pooling: batch[f"loa_{pooling}"] for pooling in poolings}
+    model, wave = settings.model, batch["waveform"]
+    found = encoders.encode_loa(frozen, wave, model, poolings, settings.dtype)
+    return jax.lax.stop_gradient(jax.tree.map(lambda x: x.astype(jnp.float32), found))
 
 
 def texts(settings: Diffusion, frozen: dict, batch: dict) -> dict:
@@ -90,7 +91,7 @@ def error(settings: Diffusion, params, frozen, batch, keys, streams, masks, film
     clean = latents(settings, frozen, batch, keys)
     later = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys)
     mixed, noise, timesteps = noised(clean, later, settings.model.schedule)
-    predicted = UNet(settings.model.unet, settings.dtype).apply(
+    predicted = UNet(settings.model.unet, settings.dtype, settings.remat).apply(
         {"params": params["unet"]}, mixed, timesteps, streams, masks, film
     )
     return noise_error(predicted, noise).mean()
@@ -107,7 +108,8 @@ def pretraining_loss(settings: Diffusion) -> Callable:
 
     def loss(params, frozen, batch, keys, step):
         kept = draw(keys, 2, 1 - settings.drop)
-        branches = [_padded_loa(settings, frozen, batch, p, longest) for p in settings.poolings]
+        found = true_loas(settings, frozen, batch)
+        branches = [_padded(found[pooling], longest) for pooling in settings.poolings]
         which = jax.random.randint(jax.random.fold_in(keys[0], 3), (), 0, len(branches))
         loa, mask = (jnp.stack([b[i] for b in branches])[which] for i in range(2))
         loa = where(kept, loa, jnp.zeros_like(loa))
@@ -123,8 +125,8 @@ def _loa_length(model: ModelConfig, pooling: int) -> int:
     return (mae.frames // mae.patch // pooling) * (mae.bins // mae.patch // pooling)
 
 
-def _padded_loa(settings, frozen, batch, pooling, longest):
-    loa = true_loa(settings, frozen, batch, pooling)
+def _padded(loa, longest):
+    """To `longest` vectors, and the mask of the true ones."""
     pad = longest - loa.shape[1]
     mask = jnp.broadcast_to(jnp.arange(longest) < loa.shape[1], (loa.shape[0], longest))
     return jnp.pad(loa, ((0, 0), (0, pad), (0, 0))), mask
@@ -183,12 +185,12 @@ def joint_loss(settings: Diffusion) -> Callable:
     GPT-2's own error is added, as the authors' code does; gradients of the U-Net's error flow
     through the roll-out.
     """
-    model, dtype = settings.model, settings.dtype
     pooling = settings.poolings[0]
 
     def loss(params, frozen, batch, keys, step):
-        found, truth = texts(settings, frozen, batch), true_loa(settings, frozen, batch, pooling)
-        made = predicted_loa(model, params, found, truth.shape[1], dtype)
+        found = texts(settings, frozen, batch)
+        truth = true_loas(settings, frozen, batch)[pooling]
+        made = predicted_loa(settings, params, found, truth.shape[1])
         language = jnp.abs(made.astype(jnp.float32) - truth).mean()
         true = draw(keys, 3, settings.truth)
         loa = where(true, truth, made.astype(truth.dtype))
@@ -203,12 +205,13 @@ def joint_loss(settings: Diffusion) -> Callable:
     return loss
 
 
-def predicted_loa(model: ModelConfig, params: dict, found: dict, tokens: int, dtype=jnp.float32):
+def predicted_loa(settings: Diffusion, params: dict, found: dict, tokens: int):
     """GPT-2's free roll-out from the texts: [B, tokens, D]."""
+    model, dtype = settings.model, settings.dtype
     sequence, kept = SequenceProjection(model.projection, dtype).apply(
         {"params": params["projection"]}, found["clap_text"], found["t5"], found["t5_mask"]
     )
     lengths = jnp.sum(found["t5_mask"], -1)
     positions = sequence_positions(found["t5"].shape[1], lengths)
-    gpt2 = GPT2(model.gpt2, dtype)
+    gpt2 = GPT2(model.gpt2, dtype, settings.remat)
     return roll_out(gpt2, params["gpt2"], sequence, kept, positions, tokens=tokens)

@@ -30,6 +30,7 @@ class Sequence:
     error: str = "l1"
     free: float = 0.0
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     def __post_init__(self):
         if self.error not in ERRORS:
@@ -63,7 +64,7 @@ def forced(settings: Sequence, params: dict, sequence, kept, lengths, truth):
     positions = jnp.concatenate([front, after], 1)
     mask = jnp.concatenate([kept, jnp.ones((batch, count - 1), bool)], 1)
     cache = empty_cache(model.gpt2, batch, whole.shape[1], settings.dtype)
-    gpt2 = GPT2(model.gpt2, settings.dtype)
+    gpt2 = GPT2(model.gpt2, settings.dtype, settings.remat)
     states, _ = gpt2.apply({"params": params["gpt2"]}, whole, positions, cache, 0, mask)
     return states[:, start - 1 :]
 
@@ -89,9 +90,11 @@ def sequence_loss(settings: Sequence) -> Callable:
         value = error(made.astype(jnp.float32) - truth).mean()
         metrics = {"forced": value, "mean": error(truth - truth.mean((0, 1))).mean()}
         if settings.free:
-            gpt2, tokens = GPT2(model.gpt2, settings.dtype), truth.shape[1]
+            gpt2 = GPT2(model.gpt2, settings.dtype, settings.remat)
             positions = sequence_positions(sequence.shape[1] - 5, lengths)
-            rolled = roll_out(gpt2, params["gpt2"], sequence, kept, positions, tokens=tokens)
+            rolled = roll_out(
+                gpt2, params["gpt2"], sequence, kept, positions, tokens=truth.shape[1]
+            )
             metrics["free"] = error(rolled.astype(jnp.float32) - truth).mean()
             value = value + settings.free * metrics["free"]
         return value, metrics

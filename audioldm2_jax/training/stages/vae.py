@@ -32,6 +32,7 @@ class Autoencoder:
     # (mel, reconstruction) -> [B], added to L1 at every position with weight 1.
     perceptual: Callable | None = None
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @property
     def discriminator(self) -> PatchGAN:
@@ -41,7 +42,7 @@ class Autoencoder:
 def reconstructed(settings: Autoencoder, params: dict, batch: dict, keys):
     """(mel, reconstruction, mean, logvar, the last layer's pull-back)."""
     model, part = settings.model, params["vae"]
-    vae = VAE(model.vae, settings.dtype)
+    vae = VAE(model.vae, settings.dtype, settings.remat)
     mel = features.log_mel(batch["waveform"], mel_config(model))
     mean, logvar = vae.apply({"params": part}, mel, method="encode")
     mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)

@@ -27,6 +27,7 @@ class Vocoder:
     mel: float = 45.0
     discriminators: WaveDiscriminators = WaveDiscriminators()
     dtype: Any = jnp.float32
+    remat: str = "none"
 
 
 def segments(settings: Vocoder, batch: dict, keys):
@@ -44,7 +45,7 @@ def generated(settings: Vocoder, params: dict, batch: dict, keys):
     """(true piece, its mel, what the generator makes of that)."""
     wave = segments(settings, batch, keys)
     mel = features.log_mel(wave, mel_config(settings.model))
-    network = HiFiGAN(settings.model.vocoder, settings.dtype)
+    network = HiFiGAN(settings.model.vocoder, settings.dtype, settings.remat)
     made = network.apply({"params": fold(params["vocoder"])}, mel)
     length = min(wave.shape[1], made.shape[1])
     return wave[:, :length], mel, made[:, :length]

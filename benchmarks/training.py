@@ -1,0 +1,248 @@
+"""One training step of every stage: ours against the same step in torch, alternating, in one run.
+
+    python benchmarks/training.py [--size small|full] [--stages vae,clap] [--dtype fp32|bf16]
+
+Networks, batches, optimiser, clipping and averages are the same; both sides' parameters are
+counted. small: networks of a size that two cores train; full: the published ones, for a GPU.
+FLOPs are those of torch's counter (products and convolutions) for both sides; the share of the
+machine's peak is of the fastest large matrix product found here. Writes
+benchmarks/results/training-<device>.json and prints the table of docs/training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from torch_stages import PEERS
+
+from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.optim import OptimConfig
+from audioldm2_jax.training.stages import plan
+from audioldm2_jax.training.start import with_audiomae
+from audioldm2_jax.training.state import init_state
+from audioldm2_jax.training.step import make_step
+
+HERE = Path(__file__).parent
+OPTIM = OptimConfig(learning_rate=1e-5, warmup=0)
+# Seconds of a clip and clips of a batch.
+SHAPES = {
+    "small": {
+        "latent_diffusion": (5.12, 2),
+        "joint": (5.12, 2),
+        "audioldm": (5.12, 2),
+        "sequence": (10.24, 16),
+        "vae": (2.56, 2),
+        "vocoder": (0.64, 4),
+        "clap": (10.24, 4),
+        "audiomae": (10.24, 4),
+        "tagger": (5.12, 4),
+    },
+    "full": {
+        "latent_diffusion": (10.24, 16),
+        "joint": (10.24, 16),
+        "audioldm": (10.24, 16),
+        "sequence": (10.24, 64),
+        "vae": (10.24, 4),
+        "vocoder": (0.64, 16),
+        "clap": (10.24, 32),
+        "audiomae": (10.24, 64),
+        "tagger": (10.24, 32),
+    },
+}
+SETTINGS = {
+    "vae": {"start": 0},
+    "joint": {"poolings": (8,)},
+    "latent_diffusion": {"poolings": (1, 2, 4, 8)},
+}
+
+
+def model_of(stage: str, size: str):
+    """The stage's networks."""
+    base = with_audiomae(PRESETS["audioldm-s" if stage == "audioldm" else "base"]())
+    if size == "full":
+        return base
+    replace, unet = dataclasses.replace, base.unet
+    contexts = unet.contexts[:3]
+    unet = replace(
+        unet,
+        channels=(128, 192, 256),
+        heads=(4, 6, 8),
+        layers=1,
+        attention=(False, True, True),
+        contexts=contexts,
+        depths=(1, 1, 1),
+    )
+    text = replace(base.clap.text, width=256, depth=4, heads=4, hidden=1024)
+    audio = replace(base.clap.audio, embed=64, depths=(2, 2, 2, 2), heads=(2, 4, 8, 16))
+    small = {
+        "unet": unet,
+        "clap": replace(base.clap, text=text, audio=audio),
+        "vae": replace(base.vae, channels=(64, 128, 256), layers=1),
+        "vocoder": replace(base.vocoder, channels=256),
+    }
+    if base.gpt2:
+        small["gpt2"] = replace(base.gpt2, depth=4)
+        small["audiomae"] = replace(base.audiomae, depth=4)
+    return replace(base, **small)
+
+
+def batch_of(model, seconds: float, rows: int) -> dict:
+    """What the stages read, encoded where frozen encoders would have to run."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.standard_normal((rows, *shape)).astype(np.float32)
+
+    frames, c = int(seconds * 100), model.vae
+    latent = (frames // c.factor, model.vocoder.mels // c.factor, c.latent_channels)
+    wave = 0.1 * draw(int(seconds * 16000))
+    mask = np.arange(32) < rng.integers(8, 33, (rows, 1))
+    found = {
+        "waveform": wave,
+        "waveform_48k": np.repeat(wave, 3, 1),
+        "mean": draw(*latent),
+        "logvar": draw(*latent),
+        "clap_tokens": rng.integers(5, 500, (rows, 32)).astype(np.int32),
+        "clap_mask": mask,
+        "clap_text": draw(512),
+        "clap_audio": draw(512),
+        "t5": draw(32, 1024),
+        "t5_mask": mask,
+        "labels": (rng.random((rows, 96)) < 0.05).astype(np.float32),
+    }
+    for pooling in (1, 2, 4, 8):
+        found[f"loa_{pooling}"] = draw(512 // pooling**2, 768)
+    return found
+
+
+def ours_of(stage: str, model, batch, options):
+    """(one step, its compile time, trained parameters)."""
+    dtype = {"fp32": jnp.float32, "bf16": jnp.bfloat16}[options.dtype]
+    seconds = SHAPES[options.size][stage][0]
+    settings = SETTINGS.get(stage, {})
+    found = plan(stage, model, OPTIM, settings, seconds=seconds, dtype=dtype, classes=96)
+    state = jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
+    count = sum(x.size for x in jax.tree.leaves(state.params))
+    begin = time.perf_counter()
+    step = jax.jit(make_step(found.stage), donate_argnums=0).lower(state, {}, batch).compile()
+    compiling, kept = time.perf_counter() - begin, [state]
+    batch = jax.device_put(batch)
+
+    def run():
+        kept[0], metrics = step(kept[0], {}, batch)
+        return jax.block_until_ready(metrics)
+
+    return run, compiling, count
+
+
+def theirs_of(stage: str, model, batch, options):
+    """(one step, its FLOPs, trained parameters)."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    peer = PEERS[stage](model, OPTIM, device, options.dtype)
+    batch = {k: torch.tensor(v, device=device) for k, v in batch.items()}
+    batch = {k: v.long() if k.endswith("tokens") else v for k, v in batch.items()}
+
+    def run():
+        peer.step(batch)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        run()
+    return run, counter.get_total_flops(), peer.parameters
+
+
+def peak() -> float:
+    """FLOP/s of the fastest large matrix product: torch's or ours, in the benchmark's precision."""
+    size, best = 2048, 0.0
+    a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    x, b = torch.tensor(a), jnp.asarray(a)
+    multiply = jax.jit(jnp.matmul)
+    for run in (lambda: x @ x, lambda: multiply(b, b).block_until_ready()):
+        run()
+        for _ in range(5):
+            best = max(best, 2 * size**3 / timing.sample(run)[0])
+    return best
+
+
+def measure(stage: str, options) -> dict:
+    """Both sides' seconds for a step, and what follows from them."""
+    seconds, rows = SHAPES[options.size][stage]
+    model = model_of(stage, options.size)
+    batch = batch_of(model, seconds, rows)
+    theirs, flops, their_count = theirs_of(stage, model, batch, options)
+    ours, compiling, count = ours_of(stage, model, batch, options)
+    found = timing.compare(ours, theirs, options.repeats)
+    return found | {
+        "clips": rows,
+        "seconds of a clip": seconds,
+        "parameters": count,
+        "their parameters": their_count,
+        "compile": compiling,
+        "TFLOP": flops / 1e12,
+    }
+
+
+def table(stages: dict, limit: float | None) -> str:
+    lines = [
+        "| stage | parameters, M | clips/s | torch | ours / torch, time | of the peak, % | torch |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, s in stages.items():
+        shares = (
+            [f"{100e12 * s['TFLOP'] / s[side] / limit:.0f}" for side in ("ours", "theirs")]
+            if limit
+            else ["-", "-"]
+        )
+        lines.append(
+            f"| {name} | {s['parameters'] / 1e6:.1f} | {s['clips'] / s['ours']:.2f} | "
+            f"{s['clips'] / s['theirs']:.2f} | {s['ratio']:.2f} | {shares[0]} | {shares[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SHAPES, default="small")
+    parser.add_argument("--stages", default=",".join(PEERS), help="separated by commas")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    device = jax.devices()[0].device_kind.replace(" ", "-").lower()
+    path = HERE / "results" / f"training-{device}-{options.size}-{options.dtype}.json"
+    found = json.loads(path.read_text()) if path.is_file() else {"stages": {}}
+    found |= {
+        "date": str(datetime.date.today()),
+        "hardware": {
+            "device": device,
+            "cpu": platform.processor(),
+            "threads": torch.get_num_threads(),
+        },
+        "versions": {n: metadata.version(n) for n in ("jax", "flax", "torch", "diffusers")},
+        "dtype": options.dtype,
+        "peak": peak() if device == "cpu" else None,
+    }
+    for stage in options.stages.split(","):
+        found["stages"][stage] = measure(stage, options)
+        print(table({stage: found["stages"][stage]}, found["peak"]).splitlines()[-1], flush=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        jax.clear_caches()
+    print(table(found["stages"], found["peak"]))
+
+
+if __name__ == "__main__":
+    main()
