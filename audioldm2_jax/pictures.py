@@ -31,7 +31,14 @@ def mel_picture(audio: np.ndarray, sample_rate: int, *, height: int = 96, width:
         y=np.asarray(audio, np.float32), sr=sample_rate, n_fft=1024, hop_length=hop, n_mels=height
     )[:, :width]
     decibels = librosa.power_to_db(power, ref=np.max, top_db=60)
-    place = (decibels[::-1] + 60) / 60 * (len(_COLOURS) - 1)
+    return colours(decibels[::-1], -60, 0)
+
+
+def colours(values: np.ndarray, low: float | None = None, high: float | None = None):
+    """values: [H, W] -> uint8 [H, W, 3]; low and high are the ends, by default their extremes."""
+    bottom = values.min() if low is None else low
+    top = values.max() if high is None else high
+    place = np.clip((values - bottom) / max(top - bottom, 1e-9), 0, 1) * (len(_COLOURS) - 1)
     low = np.clip(place.astype(int), 0, len(_COLOURS) - 2)
     part = (place - low)[..., None]
     return (_COLOURS[low] * (1 - part) + _COLOURS[low + 1] * part).astype(np.uint8)

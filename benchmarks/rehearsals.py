@@ -75,7 +75,8 @@ def largest(cell: str, remat: str, trials: int) -> dict:
 def table(cells: dict) -> str:
     """Markdown."""
     lines = [
-        "| model, pod | chips | batch | GB a chip | largest batch | TFLOP a chip | step, s | clips/s |",
+        "| model, pod | chips | batch | GB a chip | largest batch | TFLOP a chip | step, s | "
+        "clips/s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, c in cells.items():

@@ -5,6 +5,13 @@ audioldm2-jax train --config=configs/vae.py --workdir=runs/vae --config.data.sou
 
 from ml_collections import ConfigDict
 
+PROMPTS = (
+    "a dog barks in the rain",
+    "a calm piano melody with soft strings",
+    "people talk while an engine idles",
+    "birds sing and water flows",
+)
+
 
 def base(stage: str, **settings) -> ConfigDict:
     """Common values. settings: the stage's own, see audioldm2_jax/training/stages."""
@@ -41,6 +48,12 @@ def base(stage: str, **settings) -> ConfigDict:
             "workers": 0,
         }
     )
+    # Means of the metrics over `batches` batches of clips that are not trained on.
+    config.validation = ConfigDict({"sources": "", "every": 1000, "batches": 8})
+    # Sound and mel pictures in TensorBoard; of the VAE and the vocoder, of as many clips.
+    config.sample = ConfigDict({"every": 5000, "prompts": PROMPTS, "steps": 25})
+    config.fixed = ()  # patterns of parameters' paths that do not train
+    config.wandb = ""  # a project's name; needs `pip install wandb`
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "context": 1, "tensor": 1})
     config.batch = 64
     config.accumulate = 1
@@ -70,6 +83,8 @@ def tiny(config: ConfigDict) -> ConfigDict:
     config.optim.learning_rate = 1e-3
     config.log_every = 5
     config.save_every = 20
+    config.validation.every, config.validation.batches = 10, 2
+    config.sample.every, config.sample.prompts, config.sample.steps = 0, PROMPTS[:2], 4
     return config
 
 

@@ -93,19 +93,26 @@ def encode_audio(
     return jax.tree.map(lambda x: x.astype(FP32), found)
 
 
+def encode_clap_text(params: dict, batch: dict, config: ModelConfig, dtype: Any = FP32):
+    """clap_tokens, clap_mask [B, L] -> CLAP's features [B, D], fp32."""
+    tokens = batch["clap_tokens"], batch["clap_mask"]
+    variables = {"params": params["clap"]}
+    return CLAP(config.clap, dtype).apply(variables, *tokens, method="text_features")
+
+
+def encode_t5(params: dict, batch: dict, config: ModelConfig, dtype: Any = FP32):
+    """t5_tokens, t5_mask [B, L] -> T5's states [B, L, D], fp32."""
+    tokens = batch["t5_tokens"], batch["t5_mask"]
+    return T5Encoder(config.t5, dtype).apply({"params": params["t5"]}, *tokens).astype(FP32)
+
+
 def encode_texts(
     params: dict, batch: dict, config: ModelConfig, dtype: Any = FP32
 ) -> dict[str, jax.Array]:
-    """clap_tokens, clap_mask [B, L1]; t5_tokens, t5_mask [B, L2], as far as the model reads them.
-
-    -> clap_text [B, D], t5 [B, L2, D], fp32.
-    """
+    """clap_text [B, D] and t5 [B, L, D], as far as the model reads them, fp32."""
     found = {}
     if config.clap:
-        tokens = batch["clap_tokens"], batch["clap_mask"]
-        clap = CLAP(config.clap, dtype)
-        found["clap_text"] = clap.apply({"params": params["clap"]}, *tokens, method="text_features")
+        found["clap_text"] = encode_clap_text(params, batch, config, dtype)
     if config.t5:
-        tokens = batch["t5_tokens"], batch["t5_mask"]
-        found["t5"] = T5Encoder(config.t5, dtype).apply({"params": params["t5"]}, *tokens)
-    return jax.tree.map(lambda x: x.astype(FP32), found)
+        found["t5"] = encode_t5(params, batch, config, dtype)
+    return found

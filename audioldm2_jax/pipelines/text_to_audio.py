@@ -93,6 +93,11 @@ class Pipeline:
             )
         return cls(_changed(checkpoint, lora, lora_strength), dtype)
 
+    def update(self, parts: dict) -> None:
+        """Takes over new parameters of some parts, of the same shapes; what is compiled stays."""
+        self.params.update(parts)
+        fast_params(self.params, self.dtype)
+
     def __call__(
         self,
         prompt,

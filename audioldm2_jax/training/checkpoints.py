@@ -61,3 +61,9 @@ class Checkpoints:
         """Waits for what is being written."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.finish()

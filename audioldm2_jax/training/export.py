@@ -10,12 +10,10 @@ import jax
 from ml_collections import ConfigDict
 
 from audioldm2_jax.checkpoints import hub, lora, single
-from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.checkpoints import Checkpoints
-from audioldm2_jax.training.loop import Run, open_run
 from audioldm2_jax.training.low_rank import PART
-from audioldm2_jax.training.start import RANDOM
+from audioldm2_jax.training.run import Run, open_run
 from audioldm2_jax.training.state import init_state, state_shardings
 
 
@@ -45,7 +43,7 @@ def export(workdir, target, *, weights: str = "auto") -> int:
         lora.save(trained[PART], target)
         return step
     if config.start:
-        model = _whole(run, trained)
+        model = run.whole(trained)
         hub.save(_scaled(model, workdir), target)
         return step
     if len(trained) != 1:
@@ -69,18 +67,7 @@ def trained_parts(run: Run, workdir: Path, weights: str = "auto") -> tuple[int, 
     state, _ = saved.restore(shapes, state_shardings(stage, run.mesh))
     saved.finish()
     chosen = state.params if weights == "raw" else state.params | state.ema
-    return int(state.step), {name: run.plan.fold(chosen[name]) for name in run.plan.exports}
-
-
-def _whole(run: Run, trained: dict) -> hub.Checkpoint:
-    """The start's model with the trained parts."""
-    start, model = run.start, run.start.model
-    others = run.start.load([p for p in parts_of(model) if p not in trained], jax.numpy.float32)
-    source = f"{run.config.start}, trained"
-    convention = hub.convention_named("authors")
-    if run.config.start == RANDOM:
-        source = "random weights, trained"
-    return hub.Checkpoint(model, others | trained, start.tokenizers, convention, source)
+    return int(state.step), run.exported(chosen)
 
 
 def _scaled(checkpoint: hub.Checkpoint, workdir: Path) -> hub.Checkpoint:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -15,156 +14,34 @@ from ml_collections import ConfigDict
 
 from audioldm2_jax import distributed, sharding
 from audioldm2_jax.data import parts as files
-from audioldm2_jax.data import records
 from audioldm2_jax.data.batches import Batches, arrays
-from audioldm2_jax.data.build import CLASSES
-from audioldm2_jax.data.elements import Recipe
 from audioldm2_jax.data.encoders import encode_posterior
-from audioldm2_jax.data.pipeline import DataConfig, Source
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
-from audioldm2_jax.training.low_rank import adapted
-from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import Plan, plan
-from audioldm2_jax.training.start import Start, numbering, open_start
+from audioldm2_jax.training.hooks import hooks_of
+from audioldm2_jax.training.run import Run, frozen_parts, open_batches, open_run, step_of
 from audioldm2_jax.training.state import born_sharded, init_state, state_shardings
-from audioldm2_jax.training.step import make_step
-
-DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
 
 
-@dataclass
-class Run:
-    """A run's parts, made from its configuration."""
-
-    config: ConfigDict
-    start: Start
-    plan: Plan
-    mesh: jax.sharding.Mesh
-    dtype: type
-    classes: tuple[str, ...]
-
-
-def open_run(config: ConfigDict, devices=None) -> Run:
-    """Everything but data and weights. Raises InputError for what does not fit together.
-
-    devices: of the mesh, None for all of this job.
-    """
-    if config.dtype not in DTYPES:
-        raise InputError(f"dtype {config.dtype!r}: choose one of {' '.join(DTYPES)}")
-    for name in ("batch", "steps", "accumulate", "log_every", "save_every"):
-        if config[name] < 1:
-            raise InputError(f"{name} is {config[name]}: it must be at least 1")
-    mesh = sharding.make_mesh(dict(config.mesh) or None, devices)
-    spread = mesh.shape["data"] * mesh.shape["fsdp"]
-    if config.batch % (config.accumulate * spread):
-        raise InputError(
-            f"batch is {config.batch}: it must be a multiple of accumulate x data x fsdp, "
-            f"{config.accumulate * spread}"
-        )
-    dtype, start = DTYPES[config.dtype], open_start(config.start, config.preset)
-    classes = _classes(config) if config.stage == "tagger" else ()
-    made = plan(
-        config.stage,
-        start.model,
-        OptimConfig(**config.optim),
-        config.settings.to_dict(),
-        seconds=config.data.seconds,
-        dtype=dtype,
-        classes=len(classes),
-        remat=config.remat,
-    )
-    if config.lora:
-        if not config.start:
-            raise InputError("lora: changes are of a checkpoint; name one with config.start")
-        made = adapted(made, config.lora)
-    return Run(config, start, made, mesh, dtype, classes)
-
-
-def _sources(config) -> tuple[Source, ...]:
-    """`path[:split[:weight]]`, separated by commas."""
-    found = []
-    for text in config.data.sources.split(","):
-        path, *rest = text.strip().split(":")
-        try:
-            weight = float(rest[1]) if len(rest) > 1 else None
-        except ValueError:
-            raise InputError(f"data.sources {text!r}: path:split:weight is expected") from None
-        found.append(Source(path, rest[0] if rest else "train", weight))
-    if not config.data.sources:
-        raise InputError("data.sources is empty: --config.data.sources=CORPUS (see docs/data.md)")
-    return tuple(found)
-
-
-def _classes(config) -> tuple[str, ...]:
-    """All labels of the corpora, sorted by name."""
-    found: set[str] = set()
-    for source in _sources(config):
-        path = Path(records.open_builder(source.path).data_path) / CLASSES
-        if not path.is_file():
-            raise InputError(f"{path}: missing; prepare the corpus with this program")
-        found |= set(json.loads(path.read_text()))
-    return tuple(sorted(found))
-
-
-def step_of(run: Run):
-    """The run's step: (state, frozen, batch) -> (state, metrics)."""
-    c = run.config
-    return make_step(run.plan.stage, accumulate=c.accumulate, ema_decay=c.ema_decay)
-
-
-def open_batches(run: Run) -> Batches:
-    """This host's batches, placed on the mesh."""
-    config, reads = run.config, run.plan.reads
-    recipe = Recipe(
-        seconds=config.data.seconds,
-        sample_rate=reads.sample_rate,
-        clap=reads.clap,
-        tokens=numbering(run.start, run.plan, config.data.text_length),
-        classes=run.classes if reads.labels else (),
-        text_length=config.data.text_length,
-        loa=reads.loa,
-    )
-    data = DataConfig(
-        _sources(config),
-        config.batch,
-        recipe,
-        seed=config.seed,
-        tolerance=config.data.tolerance,
-        workers=config.data.workers,
-    )
-    return Batches(
-        data,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        sharding=sharding.of_batch(run.mesh),
-    )
-
-
-def frozen_parts(run: Run) -> dict:
-    """The start's parts that do not train, in the dtype of the computation, on the mesh."""
-    loaded = run.start.load(run.plan.frozen, run.dtype)
-    loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded)
-    return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))
-
-
-def train(config: ConfigDict, workdir, *, quiet: bool = False) -> dict[str, float]:
+def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict[str, float]:
     """Trains to config.steps, from the last state in workdir if there is one; the last metrics.
 
-    SIGTERM saves and ends the run. Raises InputError, also when too many steps in a row are not
-    finite, naming the step and the clips.
+    hooks: called as hook(step, state, frozen) -> metrics every `hook.every` steps, after those that
+    the configuration asks for (validation, samples). SIGTERM saves and ends the run. Raises
+    InputError, also when too many steps in a row are not finite, naming the step and the clips.
     """
     workdir, run = Path(workdir), open_run(config)
     _claim(workdir, config)
-    writer = metrics.Writer(workdir, main=distributed.is_main(), quiet=quiet)
-    saved = Checkpoints(
-        workdir / "checkpoints",
-        every=config.save_every,
-        keep=config.keep,
-        keep_every=config.keep_every,
-    )
-    with jax.set_mesh(run.mesh), open_batches(run) as batches, _Stopping() as stopping:
+    main = distributed.is_main()
+    about = {"wandb": config.wandb, "config": config.to_dict()}
+    with (
+        metrics.Writer(workdir, main=main, quiet=quiet, **about) as writer,
+        _checkpoints(workdir, config) as saved,
+        jax.set_mesh(run.mesh),
+        open_batches(run) as batches,
+        _Stopping() as stopping,
+    ):
         state, placed = _state(run, saved, batches)
         first = int(state.step)
         writer.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
@@ -172,6 +49,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False) -> dict[str, floa
         batch = next(batches) if first < config.steps else None
         if batch is not None and config.latent_scale == "batch":
             frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
+        hooks = (*hooks_of(run, batch, writer if main else None), *hooks)
         for number in range(first, config.steps):
             batch = batch if number == first else clock.wait(lambda: next(batches))
             if step is None:
@@ -180,18 +58,39 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False) -> dict[str, floa
             state, found = step(state, frozen, arrays(batch))
             clock.steps += 1
             done, ending = number + 1, stopping.asked()
-            if done % config.log_every == 0 or done == config.steps or ending:
+            over = done == config.steps or ending
+            if done % config.log_every == 0 or over:
                 last = {k: float(v) for k, v in jax.device_get(found).items()}
                 _check_finite(last, config, done, batch)
                 last |= clock.report(config.batch, flops)
                 writer.write(done, last)
-            over = done == config.steps or ending
+            last |= _hooked(hooks, done, over, state, frozen, writer, clock)
             saved.save(done, state, batches.state(), now=over)
             if over:
                 break
-        saved.finish()
-    writer.close()
     return last
+
+
+def _checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints:
+    return Checkpoints(
+        workdir / "checkpoints",
+        every=config.save_every,
+        keep=config.keep,
+        keep_every=config.keep_every,
+    )
+
+
+def _hooked(hooks, done: int, over: bool, state, frozen, writer, clock) -> dict[str, float]:
+    """What the hooks find whose turn it is; at the end it is everybody's."""
+    due = [hook for hook in hooks if over or done % hook.every == 0]
+    found: dict[str, float] = {}
+    for hook in due:
+        found |= hook(done, state, frozen)
+    if found:
+        writer.write(done, found)
+    if due:
+        clock.restart()
+    return found
 
 
 def _claim(workdir: Path, config: ConfigDict) -> None:

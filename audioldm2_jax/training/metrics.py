@@ -1,4 +1,4 @@
-"""What a run tells: lines on the console, JSON lines, TensorBoard; speed and utilisation."""
+"""What a run tells: lines on the console, JSON lines, TensorBoard, wandb; speed and utilisation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
+
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pictures import mel_picture
 
 # Peak bf16 products of one chip, FLOP/s, by the start of its name (makers' data sheets).
 PEAKS = {
@@ -65,10 +69,14 @@ class Clock:
 
 
 class Writer:
-    """Scalars of the main process; others write nothing."""
+    """What the main process tells: console, metrics.jsonl, TensorBoard, wandb if asked for.
 
-    def __init__(self, workdir: Path, *, main: bool, quiet: bool):
+    Use it in `with`; on other processes every method does nothing. wandb: a project's name.
+    """
+
+    def __init__(self, workdir: Path, *, main: bool, quiet: bool, wandb: str = "", config=None):
         self._quiet, self._main, self._board, self._lines = quiet, main, None, None
+        self._wandb = _open_wandb(wandb, workdir, config) if wandb and main else None
         if main:
             from tensorboardX import SummaryWriter
 
@@ -76,21 +84,62 @@ class Writer:
             self._lines = open(workdir / "metrics.jsonl", "a", encoding="utf-8")
 
     def write(self, step: int, values: dict[str, float]) -> None:
+        """Scalars of a step."""
         if not self._main:
             return
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        if self._wandb:
+            self._wandb.log(values, step=step)
         self._lines.write(json.dumps({"step": step} | values) + "\n")
         self._lines.flush()
         if not self._quiet:
             shown = (f"{name} {value:.4g}" for name, value in values.items())
             print(f"step {step}: {', '.join(shown)}", file=sys.stderr)
 
+    def sound(self, name: str, step: int, wave, rate: int) -> None:
+        """A sound, wave: [samples], and the picture of its mel."""
+        self.picture(name, step, mel_picture(wave, rate))
+        if not self._main:
+            return
+        self._board.add_audio(name, np.clip(wave, -1, 1)[:, None], step, rate)
+        if self._wandb:
+            import wandb
+
+            self._wandb.log({f"{name} (sound)": wandb.Audio(wave, rate)}, step=step)
+
+    def picture(self, name: str, step: int, picture) -> None:
+        """picture: uint8 [H, W, 3]."""
+        if not self._main:
+            return
+        self._board.add_image(name, picture, step, dataformats="HWC")
+        if self._wandb:
+            import wandb
+
+            self._wandb.log({name: wandb.Image(picture)}, step=step)
+
     def say(self, text: str) -> None:
         if self._main and not self._quiet:
             print(text, file=sys.stderr)
 
-    def close(self) -> None:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         if self._main:
             self._board.close()
             self._lines.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _open_wandb(project: str, workdir: Path, config):
+    """A wandb run that a resumed training goes on with."""
+    try:
+        import wandb
+    except ImportError:
+        raise InputError("wandb is not installed: pip install wandb, or leave it empty") from None
+    name = workdir.resolve().name
+    return wandb.init(
+        project=project, name=name, id=name, resume="allow", dir=str(workdir), config=config
+    )

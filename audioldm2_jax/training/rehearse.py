@@ -22,7 +22,7 @@ from audioldm2_jax import sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.elements import CLAP_RATE
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training.loop import Run, open_run, step_of
+from audioldm2_jax.training.run import Run, open_run, step_of
 from audioldm2_jax.training.state import init_state, state_shardings
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")

@@ -18,13 +18,15 @@ Loss = Callable[[dict, dict, dict, Any, Any], tuple[Any, dict]]
 class Player:
     """Parts that one loss trains. Players of a stage move in their order, each seeing the last.
 
-    fixed: patterns of paths whose parameters stay as they are.
+    fixed: patterns of paths whose parameters stay as they are; measure: the loss on clips that are
+    not trained on, where it differs (stored statistics, no drop-out).
     """
 
     parts: tuple[str, ...]
     loss: Loss
     optim: OptimConfig = field(default_factory=OptimConfig)
     fixed: tuple[str, ...] = ()
+    measure: Loss | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from audioldm2_jax.data.encode import Encoding, encode
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.export import trained_parts
-from audioldm2_jax.training.loop import open_run, train
+from audioldm2_jax.training.loop import train
+from audioldm2_jax.training.run import open_run
 from tests.data.corpora import write_corpus
 from tests.training.stages_of import TINY
 

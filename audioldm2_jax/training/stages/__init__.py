@@ -143,7 +143,8 @@ def _clap(model, optim, settings, dtype) -> Plan:
     config = dataclasses.replace(model.clap, scales=True)
     contrast = clap.Contrast(config, dtype=dtype, **settings)
     loss = clap.contrastive_loss(contrast)
-    player = Player(("clap",), loss, optim, (r"norm_mel/(mean|variance)$",))
+    measure = clap.contrastive_loss(dataclasses.replace(contrast, train=False))
+    player = Player(("clap",), loss, optim, (r"norm_mel/(mean|variance)$",), measure)
 
     def init(key):
         params = _initial("clap", config)(key)
@@ -203,9 +204,20 @@ def _language(model: ModelConfig) -> tuple[str, ...]:
     return ("projection", "gpt2") + (("phonemes",) if model.phonemes else ())
 
 
-def _texts(model: ModelConfig) -> tuple[str, ...]:
-    names = ("clap",) if model.clap else ()
+def _texts(model: ModelConfig, made) -> tuple[str, ...]:
+    """Texts that are read; CLAP's only if some vectors are of captions."""
+    names = ("clap",) if model.clap and made.audio < 1 else ()
     return names + (("t5",) if model.t5 else ()) + (("phonemes",) if model.phonemes else ())
+
+
+def _hears(model: ModelConfig, made) -> bool:
+    """Whether CLAP hears the clips. Raises InputError if it has no tower for that."""
+    if made.audio > 0 and not model.ranks:
+        raise InputError(
+            "the start has no CLAP audio tower to condition on; use one from the authors' file, "
+            "or settings.audio=0"
+        )
+    return made.audio > 0
 
 
 def _encoders(model: ModelConfig) -> tuple[str, ...]:
@@ -220,7 +232,7 @@ def _sequence(model, optim, settings, dtype) -> Plan:
     player = Player(parts, sequence.sequence_loss(made), optim)
     stage = Stage("sequence", _init(makers), {"model": player})
     frozen = (*_encoders(model), "audiomae")
-    reads = _reads(model, texts=_texts(model), loa=(made.pooling,))
+    reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
     return Plan(stage, reads, frozen, parts, parts)
 
 
@@ -246,25 +258,22 @@ def _conditioned(model, optim, settings, dtype) -> Plan:
     player = Player(("unet",), diffusion.conditioned_loss(made), optim)
     init = _init({"unet": _initial("unet", model.unet)})
     stage = Stage("audioldm", init, {"model": player}, ema=("unet",))
-    film = bool(model.unet.film)
-    if film and made.audio > 0 and not model.ranks:
-        raise InputError(
-            "stage audioldm: the start has no CLAP audio tower to condition on; use one from the "
-            "authors' file, or settings.audio=0"
-        )
-    reads = _reads(model, clap=film and made.audio > 0, texts=_texts(model))
-    return Plan(stage, reads, ("vae", *_encoders(model)), ("unet",), ("unet",))
+    if not model.unet.film:
+        reads = _reads(model, texts=("t5",))
+        return Plan(stage, reads, ("vae", "t5"), ("unet",), ("unet",))
+    reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made))
+    return Plan(stage, reads, ("vae", "clap"), ("unet",), ("unet",))
 
 
 def _joint(model, optim, settings, dtype) -> Plan:
-    _needs(model, "joint", "gpt2", "audiomae", "t5")
+    _needs(model, "joint", "gpt2", "audiomae")
     made = diffusion.Diffusion(model, dtype=dtype, **_tuples(settings))
     parts = ("unet", *_language(model))
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
     player = Player(parts, diffusion.joint_loss(made), optim)
     stage = Stage("joint", _init(makers), {"model": player}, ema=parts)
     frozen = ("vae", *_encoders(model), "audiomae")
-    reads = _reads(model, texts=_texts(model), loa=made.poolings)
+    reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
     return Plan(stage, reads, frozen, parts, parts)
 
 
@@ -280,7 +289,8 @@ def _tagger(model, optim, settings, dtype) -> Plan:
     made = tagger.Tagging(config, dtype=dtype, **settings)
     mel = jnp.zeros((1, 2 ** len(config.channels), config.mels))
     makers = {"tagger": lambda key: Tagger(config).init(key, mel)["params"]}
-    player = Player(("tagger",), tagger.tagging_loss(made), optim, _STATISTICS)
+    measure = tagger.tagging_loss(dataclasses.replace(made, train=False))
+    player = Player(("tagger",), tagger.tagging_loss(made), optim, _STATISTICS, measure)
     stage = Stage("tagger", _init(makers), {"model": player})
     return Plan(stage, Reads(config.sample_rate, labels=True), exports=("tagger",))
 

@@ -16,11 +16,14 @@ from audioldm2_jax.presets import CLAPConfig
 
 @dataclass(frozen=True)
 class Contrast:
-    """Settings. momentum: of the mel statistics; longest: bound of the learned scales."""
+    """Settings. momentum: of the mel statistics; longest: bound of the learned scales; train: by
+    the batch's statistics, not the stored ones.
+    """
 
     config: CLAPConfig
     momentum: float = 0.1
     longest: float = 100.0
+    train: bool = True
     dtype: Any = jnp.float32
     remat: str = "none"
 
@@ -34,7 +37,7 @@ def contrastive_loss(settings: Contrast) -> Callable:
         mel = audio.clap_log_mel(audio.fit_clip(batch["waveform_48k"], c.mel), c.mel)
         mean, variance = mel.mean((0, 1)), mel.var((0, 1))
         norm = params["audio"]["norm_mel"]
-        here = norm | {"mean": mean, "variance": variance}
+        here = norm | {"mean": mean, "variance": variance} if settings.train else norm
         variables = {"params": params | {"audio": params["audio"] | {"norm_mel": here}}}
         heard = clap.apply(variables, mel, method="audio_features")
         tokens = batch["clap_tokens"], batch["clap_mask"]

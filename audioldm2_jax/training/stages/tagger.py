@@ -17,11 +17,14 @@ from audioldm2_jax.presets import TaggerConfig
 
 @dataclass(frozen=True)
 class Tagging:
-    """Settings. momentum: of the batch norms' statistics; mixup: whether clips are mixed."""
+    """Settings. momentum: of the batch norms' statistics; mixup: whether clips are mixed; train:
+    with the batch's statistics, mixup and drop-out.
+    """
 
     config: TaggerConfig
     momentum: float = 0.1
     mixup: bool = True
+    train: bool = True
     dtype: Any = jnp.float32
 
 
@@ -36,7 +39,7 @@ def tagging_loss(settings: Tagging) -> Callable:
 
     def loss(params, frozen, batch, keys, step):
         waves, labels = batch["waveform"], batch["labels"]
-        if settings.mixup:
+        if settings.mixup and settings.train:
             # The share of each clip's own sound is Beta(1, 1): anything, as often.
             share = jax.vmap(jax.random.uniform)(keys)
             share = jnp.maximum(share, 1 - share)
@@ -44,7 +47,9 @@ def tagging_loss(settings: Tagging) -> Callable:
             waves, labels = mixed(waves, partners, share), mixed(labels, partners, share)
         mel = features.decibel_mel(waves, settings.config)
         network = Tagger(settings.config, settings.dtype)
-        logits, _, found = network.apply({"params": params["tagger"]}, mel, True, keys[0])
+        key = keys[0] if settings.train else None
+        variables = {"params": params["tagger"]}
+        logits, _, found = network.apply(variables, mel, settings.train, key)
         value = optax.sigmoid_binary_cross_entropy(logits, labels).mean()
         stored = tree.flatten(params["tagger"])
         moving = {

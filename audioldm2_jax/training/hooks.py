@@ -1,0 +1,53 @@
+"""What a run does every so many steps beside training, as its configuration asks for it."""
+
+from __future__ import annotations
+
+import jax
+
+from audioldm2_jax.data.batches import arrays
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import samples
+from audioldm2_jax.training.run import Run, open_batches
+from audioldm2_jax.training.validation import Validation
+
+
+def hooks_of(run: Run, batch: dict | None, writer) -> list:
+    """Validation and samples, as far as the configuration asks for them.
+
+    batch: the first one, whose clips are heard again if there is no validation; writer: None on
+    processes that write nothing. Raises InputError for what cannot be had.
+    """
+    config, found, clips = run.config, [], batch
+    if config.validation.every and config.validation.sources:
+        batches = [arrays(b) for b in _validation_batches(run)]
+        clips = batches[0]
+        found.append(Validation(run.plan.stage, config.validation.every, batches))
+    asked = config.sample
+    if not asked.every or clips is None:
+        return found
+
+    def trained(state):
+        """Of this state, as a checkpoint has it."""
+        return run.exported(samples.gathered(state.params | state.ema))
+
+    if config.stage in ("vae", "vocoder") and "waveform" in clips:
+        settings = {"model": run.start.model, "part": config.stage}
+        heard = samples.gathered(clips["waveform"])[: len(asked.prompts)]
+        made = samples.Reconstructed(asked.every, trained, writer, clips=heard, **settings)
+        return [*found, made]
+    if config.stage in samples.GENERATING and run.start.tokenizers and not config.lora:
+        settings = {"prompts": asked.prompts, "steps": asked.steps, "seconds": config.data.seconds}
+        found.append(samples.Generated(asked.every, trained, run.whole, writer, **settings))
+    return found
+
+
+def _validation_batches(run: Run) -> list[dict]:
+    """The first batches of the held-out clips; always the same."""
+    asked = run.config.validation
+    with open_batches(run, asked.sources, epochs=1) as batches:
+        found = [batch for batch, _ in zip(batches, range(asked.batches))]
+    size = run.config.batch
+    found = [b for b in found if len(jax.tree.leaves(arrays(b))[0]) == size]
+    if not found:
+        raise InputError(f"validation.sources {asked.sources}: holds less than a batch of {size}")
+    return found

@@ -1,0 +1,177 @@
+"""A run's parts, made from its configuration: stage, mesh, data, frozen weights, step."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from audioldm2_jax import sharding, tree
+from audioldm2_jax.checkpoints import hub
+from audioldm2_jax.checkpoints.parts import parts_of
+from audioldm2_jax.data import records
+from audioldm2_jax.data.batches import Batches
+from audioldm2_jax.data.build import CLASSES
+from audioldm2_jax.data.elements import Recipe
+from audioldm2_jax.data.pipeline import DataConfig, Source
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.low_rank import adapted
+from audioldm2_jax.training.optim import OptimConfig
+from audioldm2_jax.training.stages import Plan, plan
+from audioldm2_jax.training.start import Start, numbering, open_start
+from audioldm2_jax.training.step import make_step
+
+DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
+
+
+@dataclass
+class Run:
+    """A run's parts, made from its configuration."""
+
+    config: ConfigDict
+    start: Start
+    plan: Plan
+    mesh: jax.sharding.Mesh
+    dtype: type
+    classes: tuple[str, ...]
+
+    def exported(self, params: dict) -> dict:
+        """Of a stage's parameters those that a checkpoint has, as it has them."""
+        return {name: self.plan.fold(params[name]) for name in self.plan.exports}
+
+    def whole(self, trained: dict) -> hub.Checkpoint:
+        """The start's model with the trained parts in place of its own."""
+        start, model = self.start, self.start.model
+        others = start.load([p for p in parts_of(model) if p not in trained], jnp.float32)
+        source = f"{self.config.start}, trained"
+        convention = hub.convention_named("authors")
+        return hub.Checkpoint(model, others | trained, start.tokenizers, convention, source)
+
+
+def open_run(config: ConfigDict, devices=None) -> Run:
+    """Everything but data and weights. Raises InputError for what does not fit together.
+
+    devices: of the mesh, None for all of this job.
+    """
+    if config.dtype not in DTYPES:
+        raise InputError(f"dtype {config.dtype!r}: choose one of {' '.join(DTYPES)}")
+    for name in ("batch", "steps", "accumulate", "log_every", "save_every"):
+        if config[name] < 1:
+            raise InputError(f"{name} is {config[name]}: it must be at least 1")
+    mesh = sharding.make_mesh(dict(config.mesh) or None, devices)
+    spread = mesh.shape["data"] * mesh.shape["fsdp"]
+    if config.batch % (config.accumulate * spread):
+        raise InputError(
+            f"batch is {config.batch}: it must be a multiple of accumulate x data x fsdp, "
+            f"{config.accumulate * spread}"
+        )
+    dtype, start = DTYPES[config.dtype], open_start(config.start, config.preset)
+    classes = _classes(config) if config.stage == "tagger" else ()
+    made = plan(
+        config.stage,
+        start.model,
+        OptimConfig(**config.optim),
+        config.settings.to_dict(),
+        seconds=config.data.seconds,
+        dtype=dtype,
+        classes=len(classes),
+        remat=config.remat,
+    )
+    if config.lora:
+        if not config.start:
+            raise InputError("lora: changes are of a checkpoint; name one with config.start")
+        made = adapted(made, config.lora)
+    return Run(config, start, _held(made, tuple(config.fixed)), mesh, dtype, classes)
+
+
+def _held(made: Plan, patterns: tuple[str, ...]) -> Plan:
+    """The plan with more parameters that stay as they are. Raises InputError for idle patterns."""
+    if not patterns:
+        return made
+    paths = tree.flatten(jax.eval_shape(made.stage.init, jax.random.key(0)))
+    for pattern in patterns:
+        try:
+            idle = not any(re.search(pattern, path) for path in paths)
+        except re.error as error:
+            raise InputError(f"fixed {pattern!r}: not a regular expression ({error})") from None
+        if idle:
+            raise InputError(f"fixed {pattern!r}: no parameter's path has it; as {min(paths)}")
+    players = {
+        name: dataclasses.replace(player, fixed=player.fixed + patterns)
+        for name, player in made.stage.players.items()
+    }
+    return dataclasses.replace(made, stage=dataclasses.replace(made.stage, players=players))
+
+
+def _sources(texts: str) -> tuple[Source, ...]:
+    """`path[:split[:weight]]`, separated by commas."""
+    found = []
+    if not texts:
+        raise InputError("data.sources is empty: --config.data.sources=CORPUS (see docs/data.md)")
+    for text in texts.split(","):
+        path, *rest = text.strip().split(":")
+        try:
+            weight = float(rest[1]) if len(rest) > 1 else None
+        except ValueError:
+            raise InputError(f"data.sources {text!r}: path:split:weight is expected") from None
+        found.append(Source(path, rest[0] if rest else "train", weight))
+    return tuple(found)
+
+
+def _classes(config) -> tuple[str, ...]:
+    """All labels of the corpora, sorted by name."""
+    found: set[str] = set()
+    for source in _sources(config.data.sources):
+        path = Path(records.open_builder(source.path).data_path) / CLASSES
+        if not path.is_file():
+            raise InputError(f"{path}: missing; prepare the corpus with this program")
+        found |= set(json.loads(path.read_text()))
+    return tuple(sorted(found))
+
+
+def step_of(run: Run):
+    """The run's step: (state, frozen, batch) -> (state, metrics)."""
+    c = run.config
+    return make_step(run.plan.stage, accumulate=c.accumulate, ema_decay=c.ema_decay)
+
+
+def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batches:
+    """This host's batches, placed on the mesh. sources: by default those to train on."""
+    config, reads = run.config, run.plan.reads
+    recipe = Recipe(
+        seconds=config.data.seconds,
+        sample_rate=reads.sample_rate,
+        clap=reads.clap,
+        tokens=numbering(run.start, run.plan, config.data.text_length),
+        classes=run.classes if reads.labels else (),
+        text_length=config.data.text_length,
+        loa=reads.loa,
+    )
+    data = DataConfig(
+        _sources(sources or config.data.sources),
+        config.batch,
+        recipe,
+        seed=config.seed,
+        epochs=epochs,
+        tolerance=config.data.tolerance,
+        workers=config.data.workers,
+    )
+    return Batches(
+        data,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        sharding=sharding.of_batch(run.mesh),
+    )
+
+
+def frozen_parts(run: Run) -> dict:
+    """The start's parts that do not train, in the dtype of the computation, on the mesh."""
+    loaded = run.start.load(run.plan.frozen, run.dtype)
+    loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded)
+    return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

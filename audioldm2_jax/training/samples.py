@@ -1,0 +1,106 @@
+"""Sounds and pictures of a run as it goes: the same prompts, or the same clips, every time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax import features
+from audioldm2_jax.data.encoders import mel_config
+from audioldm2_jax.models.hifigan import HiFiGAN
+from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.pictures import colours
+from audioldm2_jax.pipelines.text_to_audio import Pipeline
+from audioldm2_jax.presets import ModelConfig
+
+# Stages whose trained parts take part when a prompt becomes sound.
+GENERATING = ("sequence", "latent_diffusion", "joint", "audioldm")
+
+
+class Generated:
+    """A hook: sound of fixed prompts and seed, by the start's model with the parts trained so far.
+
+    trained: state -> parameters by part, gathered on this host; whole: those -> the checkpoint,
+    made once, whose parts later states replace. writer: None on hosts that only help to gather.
+    """
+
+    def __init__(self, every: int, trained, whole, writer, *, prompts, steps: int, seconds: float):
+        self.every, self._trained, self._whole, self._writer = every, trained, whole, writer
+        self._asked = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
+        self._prompts, self._pipeline = list(prompts), None
+
+    def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
+        trained = self._trained(state)
+        if self._writer is None:
+            return {}
+        with on_one_device():
+            if self._pipeline is None:
+                self._pipeline = Pipeline(self._whole(trained), jnp.float32)
+            else:
+                self._pipeline.update(trained)
+            out = self._pipeline(**self._texts(), **self._asked)
+        for prompt, wave in zip(self._prompts, out.audio):
+            self._writer.sound(prompt, step, wave, out.sample_rate)
+        return {}
+
+    def _texts(self) -> dict:
+        if self._pipeline.config.phonemes is None:
+            return {"prompt": self._prompts}
+        voices = ["a voice speaks"] * len(self._prompts)
+        return {"prompt": voices, "transcription": self._prompts}
+
+
+class Reconstructed:
+    """A hook: clips' mels through the VAE, or their sound through the vocoder.
+
+    clips: [B, samples]; part: "vae" or "vocoder"; others as of `Generated`.
+    """
+
+    def __init__(self, every: int, trained, writer, *, model: ModelConfig, part: str, clips):
+        self.every, self._trained, self._writer = every, trained, writer
+        self._part, self._clips = part, np.asarray(clips)
+        self._front, self._rate = mel_config(model), model.vocoder.sample_rate
+        self._run = jax.jit({"vae": _restored, "vocoder": _vocoded}[part], static_argnums=0)
+        self._config = getattr(model, part)
+
+    def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
+        params = self._trained(state)[self._part]
+        if self._writer is None:
+            return {}
+        with on_one_device():
+            mel = features.log_mel(self._clips, self._front)
+            made = np.asarray(self._run(self._config, params, mel))
+        for i, (true, found) in enumerate(zip(np.asarray(mel), made)):
+            if self._part == "vocoder":
+                self._writer.sound(f"clip {i}", step, found, self._rate)
+                continue
+            both = np.concatenate([true, np.full_like(true[:4], true.max()), found])
+            self._writer.picture(f"clip {i}, true and restored", step, colours(both.T[::-1]))
+        return {}
+
+
+def _restored(config, params, mel):
+    vae = VAE(config)
+    mean, _ = vae.apply({"params": params}, mel, method="encode")
+    return vae.apply({"params": params}, mean, method="decode")
+
+
+def _vocoded(config, params, mel):
+    return HiFiGAN(config).apply({"params": params}, mel)
+
+
+def on_one_device():
+    """A context in which nothing is spread over the run's mesh."""
+    return jax.set_mesh(jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",)))
+
+
+def gathered(tree):
+    """Arrays of the mesh as numpy's on every host."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)

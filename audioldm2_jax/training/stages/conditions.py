@@ -1,0 +1,86 @@
+"""What the stages of the latent space train on: from the batch, else by the frozen encoders.
+
+Batches hold sound or what `encode` made of it. `settings` is a stage's: model, dtype and, where
+they are read, poolings and audio.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax.data import encoders
+from audioldm2_jax.losses import gaussian
+from audioldm2_jax.models.phonemes import PhonemeEncoder
+
+
+def draw(keys, number: int, share: float):
+    """True for about `share` of the clips: [B]; `number` names the draw."""
+    return jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, number)))(keys) < share
+
+
+def where(chosen, new, old):
+    """By clip. chosen: [B]; new, old: [B, ...]."""
+    return jnp.where(chosen.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+
+def latents(settings: Any, frozen: dict, batch: dict, keys):
+    """A sample of the VAE's posterior, scaled: [B, T, F, C] fp32."""
+    model = settings.model
+    if "mean" in batch:
+        mean, logvar = batch["mean"], batch["logvar"]
+    else:
+        moments = encoders.encode_posterior(frozen, batch["waveform"], model, settings.dtype)
+        mean, logvar = (x.astype(jnp.float32) for x in moments)
+    scale = frozen.get("scale", model.vae.scale)
+    drawn = gaussian.sampled(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+    return jax.lax.stop_gradient(drawn * scale)
+
+
+def true_loas(settings: Any, frozen: dict, batch: dict) -> dict[int, jax.Array]:
+    """{pooling: [B, L, D]} from the batch, else from the sound, which is heard once for all."""
+    poolings = settings.poolings
+    if all(f"loa_{pooling}" in batch for pooling in poolings):
+        return {pooling: batch[f"loa_{pooling}"] for pooling in poolings}
+    model, wave = settings.model, batch["waveform"]
+    found = encoders.encode_loa(frozen, wave, model, poolings, settings.dtype)
+    return jax.lax.stop_gradient(jax.tree.map(lambda x: x.astype(jnp.float32), found))
+
+
+def clap_vector(settings: Any, frozen: dict, batch: dict, keys):
+    """CLAP's [B, D]: of the sound for the share `audio` of the clips, of the caption for others."""
+    heard = read = None
+    if settings.audio > 0:
+        heard = batch.get("clap_audio")
+        if heard is None:
+            wave = batch["waveform_48k"]
+            heard = encoders.encode_clap_audio(frozen, wave, settings.model, settings.dtype)
+            heard = jax.lax.stop_gradient(heard.astype(jnp.float32))
+    if settings.audio < 1:
+        read = batch.get("clap_text")
+        if read is None:
+            read = encoders.encode_clap_text(frozen, batch, settings.model, settings.dtype)
+            read = jax.lax.stop_gradient(read)
+    if heard is None or read is None:
+        return read if heard is None else heard
+    return where(draw(keys, 4, settings.audio), heard, read)
+
+
+def t5_states(settings: Any, frozen: dict, batch: dict):
+    """T5's [B, L, D] of the caption, and their mask."""
+    if "t5" not in batch:
+        found = encoders.encode_t5(frozen, batch, settings.model, settings.dtype)
+        return jax.lax.stop_gradient(found), batch["t5_mask"]
+    return batch["t5"], batch["t5_mask"]
+
+
+def text_states(settings: Any, params: dict, frozen: dict, batch: dict):
+    """T5's states or, of speech, the phoneme encoder's, which train: [B, L, D], and their mask."""
+    model = settings.model
+    if not model.phonemes:
+        return t5_states(settings, frozen, batch)
+    tokens, mask = batch["phonemes_tokens"], batch["phonemes_mask"]
+    encoder = PhonemeEncoder(model.phonemes, settings.dtype)
+    return encoder.apply({"params": params["phonemes"]}, tokens, mask), mask
