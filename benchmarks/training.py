@@ -63,6 +63,7 @@ SHAPES = {
     },
 }
 SETTINGS = {
+    "audiomae": {"local": False, "decoder_depth": 8},
     "vae": {"start": 0},
     "joint": {"poolings": (8,)},
     "latent_diffusion": {"poolings": (1, 2, 4, 8)},
@@ -133,7 +134,15 @@ def ours_of(stage: str, model, batch, options):
     dtype = {"fp32": jnp.float32, "bf16": jnp.bfloat16}[options.dtype]
     seconds = SHAPES[options.size][stage][0]
     settings = SETTINGS.get(stage, {})
-    found = plan(stage, model, OPTIM, settings, seconds=seconds, dtype=dtype, classes=96)
+    found = plan(
+        stage,
+        model,
+        OPTIM,
+        settings,
+        seconds=seconds,
+        dtype=dtype,
+        classes=tuple(map(str, range(96))),
+    )
     state = jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(state.params))
     begin = time.perf_counter()

@@ -12,6 +12,11 @@ PROMPTS = (
     "birds sing and water flows",
 )
 
+SENTENCES = (
+    "the birch canoe slid on the smooth planks",
+    "glue the sheet to the dark blue background",
+)
+
 
 def base(stage: str, **settings) -> ConfigDict:
     """Common values. settings: the stage's own, see audioldm2_jax/training/stages."""

@@ -16,5 +16,5 @@ def get_config(arg: str = ""):
         config.settings.channels, config.settings.width = (32, 64, 128, 256), 256
     if kind == "tiny":
         config = tiny(config)
-        config.settings.channels, config.settings.width = (8, 16, 16), 16
+        config.settings.channels, config.settings.width = (16, 32, 64), 64
     return config

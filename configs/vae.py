@@ -1,8 +1,8 @@
 """The mel VAE with PatchGAN (AudioLDM, section 3.2), 16 or 48 kHz.
 
 audioldm2-jax train --config=configs/vae.py --workdir=runs/vae --config.data.sources=CORPUS
-The authors' configuration: batch 4, 800 thousand steps, learning rate 8e-6; the perceptual term is
-not part of this command.
+The authors' configuration: batch 4, 800 thousand steps, learning rate 8e-6, LPIPS with weight 1:
+settings.perceptual=1 settings.perceptual_weights=VGG16.safetensors,LPIPS.pth (docs/training.md).
 """
 
 from configs.common import base, tiny, variant
@@ -10,6 +10,7 @@ from configs.common import base, tiny, variant
 
 def get_config(arg: str = ""):
     config = base("vae", divergence=1000.0, adversarial=0.5, start=25_000, patch_width=64)
+    config.settings.perceptual, config.settings.perceptual_weights = 0.0, ""
     config.optim.learning_rate = 8e-6
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9
     config.optim.weight_decay, config.optim.clip, config.optim.warmup = 0.0, 0.0, 0

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs
 from audioldm2_jax.checkpoints.convert import Table
-from audioldm2_jax.checkpoints.tables import audio, audiomae, clap, language, unet
+from audioldm2_jax.checkpoints.tables import audio, audiomae, clap, language, tagger, unet
 from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache
@@ -19,6 +19,7 @@ from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.models.phonemes import PhonemeEncoder
 from audioldm2_jax.models.sequence import SequenceProjection
 from audioldm2_jax.models.t5 import T5Encoder
+from audioldm2_jax.models.tagger import Tagger
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.presets import ModelConfig
@@ -187,5 +188,19 @@ PARTS: dict[str, Part] = {
         lambda c: audiomae.AUDIOMAE,
         configs.write_audiomae,
         lambda c: (jnp.zeros((1, c.frames, c.bins)),),
+    ),
+}
+
+# Models that are no part of a checkpoint that generates.
+SINGLES = PARTS | {
+    "tagger": Part(
+        "tagger",
+        "panns",
+        ("Cnn14",),
+        _TRANSFORMERS_FILE,
+        Tagger,
+        tagger.tagger_table,
+        configs.write_tagger,
+        lambda c: (jnp.zeros((1, 2 ** len(c.channels), c.mels)),),
     ),
 }

@@ -1,4 +1,4 @@
-"""One model alone in a folder, as transformers (CLAP) and timm (AudioMAE) save it."""
+"""One model alone: a folder as transformers (CLAP) and timm (AudioMAE) save it, PANNs' file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from audioldm2_jax.checkpoints import configs, weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.hub import convention_named, read_tokenizer, write_beside
 from audioldm2_jax.checkpoints.index import read_json, write_json
-from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.parts import SINGLES
+from audioldm2_jax.checkpoints.torch_files import read_torch
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ClapMelConfig
 
@@ -38,15 +39,20 @@ def kind_of(folder: Path) -> str | None:
     if config.get("model_type") == "clap":
         return "clap"
     if "architecture" in config:
-        return "audiomae"
+        return "tagger" if config["architecture"] == configs.ARCHITECTURE else "audiomae"
     kinds = {"AutoencoderKL": "vae", "SpeechT5HifiGan": "vocoder"}
     named = [config.get("_class_name"), *(config.get("architectures") or ())]
     return next((kinds[name] for name in named if name in kinds), None)
 
 
 def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
-    """Reads a CLAP, AudioMAE, VAE or vocoder folder. Raises InputError naming what is wrong."""
+    """Reads a folder of CLAP, AudioMAE, VAE, vocoder or tagger, or PANNs' published file.
+
+    Raises InputError naming what is wrong.
+    """
     folder = Path(folder)
+    if folder.is_file():
+        return _load_panns(folder, dtype)
     name = kind_of(folder)
     if name is None:
         raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
@@ -59,13 +65,24 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
             tokenizer = read_tokenizer(folder)
     else:
         config = getattr(configs, f"read_{name}")(read_json(path), str(path))
-    file, part = weights.find(folder), PARTS[name]
+    file, part = weights.find(folder), SINGLES[name]
 
     like = part.shapes(config)
     params = to_params(
         weights.read(file), part.table(config), like, put=cast_to(dtype), where=str(file)
     )
     return Single(name, config, params, tokenizer)
+
+
+def _load_panns(path: Path, dtype) -> Single:
+    """`Cnn14_16k_mAP=0.438.pth` and its kin."""
+    found = read_torch(path)
+    config = configs.tagger_of_shapes({name: found[name].shape for name in found}, str(path))
+    part = SINGLES["tagger"]
+    like, put = part.shapes(config), cast_to(dtype)
+    return Single(
+        "tagger", config, to_params(found, part.table(config), like, put=put, where=str(path))
+    )
 
 
 def _front_end(folder: Path, content: dict) -> dict:
@@ -86,7 +103,7 @@ def save(model: Single, folder) -> None:
 
 
 def _write(model, folder):
-    part = PARTS[model.name]
+    part = SINGLES[model.name]
     write_json(folder / "config.json", part.write_config(model.config))
     state = from_params(model.params, part.table(model.config), model.config)
     weights.write(folder / part.weights, state)

@@ -5,7 +5,6 @@ arXiv 2207.06405; references: the authors' encoder without masking, timm's Visio
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -82,42 +81,6 @@ class AudioMAE(nn.Module):
         start = self.class_token.astype(self.dtype)
         start = jnp.broadcast_to(start, (x.shape[0], 1, c.width))
         return jnp.concatenate([start, x], 1) + self.positions.astype(self.dtype)
-
-
-class AudioMAEDecoder(nn.Module):
-    """Restores all patches from the seen ones' tokens.
-
-    tokens: [B, 1 + K, D] of `AudioMAE.encode_seen`; inverse: [B, patches], each patch's place in
-    the order whose first K were seen -> pixels [B, patches, patch * patch]. The plain decoder of
-    MAE (arXiv 2111.06377); AudioMAE's own local attention is not built.
-    """
-
-    config: AudioMAEConfig
-    width: int = 512
-    depth: int = 8
-    heads: int = 16
-    dtype: Any = jnp.float32
-    remat: str = "none"
-
-    @nn.compact
-    def __call__(self, tokens, inverse):
-        c = self.config
-        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(tokens)
-        token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
-        hidden = inverse.shape[1] + 1 - x.shape[1]
-        masks = jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], hidden, self.width))
-        shuffled = jnp.concatenate([x[:, 1:], masks], 1)
-        restored = jnp.take_along_axis(shuffled, inverse[..., None], 1)
-        x = jnp.concatenate([x[:, :1], restored], 1)
-        places = self.param("positions", fixed_positions, x.shape[1], self.width, c)
-        x = x + places.astype(self.dtype)
-        block = dataclasses.replace(
-            c, width=self.width, heads=self.heads, hidden=4 * self.width, depth=self.depth
-        )
-        for i in range(self.depth):
-            x = block_of(ViTBlock, self.remat)(block, self.dtype, name=f"blocks_{i}")(x)
-        x = LayerNorm(c.eps, self.dtype, name="norm")(x)
-        return nn.Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)[:, 1:]
 
 
 def patches_of(fbank, config: AudioMAEConfig) -> jax.Array:

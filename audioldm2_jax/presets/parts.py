@@ -193,7 +193,10 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class TaggerConfig:
-    """PANNs' Cnn14 at 16 kHz: front end, blocks, embedding and classes. Rates in Hz."""
+    """PANNs' Cnn14 at 16 kHz: front end, blocks, embedding and classes. Rates in Hz.
+
+    labels: the classes' names, where they are known.
+    """
 
     sample_rate: int = 16000
     fft: int = 512
@@ -204,6 +207,7 @@ class TaggerConfig:
     channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
     width: int = 2048
     classes: int = 527
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

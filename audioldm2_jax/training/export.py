@@ -42,14 +42,14 @@ def export(workdir, target, *, weights: str = "auto") -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         lora.save(trained[PART], target)
         return step
-    if config.start:
+    if config.start and not run.plan.alone:
         model = run.whole(trained)
         hub.save(_scaled(model, workdir), target)
         return step
     if len(trained) != 1:
         raise InputError(f"{workdir}: several parts without a start; name one with config.start")
     ((name, params),) = trained.items()
-    settings = getattr(run.start.model, name)
+    settings = run.plan.alone or getattr(run.start.model, name)
     tokenizer = run.start.tokenizers.get("tokenizer") if name == "clap" else None
     single.save(single.Single(name, settings, params, tokenizer), target)
     return step

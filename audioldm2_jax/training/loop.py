@@ -27,8 +27,9 @@ from audioldm2_jax.training.state import born_sharded, init_state, state_shardin
 def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict[str, float]:
     """Trains to config.steps, from the last state in workdir if there is one; the last metrics.
 
-    hooks: called as hook(step, state, frozen) -> metrics every `hook.every` steps, after those that
-    the configuration asks for (validation, samples). SIGTERM saves and ends the run. Raises
+    hooks: called as hook(step, state, frozen) -> metrics every `hook.every` steps, before
+    the first and after the last one, behind those that the configuration asks for (validation,
+    samples). SIGTERM saves and ends the run. Raises
     InputError, also when too many steps in a row are not finite, naming the step and the clips.
     """
     workdir, run = Path(workdir), open_run(config)
@@ -50,6 +51,8 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
         if batch is not None and config.latent_scale == "batch":
             frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
         hooks = (*hooks_of(run, batch, writer if main else None), *hooks)
+        if first == 0:
+            _hooked(hooks, 0, True, state, frozen, writer, clock)
         for number in range(first, config.steps):
             batch = batch if number == first else clock.wait(lambda: next(batches))
             if step is None:

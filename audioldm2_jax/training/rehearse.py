@@ -112,7 +112,8 @@ def _compiled(run: Run):
     placed = state_shardings(stage, mesh)
     state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
     state = jax.tree.map(_like, state, placed)
-    frozen = {}
+    frozen = run.plan.extra()
+    frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, mesh))
     for name in run.plan.frozen:
         shapes = PARTS[name].shapes(getattr(run.start.model, name))
         where = sharding.of_tree(shapes, mesh)

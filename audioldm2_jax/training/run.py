@@ -80,7 +80,7 @@ def open_run(config: ConfigDict, devices=None) -> Run:
         config.settings.to_dict(),
         seconds=config.data.seconds,
         dtype=dtype,
-        classes=len(classes),
+        classes=classes,
         remat=config.remat,
     )
     if config.lora:
@@ -173,5 +173,5 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
 def frozen_parts(run: Run) -> dict:
     """The start's parts that do not train, in the dtype of the computation, on the mesh."""
     loaded = run.start.load(run.plan.frozen, run.dtype)
-    loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded)
+    loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

@@ -3,19 +3,26 @@
 audioldm2-jax train --config=configs/audioldm2/joint.py:full --workdir=runs/joint \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS[:SPLIT[:WEIGHT]],...
 Variants as published: ac, ac-large (AudioCaps), full, full-large (AudioCaps, AudioSet, WavCaps,
-VGGSound, MSD), msd (music). Authors: 8 A100, learning rate 1e-4, warm-up 10 000.
+VGGSound, MSD), msd (music); of speech ljs (LJSpeech) and gig (GigaSpeech): phonemes, 512 vectors,
+CLAP on the sound itself, for these corpora have no captions. LJS-Pretrained is ljs with the result
+of gig as its start. Authors: 8 A100, learning rate 1e-4, warm-up 10 000.
 """
 
-from configs.common import base, tiny, variant
+from configs.common import SENTENCES, base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("joint", drop=0.1, poolings=(8,), truth=0.25)
+    config = base("joint", drop=0.1, poolings=(8,), truth=0.25, audio=0.0)
     config.optim.warmup = 10_000
     config.steps = 800_000
-    kind = variant(arg, ("full", "full-large", "ac", "ac-large", "msd", "tiny"))
+    kinds = ("full", "full-large", "ac", "ac-large", "msd", "ljs", "gig", "tiny", "tiny-speech")
+    kind = variant(arg, kinds)
     config.preset = "large" if kind.endswith("large") else "base"
-    if kind == "tiny":
+    if kind.startswith("tiny"):
         config = tiny(config)
         config.start, config.settings.poolings = "random", (4,)
+    if kind in ("ljs", "gig", "tiny-speech"):
+        config.preset = "tiny-speech" if kind == "tiny-speech" else "speech"
+        config.settings.poolings, config.settings.audio = (1,), 1.0
+        config.sample.prompts = SENTENCES
     return config

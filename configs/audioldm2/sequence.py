@@ -2,20 +2,23 @@
 
 audioldm2-jax train --config=configs/audioldm2/sequence.py --workdir=runs/sequence \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS
-The start holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors.
+The start holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors from phonemes, with CLAP on the
+sound itself.
 """
 
-from configs.common import base, tiny, variant
+from configs.common import SENTENCES, base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("sequence", pooling=8, error="l1", free=0.0)
+    config = base("sequence", pooling=8, error="l1", free=0.0, audio=0.0)
     config.optim.learning_rate, config.optim.warmup = 2e-4, 1000
     config.optim.schedule, config.optim.decay, config.optim.decay_every = "exponential", 0.8, 10_000
-    kind = variant(arg, ("sound", "speech", "tiny"))
-    if kind == "speech":
-        config.preset, config.settings.pooling = "speech", 1
-    if kind == "tiny":
+    kind = variant(arg, ("sound", "speech", "tiny", "tiny-speech"))
+    if kind.startswith("tiny"):
         config = tiny(config)
         config.start, config.settings.pooling = "random", 4
+    if kind.endswith("speech"):
+        config.preset = "tiny-speech" if kind == "tiny-speech" else "speech"
+        config.settings.pooling, config.settings.audio = 1, 1.0
+        config.sample.prompts = SENTENCES
     return config

@@ -37,7 +37,9 @@ def made(name: str, optim: OptimConfig = QUICK, **settings) -> tuple[Plan, dict]
     """(plan, frozen parts)."""
     model = FILM if name == "audioldm" else TINY
     chosen = SETTINGS[name] | settings
-    found = plan(name, model, optim, chosen, seconds=SECONDS, dtype=jnp.float32, classes=6)
+    found = plan(
+        name, model, optim, chosen, seconds=SECONDS, dtype=jnp.float32, classes=tuple("abcdef")
+    )
     if not found.frozen:
         return found, {}
     params = random_checkpoint(model).params

@@ -30,6 +30,12 @@ from audioldm2_jax.checkpoints.configs.language import (  # noqa: F401
     write_projection,
     write_t5,
 )
+from audioldm2_jax.checkpoints.configs.tagger import (  # noqa: F401
+    ARCHITECTURE,
+    read_tagger,
+    tagger_of_shapes,
+    write_tagger,
+)
 from audioldm2_jax.checkpoints.configs.unet import (  # noqa: F401
     read_unet,
     write_plain_unet,

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints import lpips
+from audioldm2_jax.checkpoints.parts import SINGLES
 from audioldm2_jax.data.encoders import check, mel_config
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.layers import REMAT
-from audioldm2_jax.models.tagger import Tagger
 from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, TaggerConfig
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stage import Player, Stage
@@ -52,18 +52,22 @@ class Reads:
 class Plan:
     """A stage with its surroundings.
 
-    frozen: parts of the start's checkpoint that it needs; begin: parts that may begin with the
+    frozen: parts of the start's checkpoint that it needs; extra: makes frozen ones that are not of
+    it; begin: parts that may begin with the
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
-    checkpoint has them, unfold: its inverse.
+    checkpoint has them, unfold: its inverse;
+    alone: configuration of a part that no checkpoint that generates has.
     """
 
     stage: Stage
     reads: Reads
     frozen: tuple[str, ...] = ()
+    extra: Callable[[], dict] = dict
     begin: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
     fold: Callable[[dict], dict] = lambda params: params
     unfold: Callable[[dict], dict] = lambda params: params
+    alone: Any = None
 
 
 def plan(
@@ -74,7 +78,7 @@ def plan(
     *,
     seconds: float,
     dtype: Any,
-    classes: int = 0,
+    classes: tuple[str, ...] = (),
     remat: str = "none",
 ) -> Plan:
     """A stage for a model. remat: see `layers.block_of`.
@@ -99,7 +103,7 @@ def plan(
 
 def _initial(part: str, config):
     """Fresh parameters of a checkpoint's part."""
-    made = PARTS[part]
+    made = SINGLES[part]
 
     def init(key):
         return made.model(config).init(key, *made.inputs(config))["params"]
@@ -157,7 +161,10 @@ def _clap(model, optim, settings, dtype) -> Plan:
 
 
 def _vae(model, optim, settings, dtype) -> Plan:
+    files = settings.pop("perceptual_weights", "")
     auto = vae.Autoencoder(model, dtype=dtype, **settings)
+    if auto.perceptual and not files:
+        raise InputError("perceptual: name VGG16's and LPIPS' files by settings.perceptual_weights")
     mels = mel_config(model).mels
     makers = {"vae": _initial("vae", model.vae)}
     # The reference moves the discriminator first, on the same reconstruction.
@@ -169,7 +176,8 @@ def _vae(model, optim, settings, dtype) -> Plan:
         players["discriminator"] = Player(("discriminator",), vae.discriminator_loss(auto), optim)
     players["generator"] = Player(("vae",), vae.generator_loss(auto), optim)
     stage = Stage("vae", _init(makers), players, ema=("vae",))
-    return Plan(stage, _reads(model), begin=("vae",), exports=("vae",))
+    extra = (lambda: {"lpips": lpips.load(files)}) if auto.perceptual else dict
+    return Plan(stage, _reads(model), extra=extra, begin=("vae",), exports=("vae",))
 
 
 def _vocoder(model, optim, settings, dtype) -> Plan:
@@ -283,16 +291,16 @@ def _tuples(settings: dict) -> dict:
 
 
 def _tagger(model, optim, settings, dtype) -> Plan:
-    classes = settings.pop("classes")
+    labels = settings.pop("classes")
     shape = {k: settings.pop(k) for k in ("channels", "width") if k in settings}
-    config = TaggerConfig(classes=classes, **_tuples(shape))
+    config = TaggerConfig(classes=len(labels), labels=labels, **_tuples(shape))
     made = tagger.Tagging(config, dtype=dtype, **settings)
-    mel = jnp.zeros((1, 2 ** len(config.channels), config.mels))
-    makers = {"tagger": lambda key: Tagger(config).init(key, mel)["params"]}
+    makers = {"tagger": _initial("tagger", config)}
     measure = tagger.tagging_loss(dataclasses.replace(made, train=False))
     player = Player(("tagger",), tagger.tagging_loss(made), optim, _STATISTICS, measure)
     stage = Stage("tagger", _init(makers), {"model": player})
-    return Plan(stage, Reads(config.sample_rate, labels=True), exports=("tagger",))
+    reads = Reads(config.sample_rate, labels=True)
+    return Plan(stage, reads, exports=("tagger",), alone=config)
 
 
 STAGES: dict[str, Callable[..., Plan]] = {

@@ -10,19 +10,21 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax import features
-from audioldm2_jax.models.audiomae import AudioMAE, AudioMAEDecoder, patches_of
+from audioldm2_jax.models.audiomae import AudioMAE, patches_of
+from audioldm2_jax.models.audiomae_decoder import AudioMAEDecoder
 from audioldm2_jax.presets import AudioMAEConfig
 
 
 @dataclass(frozen=True)
 class Masked:
-    """Settings; `share` of the patches is hidden and has to be restored."""
+    """Settings; `share` of the patches is hidden and has to be restored; local: see the decoder."""
 
     config: AudioMAEConfig
     share: float = 0.8
     decoder_width: int = 512
-    decoder_depth: int = 8
+    decoder_depth: int = 16
     decoder_heads: int = 16
+    local: bool = True
     dtype: Any = jnp.float32
     remat: str = "none"
 
@@ -33,6 +35,7 @@ class Masked:
             self.decoder_width,
             self.decoder_depth,
             self.decoder_heads,
+            self.local,
             self.dtype,
             self.remat,
         )

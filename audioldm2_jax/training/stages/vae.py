@@ -16,21 +16,23 @@ from audioldm2_jax import features
 from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.losses import adversarial, gaussian
 from audioldm2_jax.models.discriminators import PatchGAN
+from audioldm2_jax.models.lpips import LPIPS
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.presets import ModelConfig
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """Settings; the discriminator counts from step `start` on."""
+    """Settings; the discriminator counts from step `start` on; perceptual: weight of LPIPS, whose
+    parameters are then among the frozen ones.
+    """
 
     model: ModelConfig
     divergence: float = 1000.0
     adversarial: float = 0.5
     start: int = 25_000
     patch_width: int = 64
-    # (mel, reconstruction) -> [B], added to L1 at every position with weight 1.
-    perceptual: Callable | None = None
+    perceptual: float = 0.0
     dtype: Any = jnp.float32
     remat: str = "none"
 
@@ -67,7 +69,9 @@ def generator_loss(settings: Autoencoder) -> Callable:
         def error(made):
             difference = jnp.abs(mel - made)
             if settings.perceptual:
-                difference = difference + settings.perceptual(mel, made)[:, None, None]
+                # At every position, as the reference broadcasts it.
+                seen = LPIPS().apply({"params": frozen["lpips"]}, mel, made)
+                difference = difference + settings.perceptual * seen[:, None, None]
             return difference.sum((1, 2)).mean()
 
         def judged(made):

@@ -1,0 +1,52 @@
+"""LPIPS' weights from published files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax import tree
+from audioldm2_jax.checkpoints.torch_files import read_torch
+from audioldm2_jax.checkpoints.weights import read
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.lpips import STAGES
+
+# Places of VGG16's convolutions in torchvision's `features`.
+_PLACES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+
+
+def load(files: str) -> dict:
+    """Parameters of `models.lpips.LPIPS`.
+
+    files: paths separated by commas, safetensors or torch's: VGG16 as torchvision or timm name it
+    (`features.0.weight`, ...) and LPIPS' own layers (`lin0.model.1.weight`, ...). Raises InputError
+    for what is missing or misshapen.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name in filter(None, (text.strip() for text in files.split(","))):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise InputError(f"perceptual_weights {path}: no such file")
+        weights = read(path) if path.suffix == ".safetensors" else read_torch(path)
+        found |= {key: np.asarray(weights[key], np.float32) for key in weights}
+
+    def take(key, shape):
+        if key not in found:
+            raise InputError(f"perceptual_weights {files}: lack {key}")
+        if found[key].shape != shape:
+            raise InputError(
+                f"perceptual_weights {files}: {key} is {found[key].shape}, not {shape}"
+            )
+        return found[key]
+
+    flat, before = {}, 3
+    for i, (widths, places) in enumerate(zip(STAGES, _PLACES)):
+        for j, (width, place) in enumerate(zip(widths, places)):
+            kernel = take(f"features.{place}.weight", (width, before, 3, 3))
+            flat[f"vgg/stages_{i}_conv_{j}/kernel"] = kernel.transpose(2, 3, 1, 0)
+            flat[f"vgg/stages_{i}_conv_{j}/bias"] = take(f"features.{place}.bias", (width,))
+            before = width
+        flat[f"weights_{i}"] = take(f"lin{i}.model.1.weight", (1, before, 1, 1)).reshape(-1)
+    return tree.unflatten({path: jnp.asarray(value) for path, value in flat.items()})

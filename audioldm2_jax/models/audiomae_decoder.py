@@ -1,0 +1,178 @@
+"""AudioMAE's decoders, which only pre-training needs (arXiv 2207.06405, section 3.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.models.attention import attend
+from audioldm2_jax.models.audiomae import ViTBlock, fixed_positions
+from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
+from audioldm2_jax.presets import AudioMAEConfig
+
+# AudioMAE's windows of patches, and by how many rows of time every second block moves them.
+WINDOW, SHIFT = 4, 2
+
+
+class AudioMAEDecoder(nn.Module):
+    """Restores all patches from the seen ones' tokens.
+
+    tokens: [B, 1 + K, D] of `AudioMAE.encode_seen`; inverse: [B, patches], each patch's place in
+    the order whose first K were seen -> pixels [B, patches, patch * patch]. local: attention within
+    windows, as AudioMAE's authors train it (16 blocks); else the plain decoder of MAE (arXiv
+    2111.06377), which the released AudioLDM 2 code instantiates.
+    """
+
+    config: AudioMAEConfig
+    width: int = 512
+    depth: int = 16
+    heads: int = 16
+    local: bool = True
+    dtype: Any = jnp.float32
+    remat: str = "none"
+
+    @nn.compact
+    def __call__(self, tokens, inverse):
+        c = self.config
+        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(tokens)
+        token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
+        hidden = inverse.shape[1] + 1 - x.shape[1]
+        masks = jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], hidden, self.width))
+        shuffled = jnp.concatenate([x[:, 1:], masks], 1)
+        restored = jnp.take_along_axis(shuffled, inverse[..., None], 1)
+        x = jnp.concatenate([x[:, :1], restored], 1)
+        places = self.param("positions", fixed_positions, x.shape[1], self.width, c)
+        x = x + places.astype(self.dtype)
+        x = self._local(x[:, 1:]) if self.local else self._global(x)[:, 1:]
+        x = LayerNorm(c.eps, self.dtype, name="norm")(x)
+        return nn.Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)
+
+    def _global(self, x):
+        shape = {"width": self.width, "heads": self.heads, "hidden": 4 * self.width}
+        block = dataclasses.replace(self.config, **shape)
+        for i in range(self.depth):
+            x = block_of(ViTBlock, self.remat)(block, self.dtype, name=f"blocks_{i}")(x)
+        return x
+
+    def _local(self, x):
+        c, block = self.config, block_of(LocalBlock, self.remat)
+        grid = (x.shape[0], c.frames // c.patch, c.bins // c.patch, self.width)
+        y = x.reshape(grid)
+        for i in range(self.depth):
+            shift = SHIFT * (i % 2)
+            y = block(self.heads, shift, c.eps, self.dtype, name=f"blocks_{i}")(y)
+        return y.reshape(x.shape)
+
+
+class LocalBlock(nn.Module):
+    """Cosine attention within windows of patches, then an MLP, each normed before it is added.
+
+    x: [B, rows, columns, D] -> the same. shift: rows by which the windows move. A Swin block of the
+    second version (arXiv 2111.09883; reference: timm's SwinTransformerV2CrBlock). Norms begin at
+    zero, so that a new block passes everything on.
+    """
+
+    heads: int
+    shift: int
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        rows, columns, width = x.shape[1:]
+        window = min(WINDOW, rows), min(WINDOW, columns)
+        shift = self.shift if rows > WINDOW else 0
+        h = jnp.roll(x, -shift, 1)
+        h = self._attention(_windows(h, window), window, rows, shift)
+        h = jnp.roll(_joined(h, window, x.shape), shift, 1)
+        x = x + self._norm(h, "norm_attention")
+        h = FeedForward(4 * width, dtype=self.dtype, name="mlp")(x)
+        return x + self._norm(h, "norm_mlp")
+
+    def _norm(self, x, name):
+        return ZeroNorm(self.eps, self.dtype, name=name)(x)
+
+    def _attention(self, x, window, rows, shift):
+        """x: [B, windows, tokens, D] -> the same."""
+        batch, count, tokens, width = x.shape
+
+        def heads(name):
+            y = nn.Dense(width, dtype=self.dtype, name=name)(x)
+            return y.reshape(batch * count, tokens, self.heads, -1)
+
+        query, key, value = (heads(name) for name in ("query", "key", "value"))
+        scale = self.param("scale", nn.initializers.constant(math.log(10.0)), (self.heads,))
+        scale = jnp.exp(jnp.minimum(scale.astype(jnp.float32), math.log(100.0)))
+        query = _unit(query) * scale[:, None].astype(self.dtype)
+        hidden = nn.Dense(384, name="distance_up")(log_offsets(window))
+        bias = nn.Dense(self.heads, name="distance_down")(nn.relu(hidden))
+        bias = bias.transpose(1, 0).reshape(1, self.heads, tokens, tokens)
+        if shift:
+            apart = jnp.tile(jnp.asarray(shift_mask(rows, count, window, shift)), (batch, 1, 1))
+            bias = bias + apart[:, None]
+        out = attend(query, _unit(key), value, bias=bias, scale=1.0)
+        return nn.Dense(width, dtype=self.dtype, name="out")(out.reshape(x.shape))
+
+
+class ZeroNorm(nn.Module):
+    """Layer norm whose scale begins at zero. x: [..., D]."""
+
+    eps: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
+        wide = x.astype(jnp.float32)
+        wide = wide - wide.mean(-1, keepdims=True)
+        gain = jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
+        return (wide * gain * scale + bias).astype(self.dtype)
+
+
+def _unit(x):
+    """Unit vectors along the last axis."""
+    wide = x.astype(jnp.float32)
+    return (wide / jnp.sqrt(jnp.square(wide).sum(-1, keepdims=True) + 1e-24)).astype(x.dtype)
+
+
+def _windows(x, window):
+    """[B, rows, columns, D] -> [B, windows, tokens, D]."""
+    batch, rows, columns, width = x.shape
+    high, wide = window
+    x = x.reshape(batch, rows // high, high, columns // wide, wide, width)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, high * wide, width)
+
+
+def _joined(x, window, shape):
+    """The inverse of `_windows`."""
+    batch, rows, columns, width = shape
+    high, wide = window
+    x = x.reshape(batch, rows // high, columns // wide, high, wide, width)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(shape)
+
+
+def log_offsets(window: tuple[int, int]) -> np.ndarray:
+    """Signed logarithms of the offsets of a window's tokens: [tokens * tokens, 2]."""
+    place = np.stack(np.meshgrid(*map(np.arange, window), indexing="ij")).reshape(2, -1)
+    offset = (place[:, :, None] - place[:, None, :]).reshape(2, -1).T.astype(np.float32)
+    return np.sign(offset) * np.log1p(np.abs(offset))
+
+
+def shift_mask(rows: int, count: int, window: tuple[int, int], shift: int) -> np.ndarray:
+    """-100 between tokens that only the roll made neighbours: [windows, tokens, tokens]."""
+    high, wide = window
+    row = np.arange(rows)
+    region = (row >= rows - high).astype(int) + (row >= rows - shift)
+    columns = count * wide // (rows // high)
+    image = np.broadcast_to(region[:, None, None], (rows, columns, 1))[None]
+    windows = np.asarray(
+        image.reshape(1, rows // high, high, columns // wide, wide, 1).transpose(0, 1, 3, 2, 4, 5)
+    ).reshape(count, high * wide)
+    return np.where(windows[:, None] != windows[:, :, None], -100.0, 0.0).astype(np.float32)
