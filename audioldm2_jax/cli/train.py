@@ -83,6 +83,17 @@ def _override(config, text: str) -> None:
         raise InputError(f"--config.{name}={value}: a value of another type is expected") from None
 
 
+def _several(old: tuple, value: str) -> tuple:
+    """Values separated by commas; texts, of which the old ones tell or none, need no quotes."""
+    try:
+        found = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        if any(not isinstance(x, str) for x in old):
+            raise
+        found = tuple(text.strip() for text in value.split(",") if text.strip())
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+
+
 def _like(old, value: str):
     """A text as the old value's type."""
     if isinstance(old, bool):
@@ -91,9 +102,9 @@ def _like(old, value: str):
         return value.lower() == "true"
     if isinstance(old, str):
         return value
-    found = ast.literal_eval(value)
     if isinstance(old, tuple):
-        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+        return _several(old, value)
+    found = ast.literal_eval(value)
     if isinstance(old, (int, float)) and type(old)(found) == found:
         return type(old)(found)
     raise ValueError(value)

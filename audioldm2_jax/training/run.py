@@ -138,7 +138,8 @@ def _classes(config) -> tuple[str, ...]:
 def step_of(run: Run):
     """The run's step: (state, frozen, batch) -> (state, metrics)."""
     c = run.config
-    return make_step(run.plan.stage, accumulate=c.accumulate, ema_decay=c.ema_decay)
+    settings = {"accumulate": c.accumulate, "ema_decay": c.ema_decay}
+    return make_step(run.plan.stage, hosts=jax.process_count(), **settings)
 
 
 def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batches:

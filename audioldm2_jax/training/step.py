@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from audioldm2_jax import tree
@@ -16,13 +17,15 @@ from audioldm2_jax.training.stage import Stage
 from audioldm2_jax.training.state import TrainState
 
 
-def make_step(stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999) -> Callable:
+def make_step(
+    stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999, hosts: int = 1
+) -> Callable:
     """(state, frozen, batch) -> (state, metrics).
 
     accumulate: micro-batches whose gradients are averaged. Random draws belong to clips: they come
-    from keys of the state's key, the step and the clip's place in the batch, so that neither the
-    mesh nor `accumulate` changes them. A step whose loss or gradient is not finite changes nothing
-    but the counters.
+    from keys of the state's key, the step and the clip's place in the stream, so that neither the
+    mesh, nor `accumulate`, nor the number of `hosts` that the stream is dealt to changes them. A
+    step whose loss or gradient is not finite changes nothing but the counters.
     """
     optimizers = {name: make_optimizer(player.optim) for name, player in stage.players.items()}
 
@@ -31,7 +34,7 @@ def make_step(stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999) -
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
         size = jax.tree.leaves(batch)[0].shape[0]
         # All players draw alike: discriminators judge what the generator then makes.
-        keys = jax.random.split(key, size)
+        keys = jax.random.split(key, size)[dealt(size, hosts)]
         for name, player in stage.players.items():
             own = {part: params[part] for part in player.parts}
             others = {part: value for part, value in params.items() if part not in own}
@@ -68,6 +71,11 @@ def make_step(stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999) -
         return new, metrics
 
     return step
+
+
+def dealt(size: int, hosts: int) -> np.ndarray:
+    """Places in the stream of a batch's clips, whose hosts each took every `hosts`-th: [size]."""
+    return np.arange(size).reshape(-1, hosts).T.reshape(-1)
 
 
 def averaged(loss, own, batch, keys, count: int):

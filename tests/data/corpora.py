@@ -35,6 +35,7 @@ def write_corpus(folder, count: int, *, first: int = 0, seconds: float = 0.5, sp
                 Place(str(raw / f"{split}-{i}.flac")),
                 captions=(f"tone {i}", f"a sine, number {i}"),
                 labels=("even" if i % 2 == 0 else "odd", "tone"),
+                transcript=f"this is tone number {i}",
             )
             for i in range(first, first + count)
         ]

@@ -33,13 +33,14 @@ SETTINGS = {
 QUICK = OptimConfig(learning_rate=1e-3, warmup=0)
 
 
-def made(name: str, optim: OptimConfig = QUICK, **settings) -> tuple[Plan, dict]:
+def made(
+    name: str, optim: OptimConfig = QUICK, *, remat: str = "none", **settings
+) -> tuple[Plan, dict]:
     """(plan, frozen parts)."""
     model = FILM if name == "audioldm" else TINY
     chosen = SETTINGS[name] | settings
-    found = plan(
-        name, model, optim, chosen, seconds=SECONDS, dtype=jnp.float32, classes=tuple("abcdef")
-    )
+    about = {"seconds": SECONDS, "dtype": jnp.float32, "classes": tuple("abcdef")}
+    found = plan(name, model, optim, chosen, remat=remat, **about)
     if not found.frozen:
         return found, {}
     params = random_checkpoint(model).params

@@ -27,10 +27,11 @@ from tests.training.stages_of import TINY
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = sorted(
-    str(path.relative_to(ROOT))
+    f"{path.relative_to(ROOT)}:tiny"
     for path in (ROOT / "configs").rglob("*.py")
     if path.name not in ("__init__.py", "common.py")
 )
+CONFIGS += [f"configs/audioldm2/{name}.py:tiny-speech" for name in ("joint", "sequence")]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,47 @@ def test_a_folder_keeps_its_stage(corpus, tmp_path):
         train(config("configs/tagger.py", corpus), tmp_path, quiet=True)
 
 
+def test_held_parameters(corpus, tmp_path):
+    """Patterns keep parameters as they were; idle ones are named."""
+    made = config("configs/tagger.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
+    run = open_run(made)
+    fresh = jax.jit(run.plan.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["tagger"]
+    train(made, tmp_path / "run", quiet=True)
+    trained = parameters(tmp_path / "run")[1]["tagger"]
+    assert_same(fresh["embed"]["kernel"], trained["embed"]["kernel"])
+    assert_same(fresh["blocks_0_conv_0"], trained["blocks_0_conv_0"])
+    assert np.abs(fresh["embed"]["bias"] - trained["embed"]["bias"]).max() > 0
+    with pytest.raises(InputError, match="fixed 'blocks_9': no parameter's path has it"):
+        open_run(config("configs/tagger.py", corpus, "fixed=blocks_9"))
+
+
+def test_user_hooks(corpus, tmp_path):
+    """Called before, every so often, after; what they return is told."""
+    seen = []
+
+    def hook(step, state, frozen):
+        seen.append((step, int(state.step)))
+        return {"mine": 2.0 * step}
+
+    hook.every = 2
+    found = train(
+        config("configs/tagger.py", corpus, "steps=5"), tmp_path / "run", quiet=True, hooks=[hook]
+    )
+    assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and found["mine"] == 10.0
+
+
+def test_validation_asks_for_a_batch(corpus, tmp_path):
+    made = config("configs/tagger.py", corpus, f"validation.sources={corpus}", "batch=32")
+    with pytest.raises(InputError, match="validation.sources .* holds less than a batch of 32"):
+        train(made, tmp_path / "run", quiet=True)
+
+
+def test_wandb_is_asked_for(corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match="wandb is not installed: pip install wandb"):
+        train(config("configs/tagger.py", corpus, "wandb=mine"), tmp_path / "run", quiet=True)
+
+
 def test_runs_that_diverge_stop(corpus, tmp_path):
     values = ["optim.learning_rate=1e30", "optim.clip=0.0", "max_skipped=3", "log_every=1"]
     made = config("configs/tagger.py", corpus, "steps=20", *values)
@@ -136,12 +178,20 @@ def test_runs_that_diverge_stop(corpus, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("file", CONFIGS)
 def test_every_stage_trains_and_exports(file, corpus, tmp_path):
-    """Two steps from the command line, then a checkpoint that loads."""
-    command = ["train", f"--config={file}:tiny", f"--workdir={tmp_path / 'run'}", "-q"]
+    """Two steps from the command line, measured and sampled, then a checkpoint that loads."""
+    command = ["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", "-q"]
     command += [f"--config.data.sources={corpus}", "--config.steps=2", "--config.log_every=1"]
+    command += [f"--config.validation.sources={corpus}", "--config.sample.every=1"]
     assert main(command) == 0
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 2 and all(np.isfinite(v) for v in json.loads(lines[1]).values())
+    lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    # Measured before the first and after the last step.
+    assert [x["step"] for x in lines] == [0, 1, 2, 2]
+    assert all(np.isfinite(v) for line in lines for v in line.values())
+    assert any(name.startswith("valid/") for name in lines[0])
+    board = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").iterdir())
+    heard = any(name in file for name in ("audioldm", "vocoder"))
+    assert (b"RIFF" in board) == heard
+    assert (b"PNG" in board) == (heard or "vae" in file)
     command = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--weights", "raw"]
     assert main(command) == 0
     whole = (tmp_path / "out" / "model_index.json").is_file()
@@ -209,17 +259,16 @@ def test_stopped_by_a_signal(told, corpus, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_are_one(corpus, tmp_path):
-    """Two hosts of two devices each, joined by gloo, against one of four: the same training."""
+    """Two hosts of two devices each, joined by gloo, against one of four: the same training, each
+    clip with its own mask.
+    """
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # A folder: the tokenizers of an untrained start are trained anew by each process.
-    hub.save(random_checkpoint(TINY), tmp_path / "model")
-    file = "configs/audioldm2/sequence.py"
+    file = "configs/audiomae.py"
     values = ["steps=3", "log_every=1", "save_every=3", "optim.eps=1.0", f"data.sources={corpus}"]
-    values.append(f"start={tmp_path / 'model'}")
 
     def begin(workdir, devices, **job):
         command = [sys.executable, "-m", "audioldm2_jax", "train", f"--config={file}:tiny", "-q"]

@@ -10,11 +10,18 @@ import pytest
 import torch
 
 from audioldm2_jax import sharding
+from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.layers import REMAT
+from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import optim
 from audioldm2_jax.training.optim import OptimConfig
+from audioldm2_jax.training.stages import plan
+from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import born_sharded, state_shardings
-from audioldm2_jax.training.step import make_step
+from audioldm2_jax.training.step import dealt, make_step
 from tests.training.stages_of import (
+    SECONDS,
     batch,
     initial,
     largest_difference,
@@ -64,6 +71,75 @@ def test_micro_batches_are_one_batch(name):
     tolerance = {"rtol": 2e-5} if name == "sequence" else {"rtol": 1e-4}
     np.testing.assert_allclose(one[0]["loss"], several[0]["loss"], **tolerance)
     assert largest_difference(whole.params, parts.params) < 2e-5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sequence",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("latent_diffusion", "clap", "audiomae", "vae", "vocoder")
+        ),
+    ],
+)
+def test_values_computed_again_are_the_kept_ones(name):
+    """Every policy of `remat` takes the same steps; less is kept, more is computed."""
+    taken, work = {}, {}
+    for remat in REMAT:
+        found, frozen = made(name, PLAIN, remat=remat)
+        state = initial(found)
+        step = jax.jit(make_step(found.stage)).lower(state, frozen, batch(4)).compile()
+        taken[remat], _ = step(state, frozen, batch(4))
+        work[remat] = step.cost_analysis()["flops"]
+    for remat in REMAT[1:]:
+        assert largest_difference(taken["none"].params, taken[remat].params) < 1e-5
+    assert work["none"] <= work["products"] < work["blocks"]
+
+
+def test_tagger_has_no_blocks_to_compute_again():
+    with pytest.raises(InputError, match="remat 'blocks': choose one of .* tagger: none alone"):
+        made("tagger", remat="blocks")
+
+
+def test_clips_keep_their_draws_on_several_hosts():
+    """Two hosts' halves, each every other clip of the stream, against one host's batch."""
+    order = dealt(8, 2)
+    assert order.tolist() == [0, 2, 4, 6, 1, 3, 5, 7] and dealt(3, 1).tolist() == [0, 1, 2]
+    found, _ = made("audiomae", PLAIN)
+    whole = batch()
+    halves = {name: value[order] for name, value in whole.items()}
+    one, first = stepped(found, {}, whole, 1)
+    two, second = stepped(found, {}, halves, 1, hosts=2)
+    np.testing.assert_allclose(first[0]["loss"], second[0]["loss"], rtol=1e-5)
+    assert largest_difference(one.params, two.params) < 2e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sequence", {"pooling": 1, "audio": 1.0, "free": 0.5}),
+        ("joint", {"poolings": (1,), "audio": 1.0}),
+        ("joint", {"poolings": (1,), "audio": 0.5, "truth": 1.0}),
+        ("latent_diffusion", {"poolings": (1,)}),
+    ],
+)
+def test_speech(name, settings):
+    """Phonemes in place of T5, CLAP on the sound; the phoneme encoder learns."""
+    model = with_audiomae(PRESETS["tiny-speech"]())
+    found = plan(name, model, PLAIN, settings, seconds=SECONDS, dtype=jnp.float32)
+    params, length = random_checkpoint(model).params, model.projection.positions
+    frozen = {part: params[part] for part in found.frozen}
+    assert not {"t5", "phonemes"} & set(frozen)
+    rng, data = np.random.default_rng(0), batch(4)
+    data["phonemes_tokens"] = rng.integers(1, 180, (4, length)).astype(np.int32)
+    data["phonemes_mask"] = np.arange(length) < np.array([[10], [20], [60], [5]])
+    before = initial(found)
+    state, history = stepped(found, frozen, data, 2)
+    assert all(np.isfinite(v) for metrics in history for v in metrics.values())
+    if name != "latent_diffusion":
+        assert largest_difference(before.params["phonemes"], state.params["phonemes"]) > 1e-6
 
 
 def test_steps_that_are_not_finite_change_nothing_but_counters():
