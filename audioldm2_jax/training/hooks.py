@@ -28,7 +28,7 @@ def hooks_of(run: Run, batch: dict | None, writer) -> list:
 
     def trained(state):
         """Of this state, as a checkpoint has it."""
-        return run.exported(samples.gathered(state.params | state.ema))
+        return samples.gathered(run.exported(state.params | state.ema))
 
     if config.stage in ("vae", "vocoder") and "waveform" in clips:
         settings = {"model": run.start.model, "part": config.stage}

@@ -181,7 +181,10 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
     """Two steps from the command line, measured and sampled, then a checkpoint that loads."""
     command = ["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", "-q"]
     command += [f"--config.data.sources={corpus}", "--config.steps=2", "--config.log_every=1"]
-    command += [f"--config.validation.sources={corpus}", "--config.sample.every=1"]
+    # One stage of each way to make sound; compiling the pipeline takes its time.
+    heard = any(name in file for name in ("/audioldm.py", "sequence.py:tiny-speech", "vocoder"))
+    sampled = int(heard or "vae" in file)
+    command += [f"--config.validation.sources={corpus}", f"--config.sample.every={sampled}"]
     assert main(command) == 0
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     # Measured before the first and after the last step.
@@ -189,9 +192,7 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
     assert all(np.isfinite(v) for line in lines for v in line.values())
     assert any(name.startswith("valid/") for name in lines[0])
     board = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").iterdir())
-    heard = any(name in file for name in ("audioldm", "vocoder"))
-    assert (b"RIFF" in board) == heard
-    assert (b"PNG" in board) == (heard or "vae" in file)
+    assert (b"RIFF" in board) == heard and (b"PNG" in board) == bool(sampled)
     command = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--weights", "raw"]
     assert main(command) == 0
     whole = (tmp_path / "out" / "model_index.json").is_file()

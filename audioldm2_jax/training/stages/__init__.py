@@ -52,22 +52,21 @@ class Reads:
 class Plan:
     """A stage with its surroundings.
 
-    frozen: parts of the start's checkpoint that it needs; extra: makes frozen ones that are not of
-    it; begin: parts that may begin with the
+    frozen: parts of the start's checkpoint that it needs; begin: parts that may begin with the
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
-    checkpoint has them, unfold: its inverse;
-    alone: configuration of a part that no checkpoint that generates has.
+    checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
+    generates has; extra: makes frozen parameters that are not of the start.
     """
 
     stage: Stage
     reads: Reads
     frozen: tuple[str, ...] = ()
-    extra: Callable[[], dict] = dict
     begin: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
     fold: Callable[[dict], dict] = lambda params: params
     unfold: Callable[[dict], dict] = lambda params: params
     alone: Any = None
+    extra: Callable[[], dict] = dict
 
 
 def plan(
