@@ -41,14 +41,14 @@ COMMON = "log_every=25 save_every=200 optim.warmup=50 validation.batches=4 valid
 # What each stage changes of its `:tiny` configuration.
 STAGES = {
     "tagger": "batch=32 steps=900 optim.learning_rate=2e-3 settings.mixup=False",
-    "audiomae": "batch=32 steps=900 optim.learning_rate=2e-3 optim.steps=900",
+    "audiomae": "batch=32 steps=1200 optim.learning_rate=2e-3 optim.steps=1200",
     "clap": "batch=64 steps=900 optim.learning_rate=3e-3 validation.batches=8",
     "vae": "batch=8 steps=900 optim.learning_rate=1e-3 settings.divergence=10.0 settings.start=600",
     "vocoder": "batch=8 steps=900 optim.learning_rate=1e-3",
     "audioldm2/sequence": "batch=32 steps=900 optim.learning_rate=2e-3 settings.free=0.25",
-    "audioldm2/pretrain": "batch=32 steps=1200 optim.learning_rate=2e-3 settings.poolings=2,4,8",
-    "audioldm2/joint": "batch=32 steps=600 optim.learning_rate=1e-3",
-    "audioldm": "batch=32 steps=1200 optim.learning_rate=2e-3 settings.audio=0.5",
+    "audioldm2/pretrain": "batch=16 steps=600 optim.learning_rate=2e-3 settings.poolings=2,4,8",
+    "audioldm2/joint": "batch=16 steps=300 optim.learning_rate=1e-3",
+    "audioldm": "batch=16 steps=600 optim.learning_rate=2e-3 settings.audio=0.5",
 }
 DIFFUSION = ("audioldm2/pretrain", "audioldm2/joint", "audioldm")
 

@@ -107,21 +107,26 @@ def batch_shapes(run: Run) -> dict:
     return {k: jax.ShapeDtypeStruct(s, d, sharding=place) for k, (s, d) in shapes.items()}
 
 
+def frozen_shapes(run: Run) -> dict:
+    """The frozen parts, as shapes on the mesh."""
+    frozen = run.plan.extra()
+    frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
+    for name in run.plan.frozen:
+        shapes = PARTS[name].shapes(getattr(run.start.model, name))
+        where = sharding.of_tree(shapes, run.mesh)
+        frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)
+    return frozen
+
+
 def _compiled(run: Run):
     stage, mesh = run.plan.stage, run.mesh
     placed = state_shardings(stage, mesh)
     state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
     state = jax.tree.map(_like, state, placed)
-    frozen = run.plan.extra()
-    frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, mesh))
-    for name in run.plan.frozen:
-        shapes = PARTS[name].shapes(getattr(run.start.model, name))
-        where = sharding.of_tree(shapes, mesh)
-        frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
         jitted = jax.jit(step_of(run), donate_argnums=0, out_shardings=(placed, whole))
-        return jitted.lower(state, frozen, batch_shapes(run)).compile()
+        return jitted.lower(state, frozen_shapes(run), batch_shapes(run)).compile()
 
 
 def _like(shape, place, dtype=None):
