@@ -18,8 +18,9 @@ Loss = Callable[[dict, dict, dict, Any, Any], tuple[Any, dict]]
 class Player:
     """Parts that one loss trains. Players of a stage move in their order, each seeing the last.
 
-    fixed: patterns of paths whose parameters stay as they are; measure: the loss on clips that are
-    not trained on, where it differs (stored statistics, no drop-out).
+    fixed: patterns of paths whose parameters stay as they are, without gradients or moments;
+    measure: the loss on clips that are not trained on, where it differs (stored statistics, no
+    drop-out).
     """
 
     parts: tuple[str, ...]

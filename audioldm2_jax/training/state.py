@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import sharding
+from audioldm2_jax import sharding, tree
 from audioldm2_jax.training.optim import make_optimizer
 from audioldm2_jax.training.stage import Stage
 
@@ -36,14 +37,28 @@ class TrainState:
 def init_state(stage: Stage, key, start: dict | None = None) -> TrainState:
     """A fresh state; parts in `start` begin with these parameters."""
     params = stage.init(jax.random.fold_in(key, 0)) | dict(start or {})
-    opt = {
-        name: make_optimizer(player.optim).init({part: params[part] for part in player.parts})
-        for name, player in stage.players.items()
-    }
+    opt = {}
+    for name, player in stage.players.items():
+        own, _ = parted({part: params[part] for part in player.parts}, player.fixed)
+        opt[name] = make_optimizer(player.optim).init(own)
     zero = jnp.zeros((), jnp.int32)
     # A copy: donated buffers must not be shared.
     ema = {part: jax.tree.map(jnp.copy, params[part]) for part in stage.ema}
     return TrainState(zero, params, ema, opt, key, zero)
+
+
+def parted(params: dict, fixed: tuple[str, ...]) -> tuple[dict, dict]:
+    """(the tree without the parameters whose paths a pattern matches, those by path)."""
+    if not fixed:
+        return params, {}
+    pattern, flat = re.compile("|".join(fixed)), tree.flatten(params)
+    held = {path: value for path, value in flat.items() if pattern.search(path)}
+    return tree.unflatten({p: v for p, v in flat.items() if p not in held}), held
+
+
+def joined(params: dict, held: dict) -> dict:
+    """The inverse of `parted`."""
+    return tree.unflatten(tree.flatten(params) | held) if held else params
 
 
 def state_shardings(stage: Stage, mesh):

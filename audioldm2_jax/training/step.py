@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 
 import jax
@@ -11,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from audioldm2_jax import tree
 from audioldm2_jax.training.optim import learning_rate, make_optimizer
 from audioldm2_jax.training.stage import Stage
-from audioldm2_jax.training.state import TrainState
+from audioldm2_jax.training.state import TrainState, joined, parted
 
 
 def make_step(
@@ -36,20 +34,18 @@ def make_step(
         # All players draw alike: discriminators judge what the generator then makes.
         keys = jax.random.split(key, size)[dealt(size, hosts)]
         for name, player in stage.players.items():
-            own = {part: params[part] for part in player.parts}
-            others = {part: value for part, value in params.items() if part not in own}
+            others = {part: value for part, value in params.items() if part not in player.parts}
+            own, held = parted({part: params[part] for part in player.parts}, player.fixed)
 
-            def loss(own, micro, keys, player=player, others=others):
-                return player.loss(others | own, frozen, micro, keys, state.step)
+            def loss(own, micro, keys, player=player, others=others, held=held):
+                return player.loss(others | joined(own, held), frozen, micro, keys, state.step)
 
             value, found, grads = averaged(loss, own, batch, keys, accumulate)
             norm = optax.global_norm(grads)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
             updates, moments = optimizers[name].update(grads, opt[name], own)
-            new = optax.apply_updates(own, _freed(updates, player.fixed))
-            if moving := found.pop("moving", {}):
-                new = tree.unflatten(tree.flatten(new) | moving)
-            params |= _chosen(good, new, own)
+            new = joined(optax.apply_updates(own, updates), held | found.pop("moving", {}))
+            params |= _chosen(good, new, {part: params[part] for part in player.parts})
             opt[name] = _chosen(good, moments, opt[name])
             rate = learning_rate(player.optim)(state.step)
             found |= {"loss": value, "gradient": norm, "rate": rate}
@@ -97,17 +93,6 @@ def averaged(loss, own, batch, keys, count: int):
     shapes = jax.eval_shape(grad, own, *jax.tree.map(lambda x: x[0], micros))
     (value, found), grads = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     return jax.lax.scan(one, (value, found, grads), micros)[0]
-
-
-def _freed(updates: dict, fixed: tuple[str, ...]) -> dict:
-    """Nothing for paths that a pattern names."""
-    if not fixed:
-        return updates
-    flat = tree.flatten(updates)
-    pattern = re.compile("|".join(fixed))
-    return tree.unflatten(
-        {p: jnp.zeros_like(u) if pattern.search(p) else u for p, u in flat.items()}
-    )
 
 
 def _chosen(good, new, old):

@@ -1,6 +1,7 @@
 """Laws of the step: any mesh is one device, micro-batches one batch, bad steps change nothing."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,13 @@ from audioldm2_jax.models.layers import REMAT
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import optim
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import plan
+from audioldm2_jax.training.stages import conditions, diffusion, plan
 from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import born_sharded, state_shardings
 from audioldm2_jax.training.step import dealt, make_step
 from tests.training.stages_of import (
     SECONDS,
+    TINY,
     batch,
     initial,
     largest_difference,
@@ -100,6 +102,17 @@ def test_values_computed_again_are_the_kept_ones(name):
 def test_tagger_has_no_blocks_to_compute_again():
     with pytest.raises(InputError, match="remat 'blocks': choose one of .* tagger: none alone"):
         made("tagger", remat="blocks")
+
+
+def test_frozen_encoders_run_once():
+    """More poolings of the LOA cost pooling alone: AudioMAE hears each clip once."""
+    work = []
+    for poolings in ((8,), (2, 4, 8)):
+        settings = diffusion.Diffusion(TINY, poolings=poolings)
+        _, frozen = made("latent_diffusion")
+        run = jax.jit(functools.partial(conditions.true_loas, settings))
+        work.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
+    assert work[0] < work[1] < 1.1 * work[0]
 
 
 def test_clips_keep_their_draws_on_several_hosts():

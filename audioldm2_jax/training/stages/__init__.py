@@ -33,6 +33,8 @@ from audioldm2_jax.training.weight_norm import fold, split
 # AudioMAE's positions are a table; statistics of batch norms follow their batches.
 _TABLES = (r"/positions$",)
 _STATISTICS = (r"/(mean|variance)$",)
+# GPT-2 reads vectors; its table of words is only kept.
+_UNUSED = (r"^gpt2/tokens$",)
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ def _sequence(model, optim, settings, dtype) -> Plan:
     made = sequence.Sequence(model, dtype=dtype, **settings)
     parts = _language(model)
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
-    player = Player(parts, sequence.sequence_loss(made), optim)
+    player = Player(parts, sequence.sequence_loss(made), optim, _UNUSED)
     stage = Stage("sequence", _init(makers), {"model": player})
     frozen = (*_encoders(model), "audiomae")
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
@@ -277,7 +279,7 @@ def _joint(model, optim, settings, dtype) -> Plan:
     made = diffusion.Diffusion(model, dtype=dtype, **_tuples(settings))
     parts = ("unet", *_language(model))
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
-    player = Player(parts, diffusion.joint_loss(made), optim)
+    player = Player(parts, diffusion.joint_loss(made), optim, _UNUSED)
     stage = Stage("joint", _init(makers), {"model": player}, ema=parts)
     frozen = ("vae", *_encoders(model), "audiomae")
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
