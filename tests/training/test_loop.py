@@ -21,7 +21,9 @@ from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.loop import train
-from audioldm2_jax.training.run import open_run
+from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
+from audioldm2_jax.training.run import open_run, step_of
+from audioldm2_jax.training.state import init_state
 from tests.data.corpora import write_corpus
 from tests.training.stages_of import TINY
 
@@ -117,6 +119,31 @@ def test_values_that_are_not_there(corpus, tmp_path, capsys):
         assert message in error and error.startswith("error: ") and error.count("\n") == 1
     with pytest.raises(SystemExit):
         main(["doctor", "--config.x=1"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted({name.partition(":")[0] for name in CONFIGS}))
+def test_every_variant_has_its_shapes(file, corpus):
+    """Full-size ones too: networks, frozen parts and batches fit together; nothing is computed."""
+    with pytest.raises(InputError) as error:
+        read_config(f"{file}:?", [])
+    seen = set()
+    for variant in str(error.value).partition("choose one of ")[2].split():
+        made = read_config(f"{file}:{variant}", [f"--config.data.sources={corpus}"])
+        with made.unlocked():
+            made.batch = 8
+        # Variants that differ by their data alone are one program.
+        if (same := (made.preset, str(made.settings), made.data.seconds)) in seen:
+            continue
+        seen.add(same)
+        run = open_run(made)
+        state = jax.eval_shape(lambda key, s=run.plan.stage: init_state(s, key), jax.random.key(0))
+        with jax.set_mesh(run.mesh):
+            after, metrics = jax.eval_shape(
+                step_of(run), state, frozen_shapes(run), batch_shapes(run)
+            )
+        assert jax.tree.structure(after) == jax.tree.structure(state), variant
+        assert all(x.shape == () for x in jax.tree.leaves(metrics)), variant
 
 
 def test_a_folder_keeps_its_stage(corpus, tmp_path):
