@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -96,7 +95,7 @@ class LocalBlock(nn.Module):
         return x + self._norm(h, "norm_mlp")
 
     def _norm(self, x, name):
-        return ZeroNorm(self.eps, self.dtype, name=name)(x)
+        return LayerNorm(self.eps, self.dtype, 0.0, name=name)(x)
 
     def _attention(self, x, window, rows, shift):
         """x: [B, windows, tokens, D] -> the same."""
@@ -118,22 +117,6 @@ class LocalBlock(nn.Module):
             bias = bias + apart[:, None]
         out = attend(query, _unit(key), value, bias=bias, scale=1.0)
         return nn.Dense(width, dtype=self.dtype, name="out")(out.reshape(x.shape))
-
-
-class ZeroNorm(nn.Module):
-    """Layer norm whose scale begins at zero. x: [..., D]."""
-
-    eps: float
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x):
-        scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
-        wide = x.astype(jnp.float32)
-        wide = wide - wide.mean(-1, keepdims=True)
-        gain = jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
-        return (wide * gain * scale + bias).astype(self.dtype)
 
 
 def _unit(x):

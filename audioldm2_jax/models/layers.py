@@ -151,14 +151,19 @@ class GroupNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis, statistics in fp32. x: [..., D]."""
+    """Layer normalisation over the last axis, statistics in fp32. x: [..., D].
+
+    start: what a fresh scale is.
+    """
 
     eps: float = 1e-5
     dtype: Any = jnp.float32
+    start: float = 1.0
 
     @nn.compact
     def __call__(self, x):
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],)).astype(jnp.float32)
+        first = nn.initializers.constant(self.start)
+        scale = self.param("scale", first, (x.shape[-1],)).astype(jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
         wide = x.astype(jnp.float32)
         wide = wide - wide.mean(-1, keepdims=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from audioldm2_jax.checkpoints import hub, lora, single
+from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.low_rank import PART
@@ -36,15 +36,17 @@ def export(workdir, target, *, weights: str = "auto") -> int:
     hub.check_new(target)
     config.mesh = ConfigDict({"data": -1})
     config.batch = config.accumulate * jax.device_count()
-    run = open_run(config)
+    known = workdir / CLASSES
+    run = open_run(config, classes=tuple(json.loads(known.read_text())) if known.is_file() else ())
     step, trained = trained_parts(run, workdir, weights)
     if config.lora:
         target.parent.mkdir(parents=True, exist_ok=True)
         lora.save(trained[PART], target)
         return step
     if config.start and not run.plan.alone:
-        model = run.whole(trained)
-        hub.save(_scaled(model, workdir), target)
+        path = workdir / "latent_scale.json"
+        scale = json.loads(path.read_text()) if path.is_file() else None
+        hub.save(run.whole(trained, scale), target)
         return step
     if len(trained) != 1:
         raise InputError(f"{workdir}: several parts without a start; name one with config.start")
@@ -68,12 +70,3 @@ def trained_parts(run: Run, workdir: Path, weights: str = "auto") -> tuple[int, 
     saved.finish()
     chosen = state.params if weights == "raw" else state.params | state.ema
     return int(state.step), run.exported(chosen)
-
-
-def _scaled(checkpoint: hub.Checkpoint, workdir: Path) -> hub.Checkpoint:
-    """With the latents' scale that the run measured, if it did."""
-    path = workdir / "latent_scale.json"
-    if not path.is_file():
-        return checkpoint
-    vae = dataclasses.replace(checkpoint.config.vae, scale=json.loads(path.read_text()))
-    return dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, vae=vae))

@@ -26,16 +26,16 @@ def hooks_of(run: Run, batch: dict | None, writer) -> list:
     if not asked.every or clips is None:
         return found
 
-    def trained(state):
+    def trained(state, frozen):
         """Of this state, as a checkpoint has it."""
-        return samples.gathered(run.exported(state.params | state.ema))
+        return samples.gathered(run.heard(state.params | state.ema, frozen))
 
     if config.stage in ("vae", "vocoder") and "waveform" in clips:
         settings = {"model": run.start.model, "part": config.stage}
         heard = samples.gathered(clips["waveform"])[: len(asked.prompts)]
         made = samples.Reconstructed(asked.every, trained, writer, clips=heard, **settings)
         return [*found, made]
-    if config.stage in samples.GENERATING and run.start.tokenizers and not config.lora:
+    if config.stage in samples.GENERATING and run.start.tokenizers:
         settings = {"prompts": asked.prompts, "steps": asked.steps, "seconds": config.data.seconds}
         found.append(samples.Generated(asked.every, trained, run.whole, writer, **settings))
     return found

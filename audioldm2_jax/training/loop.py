@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from audioldm2_jax import distributed, sharding
 from audioldm2_jax.data import parts as files
 from audioldm2_jax.data.batches import Batches, arrays
+from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.encoders import encode_posterior
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import metrics
@@ -33,7 +34,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     InputError, also when too many steps in a row are not finite, naming the step and the clips.
     """
     workdir, run = Path(workdir), open_run(config)
-    _claim(workdir, config)
+    _claim(workdir, run)
     main = distributed.is_main()
     about = {"wandb": config.wandb, "config": config.to_dict()}
     with (
@@ -96,15 +97,17 @@ def _hooked(hooks, done: int, over: bool, state, frozen, writer, clock) -> dict[
     return found
 
 
-def _claim(workdir: Path, config: ConfigDict) -> None:
+def _claim(workdir: Path, run: Run) -> None:
     """Keeps the configuration beside the run; a run of another stage is not gone on with."""
-    path = workdir / "config.json"
+    path, config = workdir / "config.json", run.config
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.is_file() and (found := json.loads(path.read_text())["stage"]) != config.stage:
             raise InputError(f"{workdir}: holds a run of stage {found}; choose another folder")
         if distributed.is_main():
             files.write_json(path, config.to_dict())
+            if run.classes:
+                files.write_json(workdir / CLASSES, run.classes)
     except OSError as error:
         raise InputError(f"{workdir}: cannot write there ({error.strerror or error})") from None
 

@@ -40,4 +40,5 @@ def adapted(plan: Plan, rank: int) -> Plan:
         plan.stage, init=init, players={"model": Player((PART,), loss, player.optim)}, ema=()
     )
     frozen = (*plan.frozen, *trained)
-    return dataclasses.replace(plan, stage=stage, frozen=frozen, begin=(), exports=(PART,))
+    about = {"begin": (), "exports": (PART,), "adapts": trained}
+    return dataclasses.replace(plan, stage=stage, frozen=frozen, **about)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from audioldm2_jax import sharding, tree
-from audioldm2_jax.checkpoints import hub
+from audioldm2_jax.checkpoints import hub, lora
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.data import records
 from audioldm2_jax.data.batches import Batches
@@ -21,7 +21,7 @@ from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.elements import Recipe
 from audioldm2_jax.data.pipeline import DataConfig, Source
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training.low_rank import adapted
+from audioldm2_jax.training.low_rank import PART, adapted
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import Plan, plan
 from audioldm2_jax.training.start import Start, numbering, open_start
@@ -45,19 +45,31 @@ class Run:
         """Of a stage's parameters those that a checkpoint has, as it has them."""
         return {name: self.plan.fold(params[name]) for name in self.plan.exports}
 
-    def whole(self, trained: dict) -> hub.Checkpoint:
-        """The start's model with the trained parts in place of its own."""
+    def heard(self, params: dict, frozen: dict) -> dict:
+        """The parts of a model that have changed, low-rank changes merged into what they are of."""
+        if not self.plan.adapts:
+            return self.exported(params)
+        base = {name: frozen[name] for name in self.plan.adapts}
+        return lora.merge(base, params[PART])
+
+    def whole(self, trained: dict, scale: float | None = None) -> hub.Checkpoint:
+        """The start's model with the trained parts in place of its own.
+
+        scale: of the latents, if the run measured it.
+        """
         start, model = self.start, self.start.model
+        if scale is not None:
+            model = dataclasses.replace(model, vae=dataclasses.replace(model.vae, scale=scale))
         others = start.load([p for p in parts_of(model) if p not in trained], jnp.float32)
         source = f"{self.config.start}, trained"
         convention = hub.convention_named("authors")
         return hub.Checkpoint(model, others | trained, start.tokenizers, convention, source)
 
 
-def open_run(config: ConfigDict, devices=None) -> Run:
+def open_run(config: ConfigDict, devices=None, classes: tuple[str, ...] = ()) -> Run:
     """Everything but data and weights. Raises InputError for what does not fit together.
 
-    devices: of the mesh, None for all of this job.
+    devices: of the mesh, None for all of this job; classes: of a tagger, by default its corpora's.
     """
     if config.dtype not in DTYPES:
         raise InputError(f"dtype {config.dtype!r}: choose one of {' '.join(DTYPES)}")
@@ -72,7 +84,8 @@ def open_run(config: ConfigDict, devices=None) -> Run:
             f"{config.accumulate * spread}"
         )
     dtype, start = DTYPES[config.dtype], open_start(config.start, config.preset)
-    classes = _classes(config) if config.stage == "tagger" else ()
+    if config.stage == "tagger" and not classes:
+        classes = _classes(config)
     made = plan(
         config.stage,
         start.model,

@@ -23,8 +23,9 @@ GENERATING = ("sequence", "latent_diffusion", "joint", "audioldm")
 class Generated:
     """A hook: sound of fixed prompts and seed, by the start's model with the parts trained so far.
 
-    trained: state -> parameters by part, gathered on this host; whole: those -> the checkpoint,
-    made once, whose parts later states replace. writer: None on hosts that only help to gather.
+    trained: (state, frozen) -> changed parts, gathered on this host; whole: those and the latents'
+    scale -> the checkpoint, made once, whose parts later states replace. writer: None on hosts that
+    only help to gather.
     """
 
     def __init__(self, every: int, trained, whole, writer, *, prompts, steps: int, seconds: float):
@@ -33,12 +34,13 @@ class Generated:
         self._prompts, self._pipeline = list(prompts), None
 
     def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
-        trained = self._trained(state)
+        trained = self._trained(state, frozen)
         if self._writer is None:
             return {}
         with on_one_device():
             if self._pipeline is None:
-                self._pipeline = Pipeline(self._whole(trained), jnp.float32)
+                scale = float(frozen["scale"]) if "scale" in frozen else None
+                self._pipeline = Pipeline(self._whole(trained, scale), jnp.float32)
             else:
                 self._pipeline.update(trained)
             out = self._pipeline(**self._texts(), **self._asked)
@@ -67,7 +69,7 @@ class Reconstructed:
         self._config = getattr(model, part)
 
     def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
-        params = self._trained(state)[self._part]
+        params = self._trained(state, frozen)[self._part]
         if self._writer is None:
             return {}
         with on_one_device():

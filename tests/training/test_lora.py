@@ -72,9 +72,11 @@ def test_trained_exported_and_heard(tmp_path, monkeypatch, capsys):
     corpus = write_corpus(tmp_path / "tones", 8, seconds=1.5)
     command = ["train", "--config=configs/audioldm.py:tiny", f"--workdir={tmp_path / 'run'}", "-q"]
     values = [f"data.sources={corpus}", f"start={tmp_path / 'model'}", "lora=2", "steps=2"]
-    values += ["settings.audio=0.0", "log_every=1"]
+    values += ["settings.audio=0.0", "log_every=1", "sample.every=2", "sample.prompts=a tone,"]
     assert main([*command, *(f"--config.{value}" for value in values)]) == 0
     run = str(tmp_path / "run")
+    board = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").iterdir())
+    assert board.count(b"RIFF") == 2, "before and after"
     assert main(["export", run, str(tmp_path / "out")]) == 2
     assert "name it FILE.safetensors" in capsys.readouterr().err
     file = tmp_path / "mine.safetensors"

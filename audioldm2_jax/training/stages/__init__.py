@@ -57,7 +57,8 @@ class Plan:
     frozen: parts of the start's checkpoint that it needs; begin: parts that may begin with the
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
-    generates has; extra: makes frozen parameters that are not of the start.
+    generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
+    that low-rank changes are of.
     """
 
     stage: Stage
@@ -69,6 +70,7 @@ class Plan:
     unfold: Callable[[dict], dict] = lambda params: params
     alone: Any = None
     extra: Callable[[], dict] = dict
+    adapts: tuple[str, ...] = ()
 
 
 def plan(
