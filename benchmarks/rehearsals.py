@@ -1,5 +1,7 @@
 """The largest batches of AudioLDM 2's pre-training on three TPU pods, compiled without a TPU.
 
+On a corpus that was encoded beforehand, as such a run would be.
+
     python benchmarks/rehearsals.py [--only base:v5e:4x4] [--remat blocks] [--trials 4]
 
 Runs `audioldm2-jax rehearse` with a guess for the clips on each chip, and again with what its
@@ -42,6 +44,7 @@ def rehearse(cell: str, per_chip: int, remat: str) -> dict:
     command += [f"--config={HERE.parent}/configs/audioldm2/pretrain.py:{model}"]
     command += [f"--config.mesh.{axis}={size}" for axis, size in CELLS[cell][0].items()]
     command += [f"--config.batch={per_chip * CHIPS[topology]}", f"--config.remat={remat}"]
+    command += ["--encoded"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
     if done.returncode:
         raise SystemExit(f"{cell}: {done.stderr.strip().splitlines()[-1]}")

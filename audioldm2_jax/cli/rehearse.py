@@ -14,6 +14,7 @@ def add_arguments(parser) -> None:
     add = parser.add_argument
     add("--config", required=True, metavar="FILE.py[:ARG]", help="configuration of the run")
     add("--topology", required=True, help="as v5e:4x4, v5p:4x4x4 or v6e:16x16")
+    add("--encoded", action="store_true", help="of a corpus that `encode` made: no frozen encoders")
     add("-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -26,5 +27,5 @@ def run(options) -> int:
 
     if not options.quiet:
         print(f"compiling {config.stage} for {options.topology} ...", file=sys.stderr)
-    print(json.dumps(rehearse(config, options.topology), indent=2))
+    print(json.dumps(rehearse(config, options.topology, encoded=options.encoded), indent=2))
     return 0

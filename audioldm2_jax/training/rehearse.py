@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from audioldm2_jax import sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.elements import CLAP_RATE
+from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.run import Run, open_run, step_of
 from audioldm2_jax.training.state import init_state, state_shardings
@@ -46,9 +47,10 @@ CHIPS = {
 }
 
 
-def rehearse(config: ConfigDict, topology: str) -> dict:
+def rehearse(config: ConfigDict, topology: str, *, encoded: bool = False) -> dict:
     """What one step of a run needs on each chip of a topology such as v5e:4x4.
 
+    encoded: of a run on a corpus that `encode` made, whose step has no frozen encoders.
     -> chips, parameters, gigabytes (arguments, temporary, total, limit), tera-FLOP, gigabytes read
     and written, collectives (count and gigabytes by kind), seconds predicted by a roofline, with
     what bounds them. Of a step that the compiler finds too large for the chips: chips, batch, fits
@@ -62,7 +64,7 @@ def rehearse(config: ConfigDict, topology: str) -> dict:
     with mock.patch.object(jax, "default_backend", lambda: "tpu"):
         run = open_run(config, devices)
         try:
-            compiled = _compiled(run)
+            compiled = _compiled(run, encoded)
         except jax.errors.JaxRuntimeError as error:
             return _too_large(str(error), len(devices), run.config.batch)
     return _figures(run, compiled, CHIPS[kind], len(devices))
@@ -118,7 +120,33 @@ def frozen_shapes(run: Run) -> dict:
     return frozen
 
 
-def _compiled(run: Run):
+def encoded_shapes(run: Run) -> dict:
+    """What a batch of an encoded corpus holds, as shapes. Raises InputError for other stages."""
+    config, model, reads = run.config, run.start.model, run.plan.reads
+    if config.stage not in ("sequence", "latent_diffusion", "joint", "audioldm"):
+        raise InputError(f"--encoded: stage {config.stage} trains on sound")
+    front, vae, mae = mel_config(model), model.vae, model.audiomae
+    frames = int(config.data.seconds * front.sample_rate) // front.hop
+    latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
+    shapes = {name: (latent, jnp.float32) for name in ("mean", "logvar")}
+    for pool in reads.loa:
+        count = (mae.frames // mae.patch // pool) * (mae.bins // mae.patch // pool)
+        shapes[f"loa_{pool}"] = ((count, mae.width), jnp.float32)
+    if reads.clap:
+        shapes["clap_audio"] = ((model.clap.width,), jnp.float32)
+    if "clap" in reads.texts:
+        shapes["clap_text"] = ((model.clap.width,), jnp.float32)
+    if "t5" in reads.texts:
+        shapes["t5"] = ((config.data.text_length, model.t5.width), jnp.float32)
+        shapes["t5_mask"] = ((config.data.text_length,), jnp.bool_)
+    place = sharding.of_batch(run.mesh)
+    return {
+        k: jax.ShapeDtypeStruct((config.batch, *s), d, sharding=place)
+        for k, (s, d) in shapes.items()
+    }
+
+
+def _compiled(run: Run, encoded: bool):
     stage, mesh = run.plan.stage, run.mesh
     placed = state_shardings(stage, mesh)
     state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
@@ -126,7 +154,9 @@ def _compiled(run: Run):
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
         jitted = jax.jit(step_of(run), donate_argnums=0, out_shardings=(placed, whole))
-        return jitted.lower(state, frozen_shapes(run), batch_shapes(run)).compile()
+        frozen = {} if encoded else frozen_shapes(run)
+        batch = encoded_shapes(run) if encoded else batch_shapes(run)
+        return jitted.lower(state, frozen, batch).compile()
 
 
 def _like(shape, place, dtype=None):
