@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 		-s demo/out -dur 5 -n 2 --steps 25 --seed 0
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --durations=15
 
 # Without the minutes-long tests.
 fast: $(VENV)/.installed-dev lint
