@@ -79,10 +79,7 @@ def test_micro_batches_are_one_batch(name):
     "name",
     [
         "sequence",
-        *(
-            pytest.param(n, marks=pytest.mark.slow)
-            for n in ("latent_diffusion", "clap", "vae")
-        ),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("latent_diffusion", "clap", "vae")),
     ],
 )
 def test_values_computed_again_are_the_kept_ones(name):
