@@ -63,6 +63,7 @@ setup(
             "diffusers>=0.42,<0.43",
             "accelerate",
             "libtpu",
+            "matplotlib",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -1,4 +1,4 @@
-"""Eight host devices, quick compilation, a cache of the run's own: set before JAX is imported."""
+"""Eight host devices, quick compilation, caches of the run's own: set before JAX is imported."""
 
 import atexit
 import os
@@ -11,5 +11,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tiny models spend their time in the compiler; what it computes is the same.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="audioldm2-jax-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # One folder for all workers and the commands that tests start.
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="audioldm2-jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["XDG_CACHE_HOME"], "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +44,14 @@ def made(
     found = plan(name, model, optim, chosen, remat=remat, **about)
     if not found.frozen:
         return found, {}
-    params = random_checkpoint(model).params
+    params = weights(model is FILM)
     return found, {part: params[part] for part in found.frozen}
+
+
+@functools.cache
+def weights(film: bool = False) -> dict:
+    """The toy model's random parameters, drawn once for all tests."""
+    return random_checkpoint(FILM if film else TINY).params
 
 
 def batch(size: int = 8, seed: int = 0) -> dict:
