@@ -182,6 +182,7 @@ def test_doctor(folder, capsys):
     assert "model tiny-48k: 2.1 M" in text and "3 clips of 10.24 s" in text
 
 
+@pytest.mark.slow
 def test_memory_is_said_before_a_run_and_refused_where_it_cannot_fit(
     folder, tmp_path, capsys, monkeypatch
 ):

@@ -54,6 +54,7 @@ def one_epoch(folder, recipe, split="train"):
     return batch
 
 
+@pytest.mark.slow
 def test_both_forms_agree(checkpoint, corpus, encoded):
     """The same clips with the same drawn captions, encoded in the step or read; half precision."""
     config, params = checkpoint.config, checkpoint.params

@@ -197,7 +197,7 @@ def run_unets(module, config, shape, lengths=(5, 9)):
         ("base", (13, 16)),
         ("base", (30, 16)),
         ("eight heads everywhere", (8, 16)),
-        ("large", (9, 16)),
+        pytest.param("large", (9, 16), marks=pytest.mark.slow),
     ],
 )
 def test_unet(name, shape):

@@ -117,9 +117,10 @@ def test_speech_agrees_with_diffusers(folders, pipes, negative):
     "name",
     [
         "tiny-audioldm",
-        "tiny-speech",
-        pytest.param("tiny-48k", marks=pytest.mark.slow),
-        pytest.param("tiny-t5", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("tiny-speech", "tiny-48k", "tiny-t5")
+        ),
     ],
 )
 def test_laws(pipes, name):

@@ -122,6 +122,7 @@ def test_conventions_differ_as_named(published, diffusers_like):
     assert diffusers_like.config.clap.text.eps == 1e-12
 
 
+@pytest.mark.slow
 def test_export_loads_in_diffusers_and_sounds_the_same(published, tmp_path):
     """What we write computes the same there, with the authors' heads given for each level."""
     checkpoint = hub.load(published, convention="authors")
@@ -212,6 +213,7 @@ def test_any_duration(pipe):
     assert out.audio.shape == (1, 160 * 4 * 10 + 32)
 
 
+@pytest.mark.slow
 def test_bf16(folder, pipe):
     half = Pipeline.from_pretrained(folder, dtype="bf16", progress=False)
     assert all(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(half.params))

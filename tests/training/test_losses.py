@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -67,6 +68,7 @@ def test_adversarial_losses():
     np.testing.assert_allclose(adversarial.hinge(real[0], fake[0]), hinge, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_vaes_adaptive_weight():
     """The ratio of both terms' gradients at the last kernel, taken the long way."""
     found, _ = made("vae", start=0)
@@ -92,6 +94,7 @@ def test_the_vaes_adaptive_weight():
     np.testing.assert_allclose(metrics["adversarial"], expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_perceptual_term():
     """It is LPIPS of mel and reconstruction at every position."""
     frozen = {"lpips": LPIPS().init(jax.random.key(1), draw(1, 32, 32), draw(1, 32, 32))["params"]}

@@ -49,6 +49,7 @@ def test_patch_discriminator():
     np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(theirs.std()))
 
 
+@pytest.mark.slow
 def test_wave_discriminators():
     """HiFi-GAN's, written out with torch's convolutions, pooling and weight norm."""
     network = discriminators.WaveDiscriminators((2, 3), (4, 8, 8, 8, 8), 8, 3)
