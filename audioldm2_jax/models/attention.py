@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -14,12 +16,27 @@ _MAP_SCORES = 512 * 512
 _QUERIES = 1024
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """In place of a mask: all keep the first lengths[which] keys; `which` is an integer array.
+
+    Each length is a branch of the program, so that short ones do not cost what the longest does.
+    """
+
+    lengths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    which: jax.Array
+
+
 def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     """Softmax attention, softmax in fp32. query: [B, L, N, H], key and value: [B, S, N, H].
 
-    mask: bool, broadcastable to [B, N, L, S], True = keep. bias: added to the scores.
+    mask: bool, broadcastable to [B, N, L, S], True = keep, or a `Prefix`. bias: added to the
+    scores.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if isinstance(mask, Prefix):
+        return _attend_first(query, key, value, mask, scale)
     if jax.default_backend() != "cpu":
         return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
     if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
@@ -31,6 +48,16 @@ def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores, -1).astype(value.dtype)
     return jnp.einsum("bnls,bsnh->blnh", weights, value)
+
+
+# Made again for the gradients: kept values would be those of all branches, zeros for most.
+@functools.partial(jax.checkpoint, static_argnums=4)
+def _attend_first(query, key, value, prefix, scale):
+    branches = [
+        lambda q, k, v, n=length: attend(q, k[:, :n], v[:, :n], scale=scale)
+        for length in prefix.lengths
+    ]
+    return jax.lax.switch(prefix.which, branches, query, key, value)
 
 
 def _head_by_head(query, key, value, scale):
@@ -96,8 +123,10 @@ def _heads_backward(kept, slope):
 _heads.defvjp(_heads_forward, _heads_backward)
 
 
-def keep_mask(mask) -> jax.Array | None:
-    """[B, S] with True (or 1) = keep -> [B, 1, 1, S] for `attend`."""
+def keep_mask(mask) -> jax.Array | Prefix | None:
+    """[B, S] with True (or 1) = keep -> [B, 1, 1, S] for `attend`. Others stay."""
+    if isinstance(mask, Prefix):
+        return mask
     return None if mask is None else mask.astype(bool)[:, None, None, :]
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.losses.diffusion import noise_error, noised
+from audioldm2_jax.models.attention import Prefix
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.stages import conditions, sequence
@@ -52,22 +53,20 @@ def error(settings: Diffusion, params, frozen, batch, keys, streams, masks, film
 def pretraining_loss(settings: Diffusion) -> Callable:
     """Latent diffusion on the LOA of the clip itself: no captions are needed.
 
-    The pooling is drawn for each step; shorter LOA are padded, and the padding masked, so that one
-    program serves all.
+    The pooling is drawn for each step; shorter LOA are padded, and the padding is not attended to,
+    so that one program serves all.
     """
     model = settings.model
-    longest = _loa_length(model, min(settings.poolings))
+    lengths = tuple(_loa_length(model, pooling) for pooling in settings.poolings)
 
     def loss(params, frozen, batch, keys, step):
         kept = draw(keys, 2, 1 - settings.drop)
         found = conditions.true_loas(settings, frozen, batch)
-        branches = [_padded(found[pooling], longest) for pooling in settings.poolings]
-        which = jax.random.randint(jax.random.fold_in(keys[0], 3), (), 0, len(branches))
-        loa, mask = (jnp.stack([b[i] for b in branches])[which] for i in range(2))
+        which = jax.random.randint(jax.random.fold_in(keys[0], 3), (), 0, len(lengths))
+        loa = jnp.stack([_padded(found[p], max(lengths)) for p in settings.poolings])[which]
         loa = where(kept, loa, jnp.zeros_like(loa))
-        streams, masks = _streams(model, loa, mask)
-        value = error(settings, params, frozen, batch, keys, streams, masks)
-        return value, {}
+        masks = (Prefix(lengths, which), None)
+        return error(settings, params, frozen, batch, keys, _streams(model, loa), masks), {}
 
     return loss
 
@@ -78,18 +77,15 @@ def _loa_length(model: ModelConfig, pooling: int) -> int:
 
 
 def _padded(loa, longest):
-    """To `longest` vectors, and the mask of the true ones."""
-    pad = longest - loa.shape[1]
-    mask = jnp.broadcast_to(jnp.arange(longest) < loa.shape[1], (loa.shape[0], longest))
-    return jnp.pad(loa, ((0, 0), (0, pad), (0, 0))), mask
+    """To `longest` vectors."""
+    return jnp.pad(loa, ((0, 0), (0, longest - loa.shape[1]), (0, 0)))
 
 
-def _streams(model: ModelConfig, loa, mask):
+def _streams(model: ModelConfig, loa):
     """LOA alone; the text's stream, which models of speech lack, is one zero vector."""
     if not model.t5:
-        return (loa, None), (mask, None)
-    nothing = jnp.zeros((loa.shape[0], 1, model.t5.width), loa.dtype)
-    return (loa, nothing), (mask, None)
+        return loa, None
+    return loa, jnp.zeros((loa.shape[0], 1, model.t5.width), loa.dtype)
 
 
 def conditioned_loss(settings: Diffusion) -> Callable:
