@@ -21,7 +21,8 @@ _QUERIES = 1024
 class Prefix:
     """In place of a mask: all keep the first lengths[which] keys; `which` is an integer array.
 
-    Each length is a branch of the program, so that short ones do not cost what the longest does.
+    On the CPU each length is a branch of the program, so that short ones do not cost what the
+    longest does; on accelerators it is a mask, which compiles sooner.
     """
 
     lengths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
@@ -35,9 +36,12 @@ def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     scores.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if isinstance(mask, Prefix):
+    on_cpu = jax.default_backend() == "cpu"
+    if isinstance(mask, Prefix) and on_cpu:
         return _attend_first(query, key, value, mask, scale)
-    if jax.default_backend() != "cpu":
+    if isinstance(mask, Prefix):
+        mask = keep_mask(jnp.arange(key.shape[1])[None] < jnp.array(mask.lengths)[mask.which])
+    if not on_cpu:
         return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
     if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
         return _head_by_head(query, key, value, scale)
@@ -111,13 +115,21 @@ def _heads_backward(kept, slope):
             weights = _weights(q, k)
             scores = (weights * ((slope @ v.T) - change)).astype(q.dtype)
             weights = weights.astype(q.dtype)
-            return (totals[0] + scores.T @ q, totals[1] + weights.T @ slope), scores @ k
+            return (
+                totals[0] + _turned(scores) @ q,
+                totals[1] + _turned(weights) @ slope,
+            ), scores @ k
 
         start = jnp.zeros_like(k), jnp.zeros_like(v)
         (dk, dv), dq = jax.lax.scan(block, start, tuple(map(_blocks, (q, slope, change))))
         return dq.reshape(-1, q.shape[1])[: q.shape[0]], dk, dv
 
     return jax.lax.map(one, (*kept, slope))
+
+
+def _turned(x):
+    """The transpose in memory: the CPU's product with few columns is slow without."""
+    return jax.lax.optimization_barrier(x.T)
 
 
 _heads.defvjp(_heads_forward, _heads_backward)

@@ -10,6 +10,7 @@ too.
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -235,16 +236,17 @@ def _few_outputs(x, kernel):
 
 
 def _is_transformed(x, kernel) -> bool:
-    """Whether the CPU gains by transforming the kernel at every call, also for the gradients."""
-    shape = kernel.shape
-    wide = shape[:2] == (3, 3) and 64 <= min(shape[2:]) and shape[2] * shape[3] <= 512 * 512
-    return wide and x.dtype == jnp.float32
+    """Whether the CPU gains by transforming the kernel at every call, also for the gradients: of
+    small images the kernel is most of the work.
+    """
+    wide = kernel.shape[:2] == (3, 3) and 64 <= min(kernel.shape[2:])
+    return wide and x.dtype == jnp.float32 and math.prod(x.shape[:-1]) >= 256
 
 
 @jax.custom_vjp
 def _trained_conv(x, kernel):
     """3x3 at stride 1. Its gradients are convolutions of this kind and products of tiles."""
-    return _conv_2d(x, fast_kernel(kernel))
+    return _tiled_conv(x, kernel, False)
 
 
 def _trained_conv_forward(x, kernel):
@@ -254,17 +256,39 @@ def _trained_conv_forward(x, kernel):
 @jax.jit
 def _trained_conv_backward(kept, slope):
     x, kernel = kept
-    width, out = kernel.shape[2:]
-    both = np.kron(toom_cook(4, 3)[1], toom_cook(2, 3)[1]).astype(np.float32)
-    inputs, outputs = _input_tiles(x, 4, 2), _output_tiles(slope, 4, 2)
+    # Made in memory as they are: fused with the products below they would be written turned.
+    inputs = jax.lax.optimization_barrier(_input_tiles(x, 4, 2))
+    outputs = _output_tiles(slope, 4, 2)
     products = [
-        a.reshape(-1, width).T @ b.reshape(-1, out)
+        [a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1]) for a, b in zip(row, other)]
         for row, other in zip(inputs, outputs)
-        for a, b in zip(row, other)
     ]
-    change = jnp.tensordot(both.T, jnp.stack(products), 1).reshape(kernel.shape)
-    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return _trained_conv(slope, turned), change
+    down, across = toom_cook(4, 3)[1].T, toom_cook(2, 3)[1].T
+    columns = [[_combine(b, row) for row in products] for b in across]
+    change = jnp.stack([jnp.stack([_combine(a, column) for column in columns]) for a in down])
+    return _tiled_conv(slope, kernel, True), change
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _tiled_conv(x, kernel, turned):
+    """F(4x2, 3x3) by a plain kernel, or by the turned one that gives the gradient of x."""
+    tiles, points = _input_tiles(x, 4, 2), _kernel_tiles(kernel, turned)
+    side = 1 if turned else 0
+    products = [
+        [jax.lax.dot_general(t, p, (((3,), (side,)), ((), ()))) for t, p in zip(row, other)]
+        for row, other in zip(tiles, points)
+    ]
+    across, down = toom_cook(2, 3)[0], toom_cook(4, 3)[0]
+    columns = [[_combine(a, row) for a in across] for row in products]
+    return _interleave(columns, down)[:, : x.shape[1], : x.shape[2]]
+
+
+def _kernel_tiles(kernel, turned):
+    """G g for tiles of 4x2 outputs: arrays [I, O] by point. `fast_kernel` for one use, in parts."""
+    taps = [[kernel[2 - i, 2 - j] if turned else kernel[i, j] for j in range(3)] for i in range(3)]
+    down, across = toom_cook(4, 3)[1], toom_cook(2, 3)[1]
+    rows = [[_combine(b, row) for b in across] for row in taps]
+    return [[_combine(a, column) for column in zip(*rows)] for a in down]
 
 
 _trained_conv.defvjp(_trained_conv_forward, _trained_conv_backward)

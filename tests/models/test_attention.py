@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.models import attention
-from audioldm2_jax.models.attention import attend, keep_mask
+from audioldm2_jax.models.attention import Prefix, attend, keep_mask
 
 
 def draw(*shape, seed=0):
@@ -40,6 +40,24 @@ def test_backends_agree(monkeypatch, case, dtype, tolerance):
     theirs = attend(*arguments, **options)
     assert ours.dtype == theirs.dtype == dtype
     np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=tolerance)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_the_first_keys(monkeypatch, backend):
+    """One of a few lengths, chosen in the program: values and gradients are those of a mask."""
+    arguments, lengths = qkv(7, 11), (3, 11, 1)
+
+    def found(mask):
+        def total(*qkv):
+            return jnp.square(attend(*qkv, mask=mask)).sum()
+
+        return jax.value_and_grad(total, (0, 1, 2))(*arguments)
+
+    monkeypatch.setattr(attention.jax, "default_backend", lambda: backend)
+    for which, length in enumerate(lengths):
+        first = jax.jit(lambda which: found(Prefix(lengths, which)))(which)
+        masked = found(keep_mask(jnp.arange(11)[None] < length))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), first, masked)
 
 
 @pytest.mark.parametrize("queries", [16, 40, 64])
