@@ -31,12 +31,16 @@ def sample(run) -> tuple[float, float]:
 
 
 def compare(ours, theirs, repeats: int) -> dict:
-    """Medians of clean samples in seconds, their ratio ours / theirs. One unmeasured call each."""
+    """Medians of clean samples in seconds, their ratio ours / theirs. One unmeasured call each.
+
+    Each waits a moment: the other's threads look for work for some time after their own.
+    """
     ours(), theirs()
     samples = {"ours": [], "theirs": []}
     for _ in range(repeats):
-        samples["ours"].append(sample(ours))
-        samples["theirs"].append(sample(theirs))
+        for name, run in (("ours", ours), ("theirs", theirs)):
+            time.sleep(0.5)
+            samples[name].append(sample(run))
     result = {}
     for name, taken in samples.items():
         clean = [wall for wall, foreign in taken if foreign <= FOREIGN]

@@ -33,7 +33,7 @@ from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import plan
 from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import init_state
-from audioldm2_jax.training.step import make_step
+from audioldm2_jax.training.step import given_up, make_step
 
 HERE = Path(__file__).parent
 OPTIM = OptimConfig(learning_rate=1e-5, warmup=0)
@@ -146,7 +146,8 @@ def ours_of(stage: str, model, batch, options):
     state = jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(state.params))
     begin = time.perf_counter()
-    step = jax.jit(make_step(found.stage), donate_argnums=0).lower(state, {}, batch).compile()
+    step = jax.jit(make_step(found.stage), donate_argnums=given_up())
+    step = step.lower(state, {}, batch).compile()
     compiling, kept = time.perf_counter() - begin, [state]
     batch = jax.device_put(batch)
 

@@ -23,6 +23,7 @@ from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.hooks import hooks_of
 from audioldm2_jax.training.run import Run, frozen_parts, open_batches, open_run, step_of
 from audioldm2_jax.training.state import born_sharded, init_state, state_shardings
+from audioldm2_jax.training.step import given_up
 
 
 def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict[str, float]:
@@ -132,7 +133,7 @@ def _compiled(run: Run, placed, state, frozen, batch, writer):
     config = run.config
     step = step_of(run)
     whole = sharding.replicated(run.mesh)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, whole))
+    jitted = jax.jit(step, donate_argnums=given_up(), out_shardings=(placed, whole))
     writer.say("compiling the step ...")
     try:
         compiled = jitted.lower(state, frozen, arrays(batch)).compile()

@@ -25,6 +25,7 @@ from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.run import Run, open_run, step_of
 from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.step import given_up
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -153,7 +154,7 @@ def _compiled(run: Run, encoded: bool):
     state = jax.tree.map(_like, state, placed)
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
-        jitted = jax.jit(step_of(run), donate_argnums=0, out_shardings=(placed, whole))
+        jitted = jax.jit(step_of(run), donate_argnums=given_up(), out_shardings=(placed, whole))
         frozen = {} if encoded else frozen_shapes(run)
         batch = encoded_shapes(run) if encoded else batch_shapes(run)
         return jitted.lower(state, frozen, batch).compile()
