@@ -77,17 +77,27 @@ def _head_by_head(query, key, value, scale):
 @jax.custom_vjp
 def _heads(query, key, value):
     """One head after the other. query: [N, L, H], scaled; key, value: [N, S, H] -> [N, L, H]."""
+    return _with_totals(query, key, value)[0]
+
+
+def _with_totals(query, key, value):
+    """What `_heads` gives, and the logarithm of each query's sum of weights: [N, L] fp32."""
 
     def one(qkv):
         q, k, v = qkv
-        out = jax.lax.map(lambda block: _weights(block, k).astype(v.dtype) @ v, _blocks(q))
-        return out.reshape(-1, v.shape[1])[: q.shape[0]]
+
+        def block(q):
+            scores = (q @ k.T).astype(jnp.float32)
+            top = scores.max(-1, keepdims=True)
+            weights = jnp.exp(scores - top)
+            total = weights.sum(-1, keepdims=True)
+            out = (weights.astype(v.dtype) @ v).astype(jnp.float32) / total
+            return out.astype(v.dtype), top + jnp.log(total)
+
+        out, totals = jax.lax.map(block, _blocks(q))
+        return _whole(out, q), _whole(totals, q)[:, 0]
 
     return jax.lax.map(one, (query, key, value))
-
-
-def _weights(q, k):
-    return jax.nn.softmax((q @ k.T).astype(jnp.float32), -1)
 
 
 def _blocks(q):
@@ -98,38 +108,38 @@ def _blocks(q):
     return q.reshape(blocks, queries, -1)
 
 
+def _whole(blocks, like):
+    """The inverse of `_blocks`, as long as `like`."""
+    return blocks.reshape(-1, blocks.shape[-1])[: like.shape[0]]
+
+
 def _heads_forward(query, key, value):
-    out = _heads(query, key, value)
-    return out, (query, key, value, out)
+    out, totals = _with_totals(query, key, value)
+    return out, (query, key, value, out, totals)
 
 
 def _heads_backward(kept, slope):
-    """Weights are made again, block by block, so that none are kept."""
+    """Weights are made again, block by block, so that none are kept; and turned, [S, L], as the
+    products that follow read them.
+    """
 
     def one(parts):
-        q, k, v, out, slope = parts
-        change = (slope * out).sum(-1, keepdims=True)
+        q, k, v, out, totals, slope = parts
+        change = (slope * out).astype(jnp.float32).sum(-1, keepdims=True)
 
-        def block(totals, parts):
-            q, slope, change = parts
-            weights = _weights(q, k)
-            scores = (weights * ((slope @ v.T) - change)).astype(q.dtype)
+        def block(sums, parts):
+            q, slope, totals, change = parts
+            weights = jnp.exp((k @ q.T).astype(jnp.float32) - totals.T)
+            scores = (weights * ((v @ slope.T) - change.T)).astype(q.dtype)
             weights = weights.astype(q.dtype)
-            return (
-                totals[0] + _turned(scores) @ q,
-                totals[1] + _turned(weights) @ slope,
-            ), scores @ k
+            return (sums[0] + scores @ q, sums[1] + weights @ slope), (k.T @ scores).T
 
         start = jnp.zeros_like(k), jnp.zeros_like(v)
-        (dk, dv), dq = jax.lax.scan(block, start, tuple(map(_blocks, (q, slope, change))))
-        return dq.reshape(-1, q.shape[1])[: q.shape[0]], dk, dv
+        queries = tuple(map(_blocks, (q, slope, totals[:, None], change)))
+        (dk, dv), dq = jax.lax.scan(block, start, queries)
+        return _whole(dq, q), dk, dv
 
     return jax.lax.map(one, (*kept, slope))
-
-
-def _turned(x):
-    """The transpose in memory: the CPU's product with few columns is slow without."""
-    return jax.lax.optimization_barrier(x.T)
 
 
 _heads.defvjp(_heads_forward, _heads_backward)
