@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax.models.dense import Dense
+
 # From this many scores in one head on, the CPU takes heads one by one: the scores stay in cache.
 _MAP_SCORES = 512 * 512
 # ... and this many queries at a time, so that memory grows with the length and not its square.
@@ -169,10 +171,10 @@ class Attention(nn.Module):
 
     def setup(self):
         inner = self.heads * self.head_width
-        self.query = nn.Dense(inner, use_bias=self.bias, dtype=self.dtype)
-        self.key = nn.Dense(inner, use_bias=self.bias, dtype=self.dtype)
-        self.value = nn.Dense(inner, use_bias=self.bias, dtype=self.dtype)
-        self.out = nn.Dense(self.width, use_bias=self.out_bias, dtype=self.dtype)
+        self.query = Dense(inner, use_bias=self.bias, dtype=self.dtype)
+        self.key = Dense(inner, use_bias=self.bias, dtype=self.dtype)
+        self.value = Dense(inner, use_bias=self.bias, dtype=self.dtype)
+        self.out = Dense(self.width, use_bias=self.out_bias, dtype=self.dtype)
 
     def keys(self, context):
         """context: [B, S, D] -> (key, value), each [B, S, N, H]."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from audioldm2_jax.models.attention import attend
 from audioldm2_jax.models.audiomae import ViTBlock, fixed_positions
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import AudioMAEConfig
 
@@ -39,7 +40,7 @@ class AudioMAEDecoder(nn.Module):
     @nn.compact
     def __call__(self, tokens, inverse):
         c = self.config
-        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(tokens)
+        x = Dense(self.width, dtype=self.dtype, name="embed")(tokens)
         token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
         hidden = inverse.shape[1] + 1 - x.shape[1]
         masks = jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], hidden, self.width))
@@ -50,7 +51,7 @@ class AudioMAEDecoder(nn.Module):
         x = x + places.astype(self.dtype)
         x = self._local(x[:, 1:]) if self.local else self._global(x)[:, 1:]
         x = LayerNorm(c.eps, self.dtype, name="norm")(x)
-        return nn.Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)
+        return Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)
 
     def _global(self, x):
         shape = {"width": self.width, "heads": self.heads, "hidden": 4 * self.width}
@@ -102,21 +103,21 @@ class LocalBlock(nn.Module):
         batch, count, tokens, width = x.shape
 
         def heads(name):
-            y = nn.Dense(width, dtype=self.dtype, name=name)(x)
+            y = Dense(width, dtype=self.dtype, name=name)(x)
             return y.reshape(batch * count, tokens, self.heads, -1)
 
         query, key, value = (heads(name) for name in ("query", "key", "value"))
         scale = self.param("scale", nn.initializers.constant(math.log(10.0)), (self.heads,))
         scale = jnp.exp(jnp.minimum(scale.astype(jnp.float32), math.log(100.0)))
         query = _unit(query) * scale[:, None].astype(self.dtype)
-        hidden = nn.Dense(384, name="distance_up")(log_offsets(window))
-        bias = nn.Dense(self.heads, name="distance_down")(nn.relu(hidden))
+        hidden = Dense(384, name="distance_up")(log_offsets(window))
+        bias = Dense(self.heads, name="distance_down")(nn.relu(hidden))
         bias = bias.transpose(1, 0).reshape(1, self.heads, tokens, tokens)
         if shift:
             apart = jnp.tile(jnp.asarray(shift_mask(rows, count, window, shift)), (batch, 1, 1))
             bias = bias + apart[:, None]
         out = attend(query, _unit(key), value, bias=bias, scale=1.0)
-        return nn.Dense(width, dtype=self.dtype, name="out")(out.reshape(x.shape))
+        return Dense(width, dtype=self.dtype, name="out")(out.reshape(x.shape))
 
 
 def _unit(x):

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.htsat import HTSAT
 from audioldm2_jax.models.roberta import Roberta
 from audioldm2_jax.presets import CLAPConfig
@@ -20,8 +21,8 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="up")(x))
-        return nn.Dense(self.width, dtype=self.dtype, name="down")(x)
+        x = nn.relu(Dense(self.width, dtype=self.dtype, name="up")(x))
+        return Dense(self.width, dtype=self.dtype, name="down")(x)
 
 
 class CLAP(nn.Module):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.models.attention import Attention
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import HTSATConfig
 
@@ -105,7 +106,7 @@ class PatchMerging(nn.Module):
     def __call__(self, x):
         x = jnp.concatenate([x[:, i::2, j::2] for j in range(2) for i in range(2)], -1)
         x = LayerNorm(1e-5, self.dtype, name="norm")(x)
-        return nn.Dense(x.shape[-1] // 2, use_bias=False, dtype=self.dtype, name="reduction")(x)
+        return Dense(x.shape[-1] // 2, use_bias=False, dtype=self.dtype, name="reduction")(x)
 
 
 class BatchNorm(nn.Module):
@@ -130,9 +131,9 @@ class Squeeze(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        h = nn.Dense(self.hidden, dtype=self.dtype, name="down")(x)
+        h = Dense(self.hidden, dtype=self.dtype, name="down")(x)
         h = nn.relu(BatchNorm(name="norm_down")(h)).astype(self.dtype)
-        return BatchNorm(name="norm_up")(nn.Dense(x.shape[-1], dtype=self.dtype, name="up")(h))
+        return BatchNorm(name="norm_up")(Dense(x.shape[-1], dtype=self.dtype, name="up")(h))
 
 
 class Fusion(nn.Module):

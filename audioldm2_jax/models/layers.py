@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models import convolution
+from audioldm2_jax.models.dense import Dense
 
 
 def gelu(x):
@@ -48,7 +49,8 @@ def _rematerialised(module, remat):
     dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
     def products(primitive, *args, **kwargs):
-        return primitive.name == "conv_general_dilated" or dots(primitive, *args, **kwargs)
+        kept = ("conv_general_dilated", "custom_vjp_call")
+        return primitive.name in kept or dots(primitive, *args, **kwargs)
 
     return nn.remat(module, policy=products if remat == "products" else None)
 
@@ -207,13 +209,13 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x):
         act = ACTIVATIONS[self.activation]
-        up = nn.Dense(self.hidden, use_bias=self.bias, dtype=self.dtype, name="up")(x)
+        up = Dense(self.hidden, use_bias=self.bias, dtype=self.dtype, name="up")(x)
         if self.gated:
-            gate = nn.Dense(self.hidden, use_bias=self.bias, dtype=self.dtype, name="gate")(x)
+            gate = Dense(self.hidden, use_bias=self.bias, dtype=self.dtype, name="gate")(x)
             hidden = up * act(gate)
         else:
             hidden = act(up)
-        return nn.Dense(x.shape[-1], use_bias=self.bias, dtype=self.dtype, name="down")(hidden)
+        return Dense(x.shape[-1], use_bias=self.bias, dtype=self.dtype, name="down")(hidden)
 
 
 class ResBlock(nn.Module):
@@ -234,13 +236,13 @@ class ResBlock(nn.Module):
         norm = {"groups": self.groups, "eps": self.eps, "silu": True, "dtype": self.dtype}
         self.norm_in = GroupNorm(**norm)
         self.conv_in = Conv(self.channels, dtype=self.dtype)
-        self.time = nn.Dense(self.channels, dtype=self.dtype)
+        self.time = Dense(self.channels, dtype=self.dtype)
         if self.filmed:
-            self.film = nn.Dense(self.channels, use_bias=False, dtype=self.dtype)
+            self.film = Dense(self.channels, use_bias=False, dtype=self.dtype)
         self.norm_out = GroupNorm(**norm)
         self.conv_out = Conv(self.channels, dtype=self.dtype)
         if self.in_channels != self.channels:
-            self.shortcut = nn.Dense(self.channels, dtype=self.dtype)
+            self.shortcut = Dense(self.channels, dtype=self.dtype)
 
     def time_bias(self, embedding):
         """embedding: [S, E] -> [S, C], what `__call__` adds."""

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.layers import Conv, LayerNorm
 from audioldm2_jax.presets import PhonemeConfig
 
@@ -46,7 +47,7 @@ class RelativeAttention(nn.Module):
         c, width = self.config, self.config.width // self.config.heads
 
         def heads(name):
-            y = nn.Dense(c.width, dtype=self.dtype, name=name)(x)
+            y = Dense(c.width, dtype=self.dtype, name=name)(x)
             return y.reshape(*y.shape[:2], c.heads, width)
 
         def table(name):
@@ -62,7 +63,7 @@ class RelativeAttention(nn.Module):
         out = jnp.einsum("bnls,bsnh->blnh", weights, value)
         near = _unskew(weights, c.window)
         out = out + jnp.einsum("bnlw,wh->blnh", near, table("distance_values"))
-        return nn.Dense(c.width, dtype=self.dtype, name="out")(out.reshape(x.shape))
+        return Dense(c.width, dtype=self.dtype, name="out")(out.reshape(x.shape))
 
 
 class PhonemeBlock(nn.Module):

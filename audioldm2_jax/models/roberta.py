@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention, keep_mask
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import RobertaConfig
 
@@ -52,4 +53,4 @@ class Roberta(nn.Module):
         mask = keep_mask(mask)
         for i in range(c.depth):
             x = block_of(RobertaBlock, self.remat)(c, self.dtype, name=f"blocks_{i}")(x, mask)
-        return nn.tanh(nn.Dense(c.width, dtype=self.dtype, name="pooler")(x[:, 0]))
+        return nn.tanh(Dense(c.width, dtype=self.dtype, name="pooler")(x[:, 0]))

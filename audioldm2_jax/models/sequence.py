@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.presets import ProjectionConfig
 
 
@@ -27,8 +28,8 @@ class SequenceProjection(nn.Module):
         if c.positions:
             shape = (c.positions, c.text_width)
             text = text + self.param("positions", nn.initializers.zeros, shape).astype(self.dtype)
-        clap = nn.Dense(width, dtype=self.dtype, name="clap")(clap)[:, None]
-        text = nn.Dense(width, dtype=self.dtype, name="text")(text)
+        clap = Dense(width, dtype=self.dtype, name="clap")(clap)[:, None]
+        text = Dense(width, dtype=self.dtype, name="text")(text)
 
         def marker(name):
             vector = self.param(name, nn.initializers.ones, (width,)).astype(self.dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models import convolution
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.presets import TaggerConfig
 
 
@@ -61,8 +62,8 @@ class Tagger(nn.Module):
             x = _dropped(x, 0.2, keys)
         x = x.mean(2)
         x = _dropped(x.max(1) + x.mean(1), 0.5, keys)
-        x = nn.relu(nn.Dense(c.width, dtype=self.dtype, name="embed")(x))
-        logits = nn.Dense(c.classes, name="classes")(_dropped(x, 0.5, keys).astype(jnp.float32))
+        x = nn.relu(Dense(c.width, dtype=self.dtype, name="embed")(x))
+        logits = Dense(c.classes, name="classes")(_dropped(x, 0.5, keys).astype(jnp.float32))
         return logits, x.astype(jnp.float32), statistics
 
 

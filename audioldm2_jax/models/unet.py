@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention, keep_mask
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.layers import (
     Conv,
     FeedForward,
@@ -66,10 +67,10 @@ class Transformer(nn.Module):
 
     def setup(self):
         self.norm = GroupNorm(self.groups, 1e-6, dtype=self.dtype)
-        self.project_in = nn.Dense(self.width, dtype=self.dtype)
+        self.project_in = Dense(self.width, dtype=self.dtype)
         block = block_of(TransformerBlock, self.remat)
         self.blocks = [block(self.heads, self.width, self.dtype) for _ in range(self.depth)]
-        self.project_out = nn.Dense(self.width, dtype=self.dtype)
+        self.project_out = Dense(self.width, dtype=self.dtype)
 
     def keys(self, context):
         return tuple(block.keys(context) for block in self.blocks)
@@ -177,10 +178,10 @@ class UNet(nn.Module):
         c, n = self.config, len(self.config.channels)
         widths, last = c.channels, len(c.channels) - 1
         self.conv_in = Conv(widths[0], dtype=self.dtype)
-        self.time_up = nn.Dense(4 * widths[0], dtype=self.dtype)
-        self.time_down = nn.Dense(4 * widths[0], dtype=self.dtype)
+        self.time_up = Dense(4 * widths[0], dtype=self.dtype)
+        self.time_down = Dense(4 * widths[0], dtype=self.dtype)
         if c.film:
-            self.film_in = nn.Dense(4 * widths[0], dtype=self.dtype)
+            self.film_in = Dense(4 * widths[0], dtype=self.dtype)
         stage = {"config": c, "dtype": self.dtype, "remat": self.remat}
         self.down = [
             Stage(

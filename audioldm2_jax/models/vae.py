@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
+from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.layers import Conv, GroupNorm, ResBlock, Upsample, block_of
 from audioldm2_jax.presets import VAEConfig
 
@@ -94,8 +95,8 @@ class VAE(nn.Module):
     def setup(self):
         c = self.config
         self.encoder = Encoder(c, self.dtype, self.remat)
-        self.quant = nn.Dense(2 * c.latent_channels, dtype=self.dtype)
-        self.post_quant = nn.Dense(c.latent_channels, dtype=self.dtype)
+        self.quant = Dense(2 * c.latent_channels, dtype=self.dtype)
+        self.post_quant = Dense(c.latent_channels, dtype=self.dtype)
         self.decoder = Decoder(c, self.dtype, self.remat)
 
     def encode(self, mel):
