@@ -168,6 +168,7 @@ def test_models_without_audiomae(corpus):
         encoders.check(config, SECONDS, (8,))
 
 
+@pytest.mark.slow
 def test_bf16_encoders_run(checkpoint, corpus):
     batch = one_epoch(corpus, Recipe(SECONDS, clap=True))
     params = checkpoint.params

@@ -83,6 +83,7 @@ def test_unet(name):
     assert_close(jax.jit(model.apply)({"params": params}, *inputs), exact.permute(0, 2, 3, 1))
 
 
+@pytest.mark.slow
 def test_film_made_once_equals_film_made_each_step():
     """The pipeline adds the conditioning vector's biases to each step's."""
     config = presets.models.tiny_audioldm().unet

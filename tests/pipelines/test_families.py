@@ -113,16 +113,8 @@ def test_speech_agrees_with_diffusers(folders, pipes, negative):
 
 
 # MusicLDM computes what AudioLDM does.
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tiny-audioldm",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("tiny-speech", "tiny-48k", "tiny-t5")
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny-audioldm", "tiny-speech", "tiny-48k", "tiny-t5"])
 def test_laws(pipes, name):
     """In parts == in one program; alone == in a batch; the text matters."""
     pipe = pipes(name)

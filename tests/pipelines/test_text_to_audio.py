@@ -161,7 +161,14 @@ def test_a_seed_gives_the_same_clip_at_any_batch_size(pipe):
     assert relative(pipe(prompts[0], **settings | {"seed": 8}).audio, alone) > 0.1
 
 
-@pytest.mark.parametrize("sampler, eta", [("ddim", 1.0), ("heun", 0.0), ("ddpm", 0.0)])
+@pytest.mark.parametrize(
+    "sampler, eta",
+    [
+        ("ddim", 1.0),
+        pytest.param("heun", 0.0, marks=pytest.mark.slow),
+        pytest.param("ddpm", 0.0, marks=pytest.mark.slow),
+    ],
+)
 def test_stepwise_with_a_bar_equals_the_whole_program(pipe, sampler, eta):
     settings = dict(seconds=0.5, steps=4, sampler=sampler, eta=eta)
     whole = pipe(PROMPTS[0], progress=False, **settings).audio

@@ -111,6 +111,7 @@ def test_the_perceptual_term():
     np.testing.assert_allclose(values[1] - values[0], expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_nothing_is_judged_before_the_start():
     settings = vae.Autoencoder(TINY, start=5, patch_width=8)
     found, _ = made("vae")

@@ -65,7 +65,7 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
     assert len(split) > 1 or shape == {"data": 8}, "parameters are split"
 
 
-@pytest.mark.parametrize("name", ["audiomae", "sequence"])
+@pytest.mark.parametrize("name", ["audiomae", pytest.param("sequence", marks=pytest.mark.slow)])
 def test_micro_batches_are_one_batch(name):
     found, frozen = made(name, PLAIN)
     whole, one = stepped(found, frozen, batch())
@@ -75,13 +75,8 @@ def test_micro_batches_are_one_batch(name):
     assert largest_difference(whole.params, parts.params) < 2e-5
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "sequence",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("latent_diffusion", "clap", "vae")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sequence", "latent_diffusion", "clap", "vae"])
 def test_values_computed_again_are_the_kept_ones(name):
     """Every policy of `remat` takes the same steps; less is kept, more is computed."""
     taken, work = {}, {}
@@ -186,6 +181,7 @@ def test_frozen_parts_have_no_gradient():
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) == 0
 
 
+@pytest.mark.slow
 def test_fixed_parameters_stay():
     found, frozen = made("audiomae")
     before = initial(found).params
