@@ -29,13 +29,12 @@ OTHER_AUDIO = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".spl
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
 
 
-# What reading files and archives raises for damage: zipfile says NotImplementedError of methods and
-# RuntimeError of passwords that it does not know.
+# What reading files and archives raises for damage; of passwords and methods that it does not know
+# zipfile says RuntimeError or a kind of it.
 _DAMAGE = (
     OSError,
     EOFError,
     RuntimeError,
-    NotImplementedError,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,

@@ -24,7 +24,7 @@ class Prefix:
     """In place of a mask: all keep the first lengths[which] keys; `which` is an integer array.
 
     On the CPU each length is a branch of the program, so that short ones do not cost what the
-    longest does; on accelerators it is a mask, which compiles sooner.
+    longest does; elsewhere it is a mask, and the program has no branches.
     """
 
     lengths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
@@ -39,9 +39,9 @@ def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     on_cpu = jax.default_backend() == "cpu"
-    if isinstance(mask, Prefix) and on_cpu:
-        return _attend_first(query, key, value, mask, scale)
     if isinstance(mask, Prefix):
+        if on_cpu:
+            return _attend_first(query, key, value, mask, scale)
         mask = keep_mask(jnp.arange(key.shape[1])[None] < jnp.array(mask.lengths)[mask.which])
     if not on_cpu:
         return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
@@ -148,7 +148,7 @@ _heads.defvjp(_heads_forward, _heads_backward)
 
 
 def keep_mask(mask) -> jax.Array | Prefix | None:
-    """[B, S] with True (or 1) = keep -> [B, 1, 1, S] for `attend`. Others stay."""
+    """[B, S] with True (or 1) = keep -> [B, 1, 1, S] for `attend`; a `Prefix` stays."""
     if isinstance(mask, Prefix):
         return mask
     return None if mask is None else mask.astype(bool)[:, None, None, :]

@@ -155,10 +155,7 @@ def fast_conv(x, fast, *, taps: int = 3, dilation: int = 1) -> jax.Array:
 def _conv_2d(x, fast):
     frames, bins = x.shape[1:3]
     high, wide = fast.shape[0] - 2, fast.shape[1] - 2
-    products = _products(_input_tiles(x, high, wide), fast)
-    across, down = toom_cook(wide, 3)[0], toom_cook(high, 3)[0]
-    columns = [[_combine(a, row) for a in across] for row in products]
-    return _interleave(columns, down)[:, :frames, :bins]
+    return _image(_products(_input_tiles(x, high, wide), fast), frames, bins)
 
 
 def _input_tiles(x, high, wide):
@@ -184,6 +181,13 @@ def _products(tiles, fast):
     out = jnp.einsum("abti,abio->abto", flat, fast)
     out = out.reshape(*out.shape[:2], batch, rows, cols, -1)
     return [[out[a, b] for b in range(out.shape[1])] for a in range(out.shape[0])]
+
+
+def _image(products, frames, bins):
+    """products[a][b] of the tiles' points to the image: A along both axes, and cut to size."""
+    down, across = (toom_cook(len(points) - 2, 3)[0] for points in (products, products[0]))
+    columns = [[_combine(a, row) for a in across] for row in products]
+    return _interleave(columns, down)[:, :frames, :bins]
 
 
 def _interleave(columns, down):
@@ -278,9 +282,7 @@ def _tiled_conv(x, kernel, turned):
         [jax.lax.dot_general(t, p, (((3,), (side,)), ((), ()))) for t, p in zip(row, other)]
         for row, other in zip(tiles, points)
     ]
-    across, down = toom_cook(2, 3)[0], toom_cook(4, 3)[0]
-    columns = [[_combine(a, row) for a in across] for row in products]
-    return _interleave(columns, down)[:, : x.shape[1], : x.shape[2]]
+    return _image(products, *x.shape[1:3])
 
 
 def _kernel_tiles(kernel, turned):

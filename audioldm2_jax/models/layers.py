@@ -17,7 +17,7 @@ from audioldm2_jax.models.dense import Dense
 def gelu(x):
     """Exact, as torch's default; flax's own default is the tanh form.
 
-    In fp32 by erf: erfc, whose small values narrower types need, takes the CPU three times as long.
+    In fp32 by erf: erfc, whose small values narrower types need, takes the CPU longer.
     """
     if x.dtype != jnp.float32:
         return nn.gelu(x, approximate=False)
@@ -49,6 +49,7 @@ def _rematerialised(module, remat):
     dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
     def products(primitive, *args, **kwargs):
+        # The CPU's products and convolutions are functions with gradients of their own.
         kept = ("conv_general_dilated", "custom_vjp_call")
         return primitive.name in kept or dots(primitive, *args, **kwargs)
 

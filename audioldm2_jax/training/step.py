@@ -72,8 +72,7 @@ def make_step(
 def given_up() -> tuple[int, ...]:
     """The step's arguments whose memory its results may take, for `donate_argnums`: the state.
 
-    None on the CPU, whose programs copy the moments to update them in place: twice the optimiser's
-    time.
+    None on the CPU, whose programs copy the moments before they update them in place.
     """
     return () if jax.default_backend() == "cpu" else (0,)
 

@@ -63,7 +63,8 @@ def pretraining_loss(settings: Diffusion) -> Callable:
         kept = draw(keys, 2, 1 - settings.drop)
         found = conditions.true_loas(settings, frozen, batch)
         which = jax.random.randint(jax.random.fold_in(keys[0], 3), (), 0, len(lengths))
-        loa = jnp.stack([_padded(found[p], max(lengths)) for p in settings.poolings])[which]
+        padded = [_padded(found[pooling], max(lengths)) for pooling in settings.poolings]
+        loa = jax.lax.select_n(which, *padded)
         loa = where(kept, loa, jnp.zeros_like(loa))
         masks = (Prefix(lengths, which), None)
         return error(settings, params, frozen, batch, keys, _streams(model, loa), masks), {}
