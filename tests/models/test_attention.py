@@ -62,10 +62,15 @@ def test_the_first_keys(monkeypatch, backend):
 
 @pytest.mark.parametrize("queries", [16, 40, 64])
 def test_long_sequences_head_by_head(monkeypatch, queries):
-    """Also in blocks of queries that do not divide the length."""
-    arguments = qkv(40, 33)
-    expected = attend(*arguments)
+    """Also in blocks of queries that do not divide the length; values and gradients."""
+    arguments, slope = qkv(40, 33), draw(2, 40, 3, 8, seed=3)
+
+    def found():
+        value, back = jax.vjp(jax.jit(lambda *qkv: attend(*qkv)), *arguments)
+        return value, *back(slope)
+
+    expected = found()
     monkeypatch.setattr(attention, "_MAP_SCORES", 1)
     monkeypatch.setattr(attention, "_QUERIES", queries)
-    run = jax.jit(lambda *qkv: attend(*qkv))
-    np.testing.assert_allclose(run(*arguments), expected, atol=1e-5)
+    for ours, theirs in zip(found(), expected):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)

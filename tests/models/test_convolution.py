@@ -1,5 +1,7 @@
 """Fast convolutions equal plain ones; transposed convolutions equal torch's."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,13 +43,34 @@ def test_toom_cook_is_a_correlation(outputs, taps):
     np.testing.assert_allclose(after @ ((gather @ g) * (before @ d)), expected, atol=1e-9)
 
 
+def plain(x, kernel):
+    """The library's own convolution."""
+    with mock.patch.object(jax, "default_backend", lambda: "gpu"):
+        return conv(x, kernel)
+
+
 @pytest.mark.parametrize("size", [(16, 8), (9, 5), (1, 2), (3, 16), (64, 16)])
 @pytest.mark.parametrize("channels", [(64, 96), (1024, 320)])
 def test_fast_3x3(size, channels):
     x, kernel = draw(2, *size, channels[0]), kernel_of(3, 3, *channels)
     fast = fast_kernel(kernel)
     assert fast.shape[0] == (4 if channels[0] == 1024 else 6)
-    assert_close(fast_conv(x, fast), conv(x, kernel), ROUNDING)
+    assert_close(fast_conv(x, fast), plain(x, kernel), ROUNDING)
+
+
+@pytest.mark.parametrize("channels", [(64, 96), (8, 2)])
+@pytest.mark.parametrize("size", [(16, 8), (19, 7)])
+def test_trained_3x3(size, channels):
+    """Values and both gradients, of wide kernels and of those with few outputs."""
+    x, kernel = draw(2, *size, channels[0]), kernel_of(3, 3, *channels)
+    slope = draw(2, *size, channels[1], seed=2)
+    found = []
+    for way in (conv, plain):
+        value, back = jax.vjp(way, x, kernel)
+        found.append((value, *back(slope)))
+    assert convolution._is_transformed(x, kernel) == (channels[0] == 64)
+    for ours, theirs in zip(*found):
+        assert_close(ours, theirs, ROUNDING)
 
 
 @pytest.mark.parametrize("taps", [7, 11])
