@@ -60,7 +60,8 @@ def cost(name: str) -> dict:
         run = open_run(config, classes=classes)
         state = jax.eval_shape(lambda key: init_state(run.plan.stage, key), jax.random.key(0))
         with jax.set_mesh(run.mesh):
-            lowered = jax.jit(step_of(run)).lower(state, frozen_shapes(run), batch_shapes(run))
+            batch = batch_shapes(run)
+            lowered = jax.jit(step_of(run)).lower(state, frozen_shapes(run, batch), batch)
     flops = lowered.cost_analysis()["flops"] / BATCH
     count = sum(math.prod(x.shape) for x in jax.tree.leaves(state.params))
     rates = {chip: SHARE * metrics.peak(chip) / flops for chip in CHIPS}

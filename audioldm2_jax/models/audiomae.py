@@ -109,6 +109,12 @@ def fixed_positions(key, count: int, width: int, config: AudioMAEConfig) -> jax.
     return jnp.asarray(np.pad(table, ((0, 0), (0, width - table.shape[1])))[None], jnp.float32)
 
 
+def loa_length(config: AudioMAEConfig, pooling: int) -> int:
+    """Vectors of the LOA pooled by as much along both axes."""
+    rows, columns = config.frames // config.patch, config.bins // config.patch
+    return (rows // pooling) * (columns // pooling)
+
+
 def pool_loa(tokens, config: AudioMAEConfig, time: int, bins: int) -> jax.Array:
     """The LOA: mean of average and maximum over `time` x `bins` patches, class token dropped.
 

@@ -7,7 +7,7 @@ import jax
 from audioldm2_jax.data.batches import arrays
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import samples
-from audioldm2_jax.training.run import Run, open_batches
+from audioldm2_jax.training.run import Run, needed, open_batches
 from audioldm2_jax.training.validation import Validation
 
 
@@ -21,6 +21,11 @@ def hooks_of(run: Run, batch: dict | None, writer) -> list:
     if config.validation.every and config.validation.sources:
         batches = [arrays(b) for b in _validation_batches(run)]
         clips = batches[0]
+        if batch and not set(needed(run, clips)) <= set(needed(run, batch)):
+            raise InputError(
+                f"validation.sources {config.validation.sources}: not encoded as data.sources are; "
+                "encode both alike or neither"
+            )
         found.append(Validation(run.plan.stage, config.validation.every, batches))
     asked = config.sample
     if not asked.every or clips is None:

@@ -48,8 +48,9 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
         state, placed = _state(run, saved, batches)
         first = int(state.step)
         writer.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
-        frozen, last, step, clock = frozen_parts(run), {}, None, metrics.Clock()
         batch = next(batches) if first < config.steps else None
+        last, step, clock = {}, None, metrics.Clock()
+        frozen = frozen_parts(run, batch or ("waveform",))
         if batch is not None and config.latent_scale == "batch":
             frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
         hooks = (*hooks_of(run, batch, writer if main else None), *hooks)
@@ -130,22 +131,11 @@ def _state(run: Run, saved: Checkpoints, batches: Batches):
 
 def _compiled(run: Run, placed, state, frozen, batch, writer):
     """The step for these shapes, and its FLOPs on one device."""
-    config = run.config
     step = step_of(run)
     whole = sharding.replicated(run.mesh)
     jitted = jax.jit(step, donate_argnums=given_up(), out_shardings=(placed, whole))
     writer.say("compiling the step ...")
-    try:
-        compiled = jitted.lower(state, frozen, arrays(batch)).compile()
-    except KeyError as error:
-        if error.args[0] not in ("waveform", "waveform_48k"):
-            raise
-        # An encoded corpus that lacks what the stage reads would have to be heard.
-        raise InputError(
-            f"stage {config.stage} needs more of its clips than these corpora hold: "
-            f"{' '.join(sorted(arrays(batch)))}; encode them with what is missing (such as --loa), "
-            "or train on the sound"
-        ) from None
+    compiled = jitted.lower(state, frozen, arrays(batch)).compile()
     costs = compiled.cost_analysis() or {}
     return compiled, costs.get("flops")
 

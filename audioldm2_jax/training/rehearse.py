@@ -23,7 +23,9 @@ from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.elements import CLAP_RATE
 from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training.run import Run, open_run, step_of
+from audioldm2_jax.models.audiomae import loa_length
+from audioldm2_jax.training.run import Run, needed, open_run, step_of
+from audioldm2_jax.training.samples import GENERATING
 from audioldm2_jax.training.state import init_state, state_shardings
 from audioldm2_jax.training.step import given_up
 
@@ -51,7 +53,7 @@ CHIPS = {
 def rehearse(config: ConfigDict, topology: str, *, encoded: bool = False) -> dict:
     """What one step of a run needs on each chip of a topology such as v5e:4x4.
 
-    encoded: of a run on a corpus that `encode` made, whose step has no frozen encoders.
+    encoded: of a run on a corpus that `encode` made, which leaves frozen encoders nothing to do.
     -> chips, parameters, gigabytes (arguments, temporary, total, limit), tera-FLOP, gigabytes read
     and written, collectives (count and gigabytes by kind), seconds predicted by a roofline, with
     what bounds them. Of a step that the compiler finds too large for the chips: chips, batch, fits
@@ -92,59 +94,65 @@ def _devices(topology: str):
     return list(found.devices)
 
 
-def batch_shapes(run: Run) -> dict:
-    """What a batch holds, as shapes."""
+def batch_shapes(run: Run, *, encoded: bool = False) -> dict:
+    """What a batch holds, as shapes; encoded: of a corpus that `encode` made.
+
+    Raises InputError for stages that train on sound alone.
+    """
     config, reads = run.config, run.plan.reads
-    rows, seconds = config.batch, config.data.seconds
-    length = config.data.text_length
-    shapes = {"waveform": ((rows, int(seconds * reads.sample_rate)), jnp.float32)}
-    if reads.clap:
-        shapes["waveform_48k"] = ((rows, int(seconds * CLAP_RATE)), jnp.float32)
+    shapes = {}
     for name in reads.texts:
-        width = run.start.model.projection.positions if name == "phonemes" else length
-        shapes[f"{name}_tokens"] = ((rows, width), jnp.int32)
-        shapes[f"{name}_mask"] = ((rows, width), jnp.bool_)
+        spoken = name == "phonemes"
+        width = run.start.model.projection.positions if spoken else config.data.text_length
+        shapes[f"{name}_tokens"] = ((width,), jnp.int32)
+        shapes[f"{name}_mask"] = ((width,), jnp.bool_)
     if reads.labels:
-        shapes["labels"] = ((rows, len(run.classes)), jnp.float32)
+        shapes["labels"] = ((len(run.classes),), jnp.float32)
+    shapes |= _encoded(run) if encoded else _heard(run)
     place = sharding.of_batch(run.mesh)
-    return {k: jax.ShapeDtypeStruct(s, d, sharding=place) for k, (s, d) in shapes.items()}
+    return {
+        name: jax.ShapeDtypeStruct((config.batch, *shape), dtype, sharding=place)
+        for name, (shape, dtype) in shapes.items()
+    }
 
 
-def frozen_shapes(run: Run) -> dict:
-    """The frozen parts, as shapes on the mesh."""
+def _heard(run: Run) -> dict:
+    seconds, reads = run.config.data.seconds, run.plan.reads
+    shapes = {"waveform": ((int(seconds * reads.sample_rate),), jnp.float32)}
+    if reads.clap:
+        shapes["waveform_48k"] = ((int(seconds * CLAP_RATE),), jnp.float32)
+    return shapes
+
+
+def frozen_shapes(run: Run, batch) -> dict:
+    """The frozen parts that such batches need, as shapes on the mesh."""
     frozen = run.plan.extra()
     frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
-    for name in run.plan.frozen:
+    for name in needed(run, batch):
         shapes = PARTS[name].shapes(getattr(run.start.model, name))
         where = sharding.of_tree(shapes, run.mesh)
         frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)
     return frozen
 
 
-def encoded_shapes(run: Run) -> dict:
-    """What a batch of an encoded corpus holds, as shapes. Raises InputError for other stages."""
+def _encoded(run: Run) -> dict:
     config, model, reads = run.config, run.start.model, run.plan.reads
-    if config.stage not in ("sequence", "latent_diffusion", "joint", "audioldm"):
+    if config.stage not in GENERATING:
         raise InputError(f"--encoded: stage {config.stage} trains on sound")
-    front, vae, mae = mel_config(model), model.vae, model.audiomae
+    front, vae = mel_config(model), model.vae
     frames = int(config.data.seconds * front.sample_rate) // front.hop
     latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
     shapes = {name: (latent, jnp.float32) for name in ("mean", "logvar")}
     for pool in reads.loa:
-        count = (mae.frames // mae.patch // pool) * (mae.bins // mae.patch // pool)
-        shapes[f"loa_{pool}"] = ((count, mae.width), jnp.float32)
+        size = (loa_length(model.audiomae, pool), model.audiomae.width)
+        shapes[f"loa_{pool}"] = (size, jnp.float32)
     if reads.clap:
         shapes["clap_audio"] = ((model.clap.width,), jnp.float32)
     if "clap" in reads.texts:
         shapes["clap_text"] = ((model.clap.width,), jnp.float32)
     if "t5" in reads.texts:
         shapes["t5"] = ((config.data.text_length, model.t5.width), jnp.float32)
-        shapes["t5_mask"] = ((config.data.text_length,), jnp.bool_)
-    place = sharding.of_batch(run.mesh)
-    return {
-        k: jax.ShapeDtypeStruct((config.batch, *s), d, sharding=place)
-        for k, (s, d) in shapes.items()
-    }
+    return shapes
 
 
 def _compiled(run: Run, encoded: bool):
@@ -155,9 +163,8 @@ def _compiled(run: Run, encoded: bool):
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
         jitted = jax.jit(step_of(run), donate_argnums=given_up(), out_shardings=(placed, whole))
-        frozen = {} if encoded else frozen_shapes(run)
-        batch = encoded_shapes(run) if encoded else batch_shapes(run)
-        return jitted.lower(state, frozen, batch).compile()
+        batch = batch_shapes(run, encoded=encoded)
+        return jitted.lower(state, frozen_shapes(run, batch), batch).compile()
 
 
 def _like(shape, place, dtype=None):

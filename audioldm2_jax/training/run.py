@@ -184,8 +184,36 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
     )
 
 
-def frozen_parts(run: Run) -> dict:
-    """The start's parts that do not train, in the dtype of the computation, on the mesh."""
-    loaded = run.start.load(run.plan.frozen, run.dtype)
+def needed(run: Run, batch) -> tuple[str, ...]:
+    """The frozen parts that have something to do, by the names of what a batch holds.
+
+    Raises InputError where sound would have to be heard that an encoded corpus does not hold.
+    """
+    reads = run.plan.reads
+    encoded = {
+        "vae": {"mean"},
+        "audiomae": {f"loa_{pooling}" for pooling in reads.loa},
+        "clap": {"clap_audio"} if reads.clap else set(),
+        "t5": {"t5"},
+    }
+    if "clap" in reads.texts:
+        encoded["clap"].add("clap_text")
+    lacking = {name: encoded.get(name, {name}) - set(batch) for name in run.plan.frozen}
+    heard = set().union(*lacking.values()) & {"mean", "clap_audio", *encoded["audiomae"]}
+    if heard and "waveform" not in batch:
+        raise InputError(
+            f"stage {run.config.stage} needs more of its clips than these corpora hold: "
+            f"{' '.join(sorted(heard))}; encode them with what is missing (such as --loa), or "
+            "train on the sound"
+        )
+    return tuple(name for name, what in lacking.items() if what)
+
+
+def frozen_parts(run: Run, batch) -> dict:
+    """The start's parts that do not train, in the dtype of the computation, on the mesh.
+
+    Of its encoders those alone that such batches leave something to do.
+    """
+    loaded = run.start.load(needed(run, batch), run.dtype)
     loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

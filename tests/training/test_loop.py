@@ -21,7 +21,7 @@ from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.loop import train
-from audioldm2_jax.training.rehearse import batch_shapes, encoded_shapes, frozen_shapes
+from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run, step_of
 from audioldm2_jax.training.state import init_state
 from tests.data.corpora import write_corpus
@@ -139,11 +139,12 @@ def test_every_variant_has_its_shapes(file, corpus):
         run = open_run(made)
         state = jax.eval_shape(lambda key, s=run.plan.stage: init_state(s, key), jax.random.key(0))
         with jax.set_mesh(run.mesh):
-            given = frozen_shapes(run), batch_shapes(run)
             # The frozen encoders are the same in all; an encoded corpus leaves them nothing to do.
-            if len(seen) > 1 and run.plan.frozen and not run.start.model.phonemes:
-                given = {}, encoded_shapes(run)
-            after, metrics = jax.eval_shape(step_of(run), state, *given)
+            encoded = len(seen) > 1 and bool(run.plan.frozen)
+            given = batch_shapes(run, encoded=encoded)
+            frozen = frozen_shapes(run, given)
+            assert not (encoded and frozen)
+            after, metrics = jax.eval_shape(step_of(run), state, frozen, given)
         assert jax.tree.structure(after) == jax.tree.structure(state), variant
         assert all(x.shape == () for x in jax.tree.leaves(metrics)), variant
 

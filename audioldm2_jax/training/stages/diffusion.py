@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.losses.diffusion import noise_error, noised
 from audioldm2_jax.models.attention import Prefix
+from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.stages import conditions, sequence
@@ -57,7 +58,7 @@ def pretraining_loss(settings: Diffusion) -> Callable:
     so that one program serves all.
     """
     model = settings.model
-    lengths = tuple(_loa_length(model, pooling) for pooling in settings.poolings)
+    lengths = tuple(loa_length(model.audiomae, pooling) for pooling in settings.poolings)
 
     def loss(params, frozen, batch, keys, step):
         kept = draw(keys, 2, 1 - settings.drop)
@@ -66,15 +67,11 @@ def pretraining_loss(settings: Diffusion) -> Callable:
         padded = [_padded(found[pooling], max(lengths)) for pooling in settings.poolings]
         loa = jax.lax.select_n(which, *padded)
         loa = where(kept, loa, jnp.zeros_like(loa))
-        masks = (Prefix(lengths, which), None)
-        return error(settings, params, frozen, batch, keys, _streams(model, loa), masks), {}
+        prefix = Prefix(lengths, which) if len(lengths) > 1 else None
+        streams, masks = _streams(model, loa), (prefix, None)
+        return error(settings, params, frozen, batch, keys, streams, masks), {}
 
     return loss
-
-
-def _loa_length(model: ModelConfig, pooling: int) -> int:
-    mae = model.audiomae
-    return (mae.frames // mae.patch // pooling) * (mae.bins // mae.patch // pooling)
 
 
 def _padded(loa, longest):
