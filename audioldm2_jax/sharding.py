@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audioldm2_jax import tree
@@ -63,8 +64,9 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices=None) -> Mesh:
     if len(devices) % known or (-1 not in sizes and known != len(devices)):
         raise InputError(f"mesh {shape}: does not fit {len(devices)} devices")
     sizes = [len(devices) // known if size == -1 else size for size in sizes]
-    types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
+    # A TPU's chips lie on a torus, of which an axis of the mesh may be a part of one side.
+    placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def logical_axes(path: str, ndim: int) -> tuple[str | None, ...]:

@@ -16,15 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax.models.grouped import grouped_conv
+
 # Evaluation points beside infinity for m + r - 1 products; those of six keep fp32's rounding least
 # (Barabasz et al., arXiv 1803.10986).
 _POINTS = {4: (0, 1, -1), 6: (0, 1, -1, 0.5, -2), 7: (0, 1, -1, 2, -2, 0.5)}
 
 
-def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
+def conv(x, kernel, *, strides=None, padding=None, dilation=None, groups=1) -> jax.Array:
     """Convolution, channels last. x: [B, *space, I], kernel: [*window, I, O] -> [B, *space', O].
 
-    `padding` is a (low, high) pair for each axis; None keeps the size (odd windows).
+    `padding` is a (low, high) pair for each axis; None keeps the size (odd windows). Of several
+    groups, as torch's, the kernel has I / groups inputs.
     """
     space = kernel.ndim - 2
     if (strides, padding, dilation) == (None, None, None) and jax.default_backend() == "cpu":
@@ -32,6 +35,8 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
             return _trained_conv(x, kernel)
         if space == 2 and kernel.shape[-1] <= 4:
             return _few_outputs(x, kernel)
+    if groups > 1 and (space, dilation) == (1, None) and jax.default_backend() == "cpu":
+        return grouped_conv(x, kernel, strides[0], padding[0], groups)
     dilation = dilation or (1,) * space
     if padding is None:
         half = [(size - 1) * step // 2 for size, step in zip(kernel.shape, dilation)]
@@ -45,6 +50,7 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None) -> jax.Array:
         padding,
         rhs_dilation=dilation,
         dimension_numbers=numbers,
+        feature_group_count=groups,
     )
 
 

@@ -90,14 +90,8 @@ class NormedConv(nn.Module):
             length = jnp.sqrt(jnp.square(kernel).sum(tuple(range(kernel.ndim - 1))) + 1e-12)
             scale = self.param("scale", nn.initializers.constant(1.0), (self.features,))
             kernel = kernel * (scale / length)
-        numbers = ("NWC", "WIO", "NWC") if len(self.window) == 1 else ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            self.strides,
-            self.padding,
-            dimension_numbers=numbers,
-            feature_group_count=self.groups,
+        y = convolution.conv(
+            x, kernel, strides=self.strides, padding=self.padding, groups=self.groups
         )
         return y + bias
 

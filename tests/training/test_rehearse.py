@@ -37,12 +37,18 @@ def test_unknown_topologies(capsys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("topology", "chips", "mesh"), [("v5e:4x4", 16, "data=4 fsdp=4"), ("v5p:2x2x2", 8, "data=8")]
+    ("topology", "chips", "mesh"),
+    [
+        ("v5e:4x4", 16, "data=4 fsdp=4"),
+        ("v5p:2x2x2", 8, "data=8"),
+        # No product of the torus' sides gives 64 and 4.
+        ("v6e:16x16", 256, "data=64 fsdp=4"),
+    ],
 )
 def test_a_step_for_a_pod(topology, chips, mesh):
     """In a process of its own: libtpu reads its environment once."""
     command = [sys.executable, "-m", "audioldm2_jax", "rehearse", f"--topology={topology}", "-q"]
-    command += ["--config=configs/audioldm2/sequence.py:tiny", "--config.batch=32"]
+    command += ["--config=configs/audioldm2/sequence.py:tiny", f"--config.batch={2 * chips}"]
     command += [f"--config.mesh.{axis}" for axis in mesh.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
