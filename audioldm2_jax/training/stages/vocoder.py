@@ -71,10 +71,11 @@ def generator_loss(settings: Vocoder) -> Callable:
 def discriminator_loss(settings: Vocoder) -> Callable:
     def loss(params, frozen, batch, keys, step):
         wave, _, made = generated(settings, jax.lax.stop_gradient(params), batch, keys)
-        network = {"params": params["discriminators"]}
-        real = settings.discriminators.apply(network, wave)
-        fake = settings.discriminators.apply(network, made)
-        scores = [s for s, _ in real], [s for s, _ in fake]
-        return adversarial.least_squares_discriminator(*scores), {}
+        # Each real clip beside its fake: one pass over the kernels, and no clip leaves its device.
+        both = jnp.stack([wave, made], 1).reshape(-1, wave.shape[1])
+        judged = settings.discriminators.apply({"params": params["discriminators"]}, both)
+        scores = [score.reshape(len(wave), 2, -1) for score, _ in judged]
+        real, fake = [s[:, 0] for s in scores], [s[:, 1] for s in scores]
+        return adversarial.least_squares_discriminator(real, fake), {}
 
     return loss
