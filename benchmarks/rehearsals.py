@@ -27,7 +27,7 @@ RESULTS = HERE / "results" / "rehearsals.json"
 CELLS = {
     "base:v5e:4x4": ({"fsdp": 4}, 10),
     "large:v5e:4x4": ({"fsdp": 16}, 5),
-    "base:v5p:4x4x4": ({"fsdp": 1}, 64),
+    "base:v5p:4x4x4": ({"fsdp": 1}, 61),
     "large:v5p:4x4x4": ({"fsdp": 4}, 32),
     "base:v6e:16x16": ({"fsdp": 4}, 22),
     "large:v6e:16x16": ({"fsdp": 16}, 11),
@@ -47,7 +47,7 @@ def rehearse(cell: str, per_chip: int, remat: str) -> dict:
     command += ["--encoded"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
     if done.returncode:
-        raise SystemExit(f"{cell}: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"{cell}: status {done.returncode}, {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)
 
 

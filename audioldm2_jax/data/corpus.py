@@ -113,6 +113,8 @@ def load_corpus(name: str) -> Corpus:
         sys.modules[module] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[module])
     builder = sys.modules[module].Builder
+    # TFDS would look for a package of that name, and may find another one.
+    builder.pkg_dir_path = folder.resolve()
     configs = [c.name for c in builder.BUILDER_CONFIGS]
     if (configs or config) and config not in configs:
         choice = (

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from audioldm2_jax.diffusion.schedules import alphas_bar
 from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian
 from audioldm2_jax.models.audiomae import patches_of
+from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.lpips import LPIPS
 from audioldm2_jax.models.sequence import sequence_positions
 from audioldm2_jax.presets import AudioMAEConfig, ScheduleConfig
-from audioldm2_jax.training.stages import audiomae, sequence, vae
-from tests.training.stages_of import TINY, batch, initial, made
+from audioldm2_jax.training.stages import audiomae, sequence, vae, vocoder
+from tests.training.stages_of import TINY, batch, initial, made, weights
 from tests.training.values import draw
 
 
@@ -125,6 +126,22 @@ def test_nothing_is_judged_before_the_start():
     assert abs(float(late - early)) > 0
     silent, _ = vae.discriminator_loss(settings)(params, {}, data, keys, 4)
     assert float(silent) == 0
+
+
+def test_real_and_made_clips_are_judged_as_alone():
+    """Mixed up, the scores of real and made clips would give another loss."""
+    judges = WaveDiscriminators((2, 3), (4, 8, 8, 8, 8), 8, 2)
+    settings = vocoder.Vocoder(TINY, segment=2048, discriminators=judges)
+    data, keys = batch(3), jax.random.split(jax.random.key(3), 3)
+    network = judges.init(jax.random.key(1), data["waveform"][:, :2048])
+    params = {"vocoder": weights()["vocoder"], "discriminators": network["params"]}
+    value, _ = vocoder.discriminator_loss(settings)(params, {}, data, keys, 0)
+    real, _, fake = vocoder.generated(settings, params, data, keys)
+    scores = [[score for score, _ in judges.apply(network, wave)] for wave in (real, fake)]
+    expected = adversarial.least_squares_discriminator(*scores)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    swapped = adversarial.least_squares_discriminator(*scores[::-1])
+    assert abs(float(swapped - expected)) > 1e-3
 
 
 def test_masked_patches():
