@@ -27,7 +27,7 @@ RESULTS = HERE / "results" / "rehearsals.json"
 CELLS = {
     "base:v5e:4x4": ({"fsdp": 4}, 10),
     "large:v5e:4x4": ({"fsdp": 16}, 5),
-    "base:v5p:4x4x4": ({"fsdp": 1}, 61),
+    "base:v5p:4x4x4": ({"fsdp": 1}, 64),
     "large:v5p:4x4x4": ({"fsdp": 4}, 32),
     "base:v6e:16x16": ({"fsdp": 4}, 22),
     "large:v6e:16x16": ({"fsdp": 16}, 11),
