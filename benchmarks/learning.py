@@ -212,18 +212,34 @@ def plot(folder: Path, figures: dict, path: Path) -> None:
 
     drawing, axes = plt.subplots(3, 3, figsize=(13, 9), constrained_layout=True)
     for axis, (name, found) in zip(axes.flat, figures.items()):
-        lines = curves(folder, name)
-        axis.plot(*zip(*lines[found["metric"]]), label=found["metric"])
-        if found["what"] in lines:
-            axis.plot(*zip(*lines[found["what"]]), "--", label=found["what"])
-        else:
-            axis.axhline(found["against"], ls="--", color="tab:orange", label=found["what"])
-        axis.set_title(f"{name}: {found['ratio']:.2f} times better (bar {found['bar']:g})")
+        (_differences if name in DIFFUSION else _values)(axis, found, curves(folder, name))
         axis.set_xlabel("step")
-        axis.set_ylim(bottom=None if name in DIFFUSION else 0)
         axis.legend()
+        text = f"{found['ratio']:.2f} times better (bar {found['bar']:g})"
+        axis.set_title(f"{name}: " + ("bar 0" if name in DIFFUSION else f"\n{text}"))
     path.parent.mkdir(exist_ok=True)
     drawing.savefig(path, dpi=70)
+
+
+def _values(axis, found, lines):
+    axis.plot(*zip(*lines[found["metric"]]), label=found["metric"])
+    if found["what"] in lines:
+        axis.plot(*zip(*lines[found["what"]]), "--", label=found["what"])
+    else:
+        axis.axhline(found["against"], ls="--", color="tab:orange", label=found["what"])
+    axis.set_ylim(bottom=0)
+
+
+def _differences(axis, found, lines):
+    """What the condition spares of the loss, less three standard errors.
+
+    Without the first point: at random weights the loss is of another order of magnitude.
+    """
+    pairs = zip(lines[found["what"]], lines[found["metric"]])
+    points = [(step, without - by) for (step, without), (_, by) in pairs][1:]
+    axis.plot(*zip(*points), "o-", label=f"({found['what']}) - {found['metric']}")
+    axis.axhline(0.0, ls="--", color="tab:orange")
+    axis.set_xlim(left=0)
 
 
 def main():
