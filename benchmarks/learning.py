@@ -4,8 +4,8 @@
 
 Makes the corpus, trains each stage by its `:tiny` configuration on what the stages before it gave,
 and holds figures on held-out clips against what a network that learned nothing would reach. Goes on
-where it was stopped. Writes benchmarks/results/learning.json and docs/pictures/learning.png, and
-ends with an error if a figure misses its bar.
+where it was stopped. Writes benchmarks/results/learning.json and docs/learning.png, prints
+the table of docs/training.md, and ends with an error if a figure misses its bar.
 """
 
 from __future__ import annotations
@@ -215,10 +215,22 @@ def plot(folder: Path, figures: dict, path: Path) -> None:
         (_differences if name in DIFFUSION else _values)(axis, found, curves(folder, name))
         axis.set_xlabel("step")
         axis.legend()
-        text = f"{found['ratio']:.2f} times better (bar {found['bar']:g})"
-        axis.set_title(f"{name}: " + ("bar 0" if name in DIFFUSION else f"\n{text}"))
-    path.parent.mkdir(exist_ok=True)
+        axis.set_title(f"{name}: {found['ratio']:.4g} times better (bar {found['bar']:g})", size=10)
     drawing.savefig(path, dpi=70)
+
+
+def table(figures: dict) -> str:
+    """Markdown."""
+    rows = [
+        "| stage | held out | value | held against | value | times better | bar | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, f in figures.items():
+        rows.append(
+            f"| {name} | {f['metric']} | {f['value']:.4g} | {f['what']} | {f['against']:.4g} | "
+            f"{f['ratio']:.4g} | {f['bar']:g} | {f['seconds'] / 60:.0f} |"
+        )
+    return "\n".join(rows)
 
 
 def _values(axis, found, lines):
@@ -270,7 +282,8 @@ def main():
         "stages": figures,
     }
     path.write_text(json.dumps(found, indent=1) + "\n")
-    plot(folder, figures, ROOT / "docs/pictures/learning.png")
+    plot(folder, figures, ROOT / "docs/learning.png")
+    print(table(figures))
     if missed := [name for name, figure in figures.items() if not figure["passed"]]:
         raise SystemExit(f"below the bar: {' '.join(missed)}")
 

@@ -36,6 +36,8 @@ from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import given_up, make_step
 
 HERE = Path(__file__).parent
+# Times of compilation are told.
+jax.config.update("jax_enable_compilation_cache", False)
 OPTIM = OptimConfig(learning_rate=1e-5, warmup=0)
 # Seconds of a clip and clips of a batch.
 SHAPES = {
@@ -198,6 +200,8 @@ def measure(stage: str, options) -> dict:
     ours, compiling, count = ours_of(stage, model, batch, options)
     found = timing.compare(ours, theirs, options.repeats)
     return found | {
+        "date": str(datetime.date.today()),
+        "peak": peak() if jax.default_backend() == "cpu" else None,
         "clips": rows,
         "seconds of a clip": seconds,
         "parameters": count,
@@ -207,15 +211,15 @@ def measure(stage: str, options) -> dict:
     }
 
 
-def table(stages: dict, limit: float | None) -> str:
+def table(stages: dict) -> str:
     lines = [
         "| stage | parameters, M | clips/s | torch | ours / torch, time | of the peak, % | torch |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, s in stages.items():
         shares = (
-            [f"{100e12 * s['TFLOP'] / s[side] / limit:.0f}" for side in ("ours", "theirs")]
-            if limit
+            [f"{100e12 * s['TFLOP'] / s[side] / s['peak']:.0f}" for side in ("ours", "theirs")]
+            if s["peak"]
             else ["-", "-"]
         )
         lines.append(
@@ -236,7 +240,6 @@ def main():
     path = HERE / "results" / f"training-{device}-{options.size}-{options.dtype}.json"
     found = json.loads(path.read_text()) if path.is_file() else {"stages": {}}
     found |= {
-        "date": str(datetime.date.today()),
         "hardware": {
             "device": device,
             "cpu": platform.processor(),
@@ -244,14 +247,13 @@ def main():
         },
         "versions": {n: metadata.version(n) for n in ("jax", "flax", "torch", "diffusers")},
         "dtype": options.dtype,
-        "peak": peak() if device == "cpu" else None,
     }
     for stage in options.stages.split(","):
         found["stages"][stage] = measure(stage, options)
-        print(table({stage: found["stages"][stage]}, found["peak"]).splitlines()[-1], flush=True)
+        print(table({stage: found["stages"][stage]}).splitlines()[-1], flush=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
         jax.clear_caches()
-    print(table(found["stages"], found["peak"]))
+    print(table(found["stages"]))
 
 
 if __name__ == "__main__":

@@ -30,23 +30,24 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None, groups=1) -> j
     groups, as torch's, the kernel has I / groups inputs.
     """
     space = kernel.ndim - 2
-    if (strides, padding, dilation) == (None, None, None) and jax.default_backend() == "cpu":
+    on_cpu = jax.default_backend() == "cpu"
+    if (strides, padding, dilation, groups) == (None, None, None, 1) and on_cpu:
         if _is_transformed(x, kernel):
             return _trained_conv(x, kernel)
         if space == 2 and kernel.shape[-1] <= 4:
             return _few_outputs(x, kernel)
-    if groups > 1 and (space, dilation) == (1, None) and jax.default_backend() == "cpu":
-        return grouped_conv(x, kernel, strides[0], padding[0], groups)
-    dilation = dilation or (1,) * space
+    strides, dilation = strides or (1,) * space, dilation or (1,) * space
     if padding is None:
         half = [(size - 1) * step // 2 for size, step in zip(kernel.shape, dilation)]
         padding = [(h, h) for h in half]
+    if groups > 1 and dilation == (1,) and on_cpu:
+        return grouped_conv(x, kernel, strides[0], padding[0], groups)
     letters = "TF"[:space]
     numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        strides or (1,) * space,
+        strides,
         padding,
         rhs_dilation=dilation,
         dimension_numbers=numbers,

@@ -45,8 +45,8 @@ class Chip:
 # Google's published figures for each chip; of the memory what the compiler lets a program use.
 CHIPS = {
     "v5e": Chip(197e12, 15.75 * 2**30, 819e9, 200e9),
-    "v5p": Chip(459e12, 95.74 * 2**30, 2765e9, 600e9),
-    "v6e": Chip(918e12, 31.25 * 2**30, 1640e9, 448e9),
+    "v5p": Chip(459e12, 95.73 * 2**30, 2765e9, 600e9),
+    "v6e": Chip(918e12, 31.24 * 2**30, 1640e9, 448e9),
 }
 
 
@@ -172,8 +172,11 @@ def _like(shape, place, dtype=None):
 
 
 def _too_large(error: str, chips: int, batch: int) -> dict:
-    """From what the compiler says: "Used 20.5G of 15.75G hbm"."""
-    found = re.search(r"Used ([\d.]+)([MGT]) of ([\d.]+)([MGT]) hbm", error)
+    """From what the compiler says, of what it has placed or of what it gave up to place."""
+    size = r"([\d.]+)([MGT])"
+    found = re.search(rf"Used {size} of {size} hbm", error) or re.search(
+        rf"required for HLO temporaries \({size}\) exceeds available HBM \({size}\)", error
+    )
     if not found:
         raise InputError(f"the compiler failed: {error.strip().splitlines()[0]}") from None
     asked, limit = (

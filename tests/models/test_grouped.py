@@ -27,3 +27,15 @@ def test_gradients_are_the_librarys(monkeypatch, groups, inputs, outputs, stride
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for found, wanted in zip(ours, gradients()):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("window", [(5,), (3, 3)])
+def test_defaults_keep_the_size(monkeypatch, window):
+    """Also of wide 3x3 kernels, which without groups would be transformed."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, *(16 for _ in window), 128)).astype(np.float32)
+    kernel = rng.standard_normal((*window, 64, 128)).astype(np.float32)
+    ours = convolution.conv(x, kernel, groups=2)
+    assert ours.shape == x.shape
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(ours, convolution.conv(x, kernel, groups=2), rtol=1e-4, atol=1e-3)

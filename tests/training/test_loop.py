@@ -257,6 +257,10 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
         InputError, match="stage sequence needs more of its clips than these corpora hold"
     ):
         train(other, tmp_path / "other", quiet=True)
+    held = (f"validation.sources={corpus}", "validation.every=1")
+    mixed = config(file, tmp_path / "encoded", *values, *held)
+    with pytest.raises(InputError, match="not encoded as data.sources are"):
+        train(mixed, tmp_path / "mixed", quiet=True)
 
 
 @pytest.mark.slow

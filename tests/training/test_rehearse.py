@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.training.rehearse import collectives
+from audioldm2_jax.training.rehearse import CHIPS, collectives
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -33,6 +33,19 @@ def test_unknown_topologies(capsys, monkeypatch):
     command = ["rehearse", "--config=configs/audiomae.py:tiny", "-q"]
     assert main([*command, "--topology=v9:4x4"]) == 2
     assert "choose a size of v5e v5p v6e, as v5e:4x4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+def test_a_batch_that_no_chip_holds(topology):
+    """The compiler tells the memory that a program may use; ours is the same."""
+    command = [sys.executable, "-m", "audioldm2_jax", "rehearse", f"--topology={topology}", "-q"]
+    command += ["--config=configs/audioldm2/sequence.py:tiny", f"--config.batch={1 << 23}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found, limit = json.loads(done.stdout), CHIPS[topology.partition(":")[0]].memory
+    assert not found["fits"] and found["GB total"] > found["GB chip"]
+    assert found["GB chip"] == pytest.approx(limit / 1e9, rel=1e-3)
 
 
 @pytest.mark.slow
