@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,8 +46,14 @@ class Part:
 
     def shapes(self, config) -> dict:
         """Tree of parameter shapes; nothing is computed."""
-        model = self.model(config)
-        return jax.eval_shape(lambda: model.init(jax.random.key(0), *self.inputs(config)))["params"]
+        return jax.tree.map(lambda shape: shape, _shapes(self, config))
+
+
+@functools.cache
+def _shapes(part: Part, config) -> dict:
+    """Kept: tracing a large network takes seconds."""
+    model = part.model(config)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), *part.inputs(config)))["params"]
 
 
 def parts_of(config: ModelConfig) -> list[str]:

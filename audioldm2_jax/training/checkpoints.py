@@ -8,8 +8,12 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
+from orbax.checkpoint import type_handlers
 
 from audioldm2_jax.errors import InputError
+
+# Replicas write large arrays in slices, each a program to compile; small ones are not worth it.
+_SLICED = 1 << 20  # bytes
 
 
 class Checkpoints:
@@ -28,7 +32,15 @@ class Checkpoints:
             ),
             preservation_policy=policies.AnyPreservationPolicy(kept),
         )
-        self._manager = ocp.CheckpointManager(Path(folder).resolve(), options=options)
+        arrays = type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SLICED)
+        registry = type_handlers.create_type_handler_registry((jax.Array, arrays))
+        handlers = {
+            "state": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+            "data": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(
+            Path(folder).resolve(), options=options, item_handlers=handlers
+        )
 
     @property
     def latest(self) -> int | None:
@@ -39,7 +51,7 @@ class Checkpoints:
         """Begins to save if it is due, or `now`; returns whether it did."""
         if step == self.latest or not (now or self._manager.should_save(step)):
             return False
-        parts = {"state": ocp.args.StandardSave(state), "data": ocp.args.JsonSave(data)}
+        parts = {"state": ocp.args.PyTreeSave(state), "data": ocp.args.JsonSave(data)}
         return self._manager.save(step, args=ocp.args.Composite(**parts), force=now)
 
     def restore(self, shapes, shardings) -> tuple[Any, dict]:
@@ -47,7 +59,8 @@ class Checkpoints:
         like = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings
         )
-        parts = {"state": ocp.args.StandardRestore(like), "data": ocp.args.JsonRestore()}
+        placed = ocp.checkpoint_utils.construct_restore_args(like)
+        parts = {"state": ocp.args.PyTreeRestore(like, placed), "data": ocp.args.JsonRestore()}
         try:
             found = self._manager.restore(self.latest, args=ocp.args.Composite(**parts))
         except (ValueError, KeyError) as error:

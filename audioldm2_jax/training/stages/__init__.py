@@ -115,8 +115,9 @@ def _initial(part: str, config):
 
 
 def _init(makers: Mapping[str, Callable]) -> Callable:
-    """key -> parameters by part."""
+    """key -> parameters by part. Compiled functions are traced once for all that ask for shapes."""
 
+    @jax.jit
     def init(key):
         keys = jax.random.split(key, len(makers))
         return {name: make(k) for (name, make), k in zip(makers.items(), keys)}
