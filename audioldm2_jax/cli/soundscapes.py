@@ -16,6 +16,8 @@ def add_arguments(parser) -> None:
     add("--seed", type=int, default=0, help="the same seed gives the same corpus")
     add("-dur", "--duration", type=float, default=10.24, help="seconds of each clip")
     add("--speech", type=float, default=0.0, help="share of speech (needs the extra tts)")
+    kinds = "shares of the clips without speech, such as one=3,overlay=1 (also sequence, music)"
+    add("--kinds", default="", metavar="KIND=N,...", help=f"{kinds}; default: docs/soundscapes.md")
     add("--workers", type=int, default=None, help="processes; default: one for each core")
     examples = "instead, one WAV and one picture of each sound class, to listen and look at"
     add("--examples", action="store_true", help=examples)
@@ -31,6 +33,7 @@ def run(options) -> int:
         raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
     if not 0.5 <= options.duration <= 600:
         raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
+    kinds = _kinds(options.kinds)
     if options.examples:
         for path in build.write_examples(Path(options.target), seed=options.seed):
             print(path)
@@ -48,8 +51,29 @@ def run(options) -> int:
             seed=options.seed,
             seconds=options.duration,
             speech=options.speech,
+            kinds=kinds,
             workers=options.workers,
             report=progress.update,
         )
     print(json.dumps(found, indent=2))
     return 0
+
+
+def _kinds(text: str) -> dict[str, float]:
+    """Shares that add up to 1; of kinds that are not named, none. "" gives the default."""
+    from audioldm2_jax.data.soundscapes.scene import KINDS
+
+    if not text:
+        return KINDS
+    found = dict.fromkeys(KINDS, 0.0)
+    for part in text.split(","):
+        name, _, share = part.strip().partition("=")
+        if name not in KINDS or not share.replace(".", "", 1).isdigit():
+            raise InputError(
+                f"--kinds {part.strip()}: KIND=NUMBER is expected, of {' '.join(KINDS)}"
+            )
+        found[name] = float(share)
+    total = sum(found.values())
+    if not total:
+        raise InputError(f"--kinds {text}: one share must be above 0")
+    return {name: share / total for name, share in found.items()}

@@ -8,7 +8,7 @@ import pytest
 from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music
 from audioldm2_jax.data.soundscapes.captions import NUMBERS, Element
 from audioldm2_jax.data.soundscapes.scene import KINDS
-from audioldm2_jax.data.soundscapes.sounds import Gesture
+from audioldm2_jax.data.soundscapes.sounds import NOTES, Gesture
 
 
 def test_there_are_enough_classes():
@@ -108,7 +108,27 @@ def test_words_follow_the_numbers():
     assert Element(beep, Gesture(600, 0, 0.2), 2, 0).phrase() == "two low-pitched short beeps"
     assert Element(beep, Gesture(2900, 0, 0.2), 1, 7).phrase() == "a loud high-pitched short beep"
     assert Element(rain, Gesture(0, 850, 5), 1, -9).phrase() == "quiet fast rain"
+    noted = Gesture(600, 0, 0.2, "D5")
+    assert Element(beep, noted, 2, 0).phrase() == "two short beeps on D5"
     assert Element(SOUNDS["owl"], Gesture(350, 0, 0.6), 1, 0).phrase() == "an owl hoot"
+
+
+def test_named_notes_are_heard():
+    """A caption that names a note stands for its pitch; about every other steady sound has one."""
+    clips = [make_clip(0, i, seconds=2.0, only="tone") for i in range(40)]
+    noted = [clip for clip in clips if clip.events[0]["note"]]
+    assert 10 < len(noted) < 30
+    for clip in noted[:8]:
+        event = clip.events[0]
+        assert f" on {event['note']}" in clip.captions[0]
+        assert "pitched" not in clip.captions[0]
+        spectrum = np.abs(np.fft.rfft(clip.audio, 1 << 17))
+        found = np.argmax(spectrum) * 16000 / (1 << 17)
+        number = 69 + 12 * np.log2(found / 440)
+        assert abs(number - round(number)) < 0.1
+        assert f"{NOTES[round(number) % 12]}{round(number) // 12 - 1}" == event["note"]
+    others = [clip for clip in clips if not clip.events[0]["note"]]
+    assert not any(" on " in clip.captions[0] for clip in others)
 
 
 def test_music_is_in_its_key_and_tempo():
@@ -140,4 +160,6 @@ def test_speech_says_what_its_transcript_says():
 def test_a_share_of_speech():
     kinds = [make_clip(0, i, seconds=2.0, speech=0.3).kind for i in range(60)]
     assert 0.1 < kinds.count("speech") / 60 < 0.5
+    some = {make_clip(0, i, seconds=1.0, kinds={"one": 0.5, "overlay": 0.5}).kind for i in range(9)}
+    assert some == {"one", "overlay"}
     assert "speech" not in [make_clip(0, i, seconds=1.0).kind for i in range(20)]

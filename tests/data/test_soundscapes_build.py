@@ -75,6 +75,9 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
         == 0
     )
     assert json.loads(capsys.readouterr().out)["clips"] == 4
+    words = ["--count", "4", "-dur", "1", "--workers", "1", "--kinds", "one=3", "-q"]
+    assert main(["soundscapes", str(tmp_path / "one"), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["kinds"] == {"one": 4}
     assert main(["soundscapes", str(tmp_path / "a"), "--count", "4", "--seed", "1", "-q"]) == 2
     assert "holds a build with" in capsys.readouterr().err
     (tmp_path / "b").mkdir()
@@ -84,6 +87,9 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
         (["c", "--count", "0"], "--count is 0"),
         (["c", "--speech", "2"], "--speech is 2"),
         (["c", "-dur", "0.1"], "--duration is 0.1"),
+        (["c", "--kinds", "one=1,duet=2"], "duet=2"),
+        (["c", "--kinds", "one=-1"], "one=-1"),
+        (["c", "--kinds", "one=0"], "above 0"),
     ):
         target, *rest = arguments
         assert main(["soundscapes", str(tmp_path / target), *rest, "-q"]) == 2

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from audioldm2_jax import audio, pictures
 from audioldm2_jax.data import parts
-from audioldm2_jax.data.soundscapes.scene import Clip, make_clip
+from audioldm2_jax.data.soundscapes.scene import KINDS, Clip, make_clip
 from audioldm2_jax.data.soundscapes.sounds import SOUNDS
 from audioldm2_jax.errors import InputError
 
@@ -34,6 +34,7 @@ def build(
     seed: int = 0,
     seconds: float = 10.24,
     speech: float = 0.0,
+    kinds: Mapping[str, float] = KINDS,
     workers: int | None = None,
     report: Callable[[int], None] | None = None,
 ) -> dict:
@@ -41,10 +42,10 @@ def build(
 
     folder/audio/NNNNNNN.flac and folder/metadata.jsonl; a part already written by the same call is
     kept, so a stopped build goes on where it stood. report(clips done) after each part.
-    Raises InputError if the folder holds a build with other settings.
+    kinds: shares of each. Raises InputError if the folder holds a build with other settings.
     """
     folder = Path(folder)
-    settings = {"seed": seed, "seconds": seconds, "speech": speech}
+    settings = {"seed": seed, "seconds": seconds, "speech": speech, "kinds": dict(kinds)}
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)
@@ -77,14 +78,14 @@ def _part(folder: Path, start: int) -> Path:
     return folder / "parts" / f"{start:07d}.jsonl"
 
 
-def _write_part(folder: Path, start: int, *, count, seed, seconds, speech) -> int:
+def _write_part(folder: Path, start: int, *, count, seed, **settings) -> int:
     """One part's audio, then its lines: a part with lines is whole. Returns its number of clips."""
     stop, path = min(start + PART, count), _part(folder, start)
     if path.is_file() and len(path.read_text().splitlines()) >= stop - start:
         return stop - start
     lines = []
     for index in range(start, stop):
-        clip = make_clip(seed, index, seconds=seconds, speech=speech)
+        clip = make_clip(seed, index, **settings)
         file = f"audio/{index:07d}.flac"
         audio.save_wav(folder / file, clip.audio, clip.sample_rate)
         lines.append(json.dumps(record(clip, file)))

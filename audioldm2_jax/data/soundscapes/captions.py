@@ -21,17 +21,19 @@ class Element:
     loudness: float
 
     def phrase(self) -> str:
-        """Such as "two short low-pitched beeps" or "fast loud rain"."""
+        """Such as "two low-pitched short beeps", "loud fast rain" or "a piano note on F#4"."""
         sound, gesture = self.sound, self.gesture
+        pitch = 0.0 if gesture.note else gesture.pitch
+        after = f"on {gesture.note}" if gesture.note else ""
         words = [
             "loud" if self.loudness > 5 else "quiet" if self.loudness < -5 else "",
             span_word(gesture.rate, sound.rate, ("slow", "fast")),
-            span_word(gesture.pitch, sound.pitch, ("low-pitched", "high-pitched")),
+            span_word(pitch, sound.pitch, ("low-pitched", "high-pitched")),
         ]
         described = " ".join(word for word in words if word)
         if self.count > 1:
-            return " ".join(w for w in (NUMBERS[self.count], described, sound.plural) if w)
-        text = " ".join(w for w in (described, sound.noun) if w)
+            return " ".join(w for w in (NUMBERS[self.count], described, sound.plural, after) if w)
+        text = " ".join(w for w in (described, sound.noun, after) if w)
         # Names of what cannot be counted are the same in the plural, and take no article.
         return text if sound.noun == sound.plural else f"{article(text)} {text}"
 

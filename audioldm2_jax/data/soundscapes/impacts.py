@@ -95,21 +95,21 @@ def gong(rng, g):
     return out * dsp.envelope(len(out), 0.05, 0.3)
 
 
-@sound("xylophone note", pitch=(500, 1800), seconds=(0.4, 0.8))
+@sound("xylophone note", pitch=(500, 1800), seconds=(0.4, 0.8), notes=True)
 def xylophone(rng, g):
     return dsp.modes(
         (g.pitch, 3 * g.pitch, 6.3 * g.pitch), (0.4, 0.15, 0.06), (1, 0.4, 0.2), g.seconds
     )
 
 
-@sound("plucked string", pitch=(110, 700), seconds=(0.8, 1.8))
+@sound("plucked string", pitch=(110, 700), seconds=(0.8, 1.8), notes=True)
 def plucked_string(rng, g):
     ratios = np.arange(1, 14)
     decays = 1.8 / (1 + 0.35 * (ratios - 1))
     return dsp.modes(g.pitch * ratios, decays, 1 / ratios, g.seconds)
 
 
-@sound("piano note", pitch=(110, 1000), seconds=(0.8, 1.8))
+@sound("piano note", pitch=(110, 1000), seconds=(0.8, 1.8), notes=True)
 def piano_note(rng, g):
     ratios = np.arange(1, 12) * np.sqrt(1 + 0.0004 * np.arange(1, 12) ** 2)
     out = dsp.modes(g.pitch * ratios, 2.5 / (1 + 0.25 * ratios), 1 / ratios**1.3, g.seconds)

@@ -7,6 +7,7 @@ same numpy and scipy. This is a synthetic corpus: it sounds like its parts, not 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,8 +53,10 @@ def make_clip(
     seconds: float = 10.24,
     only: str | None = None,
     speech: float = 0.0,
+    kinds: Mapping[str, float] = KINDS,
 ) -> Clip:
     """One clip. only: a class name, for a clip that holds nothing else. speech: share of speech.
+    kinds: shares of the other kinds, which add up to 1.
 
     Raises InputError for speech without the extra `tts`.
     """
@@ -62,14 +65,14 @@ def make_clip(
         return _scene(rng, seconds, "one", [only])
     if speech and rng.random() < speech:
         return _speech(rng, seconds)
-    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    kind = str(rng.choice(list(kinds), p=list(kinds.values())))
     if kind == "music":
         return _music(rng, seconds)
-    return _scene(rng, seconds, kind, _choose(rng, kind))
+    return _scene(rng, seconds, kind, _choose(rng, kind, seconds))
 
 
-def _choose(rng, kind) -> list[str]:
-    """Class names: what goes on comes last in an overlay and never twice."""
+def _choose(rng, kind, seconds) -> list[str]:
+    """Class names: what goes on comes last in an overlay and never twice; two in short clips."""
     # Sorted: the order in which modules register must not decide what a seed gives.
     names = sorted(SOUNDS)
     textures = [name for name in names if SOUNDS[name].texture]
@@ -77,7 +80,8 @@ def _choose(rng, kind) -> list[str]:
     if kind == "one":
         return [str(rng.choice(names))]
     if kind == "sequence":
-        return [str(n) for n in rng.choice(names, int(rng.integers(2, 4)), replace=False)]
+        count = 2 if seconds < 4 else int(rng.integers(2, 4))
+        return [str(n) for n in rng.choice(names, count, replace=False)]
     return [str(rng.choice(events)), str(rng.choice(textures))]
 
 
@@ -155,6 +159,7 @@ def _event(element: Element, at: float, gesture: Gesture) -> dict:
         "onset": round(float(at), 4),
         "seconds": round(float(gesture.seconds), 4),
         "pitch": round(gesture.pitch, 3),
+        "note": gesture.note,
         "rate": round(gesture.rate, 3),
         "count": element.count,
         "loudness": element.loudness,

@@ -8,27 +8,27 @@ from audioldm2_jax.data.soundscapes import dsp
 from audioldm2_jax.data.soundscapes.sounds import sound
 
 
-@sound("pure tone", pitch=(150, 2000), seconds=(0.6, 2.0))
+@sound("pure tone", pitch=(150, 2000), seconds=(0.6, 2.0), notes=True)
 def tone(rng, g):
     return dsp.shaped(dsp.sine(dsp.phase(g.pitch, g.seconds)), 0.02, 0.05)
 
 
-@sound("buzzing square tone", pitch=(100, 900), seconds=(0.5, 1.5))
+@sound("buzzing square tone", pitch=(100, 900), seconds=(0.5, 1.5), notes=True)
 def square_tone(rng, g):
     return dsp.shaped(dsp.square(dsp.phase(g.pitch, g.seconds)))
 
 
-@sound("sawtooth tone", pitch=(80, 800), seconds=(0.5, 1.5))
+@sound("sawtooth tone", pitch=(80, 800), seconds=(0.5, 1.5), notes=True)
 def sawtooth_tone(rng, g):
     return dsp.shaped(dsp.saw(dsp.phase(g.pitch, g.seconds)))
 
 
-@sound("short beep", pitch=(500, 3000), seconds=(0.1, 0.25))
+@sound("short beep", pitch=(500, 3000), seconds=(0.1, 0.25), notes=True)
 def beep(rng, g):
     return dsp.shaped(dsp.sine(dsp.phase(g.pitch, g.seconds)), 0.005, 0.01)
 
 
-@sound("long beep", pitch=(400, 2500), seconds=(0.8, 1.5))
+@sound("long beep", pitch=(400, 2500), seconds=(0.8, 1.5), notes=True)
 def long_beep(rng, g):
     return dsp.shaped(dsp.sine(dsp.phase(g.pitch, g.seconds)), 0.005, 0.01)
 
@@ -49,7 +49,7 @@ def vibrato_tone(rng, g):
     return dsp.shaped(dsp.sine(dsp.phase(g.pitch * bend)))
 
 
-@sound("pulsing tone", pitch=(200, 1500), rate=(3, 12), seconds=(0.8, 2.0))
+@sound("pulsing tone", pitch=(200, 1500), rate=(3, 12), seconds=(0.8, 2.0), notes=True)
 def tremolo_tone(rng, g):
     swell = dsp.tremble(g.seconds, g.rate, 0.95)
     return dsp.shaped(dsp.sine(dsp.phase(g.pitch, g.seconds)) * swell)
