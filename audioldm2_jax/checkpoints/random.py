@@ -19,6 +19,7 @@ from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.hub import Checkpoint, save
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.checkpoints.tokenizers import phoneme_tokenizer
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 
 _CAPTIONS = (
@@ -59,37 +60,55 @@ def random_params(name: str, config, seed: int = 0) -> dict:
     return tree.unflatten({p: jnp.asarray(draw(p, s.shape)) for p, s in shapes.items()})
 
 
-def random_checkpoint(config: ModelConfig, seed: int = 0) -> Checkpoint:
-    """All parts in memory. Their sound is noise."""
+def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Checkpoint:
+    """All parts in memory. Their sound is noise. texts: what the tokenizers are trained on."""
     params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
     # The vocoder's own scale and mean: identity, as published.
     vocoder = params["vocoder"]
     vocoder |= {"mean": jnp.zeros_like(vocoder["mean"]), "scale": jnp.ones_like(vocoder["scale"])}
     tokenizers = {}
     if config.clap:
-        tokenizers["tokenizer"] = _roberta(config)
+        tokenizers["tokenizer"] = _roberta(config, texts)
     if config.t5:
-        tokenizers["tokenizer_2"] = _t5(config)
+        tokenizers["tokenizer_2"] = _t5(config, texts)
     if config.phonemes:
         tokenizers["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
     return Checkpoint(config, params, tokenizers, CONVENTIONS["authors"], "random weights")
 
 
-def write_random(folder, preset: str = "tiny", seed: int = 0) -> None:
-    """Writes an untrained checkpoint of a preset as a hub-layout folder."""
+def write_random(folder, preset: str = "tiny", seed: int = 0, corpus: str = "") -> None:
+    """Writes an untrained checkpoint of a preset as a hub-layout folder.
+
+    corpus: a prepared one whose captions the tokenizers are trained on.
+    """
+    texts = captions(corpus) if corpus else _CAPTIONS
     with jax.default_device(jax.devices("cpu")[0]):
-        save(random_checkpoint(PRESETS[preset](), seed), folder)
+        save(random_checkpoint(PRESETS[preset](), seed, texts), folder)
 
 
-def _roberta(config):
+def captions(corpus: str, count: int = 20_000) -> list[str]:
+    """The different captions of a prepared corpus' first `count` training clips, sorted.
+
+    Raises InputError.
+    """
+    from audioldm2_jax.data import records
+
+    source = records.open_split(corpus, "train")
+    found = {c.decode() for i in range(min(count, len(source))) for c in source[i]["captions"]}
+    if not found:
+        raise InputError(f"{corpus}: its clips have no captions")
+    return sorted(found)
+
+
+def _roberta(config, texts):
     """Byte-level BPE with RoBERTa's special tokens."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import RobertaTokenizerFast
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     bpe = ByteLevelBPETokenizer()
-    size = min(config.clap.text.vocab, 600)
-    bpe.train_from_iterator(_CAPTIONS, vocab_size=size, special_tokens=special, show_progress=False)
+    size = config.clap.text.vocab
+    bpe.train_from_iterator(texts, vocab_size=size, special_tokens=special, show_progress=False)
     content = _json(bpe)
     return RobertaTokenizerFast(
         vocab=content["model"]["vocab"],
@@ -98,15 +117,15 @@ def _roberta(config):
     )
 
 
-def _t5(config):
+def _t5(config, texts):
     """Unigram pieces with T5's special tokens."""
     from tokenizers import SentencePieceUnigramTokenizer
     from transformers import T5TokenizerFast
 
     unigram = SentencePieceUnigramTokenizer()
     unigram.train_from_iterator(
-        _CAPTIONS,
-        vocab_size=min(config.t5.vocab, 400),
+        texts,
+        vocab_size=config.t5.vocab,
         unk_token="<unk>",
         show_progress=False,
         special_tokens=["<pad>", "</s>", "<unk>"],
@@ -125,9 +144,11 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--preset", default="tiny", choices=PRESETS)
     parser.add_argument("--seed", type=int, default=0)
+    text = "a prepared corpus whose captions the tokenizers are trained on"
+    parser.add_argument("--captions", default="", metavar="CORPUS", help=text)
     options = parser.parse_args()
     if not (options.folder / "model_index.json").exists():
-        write_random(options.folder, options.preset, options.seed)
+        write_random(options.folder, options.preset, options.seed, options.captions)
     print(
         f"{options.folder}: an UNTRAINED checkpoint of the {options.preset} preset with random "
         "weights; its sound is noise",

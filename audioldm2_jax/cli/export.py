@@ -10,6 +10,8 @@ def add_arguments(parser) -> None:
     add("workdir", metavar="RUN", help="the --workdir of `audioldm2-jax train`")
     add("target", metavar="DST", help="new folder; it appears whole or not at all")
     choice = "raw, ema, or auto: the average where the stage keeps one"
+    other = "checkpoint to put the trained parts into; default: the run's start"
+    add("--onto", default="", metavar="CHECKPOINT", help=other)
     add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
 
 
@@ -19,7 +21,7 @@ def run(options) -> int:
     from audioldm2_jax.training.export import export
 
     with jax.default_device(jax.devices("cpu")[0]):
-        step = export(options.workdir, options.target, weights=options.weights)
+        step = export(options.workdir, options.target, weights=options.weights, onto=options.onto)
     print(f"step {step}", file=sys.stderr)
     print(options.target)
     return 0

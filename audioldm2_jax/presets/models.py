@@ -148,6 +148,38 @@ def musicldm() -> ModelConfig:
     return _film("musicldm", audioldm_s().unet, CLAPConfig())
 
 
+def nano() -> ModelConfig:
+    """The embedded model: clips of 2.56 s, every part small, trained by `configs/nano/`.
+
+    CLAP hears 2.5 s: 251 frames, stretched to its image of 256 as the published one's 1001 to 1024.
+    """
+    width = 192
+    return ModelConfig(
+        clap=CLAPConfig(
+            text=RobertaConfig(vocab=1000, width=width, depth=4, heads=6, hidden=512, positions=82),
+            audio=HTSATConfig(image=128, embed=48, depths=(2, 2, 4), heads=(2, 4, 8), eps=1e-5),
+            mel=ClapMelConfig(seconds=2.5),
+            width=width,
+        ),
+        t5=T5Config(vocab=1000, width=width, depth=4, heads=6, head_width=32, hidden=512),
+        projection=ProjectionConfig(clap_width=width, text_width=width, width=width),
+        gpt2=GPT2Config(vocab=64, width=width, depth=6, heads=6, hidden=768, positions=256),
+        unet=UNetConfig(
+            channels=(64, 128, 192),
+            layers=1,
+            attention=(False, True, True),
+            contexts=((None, width, width),) * 3,
+            depths=(1, 1, 1),
+            heads=(2, 4, 6),
+            groups=16,
+            sample_size=32,
+        ),
+        vae=VAEConfig(channels=(32, 64, 128, 128), layers=1, groups=16),
+        vocoder=HiFiGANConfig(channels=256, block_kernels=(3, 7), dilations=((1, 3), (1, 3))),
+        audiomae=AudioMAEConfig(frames=256, width=width, depth=6, heads=6, hidden=768),
+    )
+
+
 def tiny() -> ModelConfig:
     """Every part of AudioLDM 2 in a few thousand parameters, for tests and the untrained demo."""
     return ModelConfig(
@@ -230,6 +262,7 @@ PRESETS = {
     "audioldm-48k": audioldm_48k,
     "audioldm-t5": audioldm_t5,
     "musicldm": musicldm,
+    "nano": nano,
     "tiny": tiny,
     "tiny-speech": tiny_speech,
     "tiny-audioldm": tiny_audioldm,

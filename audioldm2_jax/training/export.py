@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,16 +15,18 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.low_rank import PART
 from audioldm2_jax.training.run import Run, open_run
+from audioldm2_jax.training.start import open_start
 from audioldm2_jax.training.state import init_state, state_shardings
 
 
-def export(workdir, target, *, weights: str = "auto") -> int:
+def export(workdir, target, *, weights: str = "auto", onto: str = "") -> int:
     """Writes target from the last state in workdir; returns its step.
 
     With a start, target is that model with the trained parts in place of its own (hub layout, loads
     in the pipeline and in diffusers); without, the one part alone (`single`); of low-rank changes,
-    one safetensors file. weights: ema, raw, or auto, the average where there is one. Raises
-    InputError.
+    one safetensors file. weights: ema, raw, or auto, the average where there is one; onto: another
+    checkpoint of the same configuration to take the other parts of, so that parts which were
+    trained side by side come together. Raises InputError.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
@@ -38,6 +41,8 @@ def export(workdir, target, *, weights: str = "auto") -> int:
     config.batch = config.accumulate * jax.device_count()
     known = workdir / CLASSES
     run = open_run(config, classes=tuple(json.loads(known.read_text())) if known.is_file() else ())
+    if onto:
+        run = _onto(run, onto)
     step, trained = trained_parts(run, workdir, weights)
     if config.lora:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +60,17 @@ def export(workdir, target, *, weights: str = "auto") -> int:
     tokenizer = run.start.tokenizers.get("tokenizer") if name == "clap" else None
     single.save(single.Single(name, settings, params, tokenizer), target)
     return step
+
+
+def _onto(run: Run, name: str) -> Run:
+    """The run with another checkpoint for its start. Raises InputError where parts differ."""
+    if run.config.lora or not run.config.start or run.plan.alone:
+        raise InputError("--onto: what this run has trained is no part of a checkpoint")
+    other = open_start(name, run.config.preset)
+    for part in run.plan.exports:
+        if getattr(other.model, part) != getattr(run.start.model, part):
+            raise InputError(f"--onto {name}: its {part} is of another configuration")
+    return dataclasses.replace(run, start=other)
 
 
 def trained_parts(run: Run, workdir: Path, weights: str = "auto") -> tuple[int, dict]:

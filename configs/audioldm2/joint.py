@@ -12,7 +12,7 @@ from configs.common import SENTENCES, base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("joint", drop=0.1, poolings=(8,), truth=0.25, audio=0.0)
+    config = base("joint", drop=0.1, poolings=(8,), truth=0.25, audio=0.0, text=False)
     config.optim.warmup = 10_000
     config.steps = 800_000
     kinds = ("full", "full-large", "ac", "ac-large", "msd", "ljs", "gig", "tiny", "tiny-speech")

@@ -10,7 +10,7 @@ from configs.common import SENTENCES, base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("sequence", pooling=8, error="l1", free=0.0, audio=0.0)
+    config = base("sequence", pooling=8, error="l1", free=0.0, audio=0.0, text=False)
     config.optim.learning_rate, config.optim.warmup = 2e-4, 1000
     config.optim.schedule, config.optim.decay, config.optim.decay_every = "exponential", 0.8, 10_000
     kind = variant(arg, ("sound", "speech", "tiny", "tiny-speech"))

@@ -211,9 +211,12 @@ def _vocoder(model, optim, settings, dtype) -> Plan:
     )
 
 
-def _language(model: ModelConfig) -> tuple[str, ...]:
-    """Parts that GPT-2 trains with: the projection, and the phoneme encoder of speech."""
-    return ("projection", "gpt2") + (("phonemes",) if model.phonemes else ())
+def _language(model: ModelConfig, made) -> tuple[str, ...]:
+    """Parts that GPT-2 trains with: the projection, the phoneme encoder of speech, T5 if asked."""
+    if made.text and not model.t5:
+        raise InputError("text: the model has no T5 to train")
+    text = ("phonemes",) if model.phonemes else ("t5",) if made.text else ()
+    return ("projection", "gpt2", *text)
 
 
 def _texts(model: ModelConfig, made) -> tuple[str, ...]:
@@ -232,18 +235,19 @@ def _hears(model: ModelConfig, made) -> bool:
     return made.audio > 0
 
 
-def _encoders(model: ModelConfig) -> tuple[str, ...]:
-    return tuple(name for name in ("clap", "t5") if getattr(model, name))
+def _encoders(model: ModelConfig, made) -> tuple[str, ...]:
+    """CLAP and T5, as far as they are frozen."""
+    return (("clap",) if model.clap else ()) + (("t5",) if model.t5 and not made.text else ())
 
 
 def _sequence(model, optim, settings, dtype) -> Plan:
     _needs(model, "sequence", "gpt2", "audiomae")
     made = sequence.Sequence(model, dtype=dtype, **settings)
-    parts = _language(model)
+    parts = _language(model, made)
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
     player = Player(parts, sequence.sequence_loss(made), optim, _UNUSED)
     stage = Stage("sequence", _init(makers), {"model": player})
-    frozen = (*_encoders(model), "audiomae")
+    frozen = (*_encoders(model, made), "audiomae")
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
     return Plan(stage, reads, frozen, parts, parts)
 
@@ -280,11 +284,11 @@ def _conditioned(model, optim, settings, dtype) -> Plan:
 def _joint(model, optim, settings, dtype) -> Plan:
     _needs(model, "joint", "gpt2", "audiomae")
     made = diffusion.Diffusion(model, dtype=dtype, **_tuples(settings))
-    parts = ("unet", *_language(model))
+    parts = ("unet", *_language(model, made))
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
     player = Player(parts, diffusion.joint_loss(made), optim, _UNUSED)
     stage = Stage("joint", _init(makers), {"model": player}, ema=parts)
-    frozen = ("vae", *_encoders(model), "audiomae")
+    frozen = ("vae", *_encoders(model, made), "audiomae")
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
     return Plan(stage, reads, frozen, parts, parts)
 

@@ -68,8 +68,10 @@ def clap_vector(settings: Any, frozen: dict, batch: dict, keys):
     return where(draw(keys, 4, settings.audio), heard, read)
 
 
-def t5_states(settings: Any, frozen: dict, batch: dict):
-    """T5's [B, L, D] of the caption, and their mask."""
+def t5_states(settings: Any, params: dict, frozen: dict, batch: dict):
+    """T5's [B, L, D] of the caption, and their mask; in `params`, T5 learns."""
+    if "t5" in params:
+        return encoders.encode_t5(params, batch, settings.model, settings.dtype), batch["t5_mask"]
     if "t5" not in batch:
         found = encoders.encode_t5(frozen, batch, settings.model, settings.dtype)
         return jax.lax.stop_gradient(found), batch["t5_mask"]
@@ -80,7 +82,7 @@ def text_states(settings: Any, params: dict, frozen: dict, batch: dict):
     """T5's states or, of speech, the phoneme encoder's, which train: [B, L, D], and their mask."""
     model = settings.model
     if not model.phonemes:
-        return t5_states(settings, frozen, batch)
+        return t5_states(settings, params, frozen, batch)
     tokens, mask = batch["phonemes_tokens"], batch["phonemes_mask"]
     encoder = PhonemeEncoder(model.phonemes, settings.dtype)
     return encoder.apply({"params": params["phonemes"]}, tokens, mask), mask

@@ -28,7 +28,8 @@ class Diffusion:
     drop: share of clips trained without condition; poolings: of the LOA, one drawn for each step in
     pre-training; truth: share of clips that see the true LOA in joint training, others GPT-2's
     (published accounts give 0.25 and 0.75), 1 for no roll-out at all; audio: share of clips whose
-    CLAP vector is of the sound, not of the caption.
+    CLAP vector is of the sound, not of the caption; text: T5 learns too, in joint training, for
+    models whose T5 is not a published one.
     """
 
     model: ModelConfig
@@ -36,6 +37,7 @@ class Diffusion:
     poolings: tuple[int, ...] = (8,)
     truth: float = 0.25
     audio: float = 0.0
+    text: bool = False
     dtype: Any = jnp.float32
     remat: str = "none"
 
@@ -96,7 +98,7 @@ def conditioned_loss(settings: Diffusion) -> Callable:
             vector = conditions.clap_vector(settings, frozen, batch, keys)
             vector = where(kept, vector, jnp.zeros_like(vector))
             return error(settings, params, frozen, batch, keys, (), (None, None), vector), {}
-        states, mask = conditions.t5_states(settings, frozen, batch)
+        states, mask = conditions.t5_states(settings, params, frozen, batch)
         states = where(kept, states, jnp.zeros_like(states))
         streams, masks = (states, None), (mask, None)
         return error(settings, params, frozen, batch, keys, streams, masks), {}

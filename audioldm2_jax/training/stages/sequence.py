@@ -21,7 +21,8 @@ ERRORS = {"l1": jnp.abs, "mse": jnp.square}
 class Sequence:
     """Settings. error: l1, as the released code has it, or mse, as the paper writes; free: weight
     of the error of a free roll-out, 0 for none; audio: share of clips whose CLAP vector is of the
-    sound (the paper's speech models, whose corpora have no captions), not of the caption.
+    sound (the paper's speech models, whose corpora have no captions), not of the caption; text: T5
+    learns too, for models whose T5 is not a published one.
     """
 
     model: ModelConfig
@@ -29,6 +30,7 @@ class Sequence:
     error: str = "l1"
     free: float = 0.0
     audio: float = 0.0
+    text: bool = False
     dtype: Any = jnp.float32
     remat: str = "none"
 

@@ -1,0 +1,74 @@
+"""Trains the embedded model from nothing, in the published order; goes on after a stop.
+
+    python -m configs.nano.build [--until STAGE]      (or: make nano)
+
+Corpora, runs and checkpoints come to lie in $NANO (default `nano`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.cli.main import main as command
+from configs.nano.common import FOLDER
+
+ROOT = Path(__file__).parent.parent.parent
+KINDS = "one=0.55,overlay=0.2,sequence=0.15,music=0.1"
+CLIPS = {"corpus": (80_000, 1), "held": (4_000, 2)}  # and the seed
+# The stages of sound, each exported onto the model of the one before; the tagger stands alone.
+STAGES = ("tagger", "audiomae", "clap", "vae", "vocoder", "sequence", "pretrain", "joint")
+ENCODED_BEFORE = "sequence"
+
+
+def run(*words) -> None:
+    """One command of the program; ends with it if it fails."""
+    words = [str(word) for word in words]
+    print("audioldm2-jax", *words, file=sys.stderr, flush=True)
+    if status := command(words):
+        raise SystemExit(status)
+
+
+def corpora(folder: Path) -> None:
+    """The corpus, and clips of another seed that no stage trains on."""
+    for name, (count, seed) in CLIPS.items():
+        raw, made = folder / f"{name}-raw", folder / name
+        if (made / "dataset_info.json").is_file():
+            continue
+        run("soundscapes", raw, "--count", count, "-dur", 2.56, "--seed", seed, "--kinds", KINDS)
+        run("prepare", raw, made, "--corpus", ROOT / "data/soundscapes")
+
+
+def encoded(folder: Path, model: Path) -> None:
+    """What the trained encoders make of the corpora."""
+    for name in CLIPS:
+        target = folder / f"{name}-encoded"
+        settings = ("-dur", 2.56, "--loa", "4", "--text_length", 48, "-b", 32, "--dtype", "fp32")
+        run("encode", folder / name, target, "--model_name", model, *settings)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage")
+    options = parser.parse_args()
+    folder = Path(FOLDER)
+    corpora(folder)
+    before = folder / "models" / "start"
+    if not before.is_dir():
+        write_random(before, "nano", corpus=str(folder / "corpus"))
+    for stage in STAGES[: STAGES.index(options.until) + 1]:
+        model = folder / "models" / stage
+        if not model.is_dir():
+            if stage == ENCODED_BEFORE:
+                encoded(folder, before)
+            workdir = folder / "runs" / stage
+            run("train", f"--config={ROOT}/configs/nano/{stage}.py", f"--workdir={workdir}")
+            onto = [] if stage == "tagger" else ["--onto", before]
+            run("export", workdir, model, *onto)
+        before = before if stage == "tagger" else model
+
+
+if __name__ == "__main__":
+    main()

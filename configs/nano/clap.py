@@ -1,0 +1,15 @@
+"""CLAP of the embedded model, both towers.
+
+audioldm2-jax train --config=configs/nano/clap.py --workdir=nano/runs/clap
+"""
+
+from configs.common import base, variant
+from configs.nano.common import nano
+
+
+def get_config(arg: str = ""):
+    variant(arg, ("nano",))
+    config = base("clap", momentum=0.1, longest=100.0)
+    config = nano(config, "start", steps=4000, rate=5e-4)
+    config.batch = 64
+    return config

@@ -1,0 +1,27 @@
+"""What the stages of the embedded model share. `make nano` runs all of them; docs/nano.md.
+
+Corpora, runs and checkpoints lie below the folder NANO (by default `nano`) of the environment.
+"""
+
+import os
+
+from ml_collections import ConfigDict
+
+FOLDER = os.environ.get("NANO", "nano")
+
+
+def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
+    """Two cores, clips of 2.56 s. start: the checkpoint before this stage, below `FOLDER`."""
+    config.preset = "nano"
+    config.start, config.begin = f"{FOLDER}/models/{start}" if start else "", False
+    config.data.sources = f"{FOLDER}/corpus"
+    config.validation.sources = f"{FOLDER}/held"
+    config.data.seconds, config.data.text_length = 2.56, 48
+    config.batch, config.steps, config.dtype = 32, steps, "fp32"
+    config.optim.learning_rate, config.optim.warmup = rate, 200
+    config.optim.schedule, config.optim.steps = "cosine", steps
+    config.ema_decay = 0.999
+    config.log_every, config.save_every, config.keep = 50, 250, 2
+    config.validation.every, config.validation.batches = 500, 8
+    config.sample.every = 0
+    return config
