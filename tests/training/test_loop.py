@@ -19,6 +19,7 @@ from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.data.encode import Encoding, encode
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
@@ -198,6 +199,23 @@ def test_user_hooks(corpus, tmp_path):
         config("configs/tagger.py", corpus, "steps=5"), tmp_path / "run", quiet=True, hooks=[hook]
     )
     assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and found["mine"] == 10.0
+
+
+def test_parts_trained_side_by_side_come_together(corpus, tmp_path, capsys):
+    """Onto another checkpoint: the run's part, and all others of that one."""
+    other = random_checkpoint(TINY, seed=1)
+    hub.save(other, tmp_path / "other")
+    made = config("configs/audiomae.py", corpus, "steps=1", "start=random")
+    train(made, tmp_path / "run", quiet=True)
+    command = ["export", str(tmp_path / "run")]
+    assert main([*command, str(tmp_path / "out"), "--onto", str(tmp_path / "other")]) == 0
+    found = hub.load(tmp_path / "out")
+    _, trained = parameters(tmp_path / "run")
+    assert_same(jax.device_get(found.params["audiomae"]), trained["audiomae"])
+    assert_same(jax.device_get(found.params["vae"]), jax.device_get(other.params["vae"]))
+    hub.save(random_checkpoint(PRESETS["tiny-audioldm"]()), tmp_path / "film")
+    assert main([*command, str(tmp_path / "no"), "--onto", str(tmp_path / "film")]) == 2
+    assert "its audiomae is of another configuration" in capsys.readouterr().err
 
 
 def test_validation_asks_for_a_batch(corpus, tmp_path):

@@ -149,6 +149,24 @@ def test_speech(name, settings):
         assert largest_difference(before.params["phonemes"], state.params["phonemes"]) > 1e-6
 
 
+@pytest.mark.slow
+def test_t5_learns_along():
+    """A T5 of one's own is one of the trained parts and moves with them."""
+    found, frozen = made("sequence", text=True)
+    assert "t5" in found.stage.players["model"].parts and "t5" not in frozen
+    before = initial(found)
+    state, _ = stepped(found, frozen, batch(4))
+    moved = jax.tree.map(
+        lambda a, b: float(np.abs(a - b).max()), before.params["t5"], state.params["t5"]
+    )
+    assert min(jax.tree.leaves(moved)) > 1e-6
+    joint, frozen = made("joint", text=True)
+    assert {"t5", "gpt2", "unet"} <= set(joint.exports) and "t5" not in frozen
+    with pytest.raises(InputError, match="text: the model has no T5"):
+        model = with_audiomae(PRESETS["tiny-speech"]())
+        plan("sequence", model, PLAIN, {"text": True}, seconds=SECONDS, dtype=jnp.float32)
+
+
 def test_steps_that_are_not_finite_change_nothing_but_counters():
     found, frozen = made("sequence")
     step = jax.jit(make_step(found.stage))
