@@ -5,6 +5,7 @@ SRC is one of the authors' files (.pth, .ckpt, .pt), a folder in the hub layout,
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def add_arguments(parser) -> None:
     add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
     reading = "how a hub-layout SRC is read: authors (heads as trained) or diffusers"
     add("--convention", default="authors", help=reading)
+    add("--dtype", default="fp32", choices=("fp32", "bf16"), help="bf16: half the size")
     add("--revision", default=None, help="branch, tag or commit of a hub id")
     add("-q", "--quiet", action="store_true", help="no progress")
 
@@ -62,7 +64,7 @@ def _from_file(path, target, options):
         settings = {"tokenizers": options.tokenizers, "report": say, "need_tokenizers": False}
         _save_model(files.load(source, **settings), target, options)
     else:
-        single.save(files.load_single(source, options.tokenizers), target)
+        single.save(_cast(files.load_single(source, options.tokenizers), options), target)
 
 
 def _from_folder(folder, target, options):
@@ -73,7 +75,8 @@ def _from_folder(folder, target, options):
         checkpoint = hub.load(folder, convention=options.convention, report=say)
         _save_model(checkpoint, target, options)
     else:
-        single.save(single.load(folder, convention=options.convention), target)
+        found = single.load(folder, convention=options.convention)
+        single.save(_cast(found, options), target)
 
 
 def _save_model(checkpoint, target, options):
@@ -83,9 +86,20 @@ def _save_model(checkpoint, target, options):
     say, params = _speaker(options), checkpoint.params
     total = sum(tree.count(part) for part in params.values())
     say(f"writing {target}: {total / 1e6:.1f} M parameters")
-    hub.save(checkpoint, target)
+    hub.save(_cast(checkpoint, options), target)
     speech = " --transcription WORDS" if "phonemes" in params else ""
     say(f"next: audioldm2-jax generate -t TEXT{speech} --model_name {target}")
+
+
+def _cast(found, options):
+    """The checkpoint or single model in the precision that was asked for."""
+    import jax
+    import jax.numpy as jnp
+
+    if options.dtype == "fp32":
+        return found
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), found.params)
+    return dataclasses.replace(found, params=params)
 
 
 def _speaker(options):

@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -248,3 +250,18 @@ def test_without_tokenizers(tensors, tiny, tmp_path, capsys):
     command = [*sound, "--model_name", str(tmp_path / "a.ckpt"), "-s", str(tmp_path / "out2")]
     assert main(command) == 2
     assert "the file holds no tokenizer" in capsys.readouterr().err
+
+
+def test_half_the_size(tiny, tmp_path):
+    """bf16 files hold the rounded values, and load; a single model's too."""
+    assert convert(tiny, tmp_path / "half", "--dtype", "bf16", "-q") == 0
+    whole, half = hub.load(tiny), hub.load(tmp_path / "half")
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(half.params)):
+        np.testing.assert_array_equal(a.astype(jnp.bfloat16).astype(jnp.float32), b)
+    one, other = (
+        f / "unet" / "diffusion_pytorch_model.safetensors" for f in (tiny, tmp_path / "half")
+    )
+    assert other.stat().st_size < 0.6 * one.stat().st_size
+    single.save(single.Single("vae", whole.config.vae, whole.params["vae"]), tmp_path / "vae")
+    assert convert(tmp_path / "vae", tmp_path / "half-vae", "--dtype", "bf16", "-q") == 0
+    assert single.load(tmp_path / "half-vae").config == whole.config.vae

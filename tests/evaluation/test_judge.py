@@ -1,0 +1,36 @@
+"""The judge hears each clip as if alone, and tells what its network tells."""
+
+import numpy as np
+import pytest
+
+from audioldm2_jax import features
+from audioldm2_jax.checkpoints import single
+from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.presets import PRESETS, TaggerConfig
+
+CONFIG = TaggerConfig(channels=(8, 16), width=12, classes=3, labels=("bee", "fan", "owl"))
+
+
+def test_a_judge_is_its_network(tmp_path):
+    params = random_params("tagger", CONFIG)
+    single.save(single.Single("tagger", CONFIG, params), tmp_path / "tagger")
+    judge = Judge(tmp_path / "tagger", batch=4)
+    assert judge.labels == CONFIG.labels and judge.sample_rate == 16000
+    waves = 0.1 * np.random.default_rng(0).standard_normal((6, 8000)).astype(np.float32)
+    embeddings, logits = judge(waves)
+    assert embeddings.shape == (6, 12) and logits.shape == (6, 3)
+    for i in (0, 5):
+        mel = features.decibel_mel(waves[i : i + 1], CONFIG)
+        expected = Tagger(CONFIG).apply({"params": params}, mel)
+        np.testing.assert_allclose(logits[i], expected[0][0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(embeddings[i], expected[1][0], rtol=1e-4, atol=1e-4)
+
+
+def test_other_models_do_not_judge(tmp_path):
+    config = PRESETS["tiny"]().vae
+    single.save(single.Single("vae", config, random_params("vae", config)), tmp_path / "vae")
+    with pytest.raises(InputError, match="holds a vae; a classifier is needed"):
+        Judge(tmp_path / "vae")
