@@ -174,7 +174,7 @@ def nano() -> ModelConfig:
             groups=16,
             sample_size=32,
         ),
-        vae=VAEConfig(channels=(32, 64, 128, 128), layers=1, groups=16),
+        vae=VAEConfig(channels=(16, 32, 64, 128), layers=1, groups=8),
         vocoder=HiFiGANConfig(channels=256, block_kernels=(3, 7), dilations=((1, 3), (1, 3))),
         audiomae=AudioMAEConfig(frames=256, width=width, depth=6, heads=6, hidden=768),
     )
