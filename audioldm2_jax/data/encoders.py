@@ -20,6 +20,7 @@ from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.presets import ModelConfig
 
 FP32 = jnp.float32
+T5_END = 1  # the end symbol's number
 
 
 def mel_config(config: ModelConfig) -> features.MelConfig:
@@ -104,6 +105,12 @@ def encode_t5(params: dict, batch: dict, config: ModelConfig, dtype: Any = FP32)
     """t5_tokens, t5_mask [B, L] -> T5's states [B, L, D], fp32."""
     tokens = batch["t5_tokens"], batch["t5_mask"]
     return T5Encoder(config.t5, dtype).apply({"params": params["t5"]}, *tokens).astype(FP32)
+
+
+def encode_nothing(params: dict, config: ModelConfig, dtype: Any = FP32):
+    """T5's states of "", which is its end symbol alone: [1, D] fp32."""
+    batch = {"t5_tokens": jnp.full((1, 1), T5_END, jnp.int32), "t5_mask": jnp.ones((1, 1), bool)}
+    return encode_t5(params, batch, config, dtype)[0]
 
 
 def encode_texts(

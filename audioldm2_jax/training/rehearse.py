@@ -26,6 +26,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of
 from audioldm2_jax.training.samples import GENERATING
+from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.state import init_state, state_shardings
 from audioldm2_jax.training.step import given_up
 
@@ -128,7 +129,11 @@ def frozen_shapes(run: Run, batch) -> dict:
     """The frozen parts that such batches need, as shapes on the mesh."""
     frozen = run.plan.extra()
     frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
-    for name in needed(run, batch):
+    names = needed(run, batch)
+    if run.plan.drops and "t5" not in names:
+        nothing = jax.ShapeDtypeStruct((1, run.start.model.t5.width), jnp.float32)
+        frozen[NOTHING] = _like(nothing, sharding.replicated(run.mesh))
+    for name in names:
         shapes = PARTS[name].shapes(getattr(run.start.model, name))
         where = sharding.of_tree(shapes, run.mesh)
         frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)

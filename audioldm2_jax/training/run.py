@@ -19,11 +19,13 @@ from audioldm2_jax.data import records
 from audioldm2_jax.data.batches import Batches
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.elements import Recipe
+from audioldm2_jax.data.encoders import encode_nothing
 from audioldm2_jax.data.pipeline import DataConfig, Source
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.low_rank import PART, adapted
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import Plan, plan
+from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.start import Start, numbering, open_start
 from audioldm2_jax.training.step import make_step
 
@@ -214,6 +216,10 @@ def frozen_parts(run: Run, batch) -> dict:
 
     Of its encoders those alone that such batches leave something to do.
     """
-    loaded = run.start.load(needed(run, batch), run.dtype)
+    names = needed(run, batch)
+    loaded = run.start.load(names, run.dtype)
     loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
+    if run.plan.drops and "t5" not in names:
+        t5 = run.start.load(("t5",), run.dtype)
+        loaded[NOTHING] = encode_nothing(t5, run.start.model, run.dtype)
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

@@ -14,6 +14,7 @@ from audioldm2_jax import sharding
 from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT
+from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import optim
 from audioldm2_jax.training.optim import OptimConfig
@@ -30,6 +31,7 @@ from tests.training.stages_of import (
     made,
     replaced,
     stepped,
+    weights,
 )
 
 # Adam turns rounding of tiny gradients into whole steps; plain descent shows what was computed.
@@ -147,6 +149,26 @@ def test_speech(name, settings):
     assert all(np.isfinite(v) for metrics in history for v in metrics.values())
     if name != "latent_diffusion":
         assert largest_difference(before.params["phonemes"], state.params["phonemes"]) > 1e-6
+
+
+@pytest.mark.slow
+def test_dropped_clips_see_what_guidance_steers_away_from():
+    """Without condition the U-Net sees zeros for the LOA and T5's states of "", as in sampling."""
+    settings = diffusion.Diffusion(TINY, poolings=(4,), drop=1.0, truth=1.0)
+    params, data, keys = weights(), batch(2), jax.random.split(jax.random.key(3), 2)
+    _, metrics = jax.jit(diffusion.joint_loss(settings))(params, params, data, keys, 0)
+    nothing = np.full((2, 1), 1, np.int32)
+    states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, nothing, np.ones((2, 1), bool))
+    loa = jnp.zeros((2, 8, TINY.gpt2.width))
+    expected = diffusion.error(settings, params, params, data, keys, (loa, states), (None, None))
+    np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
+    # An encoded corpus brings its states along; those of "" come with the frozen parts.
+    frozen = {name: params[name] for name in ("vae", "clap", "audiomae")}
+    frozen[conditions.NOTHING] = states[0]
+    data |= {"t5": np.ones((2, 12, TINY.t5.width), np.float32)}
+    own = {name: params[name] for name in ("unet", "projection", "gpt2")}
+    _, metrics = jax.jit(diffusion.joint_loss(settings))(own, frozen, data, keys, 0)
+    np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
 
 
 @pytest.mark.slow

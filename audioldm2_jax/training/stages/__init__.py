@@ -58,7 +58,7 @@ class Plan:
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
-    that low-rank changes are of.
+    that low-rank changes are of; drops: captions are dropped, for which T5 reads "".
     """
 
     stage: Stage
@@ -71,6 +71,7 @@ class Plan:
     alone: Any = None
     extra: Callable[[], dict] = dict
     adapts: tuple[str, ...] = ()
+    drops: bool = False
 
 
 def plan(
@@ -276,7 +277,7 @@ def _conditioned(model, optim, settings, dtype) -> Plan:
     stage = Stage("audioldm", init, {"model": player}, ema=("unet",))
     if not model.unet.film:
         reads = _reads(model, texts=("t5",))
-        return Plan(stage, reads, ("vae", "t5"), ("unet",), ("unet",))
+        return Plan(stage, reads, ("vae", "t5"), ("unet",), ("unet",), drops=True)
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made))
     return Plan(stage, reads, ("vae", "clap"), ("unet",), ("unet",))
 
@@ -290,7 +291,7 @@ def _joint(model, optim, settings, dtype) -> Plan:
     stage = Stage("joint", _init(makers), {"model": player}, ema=parts)
     frozen = ("vae", *_encoders(model, made), "audiomae")
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)
-    return Plan(stage, reads, frozen, parts, parts)
+    return Plan(stage, reads, frozen, parts, parts, drops="t5" in frozen)
 
 
 def _tuples(settings: dict) -> dict:

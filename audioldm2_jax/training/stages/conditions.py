@@ -15,6 +15,9 @@ from audioldm2_jax.data import encoders
 from audioldm2_jax.losses import gaussian
 from audioldm2_jax.models.phonemes import PhonemeEncoder
 
+# Among the frozen parameters: T5's states of "" [1, D], where T5 itself is not needed.
+NOTHING = "t5_nothing"
+
 
 def draw(keys, number: int, share: float):
     """True for about `share` of the clips: [B]; `number` names the draw."""
@@ -76,6 +79,23 @@ def t5_states(settings: Any, params: dict, frozen: dict, batch: dict):
         found = encoders.encode_t5(frozen, batch, settings.model, settings.dtype)
         return jax.lax.stop_gradient(found), batch["t5_mask"]
     return batch["t5"], batch["t5_mask"]
+
+
+def dropped_states(settings: Any, params: dict, frozen: dict, states, mask, kept):
+    """T5's states and mask, of "" where a clip is not kept: what guidance steers away from.
+
+    states: [B, L, D]; mask: [B, L]; kept: [B].
+    """
+    if "t5" in params:
+        nothing = encoders.encode_nothing(params, settings.model, settings.dtype)
+    elif "t5" in frozen:
+        nothing = encoders.encode_nothing(frozen, settings.model, settings.dtype)
+        nothing = jax.lax.stop_gradient(nothing)
+    else:
+        nothing = frozen[NOTHING]
+    blank = jnp.zeros_like(states).at[:, :1].set(nothing.astype(states.dtype))
+    first = jnp.broadcast_to(jnp.arange(mask.shape[1]) == 0, mask.shape)
+    return where(kept, states, blank), where(kept, mask, first)
 
 
 def text_states(settings: Any, params: dict, frozen: dict, batch: dict):

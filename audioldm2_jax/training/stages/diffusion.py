@@ -99,7 +99,7 @@ def conditioned_loss(settings: Diffusion) -> Callable:
             vector = where(kept, vector, jnp.zeros_like(vector))
             return error(settings, params, frozen, batch, keys, (), (None, None), vector), {}
         states, mask = conditions.t5_states(settings, params, frozen, batch)
-        states = where(kept, states, jnp.zeros_like(states))
+        states, mask = conditions.dropped_states(settings, params, frozen, states, mask, kept)
         streams, masks = (states, None), (mask, None)
         return error(settings, params, frozen, batch, keys, streams, masks), {}
 
@@ -131,7 +131,8 @@ def joint_loss(settings: Diffusion) -> Callable:
         loa = where(kept, loa, jnp.zeros_like(loa))
         streams, masks = (loa, None), (None, None)
         if model.t5:
-            streams, masks = (loa, where(kept, states, jnp.zeros_like(states))), (None, mask)
+            dropped = conditions.dropped_states(settings, params, frozen, states, mask, kept)
+            streams, masks = (loa, dropped[0]), (None, dropped[1])
         diffusion = error(settings, params, frozen, batch, keys, streams, masks)
         metrics = {"diffusion": diffusion, "language": language, "truth": true.mean()}
         return diffusion + language, metrics
