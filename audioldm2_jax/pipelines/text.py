@@ -45,9 +45,7 @@ def encode(
     """Tokenises for CLAP and T5 (or phonemes). `negatives` has U entries (see Texts)."""
     clap = clap_mask = text = text_mask = positions = None
     if config.clap:
-        roberta = tokenizers["tokenizer"]
-        limit = min(roberta.model_max_length, config.clap.text.positions - 2)
-        clap, clap_mask = _pad(_ids(roberta, negatives + prompts, limit), config.clap.text.pad_id)
+        clap, clap_mask = for_clap(negatives + prompts, tokenizers, config)
     if config.phonemes:
         spoken = _phonemes(transcriptions, tokenizers["tokenizer_2"], config, convention)
         # Unconditionally nothing is said: the encoder's states are zeros where nothing is kept.
@@ -58,6 +56,13 @@ def encode(
         rows, positions = _t5(prompts, negatives, tokenizers["tokenizer_2"], config, convention)
         text, text_mask = _pad(rows, 0)
     return Texts(clap, clap_mask, text, text_mask, positions)
+
+
+def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig):
+    """CLAP's tokens and mask, [B, L] each."""
+    roberta = tokenizers["tokenizer"]
+    limit = min(roberta.model_max_length, config.clap.text.positions - 2)
+    return _pad(_ids(roberta, texts, limit), config.clap.text.pad_id)
 
 
 def blank(config: ModelConfig, negatives: int, prompts: int) -> Texts:

@@ -227,6 +227,15 @@ class Pipeline:
             features.append(np.asarray(run(*arguments)))
         return np.concatenate(features)
 
+    def text_features(self, texts: list[str]) -> np.ndarray:
+        """CLAP features of texts: [B, D], unit length. Raises InputError without CLAP."""
+        if self.config.clap is None:
+            raise InputError(f"{self.source}: no CLAP in it, which would read texts")
+        arguments = (self.params["clap"], *text.for_clap(texts, self.tokenizers, self.config))
+        job = (self.config.clap, self.dtype)
+        run = self._runner.compiled(_read, job, *arguments, label="text encoder", progress=False)
+        return np.asarray(run(*arguments), np.float32)
+
     def _metadata(self, asked: request.Request) -> dict:
         return {
             "model": self.source,
@@ -275,6 +284,11 @@ def _changed(checkpoint, path, strength):
 def _hear(job, params, mel, longer):
     config, dtype = job
     return CLAP(config, dtype).apply({"params": params}, mel, longer, method="audio_features")
+
+
+def _read(job, params, tokens, mask):
+    config, dtype = job
+    return CLAP(config, dtype).apply({"params": params}, tokens, mask, method="text_features")
 
 
 def _ranked(waves, scores):

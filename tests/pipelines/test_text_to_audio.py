@@ -190,6 +190,7 @@ def test_candidates_are_ranked_against_their_own_prompt(pipe):
         jnp.array(texts.attention_mask),
         method="text_features",
     )
+    np.testing.assert_allclose(pipe.text_features(PROMPTS), words, atol=1e-5)
     for i in range(2):
         heard = pipe.audio_features(out.candidates[i], 16000)
         np.testing.assert_allclose(heard @ np.asarray(words[i]), out.scores[i], atol=1e-4)
