@@ -62,8 +62,8 @@ def inception_score(logits, *, splits: int = 10, seed: int = 2020) -> tuple[floa
     for i in range(splits):
         part = x[i * len(x) // splits : (i + 1) * len(x) // splits]
         p, log_p = softmax(part, -1), log_softmax(part, -1)
-        with np.errstate(divide="ignore"):
-            log_mean = np.log(p.mean(0))
+        # Where the mean is 0, so is every p, and nothing is added.
+        log_mean = np.log(np.maximum(p.mean(0), np.finfo(np.float64).tiny))
         gaps = np.where(p > 0, p * (log_p - log_mean), 0.0)
         scores.append(np.exp(gaps.sum(-1).mean()))
     return float(np.mean(scores)), float(np.std(scores))
