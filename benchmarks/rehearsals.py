@@ -28,9 +28,9 @@ CELLS = {
     "base:v5e:4x4": ({"fsdp": 4}, 10),
     "large:v5e:4x4": ({"fsdp": 16}, 2),
     "base:v5p:4x4x4": ({"fsdp": 1}, 64),
-    "large:v5p:4x4x4": ({"fsdp": 1}, 32),
+    "large:v5p:4x4x4": ({"fsdp": 1}, 28),
     "base:v6e:16x16": ({"fsdp": 4}, 22),
-    "large:v6e:16x16": ({"fsdp": 4}, 11),
+    "large:v6e:16x16": ({"fsdp": 4}, 9),
 }
 CHIPS = {"v5e:4x4": 16, "v5p:4x4x4": 64, "v6e:16x16": 256}
 # The share of a chip's memory that a step may take.

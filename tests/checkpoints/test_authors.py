@@ -264,7 +264,7 @@ def test_clap_as_transformers_saves_it(tmp_path, fusion, processor):
     import reference
     from transformers import ClapFeatureExtractor, ClapProcessor
 
-    from audioldm2_jax.checkpoints.random import _roberta
+    from audioldm2_jax.checkpoints.random import random_checkpoint
     from audioldm2_jax.presets.models import tiny
 
     module = reference.clap(enable_fusion=fusion)
@@ -273,7 +273,8 @@ def test_clap_as_transformers_saves_it(tmp_path, fusion, processor):
         extractor = ClapFeatureExtractor(
             feature_size=16, truncation="fusion" if fusion else "rand_trunc"
         )
-        ClapProcessor(extractor, _roberta(tiny())).save_pretrained(tmp_path)
+        tokenizer = random_checkpoint(tiny()).tokenizers["tokenizer"]
+        ClapProcessor(extractor, tokenizer).save_pretrained(tmp_path)
     model = single.load(tmp_path)
     assert model.config.mel.fusion == fusion == model.config.audio.fusion
     assert (model.tokenizer is not None) == processor
