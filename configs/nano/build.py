@@ -20,7 +20,7 @@ from configs.nano.common import FOLDER
 
 ROOT = Path(__file__).parent.parent.parent
 KINDS = "one=0.55,overlay=0.2,sequence=0.15,music=0.1"
-CLIPS = {"corpus": (80_000, 1), "held": (12_000, 2)}  # and the seed
+CLIPS = {"corpus": (40_000, 1), "held": (12_000, 2)}  # and the seed
 # The stages of sound, each exported onto the model of the one before; the tagger stands alone.
 STAGES = ("tagger", "audiomae", "clap", "vae", "vocoder", "sequence", "pretrain", "joint")
 ENCODED_BEFORE = "sequence"
@@ -66,7 +66,7 @@ def encoded(folder: Path, model: Path) -> None:
     """What the trained encoders make of the corpora."""
     for name in CLIPS:
         target = folder / f"{name}-encoded"
-        settings = ("-dur", 2.56, "--loa", "4", "--text_length", 48, "-b", 32, "--dtype", "fp32")
+        settings = ("-dur", 2.56, "--loa", "4", "--text_length", 32, "-b", 32, "--dtype", "fp32")
         run("encode", folder / name, target, "--model_name", model, *settings)
 
 

@@ -16,7 +16,7 @@ def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     config.start, config.begin = f"{FOLDER}/models/{start}" if start else "", False
     config.data.sources = f"{FOLDER}/corpus"
     config.validation.sources = f"{FOLDER}/held"
-    config.data.seconds, config.data.text_length = 2.56, 48
+    config.data.seconds, config.data.text_length = 2.56, 32
     config.batch, config.steps, config.dtype = 32, steps, "fp32"
     config.optim.learning_rate, config.optim.warmup = rate, 200
     config.optim.schedule, config.optim.steps = "cosine", steps

@@ -11,7 +11,7 @@ from configs.nano.common import nano
 def get_config(arg: str = ""):
     kind = variant(arg, ("nano", "truth75"))
     config = base("joint", drop=0.1, poolings=(4,), truth=0.25, audio=0.0, text=True)
-    config = nano(config, "pretrain", steps=12000, rate=3e-4)
+    config = nano(config, "pretrain", steps=4000, rate=3e-4)
     config.begin = True
     config.settings.truth = 0.75 if kind == "truth75" else 0.25
     config.data.sources, config.validation.sources = (
