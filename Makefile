@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fast lint bench clean
+.PHONY: demo test fast lint bench nano clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -21,7 +21,7 @@ $(VENV)/.installed-dev: setup.py $(VENV)/.installed
 demo: $(VENV)/.installed
 	@$(BIN)/python -m audioldm2_jax.checkpoints.random demo/checkpoint --preset tiny
 	$(BIN)/audioldm2-jax generate -t "a dog barks in the rain" --model_name demo/checkpoint \
-		-s demo/out -dur 5 -n 2 --steps 25 --seed 0
+		-s demo/out -dur 5 -n 2 --steps 25 --seed 0 --pictures
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -q -n 2 --durations=15
@@ -35,6 +35,10 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/versus_diffusers.py
+
+# The embedded model, from its finished stages on (docs/nano.md).
+nano: $(VENV)/.installed-dev
+	$(BIN)/python -m configs.nano.build
 
 clean:
 	rm -rf $(VENV) demo *.egg-info

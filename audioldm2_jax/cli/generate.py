@@ -84,6 +84,8 @@ def _add_output(add):
     add("-s", "--save_path", default="./output", help="folder for the WAVs and their JSONs")
     single = "write a single prompt's sound to this file (instead of -s)"
     add("-o", "--output", default=None, metavar="FILE.wav", help=single)
+    picture = "also write a picture of each clip's mel spectrogram (.png)"
+    add("--pictures", action="store_true", help=picture)
     skip = "leave out batches of a list whose named WAVs all exist, to resume it"
     add("--skip_existing", action="store_true", help=skip)
     add("-q", "--quiet", action="store_true", help="no progress, only the files written")
@@ -158,7 +160,7 @@ def run(options) -> int:
             progress=not options.quiet,
             first_clip=start * options.n_candidate_gen_per_text,
         )
-        for path in out.save(folder, chosen):
+        for path in out.save(folder, chosen, pictures=options.pictures):
             print(path)
     return 0
 

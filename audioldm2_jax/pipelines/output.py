@@ -14,6 +14,7 @@ import numpy as np
 
 from audioldm2_jax.audio import save_wav
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.pictures import mel_picture, save_png
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ class Output:
     def audio(self) -> np.ndarray:
         return self.candidates[:, 0]
 
-    def save(self, folder, names: list[str] | None = None) -> list[Path]:
+    def save(self, folder, names: list[str] | None = None, *, pictures: bool = False) -> list[Path]:
         """Writes one WAV for each prompt and a JSON beside it; returns the WAVs' paths.
+
+        pictures: a picture of each WAV's mel too, as PNG.
 
         Files are named after the prompts, without overwriting any; given `names` are used as they
         are and replace old files. Raises InputError if the folder cannot be written.
@@ -61,6 +64,9 @@ class Output:
             beside = folder / f".{stem[:40]}.json"
             beside.write_text(json.dumps(self._record(i), indent=2) + "\n")
             os.replace(beside, path.with_suffix(".json"))
+            if pictures:
+                picture = mel_picture(self.audio[i], self.sample_rate, height=192, width=512)
+                save_png(path.with_suffix(".png"), picture)
             paths.append(path)
         return paths
 

@@ -1,6 +1,8 @@
 """Trains the embedded model from nothing, in the published order; goes on after a stop.
 
-    python -m configs.nano.build [--until STAGE]      (or: make nano)
+    python -m configs.nano.build [--until STAGE] [--fresh]      (or: make nano)
+
+Stages whose parts lie finished in the repository (`finished.py`) are taken from there.
 
 Corpora, runs and checkpoints come to lie in $NANO (default `nano`).
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data import parts
+from configs.nano import finished
 from configs.nano.common import FOLDER
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,6 +76,8 @@ def encoded(folder: Path, model: Path) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage")
+    fresh = "train every stage anew, also those that are finished in the repository"
+    parser.add_argument("--fresh", action="store_true", help=fresh)
     options = parser.parse_args()
     folder = Path(FOLDER)
     corpora(folder)
@@ -82,13 +87,20 @@ def main():
     for stage in STAGES[: STAGES.index(options.until) + 1]:
         model = folder / "models" / stage
         if not model.is_dir():
-            if stage == ENCODED_BEFORE:
-                encoded(folder, before)
-            workdir = folder / "runs" / stage
-            run("train", f"--config={ROOT}/configs/nano/{stage}.py", f"--workdir={workdir}")
-            onto = [] if stage == "tagger" else ["--onto", before]
-            run("export", workdir, model, *onto)
+            make(stage, folder, before, fresh=options.fresh)
         before = before if stage == "tagger" else model
+
+
+def make(stage: str, folder: Path, before: Path, *, fresh: bool) -> None:
+    """The stage's model: the one before it with what this stage gives."""
+    model, workdir = folder / "models" / stage, folder / "runs" / stage
+    if finished.is_finished(stage) and not fresh:
+        finished.put(stage, before, model)
+        return
+    if stage == ENCODED_BEFORE:
+        encoded(folder, before)
+    run("train", f"--config={ROOT}/configs/nano/{stage}.py", f"--workdir={workdir}")
+    run("export", workdir, model, *([] if stage == "tagger" else ["--onto", before]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main
@@ -80,6 +81,14 @@ def test_one_output_file(folder, tmp_path):
     common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-q"]
     assert generate(*common, "-o", target) == 0
     assert sorted(p.name for p in target.parent.iterdir()) == ["bark.json", "bark.wav"]
+
+
+def test_pictures(folder, tmp_path):
+    common = ["-t", "rain", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-q"]
+    assert generate(*common, "-s", tmp_path, "--pictures") == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rain.json", "rain.png", "rain.wav"]
+    with Image.open(tmp_path / "rain.png") as picture:
+        assert picture.size == (512, 192) and len(picture.getcolors()) > 8
 
 
 BAD = [

@@ -1,0 +1,74 @@
+"""Parts of the embedded model whose stages are finished, in half precision beside these files.
+
+    python -m configs.nano.finished vae clap      # takes them from $NANO/models
+
+`make nano` goes on from them; `--fresh` trains them anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from audioldm2_jax.checkpoints.hub import write_beside
+from audioldm2_jax.cli.main import main as command
+from configs.nano.common import FOLDER
+
+PLACE = Path(__file__).parent / "finished"
+# The folders of a checkpoint that a stage gives. CLAP's tokens are of the start's tokenizers.
+PARTS = {
+    "audiomae": ("audiomae",),
+    "clap": ("text_encoder", "tokenizer", "tokenizer_2"),
+    "vae": ("vae",),
+    "vocoder": ("vocoder",),
+}
+
+
+def is_finished(stage: str) -> bool:
+    names = PARTS.get(stage, (stage,))
+    return all((PLACE / name).is_dir() for name in names)
+
+
+def put(stage: str, before: Path, model: Path) -> None:
+    """Makes `model` of the checkpoint before it, with the stage's finished parts."""
+    if stage not in PARTS:
+        shutil.copytree(PLACE / stage, model)
+        return
+
+    def write(folder):
+        shutil.copytree(before, folder, dirs_exist_ok=True)
+        for name in PARTS[stage]:
+            shutil.copytree(PLACE / name, folder / name, dirs_exist_ok=True)
+
+    write_beside(model, write)
+
+
+def keep(stage: str, model: Path) -> None:
+    """Takes a stage's parts from the model that it gave."""
+    if stage not in PARTS:
+        shutil.copytree(model, PLACE / stage, dirs_exist_ok=True)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        half = Path(folder) / "half"
+        if status := command(["convert", str(model), str(half), "--dtype", "bf16"]):
+            raise SystemExit(status)
+        for name in PARTS[stage]:
+            shutil.copytree(half / name, PLACE / name, dirs_exist_ok=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stages", nargs="+")
+    for stage in parser.parse_args().stages:
+        model = Path(FOLDER) / "models" / stage
+        if not model.is_dir():
+            sys.exit(f"{model}: missing; has the stage been exported?")
+        keep(stage, model)
+        print(stage, *PARTS.get(stage, (stage,)))
+
+
+if __name__ == "__main__":
+    main()
