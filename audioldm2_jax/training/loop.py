@@ -35,45 +35,54 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     InputError, also when too many steps in a row are not finite, naming the step and the clips.
     """
     workdir, run = Path(workdir), open_run(config)
-    _claim(workdir, run)
-    main = distributed.is_main()
-    about = {"wandb": config.wandb, "config": config.to_dict()}
-    with (
-        metrics.Writer(workdir, main=main, quiet=quiet, **about) as writer,
-        _checkpoints(workdir, config) as saved,
-        jax.set_mesh(run.mesh),
-        open_batches(run) as batches,
-        _Stopping() as stopping,
-    ):
-        state, placed = _state(run, saved, batches)
-        first = int(state.step)
-        writer.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
-        batch = next(batches) if first < config.steps else None
-        last, step, clock = {}, None, metrics.Clock()
-        frozen = frozen_parts(run, batch or ("waveform",))
-        if batch is not None and config.latent_scale == "batch":
-            frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
-        hooks = (*hooks_of(run, batch, writer if main else None), *hooks)
-        if first == 0:
-            _hooked(hooks, 0, True, state, frozen, writer, clock)
-        for number in range(first, config.steps):
-            batch = batch if number == first else clock.wait(lambda: next(batches))
-            if step is None:
-                step, flops = _compiled(run, placed, state, frozen, batch, writer)
-                clock.restart()
-            state, found = step(state, frozen, arrays(batch))
-            clock.steps += 1
-            done, ending = number + 1, stopping.asked()
-            over = done == config.steps or ending
-            if done % config.log_every == 0 or over:
-                last = {k: float(v) for k, v in jax.device_get(found).items()}
-                _check_finite(last, config, done, batch)
-                last |= clock.report(config.batch, flops)
-                writer.write(done, last)
-            last |= _hooked(hooks, done, over, state, frozen, writer, clock)
-            saved.save(done, state, batches.state(), now=over)
-            if over:
-                break
+    _check_stage(workdir, config)
+    # Data first: a run that cannot read them leaves nothing behind.
+    with jax.set_mesh(run.mesh), open_batches(run) as batches:
+        _make(workdir)
+        main = distributed.is_main()
+        about = {"wandb": config.wandb, "config": config.to_dict()}
+        with (
+            metrics.Writer(workdir, main=main, quiet=quiet, **about) as writer,
+            _checkpoints(workdir, config) as saved,
+            _Stopping() as stopping,
+        ):
+            return _steps(run, workdir, batches, writer, saved, stopping, hooks)
+
+
+def _steps(run: Run, workdir: Path, batches: Batches, writer, saved, stopping, hooks):
+    """From the last state to the last step; the last metrics."""
+    config = run.config
+    state, placed = _state(run, saved, batches)
+    _keep_config(workdir, run)
+    first = int(state.step)
+    writer.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
+    batch = next(batches) if first < config.steps else None
+    last, step, clock = {}, None, metrics.Clock()
+    frozen = frozen_parts(run, batch or ("waveform",))
+    if batch is not None and config.latent_scale == "batch":
+        frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
+    shown = writer if distributed.is_main() else None
+    hooks = (*hooks_of(run, batch, shown), *hooks)
+    if first == 0:
+        _hooked(hooks, 0, True, state, frozen, writer, clock)
+    for number in range(first, config.steps):
+        batch = batch if number == first else clock.wait(lambda: next(batches))
+        if step is None:
+            step, flops = _compiled(run, placed, state, frozen, batch, writer)
+            clock.restart()
+        state, found = step(state, frozen, arrays(batch))
+        clock.steps += 1
+        done, ending = number + 1, stopping.asked()
+        over = done == config.steps or ending
+        if done % config.log_every == 0 or over:
+            last = {k: float(v) for k, v in jax.device_get(found).items()}
+            _check_finite(last, config, done, batch)
+            last |= clock.report(config.batch, flops)
+            writer.write(done, last)
+        last |= _hooked(hooks, done, over, state, frozen, writer, clock)
+        saved.save(done, state, batches.state(), now=over)
+        if over:
+            break
     return last
 
 
@@ -99,19 +108,26 @@ def _hooked(hooks, done: int, over: bool, state, frozen, writer, clock) -> dict[
     return found
 
 
-def _claim(workdir: Path, run: Run) -> None:
-    """Keeps the configuration beside the run; a run of another stage is not gone on with."""
-    path, config = workdir / "config.json", run.config
+def _check_stage(workdir: Path, config: ConfigDict) -> None:
+    """Raises InputError where another stage's run lies: it is not gone on with."""
+    path = workdir / "config.json"
+    if path.is_file() and (found := json.loads(path.read_text())["stage"]) != config.stage:
+        raise InputError(f"{workdir}: holds a run of stage {found}; choose another folder")
+
+
+def _make(workdir: Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and (found := json.loads(path.read_text())["stage"]) != config.stage:
-            raise InputError(f"{workdir}: holds a run of stage {found}; choose another folder")
-        if distributed.is_main():
-            files.write_json(path, config.to_dict())
-            if run.classes:
-                files.write_json(workdir / CLASSES, run.classes)
     except OSError as error:
         raise InputError(f"{workdir}: cannot write there ({error.strerror or error})") from None
+
+
+def _keep_config(workdir: Path, run: Run) -> None:
+    """The configuration that the run's states are of, once they are known to be."""
+    if distributed.is_main():
+        files.write_json(workdir / "config.json", run.config.to_dict())
+        if run.classes:
+            files.write_json(workdir / CLASSES, run.classes)
 
 
 def _state(run: Run, saved: Checkpoints, batches: Batches):

@@ -173,6 +173,19 @@ def test_a_folder_keeps_its_stage(corpus, tmp_path):
         train(config("configs/tagger.py", corpus), tmp_path, quiet=True)
 
 
+def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
+    """No folder without data; another size's state is refused, and its configuration kept."""
+    with pytest.raises(InputError, match="a prepared corpus"):
+        train(config("configs/tagger.py", tmp_path / "none"), tmp_path / "run", quiet=True)
+    assert not list(tmp_path.iterdir())
+    train(config("configs/tagger.py", corpus, "steps=1"), tmp_path / "run", quiet=True)
+    kept = (tmp_path / "run" / "config.json").read_text()
+    wider = config("configs/tagger.py", corpus, "steps=2", "settings.width=40")
+    with pytest.raises(InputError, match="the saved state is of another configuration"):
+        train(wider, tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "config.json").read_text() == kept
+
+
 def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
     made = config("configs/tagger.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
