@@ -12,6 +12,6 @@ def get_config(arg: str = ""):
     config = base("audiomae", share=0.8, decoder_width=128, decoder_depth=4, local=True)
     config.settings.decoder_heads = 4
     config.optim.beta2 = 0.95
-    config = nano(config, "start", steps=3000, rate=1e-3)
+    config = nano(config, "start", steps=2500, rate=1e-3)
     config.batch = 32
     return config
