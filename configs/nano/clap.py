@@ -10,6 +10,6 @@ from configs.nano.common import nano
 def get_config(arg: str = ""):
     variant(arg, ("nano",))
     config = base("clap", momentum=0.1, longest=100.0)
-    config = nano(config, "start", steps=1800, rate=5e-4)
+    config = nano(config, "start", steps=1500, rate=5e-4)
     config.batch = 64
     return config
