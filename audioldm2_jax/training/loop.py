@@ -31,8 +31,8 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
 
     hooks: called as hook(step, state, frozen) -> metrics every `hook.every` steps, before
     the first and after the last one, behind those that the configuration asks for (validation,
-    samples). SIGTERM saves and ends the run. Raises
-    InputError, also when too many steps in a row are not finite, naming the step and the clips.
+    samples). SIGTERM saves and ends the run, without hooks. Raises InputError, also when too many
+    steps in a row are not finite, naming the step and the clips.
     """
     workdir, run = Path(workdir), open_run(config)
     _check_stage(workdir, config)
@@ -72,17 +72,19 @@ def _steps(run: Run, workdir: Path, batches: Batches, writer, saved, stopping, h
             clock.restart()
         state, found = step(state, frozen, arrays(batch))
         clock.steps += 1
-        done, ending = number + 1, stopping.asked()
-        over = done == config.steps or ending
-        if done % config.log_every == 0 or over:
+        done, told = number + 1, stopping.asked()
+        last_step = done == config.steps
+        if done % config.log_every == 0 or last_step or told:
             last = {k: float(v) for k, v in jax.device_get(found).items()}
             _check_finite(last, config, done, batch)
             last |= clock.report(config.batch, flops)
             writer.write(done, last)
-        last |= _hooked(hooks, done, over, state, frozen, writer, clock)
-        saved.save(done, state, batches.state(), now=over)
-        if over:
+        # A job that is told to end may have seconds left: its state comes before all else.
+        saved.save(done, state, batches.state(), now=last_step or told)
+        if told and not last_step:
+            writer.say(f"told to end; saving step {done}")
             break
+        last |= _hooked(hooks, done, last_step, state, frozen, writer, clock)
     return last
 
 

@@ -215,6 +215,22 @@ def test_user_hooks(corpus, tmp_path):
     assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and found["mine"] == 10.0
 
 
+def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
+    """Hooks, which may take minutes, are not called any more."""
+    seen = []
+
+    def hook(step, state, frozen):
+        seen.append(step)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    hook.every = 1
+    made = config("configs/tagger.py", corpus, "steps=9")
+    train(made, tmp_path / "run", quiet=True, hooks=[hook])
+    assert seen == [0, 1, 2] and parameters(tmp_path / "run")[0] == 3
+
+
 def test_parts_trained_side_by_side_come_together(corpus, tmp_path, capsys):
     """Onto another checkpoint: the run's part, and all others of that one."""
     other = random_checkpoint(TINY, seed=1)
