@@ -1,0 +1,41 @@
+"""The embedded model's finished stages fit its preset, and those after them start from them."""
+
+import numpy as np
+
+from audioldm2_jax import tree
+from audioldm2_jax.checkpoints import hub
+from audioldm2_jax.checkpoints.random import write_random
+from configs.nano import build, curves, finished
+
+# The folder of a part that a stage gives, and the part's name.
+NAMES = {"text_encoder": "clap", "audiomae": "audiomae", "vae": "vae", "vocoder": "vocoder"}
+
+
+def test_finished_parts_go_into_a_start(tmp_path):
+    before = tmp_path / "start"
+    write_random(before, "nano")
+    fresh = hub.load(before)
+    done = [stage for stage in build.STAGES if stage in finished.PARTS]
+    done = [stage for stage in done if finished.is_finished(stage)]
+    assert done, "the repository holds finished stages"
+    for stage in done:
+        finished.put(stage, before, tmp_path / stage)
+        before = tmp_path / stage
+    model = hub.load(before)
+    folders = [folder for stage in done for folder in finished.PARTS[stage]]
+    changed = {NAMES[folder] for folder in folders if folder in NAMES}
+    for name in model.params:
+        pairs = zip(*(tree.flatten(x.params[name]).values() for x in (model, fresh)))
+        same = all(np.array_equal(a, b) for a, b in pairs)
+        assert same == (name not in changed), name
+        assert getattr(model.config, name) == getattr(fresh.config, name)
+
+
+def test_curves_of_a_run_that_went_on(tmp_path):
+    """Steps that are told twice count as told last."""
+    lines = ['{"step": 1, "loss": 3}', '{"step": 2, "loss": 2}', '{"step": 2, "loss": 1.5}']
+    lines.append('{"step": 2, "valid/loss": 4}')
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    curves.write_csv(tmp_path, tmp_path / "run.csv")
+    found = curves.read_csv(tmp_path / "run.csv")
+    assert found == {"loss": [(1, 3.0), (2, 1.5)], "valid/loss": [(2, 4.0)]}
