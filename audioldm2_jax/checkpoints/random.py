@@ -131,14 +131,14 @@ def _t5(config, texts):
     marked = ("\u2581" + text.replace(" ", "\u2581") for text in texts)
     words = collections.Counter(w for text in marked for w in re.findall(r"\u2581?\w+|\S", text))
     letters = sorted({letter for word in words for letter in word} | set(string.printable.strip()))
-    room = config.t5.vocab - len(letters) - 3
     # In words' order of being met, ties would depend on the corpus' order.
-    common = sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))[:room]
+    common = sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))
     total = sum(words.values())
     pieces = {letter: -20.0 for letter in letters}
     pieces |= {word: math.log(count / total) for word, count in common}
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    return T5TokenizerFast(vocab=special + list(pieces.items()), extra_ids=0, model_max_length=128)
+    vocab = (special + list(pieces.items()))[: config.t5.vocab]
+    return T5TokenizerFast(vocab=vocab, extra_ids=0, model_max_length=128)
 
 
 def _json(tokenizer) -> dict:

@@ -21,10 +21,11 @@ def canonical_conv(x, kernel, strides: tuple, padding: tuple, dilation: tuple) -
 
     padding: a (low, high) pair for each axis.
     """
-    return _plain(x, kernel, strides, padding, dilation)
+    return plain_conv(x, kernel, strides, padding, dilation)
 
 
-def _plain(x, kernel, strides, padding, kernel_dilation, input_dilation=None):
+def plain_conv(x, kernel, strides, padding, dilation, *, input_dilation=None, groups=1):
+    """The library's convolution, channels last, with the library's own gradients."""
     space = _LETTERS[: kernel.ndim - 2]
     return jax.lax.conv_general_dilated(
         x,
@@ -32,8 +33,9 @@ def _plain(x, kernel, strides, padding, kernel_dilation, input_dilation=None):
         strides,
         padding,
         lhs_dilation=input_dilation,
-        rhs_dilation=kernel_dilation,
+        rhs_dilation=dilation,
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        feature_group_count=groups,
     )
 
 
@@ -51,12 +53,12 @@ def _backward(strides, padding, dilation, kept, slope):
     lows = [reach[a] - padding[a][0] for a in axes]
     pads = [(low, size[a] + reach[a] - spread[a] - low) for a, low in zip(axes, lows)]
     turned = jnp.flip(kernel, tuple(axes)).swapaxes(-1, -2)
-    back = _plain(slope, turned, ones, pads, dilation, input_dilation=strides)
+    back = plain_conv(slope, turned, ones, pads, dilation, input_dilation=strides)
     # The inputs against the slopes: channels are the batch, clips what is summed over.
     lows = [padding[a][0] for a in axes]
     pads = [(low, reach[a] + spread[a] - size[a] - low) for a, low in zip(axes, lows)]
     inputs, slopes = x.swapaxes(0, -1), jnp.moveaxis(slope, 0, -2)
-    change = _plain(inputs, slopes, dilation, pads, strides)
+    change = plain_conv(inputs, slopes, dilation, pads, strides)
     return back, jnp.moveaxis(change, 0, -2)
 
 

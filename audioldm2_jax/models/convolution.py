@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.models.canonical import canonical_conv
+from audioldm2_jax.models.canonical import canonical_conv, plain_conv
 from audioldm2_jax.models.grouped import grouped_conv
 
 # Evaluation points beside infinity for m + r - 1 products; those of six keep fp32's rounding least
@@ -45,17 +45,7 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None, groups=1) -> j
         return grouped_conv(x, kernel, strides[0], padding[0], groups)
     if groups == 1 and on_cpu:
         return canonical_conv(x, kernel, tuple(strides), tuple(map(tuple, padding)), dilation)
-    letters = "TF"[:space]
-    numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=numbers,
-        feature_group_count=groups,
-    )
+    return plain_conv(x, kernel, strides, padding, dilation, groups=groups)
 
 
 def conv_transpose(x, kernel, *, stride: int, padding: int) -> jax.Array:

@@ -34,13 +34,10 @@ def is_finished(stage: str) -> bool:
 
 def put(stage: str, before: Path, model: Path) -> None:
     """Makes `model` of the checkpoint before it, with the stage's finished parts."""
-    if stage not in PARTS:
-        shutil.copytree(PLACE / stage, model)
-        return
 
     def write(folder):
-        shutil.copytree(before, folder, dirs_exist_ok=True)
-        for name in PARTS[stage]:
+        shutil.copytree(before if stage in PARTS else PLACE / stage, folder, dirs_exist_ok=True)
+        for name in PARTS.get(stage, ()):
             shutil.copytree(PLACE / name, folder / name, dirs_exist_ok=True)
 
     write_beside(model, write)
