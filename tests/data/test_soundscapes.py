@@ -157,6 +157,17 @@ def test_speech_says_what_its_transcript_says():
     np.testing.assert_array_equal(again.audio, clips[0].audio)
 
 
+def test_short_clips_hold_a_whole_sentence():
+    for i in range(6):
+        clip = make_clip(0, i, seconds=2.56, speech=1.0)
+        (event,) = clip.events
+        assert 4 <= len(clip.transcript.split()) <= 7
+        end = event["onset"] + event["seconds"]
+        assert end <= 2.56
+        place = slice(int(event["onset"] * 16000), int(end * 16000))
+        assert np.square(clip.audio[place]).sum() > 0.99 * np.square(clip.audio).sum()
+
+
 def test_a_share_of_speech():
     kinds = [make_clip(0, i, seconds=2.0, speech=0.3).kind for i in range(60)]
     assert 0.1 < kinds.count("speech") / 60 < 0.5

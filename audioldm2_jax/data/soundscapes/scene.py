@@ -28,6 +28,9 @@ from audioldm2_jax.data.soundscapes.sounds import SOUNDS, Gesture
 
 # How often each kind of clip comes.
 KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}
+# Speech in clips shorter than this many seconds is one brief sentence, drawn so many times to fit.
+_BRIEF, _TRIES = 4.0, 30
+_SILENT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,9 @@ def _music(rng, seconds) -> Clip:
 
 
 def _speech(rng, seconds) -> Clip:
-    """One voice says as many sentences as fit."""
+    """One voice says as many sentences as fit; in short clips a brief one, in full."""
+    if seconds < _BRIEF:
+        return _brief_speech(rng, seconds)
     voice, out, said = talk.draw_voice(rng), np.zeros(dsp.samples(seconds), np.float32), []
     at = float(rng.uniform(0.1, 0.6))
     while True:
@@ -199,8 +204,29 @@ def _speech(rng, seconds) -> Clip:
         if at >= seconds:
             break
     event = {"class": "speech", "onset": 0.0, "seconds": seconds, **dataclasses.asdict(voice)}
+    return _spoken(rng, voice, out, said, event)
+
+
+def _brief_speech(rng, seconds) -> Clip:
+    """Voices and sentences are drawn until one fits; in clips too short for any, it is cut."""
+    onset = float(rng.uniform(0.05, 0.25))
+    for _ in range(_TRIES):
+        voice, sentence = talk.draw_voice(rng), talk.draw_sentence(rng, brief=True)
+        wave = talk.speak(sentence, voice)
+        wave = wave[: np.flatnonzero(np.abs(wave) > _SILENT)[-1] + 1]  # espeak-ng pauses after it
+        if len(wave) / dsp.RATE + onset <= seconds:
+            break
+    out, place = np.zeros(dsp.samples(seconds), np.float32), dsp.samples(onset)
+    piece = wave[: len(out) - place]
+    out[place : place + len(piece)] = piece
+    length = len(piece) / dsp.RATE
+    event = {"class": "speech", "onset": onset, "seconds": length, **dataclasses.asdict(voice)}
+    return _spoken(rng, voice, out, [sentence], event)
+
+
+def _spoken(rng, voice, wave, said: list[str], event: dict) -> Clip:
     texts = [captions.spoken(text, rng) for text in voice.captions()]
-    wave = _finished(rng, dsp.level(out, -18))
+    wave = _finished(rng, dsp.level(wave, -18))
     return Clip(wave, dsp.RATE, "speech", texts, ["speech"], [event], " ".join(said))
 
 

@@ -75,9 +75,10 @@ def draw_voice(rng) -> Voice:
     return Voice(gender, name, speed, pitch, lilt)
 
 
-def draw_sentence(rng) -> str:
-    """Ten thousand plain sentences of one pattern."""
-    parts = [str(rng.choice(words)) for words in (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS)]
+def draw_sentence(rng, *, brief: bool = False) -> str:
+    """Ten thousand plain sentences of one pattern; brief ones, a thousand, lack their endings."""
+    words = (_SUBJECTS, _VERBS, _OBJECTS) if brief else (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS)
+    parts = [str(rng.choice(choices)) for choices in words]
     text = " ".join(parts)
     return text[0].upper() + text[1:] + "."
 
