@@ -175,7 +175,14 @@ def nano() -> ModelConfig:
             sample_size=32,
         ),
         vae=VAEConfig(channels=(16, 24, 48, 96), layers=1, groups=8),
-        vocoder=HiFiGANConfig(channels=256, block_kernels=(3, 7), dilations=((1, 3), (1, 3))),
+        # Three stages in place of five: channels stay wide enough where most samples are.
+        vocoder=HiFiGANConfig(
+            channels=128,
+            rates=(8, 5, 4),
+            kernels=(16, 11, 8),
+            block_kernels=(3, 7),
+            dilations=((1, 3), (1, 3)),
+        ),
         audiomae=AudioMAEConfig(frames=256, width=width, depth=6, heads=6, hidden=768),
     )
 

@@ -10,7 +10,7 @@ from configs.nano.common import nano
 def get_config(arg: str = ""):
     variant(arg, ("nano",))
     config = base("sequence", pooling=4, error="l1", free=0.5, audio=0.0, text=True)
-    config = nano(config, "vocoder", steps=2500, rate=5e-4)
-    config.data.sources, config.batch = config.data.sources + "-encoded", 64
+    config = nano(config, "vocoder", steps=3000, rate=5e-4)
+    config.data.sources += "-encoded"
     config.validation.sources += "-encoded"
     return config

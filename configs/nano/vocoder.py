@@ -11,6 +11,6 @@ def get_config(arg: str = ""):
     variant(arg, ("nano",))
     config = base("vocoder", segment=8192, mel=45.0, small=True)
     config.optim.beta1, config.optim.beta2, config.optim.clip = 0.8, 0.99, 0.0
-    config = nano(config, "start", steps=6000, rate=5e-4)
-    config.batch = 16
+    config = nano(config, "start", steps=7000, rate=5e-4)
+    config.batch = 8
     return config
