@@ -9,6 +9,6 @@ from configs.nano.common import nano
 
 def get_config(arg: str = ""):
     variant(arg, ("nano",))
-    config = base("tagger", channels=(16, 32, 64, 128), width=128, mixup=True)
+    config = base("tagger", channels=(16, 32, 64, 128), width=128, mixup=False, drop=False)
     config.optim.weight_decay = 0.0
-    return nano(config, "", steps=3500, rate=1e-3)
+    return nano(config, "", steps=2500, rate=1e-3)

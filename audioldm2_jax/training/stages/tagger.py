@@ -17,13 +17,15 @@ from audioldm2_jax.presets import TaggerConfig
 
 @dataclass(frozen=True)
 class Tagging:
-    """Settings. momentum: of the batch norms' statistics; mixup: whether clips are mixed; train:
-    with the batch's statistics, mixup and drop-out.
+    """Settings. momentum: of the batch norms' statistics; mixup: whether clips are mixed; drop:
+    whether values are dropped, which small networks are not helped by; train: with the batch's
+    statistics, and these two.
     """
 
     config: TaggerConfig
     momentum: float = 0.1
     mixup: bool = True
+    drop: bool = True
     train: bool = True
     dtype: Any = jnp.float32
 
@@ -47,7 +49,7 @@ def tagging_loss(settings: Tagging) -> Callable:
             waves, labels = mixed(waves, partners, share), mixed(labels, partners, share)
         mel = features.decibel_mel(waves, settings.config)
         network = Tagger(settings.config, settings.dtype)
-        key = keys[0] if settings.train else None
+        key = keys[0] if settings.train and settings.drop else None
         variables = {"params": params["tagger"]}
         logits, _, found = network.apply(variables, mel, settings.train, key)
         value = optax.sigmoid_binary_cross_entropy(logits, labels).mean()
