@@ -94,8 +94,11 @@ def _text_states(job, params, texts):
 
 
 def _language_of_audio(job, params, texts, features, states, skip):
-    """LOA of all texts [U + P, K, D], zeros for the first `skip`."""
+    """LOA of all texts [U + P, K, D], zeros for the first `skip`; of the prompts' as given."""
     c, dtype = job.config, job.dtype
+    if texts.loa is not None and skip == job.unconditional:
+        loa = texts.loa.astype(dtype)
+        return jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), dtype), loa])
     sequence, kept = SequenceProjection(c.projection, dtype).apply(
         {"params": params["projection"]}, features, states[skip:], texts.text_mask[skip:]
     )
@@ -103,6 +106,8 @@ def _language_of_audio(job, params, texts, features, states, skip):
     loa = roll_out(
         GPT2(c.gpt2, dtype), params["gpt2"], sequence, kept, positions, tokens=c.gpt2.tokens
     )
+    if texts.loa is not None:
+        loa = jnp.concatenate([loa[: job.unconditional - skip], texts.loa.astype(dtype)])
     return jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), loa.dtype), loa])
 
 

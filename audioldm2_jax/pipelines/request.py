@@ -180,18 +180,30 @@ def check_guidance(value) -> float:
 
 
 def check_latents(latents, shape: tuple[int, ...]) -> np.ndarray:
+    axes = "prompts * candidates, time, mel bins, channels"
+    return _array("latents", latents, shape, axes)
+
+
+def check_loa(loa, config: ModelConfig, prompts: int) -> np.ndarray:
+    """[P, K, D] with K of any length."""
+    if config.gpt2 is None:
+        raise InputError("loa: this model has no language of audio")
+    length = np.shape(loa)[1] if np.ndim(loa) == 3 else config.gpt2.tokens
+    return _array("loa", loa, (prompts, length, config.gpt2.width), "prompts, vectors, width")
+
+
+def _array(name: str, values, shape: tuple[int, ...], axes: str) -> np.ndarray:
     try:
-        latents = np.asarray(latents, np.float32)
+        values = np.asarray(values, np.float32)
     except (TypeError, ValueError):
-        raise InputError("latents: not an array of numbers") from None
-    if latents.shape != shape:
+        raise InputError(f"{name}: not an array of numbers") from None
+    if values.shape != shape:
         raise InputError(
-            f"latents have shape {latents.shape}; this request needs {shape} "
-            "(prompts * candidates, time, mel bins, channels)"
+            f"{name}: an array of shape {values.shape}; this request needs {shape} ({axes})"
         )
-    if not np.isfinite(latents).all():
-        raise InputError("latents hold NaN or infinity")
-    return latents
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: NaN or infinity in it")
+    return values
 
 
 def _number(name, value) -> float:

@@ -20,8 +20,9 @@ class Texts:
     """Tokens of U unconditional texts followed by P prompts; masks are True = keep.
 
     clap, clap_mask: [U + P, L1]; text, text_mask: [U + P, L2], T5's tokens or phonemes; positions:
-    [U + P], how many text slots GPT-2's positions count. U is 0 without guidance, 1 if all prompts
-    share it, or P. What a model does not read is None.
+    [U + P], how many text slots GPT-2's positions count; loa: [P, K, D] in place of what GPT-2
+    would say. U is 0 without guidance, 1 if all prompts share it, or P. What a model does not read
+    is None.
     """
 
     clap: np.ndarray | None
@@ -29,6 +30,7 @@ class Texts:
     text: np.ndarray | None
     text_mask: np.ndarray | None
     positions: np.ndarray | None
+    loa: np.ndarray | None = None
 
 
 jax.tree_util.register_dataclass(Texts, [f.name for f in dataclasses.fields(Texts)], [])

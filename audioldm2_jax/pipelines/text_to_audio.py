@@ -113,6 +113,7 @@ class Pipeline:
         progress=True,
         *,
         transcription=None,
+        loa=None,
         first_clip=0,
     ) -> Output:
         """Generates a clip for each prompt.
@@ -123,7 +124,8 @@ class Pipeline:
         sampler, eta: see `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none;
         None is the model's own (3.5; AudioLDM 2.5, MusicLDM 2). candidates: clips for each prompt,
         ranked by CLAP against that prompt. latents: initial noise [P * candidates, T, F, C], a
-        prompt's candidates contiguous, in place of the seed's.
+        prompt's candidates contiguous, in place of the seed's. loa: AudioLDM 2's language of audio
+        [P, K, D], such as AudioMAE's of real clips, in place of what GPT-2 makes of the prompts.
         first_clip: number of the request's first clip among the seed's clips, to repeat a part of a
         longer request. Raises InputError for values it cannot use and for a result with NaN.
         """
@@ -143,13 +145,13 @@ class Pipeline:
             first_clip=first_clip,
         )
         settings = {"steps": steps, "sampler": sampler, "eta": eta}
-        settings["latents_injected"] = latents is not None
+        settings |= {"latents_injected": latents is not None, "loa_injected": loa is not None}
         if candidates > 1 and not self.config.ranks:
             raise InputError(
                 f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
                 "them by: ask for 1, or convert the authors' file, which has one"
             )
-        waves, features = self._generate(asked, latents, progress)
+        waves, features = self._generate(asked, latents, loa, progress)
         metadata = self._metadata(asked) | settings
         rate = self.config.vocoder.sample_rate
         if candidates == 1:
@@ -158,7 +160,7 @@ class Pipeline:
             waves, scores = _ranked(waves, self._scores(waves, features))
         return Output(waves, rate, metadata, lambda: scores)
 
-    def _generate(self, asked: request.Request, latents, progress):
+    def _generate(self, asked: request.Request, latents, loa, progress):
         """Waveforms [P, n, samples] in the order of their seeds, and the prompts' CLAP features."""
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
@@ -180,6 +182,9 @@ class Pipeline:
             self.config,
             self.convention,
         )
+        if loa is not None:
+            loa = request.check_loa(loa, self.config, len(asked.prompts))
+            texts = dataclasses.replace(texts, loa=loa)
         arguments = (texts, asked.plan, np.float32(asked.guidance), keys, jnp.asarray(latents))
         stepwise = progress and jax.default_backend() == "cpu"
         made, needed = self._runner.programs(job, *arguments, stepwise=stepwise, progress=progress)

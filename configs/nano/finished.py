@@ -18,34 +18,40 @@ from audioldm2_jax.cli.main import main as command
 from configs.nano.common import FOLDER
 
 PLACE = Path(__file__).parent / "finished"
-# The folders of a checkpoint that a stage gives. CLAP's tokens are of the start's tokenizers.
+_LANGUAGE = ("language_model", "projection_model", "text_encoder_2")
+# The folders of a checkpoint that a stage gives. CLAP's tokens are of the start's tokenizers; the
+# VAE's description holds the scale of its latents, which pre-training finds.
 PARTS = {
+    "tagger": (".",),
     "audiomae": ("audiomae",),
     "clap": ("text_encoder", "tokenizer", "tokenizer_2"),
     "vae": ("vae",),
     "vocoder": ("vocoder",),
+    "sequence": _LANGUAGE,
+    "pretrain": ("unet", "vae"),
+    "joint": ("unet", *_LANGUAGE),
 }
 
 
 def is_finished(stage: str) -> bool:
-    names = PARTS.get(stage, (stage,))
-    return all((PLACE / name).is_dir() for name in names)
+    return all((PLACE / stage / name).is_dir() for name in PARTS[stage])
 
 
 def put(stage: str, before: Path, model: Path) -> None:
     """Makes `model` of the checkpoint before it, with the stage's finished parts."""
 
     def write(folder):
-        shutil.copytree(before if stage in PARTS else PLACE / stage, folder, dirs_exist_ok=True)
-        for name in PARTS.get(stage, ()):
-            shutil.copytree(PLACE / name, folder / name, dirs_exist_ok=True)
+        if PARTS[stage] != (".",):
+            shutil.copytree(before, folder, dirs_exist_ok=True)
+        for name in PARTS[stage]:
+            shutil.copytree(PLACE / stage / name, folder / name, dirs_exist_ok=True)
 
     write_beside(model, write)
 
 
 def keep(stage: str, model: Path) -> None:
-    """Takes a stage's parts from the model that it gave."""
-    if stage not in PARTS:
+    """Takes a stage's parts from the model that it gave; the small classifier as it is."""
+    if PARTS[stage] == (".",):
         shutil.copytree(model, PLACE / stage, dirs_exist_ok=True)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -53,18 +59,18 @@ def keep(stage: str, model: Path) -> None:
         if status := command(["convert", str(model), str(half), "--dtype", "bf16"]):
             raise SystemExit(status)
         for name in PARTS[stage]:
-            shutil.copytree(half / name, PLACE / name, dirs_exist_ok=True)
+            shutil.copytree(half / name, PLACE / stage / name, dirs_exist_ok=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("stages", nargs="+")
+    parser.add_argument("stages", nargs="+", choices=PARTS)
     for stage in parser.parse_args().stages:
         model = Path(FOLDER) / "models" / stage
         if not model.is_dir():
             sys.exit(f"{model}: missing; has the stage been exported?")
         keep(stage, model)
-        print(stage, *PARTS.get(stage, (stage,)))
+        print(stage, *PARTS[stage])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The embedded model's finished stages fit its preset, and those after them start from them."""
 
+import dataclasses
+
 import numpy as np
 
 from audioldm2_jax import tree
@@ -8,15 +10,20 @@ from audioldm2_jax.checkpoints.random import write_random
 from configs.nano import build, curves, finished
 
 # The folder of a part that a stage gives, and the part's name.
-NAMES = {"text_encoder": "clap", "audiomae": "audiomae", "vae": "vae", "vocoder": "vocoder"}
+NAMES = {
+    "text_encoder": "clap",
+    "text_encoder_2": "t5",
+    "language_model": "gpt2",
+    "projection_model": "projection",
+    **{name: name for name in ("audiomae", "vae", "vocoder", "unet")},
+}
 
 
 def test_finished_parts_go_into_a_start(tmp_path):
     before = tmp_path / "start"
     write_random(before, "nano")
     fresh = hub.load(before)
-    done = [stage for stage in build.STAGES if stage in finished.PARTS]
-    done = [stage for stage in done if finished.is_finished(stage)]
+    done = [stage for stage in build.STAGES[1:] if finished.is_finished(stage)]
     assert done, "the repository holds finished stages"
     for stage in done:
         finished.put(stage, before, tmp_path / stage)
@@ -28,7 +35,10 @@ def test_finished_parts_go_into_a_start(tmp_path):
         pairs = zip(*(tree.flatten(x.params[name]).values() for x in (model, fresh)))
         same = all(np.array_equal(a, b) for a, b in pairs)
         assert same == (name not in changed), name
-        assert getattr(model.config, name) == getattr(fresh.config, name)
+        config = getattr(model.config, name)
+        if name == "vae":  # pre-training finds the scale of its latents
+            config = dataclasses.replace(config, scale=fresh.config.vae.scale)
+        assert config == getattr(fresh.config, name)
 
 
 def test_curves_of_a_run_that_went_on(tmp_path):

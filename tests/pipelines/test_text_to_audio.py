@@ -114,6 +114,33 @@ def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, second
     assert out.sample_rate == 16000
 
 
+@pytest.mark.parametrize("negative", [None, "low quality"])
+def test_a_given_loa_stands_for_what_gpt2_says(theirs, diffusers_like, negative):
+    """As diffusers' `generated_prompt_embeds`, which it reads beside the T5 states alone."""
+    tokens, width = diffusers_like.config.gpt2.tokens, diffusers_like.config.gpt2.width
+    loa = np.random.default_rng(1).standard_normal((2, tokens, width)).astype(np.float32)
+    latents = noise(2, 16)
+    given = None if negative is None else [negative] * 2
+    with torch.no_grad():
+        encoded = theirs.encode_prompt(PROMPTS, "cpu", 1, True, negative_prompt=given)
+    states, mask, said = (x.chunk(2) for x in encoded)
+    reference = theirs(
+        prompt_embeds=states[1],
+        attention_mask=mask[1],
+        generated_prompt_embeds=torch.tensor(loa),
+        negative_prompt_embeds=states[0],
+        negative_attention_mask=mask[0],
+        negative_generated_prompt_embeds=said[0],
+        num_inference_steps=3,
+        audio_length_in_s=0.64,
+        latents=torch.tensor(latents).permute(0, 3, 1, 2),
+    ).audios
+    asked = {"seconds": 0.64, "steps": 3, "sampler": "ddim", "latents": latents, "progress": False}
+    out = diffusers_like(PROMPTS, negative, loa=loa, **asked)
+    assert relative(out.audio, reference) < 1e-3
+    assert out.metadata["loa_injected"]
+
+
 def test_conventions_differ_as_named(published, diffusers_like):
     authors = Pipeline.from_pretrained(published, progress=False)
     assert authors.config.unet.heads == (1, 2)
@@ -276,9 +303,11 @@ def test_saving(pipe, tmp_path):
         (dict(negative_prompt=["a", "b"]), "2 texts for 1 prompts"),
         (
             dict(latents=np.zeros((1, 2, 3))),
-            r"latents have shape \(1, 2, 3\); .* \(1, 256, 16, 8\)",
+            r"latents: an array of shape \(1, 2, 3\); .* \(1, 256, 16, 8\)",
         ),
         (dict(latents=np.full((1, 256, 16, 8), np.nan)), "NaN"),
+        (dict(loa=np.zeros((2, 8, 32))), r"loa: an array of shape \(2, 8, 32\)"),
+        (dict(loa=np.full((1, 8, 32), np.inf)), "loa: NaN or infinity"),
     ],
 )
 def test_bad_requests_are_one_line(pipe, change, message):
