@@ -187,6 +187,21 @@ def nano() -> ModelConfig:
     )
 
 
+def nano_speech() -> ModelConfig:
+    """The embedded model's speech: its CLAP, VAE, AudioMAE and vocoder; 128 LOA vectors."""
+    sound, width = nano(), 192
+    return dataclasses.replace(
+        sound,
+        t5=None,
+        phonemes=PhonemeConfig(width=128, depth=3, heads=2, hidden=512),
+        projection=ProjectionConfig(width, text_width=128, width=width, positions=60),
+        gpt2=dataclasses.replace(sound.gpt2, tokens=128),
+        unet=dataclasses.replace(
+            sound.unet, channels=(48, 64, 96), heads=(1, 2, 3), contexts=((None, width),) * 3
+        ),
+    )
+
+
 def tiny() -> ModelConfig:
     """Every part of AudioLDM 2 in a few thousand parameters, for tests and the untrained demo."""
     return ModelConfig(
@@ -270,6 +285,7 @@ PRESETS = {
     "audioldm-t5": audioldm_t5,
     "musicldm": musicldm,
     "nano": nano,
+    "nano-speech": nano_speech,
     "tiny": tiny,
     "tiny-speech": tiny_speech,
     "tiny-audioldm": tiny_audioldm,

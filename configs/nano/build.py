@@ -1,4 +1,4 @@
-"""Trains the embedded model from nothing, in the published order; goes on after a stop.
+"""Trains the embedded models from nothing, in the published order; goes on after a stop.
 
     python -m configs.nano.build [--until STAGE] [--fresh]      (or: make nano)
 
@@ -11,22 +11,60 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
+from audioldm2_jax.checkpoints.hub import write_beside
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data import parts
 from configs.nano import finished
-from configs.nano.common import FOLDER
+from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
 ROOT = Path(__file__).parent.parent.parent
-KINDS = "one=0.55,overlay=0.2,sequence=0.15,music=0.1"
-CLIPS = {"corpus": (40_000, 1), "held": (12_000, 2)}  # and the seed
-# The stages of sound, each exported onto the model of the one before; the tagger stands alone.
-STAGES = ("tagger", "audiomae", "clap", "vae", "vocoder", "sequence", "pretrain", "joint")
-ENCODED_BEFORE = "sequence"
+KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
+SPEECH = ("--speech", "1")
+# Clips, seed and content; of those that train, what is held out is left out.
+CORPORA = {
+    "corpus": (40_000, 1, KINDS),
+    "held": (12_000, 2, KINDS),
+    "speech": (10_000, 3, SPEECH),
+    "speech-held": (1_500, 4, SPEECH),
+}
+TRAINED = ("corpus", "speech")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """config: in this folder; before: the model that it begins with and adds its parts to."""
+
+    config: str
+    before: str
+
+
+STAGES = {
+    "tagger": Stage("tagger.py", ""),
+    "audiomae": Stage("audiomae.py", "start"),
+    "clap": Stage("clap.py", "audiomae"),
+    "vae": Stage("vae.py", "clap"),
+    "vocoder": Stage("vocoder.py", "vae"),
+    "sequence": Stage("sequence.py", "vocoder"),
+    "pretrain": Stage("pretrain.py", "sequence"),
+    "joint": Stage("joint.py", "pretrain"),
+    "speech-sequence": Stage("sequence.py:speech", "speech-start"),
+    "speech-pretrain": Stage("pretrain.py:speech", "speech-sequence"),
+    "speech-joint": Stage("joint.py:speech", "speech-pretrain"),
+}
+# Before these stages the corpora are encoded: (corpora, pooling of the LOA).
+ENCODED = {
+    "sequence": (("corpus", "held"), 4),
+    "speech-sequence": (("speech", "speech-held"), 1),
+}
+# Folders that the model of speech shares with that of sound.
+SHARED = ("text_encoder", "tokenizer", "vae", "vocoder", "audiomae")
 
 
 def run(*words) -> None:
@@ -37,70 +75,107 @@ def run(*words) -> None:
         raise SystemExit(status)
 
 
+def _drawn(text: str) -> bool:
+    """One text in eight."""
+    return zlib.crc32(text.encode()) % 8 == 0
+
+
 def held_out(caption: str) -> bool:
     """Whether no clip of the corpus may say this: one phrase in eight, however it is dressed."""
     phrase = caption.lower().rstrip(".").removesuffix(", in a large hall")
-    return zlib.crc32(phrase.removeprefix("the sound of ").encode()) % 8 == 0
+    return _drawn(phrase.removeprefix("the sound of "))
+
+
+def held_out_speech(transcript: str) -> bool:
+    """Whether no clip of speech that trains may say this sentence."""
+    return _drawn(transcript)
+
+
+def _without_held_out(line: dict) -> dict | None:
+    """A clip with the captions that may be trained on, if any; of speech, if its words may."""
+    if line["transcript"]:
+        return None if held_out_speech(line["transcript"]) else line
+    texts = [line[k] for k in ("caption_1", "caption_2") if not held_out(line[k])]
+    return line | {"caption_1": texts[0], "caption_2": texts[-1]} if texts else None
 
 
 def hold_out(raw: Path) -> None:
-    """Takes the captions that are held out from a corpus' list, and clips that have no others."""
-    path, kept = raw / "metadata.jsonl", []
-    for line in map(json.loads, path.read_text().splitlines()):
-        texts = [line[k] for k in ("caption_1", "caption_2") if not held_out(line[k])]
-        if texts:
-            kept.append(json.dumps(line | {"caption_1": texts[0], "caption_2": texts[-1]}))
-    parts.write_text(path, "\n".join(kept) + "\n")
+    """Takes what is held out from a corpus' list."""
+    path = raw / "metadata.jsonl"
+    lines = map(_without_held_out, map(json.loads, path.read_text().splitlines()))
+    parts.write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line))
 
 
 def corpora(folder: Path) -> None:
-    """The corpus without the captions that are held out, and clips of another seed with all."""
-    for name, (count, seed) in CLIPS.items():
+    """Those that train, without what is held out, and clips of other seeds with everything."""
+    for name, (count, seed, content) in CORPORA.items():
         raw, made = folder / f"{name}-raw", folder / name
         if (made / "dataset_info.json").is_file():
             continue
-        run("soundscapes", raw, "--count", count, "-dur", 2.56, "--seed", seed, "--kinds", KINDS)
-        if name == "corpus":
+        run("soundscapes", raw, "--count", count, "-dur", SECONDS, "--seed", seed, *content)
+        if name in TRAINED:
             hold_out(raw)
         run("prepare", raw, made, "--corpus", ROOT / "data/soundscapes")
 
 
-def encoded(folder: Path, model: Path) -> None:
+def encoded(folder: Path, model: Path, names: tuple[str, ...], pooling: int) -> None:
     """What the trained encoders make of the corpora."""
-    for name in CLIPS:
+    for name in names:
+        settings = ("-dur", SECONDS, "--loa", pooling, "--text_length", TEXT_LENGTH, "-b", 32)
         target = folder / f"{name}-encoded"
-        settings = ("-dur", 2.56, "--loa", "4", "--text_length", 32, "-b", 32, "--dtype", "fp32")
-        run("encode", folder / name, target, "--model_name", model, *settings)
+        run("encode", folder / name, target, "--model_name", model, *settings, "--dtype", "fp32")
+
+
+def begin(name: str, folder: Path) -> Path:
+    """An untrained model; of speech, with what it shares with the finished one of sound."""
+    model = folder / "models" / name
+    if model.is_dir():
+        return model
+    if name == "start":
+        write_random(model, "nano", corpus=str(folder / "corpus"))
+        return model
+    blank = folder / "models" / f"{name}-blank"
+    if not blank.is_dir():
+        write_random(blank, "nano-speech", corpus=str(folder / "speech"))
+
+    def write(target):
+        shutil.copytree(blank, target, dirs_exist_ok=True)
+        for part in SHARED:
+            shutil.copytree(folder / "models" / "joint" / part, target / part, dirs_exist_ok=True)
+
+    write_beside(model, write)
+    return model
+
+
+def make(name: str, folder: Path, *, fresh: bool) -> None:
+    """The stage's model: the one before it with what this stage gives."""
+    stage, model, workdir = STAGES[name], folder / "models" / name, folder / "runs" / name
+    before = folder / "models" / stage.before
+    if stage.before.endswith("start"):
+        begin(stage.before, folder)
+    if finished.is_finished(name) and not fresh:
+        finished.put(name, before, model)
+        return
+    if name in ENCODED:
+        encoded(folder, before, *ENCODED[name])
+    run("train", f"--config={ROOT}/configs/nano/{stage.config}", f"--workdir={workdir}")
+    run("export", workdir, model, *(["--onto", before] if stage.before else []))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage")
+    last = list(STAGES)[-1]
+    parser.add_argument("--until", choices=STAGES, default=last, help="the last stage")
     fresh = "train every stage anew, also those that are finished in the repository"
     parser.add_argument("--fresh", action="store_true", help=fresh)
     options = parser.parse_args()
     folder = Path(FOLDER)
     corpora(folder)
-    before = folder / "models" / "start"
-    if not before.is_dir():
-        write_random(before, "nano", corpus=str(folder / "corpus"))
-    for stage in STAGES[: STAGES.index(options.until) + 1]:
-        model = folder / "models" / stage
-        if not model.is_dir():
-            make(stage, folder, before, fresh=options.fresh)
-        before = before if stage == "tagger" else model
-
-
-def make(stage: str, folder: Path, before: Path, *, fresh: bool) -> None:
-    """The stage's model: the one before it with what this stage gives."""
-    model, workdir = folder / "models" / stage, folder / "runs" / stage
-    if finished.is_finished(stage) and not fresh:
-        finished.put(stage, before, model)
-        return
-    if stage == ENCODED_BEFORE:
-        encoded(folder, before)
-    run("train", f"--config={ROOT}/configs/nano/{stage}.py", f"--workdir={workdir}")
-    run("export", workdir, model, *([] if stage == "tagger" else ["--onto", before]))
+    for name in STAGES:
+        if not (folder / "models" / name).is_dir():
+            make(name, folder, fresh=options.fresh)
+        if name == options.until:
+            break
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the stages of the embedded model share. `make nano` runs all of them; docs/nano.md.
+"""What the stages of the embedded models share. `make nano` runs all of them; docs/nano.md.
 
 Corpora, runs and checkpoints lie below the folder NANO (by default `nano`) of the environment.
 """
@@ -8,6 +8,7 @@ import os
 from ml_collections import ConfigDict
 
 FOLDER = os.environ.get("NANO", "nano")
+TEXT_LENGTH, SECONDS = 32, 2.56
 
 
 def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
@@ -16,7 +17,7 @@ def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     config.start, config.begin = f"{FOLDER}/models/{start}" if start else "", False
     config.data.sources = f"{FOLDER}/corpus"
     config.validation.sources = f"{FOLDER}/held"
-    config.data.seconds, config.data.text_length = 2.56, 32
+    config.data.seconds, config.data.text_length = SECONDS, TEXT_LENGTH
     config.batch, config.steps, config.dtype = 32, steps, "fp32"
     config.optim.learning_rate, config.optim.warmup = rate, 200
     config.optim.schedule, config.optim.steps = "cosine", steps
@@ -24,4 +25,20 @@ def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     config.log_every, config.save_every, config.keep = 50, 250, 2
     config.validation.every, config.validation.batches = 500, 8
     config.sample.every = 0
+    return config
+
+
+def encoded(config: ConfigDict) -> ConfigDict:
+    """Trains on what the encoders made of the corpora."""
+    config.data.sources += "-encoded"
+    config.validation.sources += "-encoded"
+    return config
+
+
+def speech(config: ConfigDict, start: str, steps: int) -> ConfigDict:
+    """The same stage for the model of speech: its own corpora, fewer steps."""
+    config.start = f"{FOLDER}/models/{start}"
+    config.data.sources = f"{FOLDER}/speech"
+    config.validation.sources = f"{FOLDER}/speech-held"
+    config.steps = config.optim.steps = steps
     return config

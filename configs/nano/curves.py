@@ -25,6 +25,9 @@ SHOWN = {
     "sequence": "free",
     "pretrain": "loss",
     "joint": "diffusion",
+    "speech-sequence": "forced",
+    "speech-pretrain": "loss",
+    "speech-joint": "diffusion",
 }
 
 
@@ -61,7 +64,9 @@ def draw(files: dict[str, Path], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawing, axes = plt.subplots(2, 4, figsize=(15, 6), constrained_layout=True)
+    drawing, axes = plt.subplots(3, 4, figsize=(15, 9), constrained_layout=True)
+    for axis in axes.flat[len(STAGES) :]:
+        axis.set_axis_off()
     for axis, stage in zip(axes.flat, STAGES):
         axis.set_title(f"{stage}: {SHOWN[stage]}", size=10)
         if stage not in files:

@@ -30,6 +30,9 @@ PARTS = {
     "sequence": _LANGUAGE,
     "pretrain": ("unet", "vae"),
     "joint": ("unet", *_LANGUAGE),
+    "speech-sequence": _LANGUAGE,
+    "speech-pretrain": ("unet",),
+    "speech-joint": ("unet", *_LANGUAGE),
 }
 
 

@@ -1,16 +1,19 @@
 """The U-Net of the embedded model, on the LOA of the clips themselves.
 
 audioldm2-jax train --config=configs/nano/pretrain.py --workdir=nano/runs/pretrain
+`speech` is the narrower U-Net of speech, on the whole LOA.
 """
 
 from configs.common import base, variant
-from configs.nano.common import nano
+from configs.nano.common import encoded, nano, speech
 
 
 def get_config(arg: str = ""):
-    variant(arg, ("nano",))
+    kind = variant(arg, ("nano", "speech"))
     config = base("latent_diffusion", drop=0.1, poolings=(4,))
     config = nano(config, "sequence", steps=5000, rate=5e-4)
-    config.data.sources, config.latent_scale = config.data.sources + "-encoded", "batch"
-    config.validation.sources += "-encoded"
-    return config
+    config.latent_scale = "batch"
+    if kind == "speech":
+        config = speech(config, "speech-sequence", steps=3000)
+        config.settings.poolings, config.latent_scale = (1,), "model"
+    return encoded(config)

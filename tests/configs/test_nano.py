@@ -1,6 +1,7 @@
 """The embedded model's finished stages fit its preset, and those after them start from them."""
 
 import dataclasses
+import json
 
 import numpy as np
 
@@ -23,7 +24,8 @@ def test_finished_parts_go_into_a_start(tmp_path):
     before = tmp_path / "start"
     write_random(before, "nano")
     fresh = hub.load(before)
-    done = [stage for stage in build.STAGES[1:] if finished.is_finished(stage)]
+    sound = list(build.STAGES)[1 : list(build.STAGES).index("joint") + 1]
+    done = [stage for stage in sound if finished.is_finished(stage)]
     assert done, "the repository holds finished stages"
     for stage in done:
         finished.put(stage, before, tmp_path / stage)
@@ -49,3 +51,27 @@ def test_curves_of_a_run_that_went_on(tmp_path):
     curves.write_csv(tmp_path, tmp_path / "run.csv")
     found = curves.read_csv(tmp_path / "run.csv")
     assert found == {"loss": [(1, 3.0), (2, 1.5)], "valid/loss": [(2, 4.0)]}
+
+
+def test_every_stage_begins_with_a_stage_before_it():
+    met = {"", "start", "speech-start"}
+    for name, stage in build.STAGES.items():
+        assert stage.before in met, name
+        met.add(name)
+    assert set(finished.PARTS) == set(build.STAGES) == set(curves.SHOWN)
+
+
+def test_what_is_held_out(tmp_path):
+    captions = [f"{word} barks" for word in "abcdefghijklmnopqrstuvwxyz"]
+    lines = [
+        {"caption_1": c, "caption_2": f"The sound of {c}.", "transcript": ""} for c in captions
+    ]
+    lines += [{"caption_1": "a man speaks", "caption_2": "x", "transcript": c} for c in captions]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build.hold_out(tmp_path)
+    kept = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
+    out = [c for c in captions if build.held_out(c)]
+    assert 0 < len(out) < len(captions) / 3
+    assert all(build.held_out(f"The sound of {c}, in a large hall.") for c in out)
+    assert len(kept) == 2 * (len(captions) - len(out))
+    assert not any(build.held_out(x["transcript"] or x["caption_1"]) for x in kept)
