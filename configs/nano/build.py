@@ -21,6 +21,7 @@ from audioldm2_jax.checkpoints.hub import write_beside
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data import parts
+from audioldm2_jax.data.soundscapes.speech import phrases
 from configs.nano import finished
 from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
@@ -54,6 +55,7 @@ STAGES = {
     "sequence": Stage("sequence.py", "vocoder"),
     "pretrain": Stage("pretrain.py", "sequence"),
     "joint": Stage("joint.py", "pretrain"),
+    "listener": Stage("tagger.py:words", ""),
     "speech-sequence": Stage("sequence.py:speech", "speech-start"),
     "speech-pretrain": Stage("pretrain.py:speech", "speech-sequence"),
     "speech-joint": Stage("joint.py:speech", "speech-pretrain"),
@@ -91,6 +93,14 @@ def held_out_speech(transcript: str) -> bool:
     return _drawn(transcript)
 
 
+def label_words(raw: Path) -> None:
+    """Labels of speech, for a listener to learn: the phrases that are said."""
+    path = raw / "metadata.jsonl"
+    lines = map(json.loads, path.read_text().splitlines())
+    lines = [line | {"labels": phrases(line["transcript"])} for line in lines]
+    parts.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
 def _without_held_out(line: dict) -> dict | None:
     """A clip with the captions that may be trained on, if any; of speech, if its words may."""
     if line["transcript"]:
@@ -113,6 +123,8 @@ def corpora(folder: Path) -> None:
         if (made / "dataset_info.json").is_file():
             continue
         run("soundscapes", raw, "--count", count, "-dur", SECONDS, "--seed", seed, *content)
+        if content is SPEECH:
+            label_words(raw)
         if name in TRAINED:
             hold_out(raw)
         run("prepare", raw, made, "--corpus", ROOT / "data/soundscapes")

@@ -30,6 +30,7 @@ PARTS = {
     "sequence": _LANGUAGE,
     "pretrain": ("unet", "vae"),
     "joint": ("unet", *_LANGUAGE),
+    "listener": (".",),
     "speech-sequence": _LANGUAGE,
     "speech-pretrain": ("unet",),
     "speech-joint": ("unet", *_LANGUAGE),

@@ -1,14 +1,19 @@
 """The classifier that the embedded model is judged by; no generator ever sees it.
 
 audioldm2-jax train --config=configs/nano/tagger.py --workdir=nano/runs/tagger
+`words` listens to speech: which of thirty phrases are said.
 """
 
 from configs.common import base, variant
-from configs.nano.common import nano
+from configs.nano.common import nano, speech
 
 
 def get_config(arg: str = ""):
-    variant(arg, ("nano",))
+    kind = variant(arg, ("nano", "words"))
+    # Neither mixed nor dropped: they are for large networks that see their clips many times.
     config = base("tagger", channels=(16, 32, 64, 128), width=128, mixup=False, drop=False)
     config.optim.weight_decay = 0.0
-    return nano(config, "", steps=2500, rate=1e-3)
+    config = nano(config, "", steps=2500, rate=1e-3)
+    if kind == "words":
+        config = speech(config, "", steps=1000)
+    return config

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music
+from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music, speech
 from audioldm2_jax.data.soundscapes.captions import NUMBERS, Element
 from audioldm2_jax.data.soundscapes.scene import KINDS
 from audioldm2_jax.data.soundscapes.sounds import NOTES, Gesture
@@ -155,6 +155,15 @@ def test_speech_says_what_its_transcript_says():
     # In another order, the same samples: espeak-ng's own state must not leak.
     again = make_clip(0, 0, speech=1.0)
     np.testing.assert_array_equal(again.audio, clips[0].audio)
+
+
+def test_a_sentence_is_made_of_phrases():
+    rng = np.random.default_rng(0)
+    for brief in (True, False) * 20:
+        sentence = speech.draw_sentence(rng, brief=brief)
+        found = speech.phrases(sentence)
+        assert len(found) == (3 if brief else 4)
+        assert " ".join(found).lower() + "." == sentence.lower()
 
 
 def test_short_clips_hold_a_whole_sentence():

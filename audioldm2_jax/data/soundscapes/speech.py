@@ -83,6 +83,17 @@ def draw_sentence(rng, *, brief: bool = False) -> str:
     return text[0].upper() + text[1:] + "."
 
 
+def phrases(sentence: str) -> list[str]:
+    """What a sentence of `draw_sentence` is made of: who, did, what and, of long ones, when."""
+    rest, found = sentence.rstrip(".").lower(), []
+    for choices in (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS):
+        fitting = (p for p in choices if rest == p.lower() or rest.startswith(p.lower() + " "))
+        if phrase := next(fitting, None):
+            found.append(phrase)
+            rest = rest[len(phrase) :].lstrip()
+    return found
+
+
 def speak(text: str, voice: Voice) -> np.ndarray:
     """Speech at the corpus' rate, the same for the same words and voice.
 
