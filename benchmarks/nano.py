@@ -1,9 +1,12 @@
 """What the embedded model shows on prompts that training never saw, judged by others.
 
-    python benchmarks/nano.py [--model nano] [--name full] [--folder nano] [--prompts 600]
+    python benchmarks/nano.py [--model nano] [--folder nano] [--prompts 600]
+    python benchmarks/nano.py --ablations
 
 The folder is that of `make nano`: it holds the judge (a classifier that no generator saw) and
-held-out clips with their captions. Writes benchmarks/results/nano.json, a record for each NAME.
+held-out clips with their captions; of `configs.nano.ablate` also the ablations. Writes
+benchmarks/results/nano.json: a record "model", and one for each ablation, the true language of
+audio in place of GPT-2's among them.
 """
 
 from __future__ import annotations
@@ -19,23 +22,28 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
 from audioldm2_jax import Pipeline, features
+from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.random import random_checkpoint
-from audioldm2_jax.data.encoders import mel_config
+from audioldm2_jax.data.encoders import encode_loa, mel_config
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.models.vae import VAE
+from configs.nano.ablate import RUNS
 from configs.nano.build import held_out
 
 RESULTS = Path(__file__).parent / "results" / "nano.json"
 BATCH = 20  # prompts generated at once
 AMONG = 50  # clips that a prompt's own is to be found among
+CANDIDATES = 4
+CONTROLLED = 200  # prompts whose pitch is measured, and as many whose sounds are counted
 COUNTABLE = 0.9  # classes whose real clips are counted right as often count
 
 
@@ -73,13 +81,17 @@ def real(prompts: list[Prompt]) -> np.ndarray:
     return np.stack([soundfile.read(prompt.file, dtype="float32")[0] for prompt in prompts])
 
 
-def generated(pipe: Pipeline, prompts: list[Prompt], seconds: float, **asked) -> np.ndarray:
-    """A clip for each prompt: [N, samples]."""
+def generated(
+    pipe: Pipeline, prompts: list[Prompt], seconds: float, loa=None, **asked
+) -> np.ndarray:
+    """A clip for each prompt: [N, samples]. loa: [N, K, D] in place of GPT-2's."""
     waves = []
     for start in tqdm(range(0, len(prompts), BATCH), unit="batch", file=sys.stderr):
         texts = [prompt.caption for prompt in prompts[start : start + BATCH]]
         # One program for all batches: the last is filled up.
         full = texts + texts[-1:] * (BATCH - len(texts))
+        if loa is not None:
+            asked["loa"] = loa[np.minimum(np.arange(start, start + BATCH), len(prompts) - 1)]
         out = pipe(full, seconds=seconds, first_clip=start, progress=False, **asked)
         waves.append(out.audio[: len(texts)])
     return np.concatenate(waves)
@@ -99,6 +111,14 @@ def reconstructed(pipe: Pipeline, waves: np.ndarray) -> np.ndarray:
 
     pieces = [both(pipe.params, waves[i : i + BATCH]) for i in range(0, len(waves), BATCH)]
     return np.concatenate(pieces)[:, : waves.shape[1]]
+
+
+def true_loas(model, waves: np.ndarray, pooling: int = 4) -> np.ndarray:
+    """AudioMAE's language of clips: [N, K, D]."""
+    found = hub.load(download.locate(model), only=("audiomae",))
+    encode = jax.jit(lambda w: encode_loa(found.params, w, found.config, (pooling,), jnp.float32))
+    pieces = [encode(waves[i : i + BATCH])[pooling] for i in range(0, len(waves), BATCH)]
+    return np.concatenate(pieces)
 
 
 def recognised(judge: Judge, logits: np.ndarray, prompts: list[Prompt]) -> float:
@@ -173,20 +193,45 @@ def study(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -
     raw = folder / "held-raw"
     prompts = prompts_of(raw, 2 * count)
     prompts, others = prompts[:count], prompts[count:]
-    seconds = len(real(prompts[:1])[0]) / 16000
-    made, own = generated(pipe, prompts, seconds, **asked), real(prompts)
-    found = {"prompts": len(prompts), "classes": len({p.label for p in prompts})}
-    heard = {"generated": made, "real": own, "reconstruction": reconstructed(pipe, own)}
-    found["top-1"] = {name: recognised(judge, judge(w)[1], prompts) for name, w in heard.items()}
-    found["top-1"]["chance"] = 1 / len(judge.labels)
+    own = real(prompts)
+    seconds = own.shape[1] / 16000
+    heard = {"generated": generated(pipe, prompts, seconds, **asked), "real": own}
+    heard["reconstruction"] = reconstructed(pipe, own)
+    heard["other real clips"] = real(others[:count])
     blank = random_checkpoint(pipe.config)
     untrained = Pipeline(dataclasses.replace(blank, tokenizers=pipe.tokenizers))
     heard["untrained"] = generated(untrained, prompts, seconds, **asked)
-    heard["other real clips"] = real(others[:count])
-    found["distances"] = distances(judge, heard, "real")
+    found = judged(pipe, judge, prompts, heard)
     found["gap closed"] = {m: closed(found["distances"], m) for m in ("FD", "KL", "IS")}
-    found["retrieval"] = {"first of 50": retrieved(pipe, prompts, made), "chance": 1 / AMONG}
-    found["attributes"] = controlled(pipe, raw, seconds, count, asked)
+    found["attributes"] = controlled(pipe, raw, seconds, min(count, CONTROLLED), asked)
+    found["ranking"] = ranking(pipe, judge, prompts[: count // 4], heard["generated"], asked)
+    return found
+
+
+def judged(pipe: Pipeline, judge: Judge, prompts: list[Prompt], heard: dict) -> dict:
+    """Classes, distances and retrieval of the clips "generated", beside other sets of clips."""
+    own = {name: waves for name, waves in heard.items() if name != "other real clips"}
+    found = {"prompts": len(prompts), "classes": len({p.label for p in prompts})}
+    found["top-1"] = {name: recognised(judge, judge(w)[1], prompts) for name, w in own.items()}
+    found["top-1"]["chance"] = 1 / len(judge.labels)
+    found["distances"] = distances(judge, heard, "real")
+    hits = retrieved(pipe, prompts, heard["generated"])
+    found["retrieval"] = {f"first of {AMONG}": hits, "chance": 1 / AMONG}
+    return found
+
+
+def ablations(judge: Judge, folder: Path, count: int, asked: dict) -> dict:
+    """The same figures of the models of `configs.nano.ablate`, and with the true LOA."""
+    prompts, found = prompts_of(folder / "held-raw", count), {}
+    own = real(prompts)
+    truth = true_loas(folder / "ablations" / "full", own)
+    for name in (*RUNS, "true LOA"):
+        model = folder / "ablations" / ("full" if name == "true LOA" else name)
+        pipe = Pipeline.from_pretrained(model, progress=False)
+        loa = truth if name == "true LOA" else None
+        made = generated(pipe, prompts, own.shape[1] / 16000, loa, **asked)
+        found[name] = judged(pipe, judge, prompts, {"generated": made, "real": own})
+        print(name, json.dumps(found[name]), file=sys.stderr)
     return found
 
 
@@ -211,40 +256,46 @@ def controlled(pipe: Pipeline, raw: Path, seconds: float, count: int, asked: dic
     return found
 
 
-def ranking(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -> dict:
+def ranking(pipe: Pipeline, judge: Judge, prompts: list[Prompt], made, asked: dict) -> dict:
     """The judge's verdict on single clips, and on the best of several as CLAP ranks them."""
-    prompts = prompts_of(folder / "held-raw", count)
-    seconds, shares = len(real(prompts[:1])[0]) / 16000, {}
-    for candidates in (1, 4):
-        waves = generated(pipe, prompts, seconds, candidates=candidates, **asked)
-        shares[f"{candidates} candidates"] = recognised(judge, judge(waves)[1], prompts)
-    return shares
+    several = generated(pipe, prompts, made.shape[1] / 16000, candidates=CANDIDATES, **asked)
+    heard = {"1 candidate": made[: len(prompts)], f"{CANDIDATES} candidates": several}
+    return {
+        name: {
+            "top-1": recognised(judge, judge(waves)[1], prompts),
+            "retrieval": retrieved(pipe, prompts, waves),
+        }
+        for name, waves in heard.items()
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--model", default="nano", help="checkpoint to study")
-    add("--name", default="full", help="of its record")
     add("--folder", type=Path, default=Path("nano"), help="the folder of `make nano`")
+    add("--ablations", action="store_true", help="study those in the folder instead")
     add("--prompts", type=int, default=600)
     add("--steps", type=int, default=25)
     add("--guidance", type=float, default=None)
     options = parser.parse_args()
     asked = {"steps": options.steps, "guidance": options.guidance, "seed": 0}
     judge = Judge(options.folder / "models" / "tagger")
-    pipe = Pipeline.from_pretrained(options.model, progress=False)
-    found = study(pipe, judge, options.folder, options.prompts, asked)
-    found["ranking"] = ranking(pipe, judge, options.folder, options.prompts // 4, asked)
-    found |= {
+    if options.ablations:
+        records = ablations(judge, options.folder, options.prompts, asked)
+    else:
+        pipe = Pipeline.from_pretrained(options.model, progress=False)
+        records = {"model": study(pipe, judge, options.folder, options.prompts, asked)}
+    about = {
         "asked": asked,
         "date": str(datetime.date.today()),
         "hardware": f"{platform.processor() or platform.machine()}, {jax.device_count()} device",
         "versions": {name: metadata.version(name) for name in ("jax", "flax")},
     }
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    RESULTS.write_text(json.dumps(kept | {options.name: found}, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    kept |= {name: record | about for name, record in records.items()}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    print(json.dumps(records, indent=1))
 
 
 if __name__ == "__main__":

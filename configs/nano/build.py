@@ -33,7 +33,7 @@ CORPORA = {
     "corpus": (40_000, 1, KINDS),
     "held": (12_000, 2, KINDS),
     "speech": (10_000, 3, SPEECH),
-    "speech-held": (1_500, 4, SPEECH),
+    "speech-held": (4_500, 4, SPEECH),
 }
 TRAINED = ("corpus", "speech")
 
