@@ -23,6 +23,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["audioldm2_jax", "audioldm2_jax.*"]),
+    # The models that come with the package; links among them are followed.
+    package_data={"audioldm2_jax": ["bundled/*/*", "bundled/*/*/*"]},
     python_requires=">=3.11",
     install_requires=[
         "array_record",

@@ -27,6 +27,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
+
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.random import random_checkpoint

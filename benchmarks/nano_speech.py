@@ -24,6 +24,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
+
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.evaluation import speech

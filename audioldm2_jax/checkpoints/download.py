@@ -1,4 +1,7 @@
-"""From a folder or a hub id to a folder: the hub's cache, with sizes said before a download."""
+"""From a name to a checkpoint's folder: what comes with the package, a folder, or a hub id.
+
+Of the hub its cache is used, and sizes are said before a download.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,26 @@ from pathlib import Path
 from audioldm2_jax.errors import InputError
 
 # Weights come once, as safetensors where they exist, never in half precision twins.
+_BUNDLED = Path(__file__).parent.parent / "bundled"
 _WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 _TORCH = ("*.bin",)
 _UNWANTED = ("*.fp16.*", "*.onnx", "*.msgpack", "*.h5")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
-    """The folder of a checkpoint given as a folder or a hub id, downloading what the cache lacks.
+def bundled() -> dict[str, Path]:
+    """Models that come with the package: their folders by name."""
+    return {file.parent.name: file.parent for file in _BUNDLED.glob("*/model_index.json")}
 
-    Raises InputError if it is neither, or the hub cannot be reached and the cache lacks it.
+
+def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
+    """The folder of a checkpoint given by name, downloading what the hub's cache lacks.
+
+    name: of a model that comes with the package ("./nano" is a folder of that name), a folder, or a
+    hub id. Raises InputError if it is none, or the hub cannot be reached and the cache lacks it.
     """
+    if found := bundled().get(str(name)):
+        return found
     path = Path(name).expanduser()
     if path.exists():
         if not path.is_dir():
