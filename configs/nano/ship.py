@@ -1,0 +1,64 @@
+"""Puts the trained models into the package, in half precision.
+
+    python -m configs.nano.ship
+
+Reads $NANO/models (default `nano`), replaces what is in audioldm2_jax/bundled. What the model of
+speech shares with that of sound is there once: its folders are links.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from configs.nano.build import ROOT, SHARED, run
+from configs.nano.common import FOLDER
+
+BUNDLED = ROOT / "audioldm2_jax" / "bundled"
+MODELS = {"nano": "joint", "nano-speech": "speech-joint"}
+
+
+def ship(models: Path, target: Path) -> list[Path]:
+    """The folders written; models whose last stage has not been trained are left as they are."""
+    written = []
+    for name, stage in MODELS.items():
+        if not (models / stage).is_dir():
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            half = Path(folder) / name
+            run("convert", models / stage, half, "--dtype", "bf16", "-q")
+            if name != "nano":
+                _link(half, target / "nano")
+            shutil.rmtree(target / name, ignore_errors=True)
+            shutil.copytree(half, target / name, symlinks=True)
+        written.append(target / name)
+    return written
+
+
+def _link(folder: Path, sound: Path) -> None:
+    """Makes links of the folders that are those of the model of sound."""
+    for part in filter(lambda part: (folder / part).is_dir(), SHARED):
+        files = [file.name for file in (folder / part).iterdir()]
+        _, unlike, missing = filecmp.cmpfiles(folder / part, sound / part, files, shallow=False)
+        if unlike or missing:
+            sys.exit(f"{part}/{(unlike + missing)[0]} is not that of {sound}: train speech anew")
+        shutil.rmtree(folder / part)
+        (folder / part).symlink_to(Path("..") / sound.name / part)
+
+
+def size(target: Path) -> int:
+    """Bytes of all files, those behind links not counted again."""
+    return sum(f.lstat().st_size for f in target.rglob("*") if f.is_file() and not f.is_symlink())
+
+
+def main():
+    for folder in ship(Path(FOLDER) / "models", BUNDLED):
+        print(folder)
+    print(f"{size(BUNDLED) / 1e6:.1f} MB in all", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

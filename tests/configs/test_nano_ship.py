@@ -1,0 +1,54 @@
+"""Shipping: half precision, links where models share, moved as a whole."""
+
+import os
+import shutil
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audioldm2_jax import tree
+from audioldm2_jax.checkpoints import hub
+from audioldm2_jax.checkpoints.random import write_random
+from configs.nano import build, ship
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Untrained and tiny, of the form that `make nano` leaves."""
+    models = tmp_path / "models"
+    write_random(models / "joint", "tiny")
+    write_random(models / "speech-joint", "tiny-speech", seed=1)
+    for part in build.SHARED:
+        if (models / "joint" / part).is_dir():
+            shutil.rmtree(models / "speech-joint" / part)
+            shutil.copytree(models / "joint" / part, models / "speech-joint" / part)
+    return models
+
+
+def test_what_ships_is_what_was_trained(models, tmp_path):
+    for _ in range(2):  # the second time over what is there
+        folders = ship.ship(models, tmp_path / "made")
+    assert [folder.name for folder in folders] == ["nano", "nano-speech"]
+    place = tmp_path / "moved"
+    (tmp_path / "made").rename(place)
+    for name, stage in ship.MODELS.items():
+        shipped, trained = hub.load(place / name), hub.load(models / stage)
+        assert shipped.config == trained.config
+        for half, full in zip(*(tree.flatten(x.params).values() for x in (shipped, trained))):
+            full = np.asarray(full.astype(jnp.bfloat16), np.float32)
+            np.testing.assert_array_equal(np.asarray(half, np.float32), full)
+    assert all((place / "nano-speech" / part).is_symlink() for part in ("vae", "text_encoder"))
+    files = [Path(top) / file for top, _, files in os.walk(place) for file in files]
+    assert ship.size(place) == sum(file.stat().st_size for file in files), "links count nothing"
+
+
+def test_other_shared_parts_are_refused(models, tmp_path):
+    changed = hub.load(models / "joint")
+    changed.params["vae"]["quant"]["bias"] += 1
+    hub.save(changed, tmp_path / "changed")
+    shutil.rmtree(models / "speech-joint" / "vae")
+    shutil.copytree(tmp_path / "changed" / "vae", models / "speech-joint" / "vae")
+    with pytest.raises(SystemExit, match="vae/.* is not that of .*: train speech anew"):
+        ship.ship(models, tmp_path / "made")
