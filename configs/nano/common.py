@@ -37,6 +37,7 @@ def encoded(config: ConfigDict) -> ConfigDict:
 
 def speech(config: ConfigDict, start: str, steps: int) -> ConfigDict:
     """The same stage for the model of speech: its own corpora, fewer steps."""
+    config.preset = "nano-speech"
     config.start = f"{FOLDER}/models/{start}" if start else ""
     config.data.sources = f"{FOLDER}/speech"
     config.validation.sources = f"{FOLDER}/speech-held"
