@@ -21,6 +21,7 @@ SHOWN = {
     "audiomae": "loss",
     "clap": "retrieval",
     "vae": "generator/l1",
+    "vocoder-spectra": "mel",
     "vocoder": "generator/mel",
     "sequence": "free",
     "pretrain": "loss",
@@ -65,7 +66,7 @@ def draw(files: dict[str, Path], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawing, axes = plt.subplots(3, 4, figsize=(15, 9), constrained_layout=True)
+    drawing, axes = plt.subplots(3, 5, figsize=(18, 9), constrained_layout=True)
     for axis in axes.flat[len(STAGES) :]:
         axis.set_axis_off()
     for axis, stage in zip(axes.flat, STAGES):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from audioldm2_jax.diffusion.schedules import alphas_bar
-from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian
+from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian, spectral
 from audioldm2_jax.models.audiomae import patches_of
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
@@ -32,6 +32,40 @@ def test_noise_has_the_schedules_variance():
     assert abs(float(noise.std()) - 1) < 0.05
     again = diffusion.noised(latents[:3], keys[:3], config)[0]
     np.testing.assert_allclose(again, mixed[:3], atol=1e-6, err_msg="draws belong to clips")
+
+
+def test_spectra_at_several_resolutions():
+    """As in torch; of a clip to itself no distance; gradients at silence are numbers."""
+    made, wave = 0.1 * draw(2, 4096), 0.1 * draw(2, 4096, seed=1)
+    expected = []
+    for size in spectral.SIZES:
+        window = torch.hann_window(size)
+        fake, real = (
+            torch.stft(torch.tensor(x), size, size // 4, window=window, return_complex=True)
+            .abs()
+            .square()
+            .clamp(min=1e-7)
+            .sqrt()
+            for x in (made, wave)
+        )
+        convergence = (real - fake).norm() / real.norm()
+        expected.append(convergence + F.l1_loss(fake.log(), real.log()))
+    found = spectral.multi_resolution(made, wave)
+    np.testing.assert_allclose(found, sum(expected) / 3, rtol=1e-4)
+    assert spectral.multi_resolution(wave, wave) == 0
+    gradient = jax.grad(spectral.multi_resolution)(jnp.zeros((2, 4096)), wave)
+    assert np.isfinite(gradient).all()
+
+
+def test_a_vocoder_without_discriminators_has_none():
+    found, _ = made("vocoder", adversarial=0.0, spectra=2.0)
+    assert list(found.stage.players) == ["generator"]
+    params = found.stage.init(jax.random.key(0))
+    assert set(params) == {"vocoder"}
+    keys = jax.random.split(jax.random.key(1), 4)
+    value, metrics = found.stage.players["generator"].loss(params, {}, batch(4), keys, 0)
+    assert set(metrics) == {"mel", "spectra"}
+    np.testing.assert_allclose(value, 45 * metrics["mel"] + 2 * metrics["spectra"], rtol=1e-5)
 
 
 def test_divergence():

@@ -192,16 +192,16 @@ def _vocoder(model, optim, settings, dtype) -> Plan:
         # By periods alone: narrow grouped convolutions at the full rate cost a CPU 20 times that.
         judges = WaveDiscriminators((2, 3, 5, 7), (16, 32, 64, 64, 64), scales=0)
     made = vocoder.Vocoder(model, discriminators=judges, dtype=dtype, **settings)
-    makers = {
-        "vocoder": lambda key: split(_initial("vocoder", model.vocoder)(key)),
-        "discriminators": lambda key: judges.init(key, jnp.zeros((1, made.segment)))["params"],
-    }
-    players = {
-        "discriminator": Player(("discriminators",), vocoder.discriminator_loss(made), optim),
-        "generator": Player(
-            ("vocoder",), vocoder.generator_loss(made), optim, (r"vocoder/(mean|scale)$",)
-        ),
-    }
+    makers = {"vocoder": lambda key: split(_initial("vocoder", model.vocoder)(key))}
+    players = {}
+    if made.adversarial:
+        makers["discriminators"] = lambda key: judges.init(key, jnp.zeros((1, made.segment)))[
+            "params"
+        ]
+        loss = vocoder.discriminator_loss(made)
+        players["discriminator"] = Player(("discriminators",), loss, optim)
+    loss, fixed = vocoder.generator_loss(made), (r"vocoder/(mean|scale)$",)
+    players["generator"] = Player(("vocoder",), loss, optim, fixed)
     stage = Stage("vocoder", _init(makers), players)
     return Plan(
         stage,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax import features
 from audioldm2_jax.data.encoders import mel_config
-from audioldm2_jax.losses import adversarial
+from audioldm2_jax.losses import adversarial, spectral
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import ModelConfig
@@ -20,11 +20,17 @@ from audioldm2_jax.training.weight_norm import fold
 
 @dataclass(frozen=True)
 class Vocoder:
-    """Settings; `segment` samples of each clip are trained on."""
+    """Settings; `segment` samples of each clip are trained on.
+
+    Weights: mel, its distance; spectra, magnitudes at several resolutions, not in the paper;
+    adversarial, what the discriminators say and their features, 0 for none of them.
+    """
 
     model: ModelConfig
     segment: int = 8192
     mel: float = 45.0
+    spectra: float = 0.0
+    adversarial: float = 1.0
     discriminators: WaveDiscriminators = WaveDiscriminators()
     dtype: Any = jnp.float32
     remat: str = "none"
@@ -57,13 +63,19 @@ def generator_loss(settings: Vocoder) -> Callable:
         heard = features.log_mel(made, mel_config(settings.model))
         frames = min(mel.shape[1], heard.shape[1])
         distance = jnp.abs(mel[:, :frames] - heard[:, :frames]).mean()
-        network = {"params": jax.lax.stop_gradient(params["discriminators"])}
-        real = settings.discriminators.apply(network, wave)
-        fake = settings.discriminators.apply(network, made)
-        matching = adversarial.feature_matching([f for _, f in real], [f for _, f in fake])
-        judged = adversarial.least_squares_generator([score for score, _ in fake])
-        value = judged + matching + settings.mel * distance
-        return value, {"mel": distance, "features": matching, "adversarial": judged}
+        value, metrics = settings.mel * distance, {"mel": distance}
+        if settings.spectra:
+            metrics["spectra"] = spectral.multi_resolution(made, wave)
+            value = value + settings.spectra * metrics["spectra"]
+        if settings.adversarial:
+            network = {"params": jax.lax.stop_gradient(params["discriminators"])}
+            real = settings.discriminators.apply(network, wave)
+            fake = settings.discriminators.apply(network, made)
+            matching = adversarial.feature_matching([f for _, f in real], [f for _, f in fake])
+            judged = adversarial.least_squares_generator([score for score, _ in fake])
+            value = value + settings.adversarial * (judged + matching)
+            metrics |= {"features": matching, "adversarial": judged}
+        return value, metrics
 
     return loss
 
