@@ -52,18 +52,24 @@ def _frames(audio, size: int, hop: int, count: int):
     return audio[:, np.arange(count)[:, None] * hop + np.arange(size)]
 
 
+def stft(audio, size: int, hop: int, pad: int) -> jax.Array:
+    """[B, samples] -> complex [B, frames, size / 2 + 1]; periodic Hann windows, ends reflected.
+
+    pad: samples by which either end is reflected.
+    """
+    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (pad, pad)), mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    frames = _frames(audio, size, hop, (audio.shape[1] - size) // hop + 1)
+    return jnp.fft.rfft(frames * window.astype(np.float32))
+
+
 def log_mel(audio, config: MelConfig = MEL_16K) -> jax.Array:
     """Natural logarithm of mel magnitudes: what the VAE encodes and the vocoder inverts.
 
     audio: [B, samples] -> [B, samples // hop, mels]. Reflected by (fft - hop) / 2 on both sides, so
     that 10.24 s make exactly 1024 frames (AudioLDM's training repository, `mel_spectrogram_train`).
     """
-    pad = (config.fft - config.hop) // 2
-    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (pad, pad)), mode="reflect")
-    count = (audio.shape[1] - config.fft) // config.hop + 1
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.fft) / config.fft)
-    frames = _frames(audio, config.fft, config.hop, count) * window.astype(np.float32)
-    magnitude = jnp.abs(jnp.fft.rfft(frames))
+    magnitude = jnp.abs(stft(audio, config.fft, config.hop, (config.fft - config.hop) // 2))
     mel = jnp.einsum(
         "btk,kf->btf", magnitude, mel_filters(config), precision=jax.lax.Precision.HIGHEST
     )
@@ -76,12 +82,7 @@ def decibel_mel(audio, config) -> jax.Array:
     audio: [B, samples] -> [B, 1 + samples // hop, mels]; config: fft, hop, mels, low, high and
     sample_rate. Frames are centred, the ends reflected.
     """
-    size, half = config.fft, config.fft // 2
-    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (half, half)), mode="reflect")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
-    count = (audio.shape[1] - size) // config.hop + 1
-    frames = _frames(audio, size, config.hop, count) * window.astype(np.float32)
-    power = jnp.square(jnp.abs(jnp.fft.rfft(frames)))
+    power = jnp.square(jnp.abs(stft(audio, config.fft, config.hop, config.fft // 2)))
     names = ("sample_rate", "fft", "hop", "mels", "low", "high")
     bank = mel_filters(MelConfig(*(getattr(config, name) for name in names)))
     mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)

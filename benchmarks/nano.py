@@ -129,9 +129,8 @@ def recognised(judge: Judge, logits: np.ndarray, prompts: list[Prompt]) -> float
     return float(np.mean([judge.labels[t] == p.label for t, p in zip(top, prompts)]))
 
 
-def distances(judge: Judge, clips: dict[str, np.ndarray], reference: str) -> dict:
-    """FD, KL and IS of each set of clips against the reference set."""
-    heard = {name: judge(waves) for name, waves in clips.items()}
+def distances(heard: dict[str, tuple], reference: str) -> dict:
+    """FD, KL and IS of each set of clips against the reference set, as the judge heard them."""
     embeddings, logits = heard[reference]
     return {
         name: {
@@ -212,11 +211,15 @@ def study(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -
 
 def judged(pipe: Pipeline, judge: Judge, prompts: list[Prompt], heard: dict) -> dict:
     """Classes, distances and retrieval of the clips "generated", beside other sets of clips."""
-    own = {name: waves for name, waves in heard.items() if name != "other real clips"}
     found = {"prompts": len(prompts), "classes": len({p.label for p in prompts})}
-    found["top-1"] = {name: recognised(judge, judge(w)[1], prompts) for name, w in own.items()}
+    verdicts = {name: judge(waves) for name, waves in heard.items()}
+    found["top-1"] = {
+        name: recognised(judge, logits, prompts)
+        for name, (_, logits) in verdicts.items()
+        if name != "other real clips"
+    }
     found["top-1"]["chance"] = 1 / len(judge.labels)
-    found["distances"] = distances(judge, heard, "real")
+    found["distances"] = distances(verdicts, "real")
     hits = retrieved(pipe, prompts, heard["generated"])
     found["retrieval"] = {f"first of {AMONG}": hits, "chance": 1 / AMONG}
     return found
@@ -281,6 +284,8 @@ def main():
     add("--steps", type=int, default=25)
     add("--guidance", type=float, default=None)
     options = parser.parse_args()
+    if options.prompts < 4 * AMONG:
+        parser.error(f"--prompts {options.prompts}: retrieval and ranking take {4 * AMONG}")
     asked = {"steps": options.steps, "guidance": options.guidance, "seed": 0}
     judge = Judge(options.folder / "models" / "tagger")
     if options.ablations:

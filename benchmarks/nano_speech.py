@@ -31,7 +31,7 @@ from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
 from benchmarks.nano import reconstructed
-from configs.nano.build import held_out_speech
+from configs.nano.build import drawn
 
 RESULTS = Path(__file__).parent / "results" / "nano-speech.json"
 BATCH, RATE = 20, 16000
@@ -40,7 +40,7 @@ BATCH, RATE = 20, 16000
 def sentences_of(raw: Path, count: int) -> list[dict]:
     """Clips whose sentences are held out."""
     lines = map(json.loads, (raw / "metadata.jsonl").read_text().splitlines())
-    return [line for line in lines if held_out_speech(line["transcript"])][:count]
+    return [line for line in lines if drawn(line["transcript"])][:count]
 
 
 def said(pipe: Pipeline, clips: list[dict], seconds: float, **asked) -> np.ndarray:

@@ -7,7 +7,8 @@ from configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("tagger", channels=(64, 128, 256, 512, 1024, 2048), width=2048, mixup=True)
+    shape = {"channels": (64, 128, 256, 512, 1024, 2048), "width": 2048}
+    config = base("tagger", **shape, mixup=True, drop=True)
     config.optim.learning_rate = 1e-3
     config.optim.weight_decay = 0.0
     config.batch, config.steps = 32, 600_000

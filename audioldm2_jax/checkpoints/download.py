@@ -13,8 +13,8 @@ from pathlib import Path
 
 from audioldm2_jax.errors import InputError
 
-# Weights come once, as safetensors where they exist, never in half precision twins.
 _BUNDLED = Path(__file__).parent.parent / "bundled"
+# Weights come once, as safetensors where they exist, never in half precision twins.
 _WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 _TORCH = ("*.bin",)
 _UNWANTED = ("*.fp16.*", "*.onnx", "*.msgpack", "*.h5")

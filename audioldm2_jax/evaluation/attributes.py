@@ -37,6 +37,16 @@ def semitones(pitch: float, target: float) -> float:
     return float(12 * np.log2(pitch / target))
 
 
+def envelope(wave: np.ndarray, hop: int) -> np.ndarray:
+    """RMS of pieces of 2 `hop` samples, `hop` apart: [samples // hop - 1], of short clips empty."""
+    pieces = max(0, len(wave) // hop - 1)
+    power = np.square(np.asarray(wave, np.float64))[: (pieces + 1) * hop]
+    if not pieces:
+        return np.zeros(0)
+    power = power.reshape(-1, hop).mean(1)
+    return np.sqrt((power[:-1] + power[1:]) / 2)
+
+
 def count(wave: np.ndarray, sample_rate: int, *, gap: float = 0.1, depth: float = 0.25) -> int:
     """How many separate sounds there are. wave: [samples].
 
@@ -45,15 +55,13 @@ def count(wave: np.ndarray, sample_rate: int, *, gap: float = 0.1, depth: float 
     """
     from scipy.ndimage import maximum_filter1d
 
-    size = 2 * _HOP
-    pieces = len(wave) // _HOP - 1
-    if pieces < 1 or not np.any(wave):
+    loud = envelope(wave, _HOP)
+    if not loud.any():
         return 0
-    power = np.array([np.mean(wave[i * _HOP : i * _HOP + size] ** 2) for i in range(pieces)])
-    envelope = maximum_filter1d(np.sqrt(power), 5)
-    high, low = depth * envelope.max(), depth / 2 * envelope.max()
+    loud = maximum_filter1d(loud, 5)
+    high, low = depth * loud.max(), depth / 2 * loud.max()
     quiet, needed, found = 1 << 30, int(gap * sample_rate / _HOP), 0
-    for value in envelope:
+    for value in loud:
         if value >= high:
             found += quiet >= needed
             quiet = 0

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.attributes import envelope
 
 _STEP = 0.02  # seconds between values of an envelope
 _FLOOR = 1e-2  # of the loudest: what is less is silence
 
 
-def envelope(wave: np.ndarray, sample_rate: int) -> np.ndarray:
-    """RMS of pieces of 40 ms, 20 ms apart. Raises InputError for a clip shorter than one."""
-    step = int(_STEP * sample_rate)
-    pieces = len(wave) // step - 1
-    if pieces < 1:
-        raise InputError(f"{len(wave)} samples: too short for an envelope")
-    power = np.square(np.asarray(wave, np.float64))[: (pieces + 1) * step].reshape(-1, step).mean(1)
-    return np.sqrt((power[:-1] + power[1:]) / 2)
-
-
 def span(wave: np.ndarray, sample_rate: int) -> tuple[float, float]:
     """(onset, end) of what is said, in seconds: where the envelope exceeds a hundredth of its peak.
 
-    (nan, nan) for silence.
+    (nan, nan) for silence, and for less than 40 ms.
     """
-    loud = envelope(wave, sample_rate)
-    if not loud.max() > 0:
+    loud = envelope(wave, int(_STEP * sample_rate))
+    if not loud.any():
         return float("nan"), float("nan")
     heard = np.flatnonzero(loud > _FLOOR * loud.max())
     return heard[0] * _STEP, (heard[-1] + 2) * _STEP
@@ -45,7 +35,7 @@ def rhythm(wave: np.ndarray, reference: np.ndarray, sample_rate: int) -> float:
         onset, end = span(clip, sample_rate)
         if np.isnan(onset):
             return float("nan")
-        loud = envelope(clip, sample_rate)
+        loud = envelope(clip, int(_STEP * sample_rate))
         level = 20 * np.log10(np.maximum(loud / loud.max(), _FLOOR))
         curves.append(level[round(onset / _STEP) :])
         lengths.append(round((end - onset) / _STEP) - 1)

@@ -78,42 +78,34 @@ def run(*words) -> None:
         raise SystemExit(status)
 
 
-def _drawn(text: str) -> bool:
-    """One text in eight."""
+def drawn(text: str) -> bool:
+    """One text in eight: what no clip that trains may say."""
     return zlib.crc32(text.encode()) % 8 == 0
 
 
 def held_out(caption: str) -> bool:
     """Whether no clip of the corpus may say this: one phrase in eight, however it is dressed."""
     phrase = caption.lower().rstrip(".").removesuffix(", in a large hall")
-    return _drawn(phrase.removeprefix("the sound of "))
+    return drawn(phrase.removeprefix("the sound of "))
 
 
-def held_out_speech(transcript: str) -> bool:
-    """Whether no clip of speech that trains may say this sentence."""
-    return _drawn(transcript)
+def labelled(line: dict) -> dict:
+    """A clip of speech with labels for a listener to learn: the phrases that are said."""
+    return line | {"labels": phrases(line["transcript"])}
 
 
-def label_words(raw: Path) -> None:
-    """Labels of speech, for a listener to learn: the phrases that are said."""
-    path = raw / "metadata.jsonl"
-    lines = map(json.loads, path.read_text().splitlines())
-    lines = [line | {"labels": phrases(line["transcript"])} for line in lines]
-    parts.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _without_held_out(line: dict) -> dict | None:
+def trained(line: dict) -> dict | None:
     """A clip with the captions that may be trained on, if any; of speech, if its words may."""
     if line["transcript"]:
-        return None if held_out_speech(line["transcript"]) else line
+        return None if drawn(line["transcript"]) else line
     texts = [line[k] for k in ("caption_1", "caption_2") if not held_out(line[k])]
     return line | {"caption_1": texts[0], "caption_2": texts[-1]} if texts else None
 
 
-def hold_out(raw: Path) -> None:
-    """Takes what is held out from a corpus' list."""
+def rewrite(raw: Path, change) -> None:
+    """A corpus' list with each clip as `change` gives it, without those that it makes None."""
     path = raw / "metadata.jsonl"
-    lines = map(_without_held_out, map(json.loads, path.read_text().splitlines()))
+    lines = map(change, map(json.loads, path.read_text().splitlines()))
     parts.write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line))
 
 
@@ -125,9 +117,9 @@ def corpora(folder: Path) -> None:
             continue
         run("soundscapes", raw, "--count", count, "-dur", SECONDS, "--seed", seed, *content)
         if content is SPEECH:
-            label_words(raw)
+            rewrite(raw, labelled)
         if name in TRAINED:
-            hold_out(raw)
+            rewrite(raw, trained)
         run("prepare", raw, made, "--corpus", ROOT / "data/soundscapes")
 
 
@@ -139,14 +131,14 @@ def encoded(folder: Path, model: Path, names: tuple[str, ...], pooling: int) -> 
         run("encode", folder / name, target, "--model_name", model, *settings, "--dtype", "fp32")
 
 
-def begin(name: str, folder: Path) -> Path:
+def begin(name: str, folder: Path) -> None:
     """An untrained model; of speech, with what it shares with the finished one of sound."""
     model = folder / "models" / name
     if model.is_dir():
-        return model
+        return
     if name == "start":
         write_random(model, "nano", corpus=str(folder / "corpus"))
-        return model
+        return
     blank = folder / "models" / f"{name}-blank"
     if not blank.is_dir():
         write_random(blank, "nano-speech", corpus=str(folder / "speech"))
@@ -157,7 +149,6 @@ def begin(name: str, folder: Path) -> Path:
             shutil.copytree(folder / "models" / "joint" / part, target / part, dirs_exist_ok=True)
 
     write_beside(model, write)
-    return model
 
 
 def make(name: str, folder: Path, *, fresh: bool) -> None:

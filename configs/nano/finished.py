@@ -19,8 +19,8 @@ from configs.nano.common import FOLDER
 
 PLACE = Path(__file__).parent / "finished"
 _LANGUAGE = ("language_model", "projection_model", "text_encoder_2")
-# The folders of a checkpoint that a stage gives. CLAP's tokens are of the start's tokenizers; the
-# VAE's description holds the scale of its latents, which pre-training finds.
+# What a stage gives of a checkpoint, folders or files. CLAP's tokens are of the start's tokenizers;
+# the VAE's description holds the scale of its latents, which pre-training finds.
 PARTS = {
     "tagger": (".",),
     "audiomae": ("audiomae",),
@@ -29,7 +29,7 @@ PARTS = {
     "vocoder-spectra": ("vocoder",),
     "vocoder": ("vocoder",),
     "sequence": _LANGUAGE,
-    "pretrain": ("unet", "vae"),
+    "pretrain": ("unet", "vae/config.json"),
     "joint": ("unet", *_LANGUAGE),
     "listener": (".",),
     "speech-sequence": _LANGUAGE,
@@ -39,7 +39,16 @@ PARTS = {
 
 
 def is_finished(stage: str) -> bool:
-    return all((PLACE / stage / name).is_dir() for name in PARTS[stage])
+    return all((PLACE / stage / name).exists() for name in PARTS[stage])
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A folder or a file, over what is there."""
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 def put(stage: str, before: Path, model: Path) -> None:
@@ -47,9 +56,9 @@ def put(stage: str, before: Path, model: Path) -> None:
 
     def write(folder):
         if PARTS[stage] != (".",):
-            shutil.copytree(before, folder, dirs_exist_ok=True)
+            _copy(before, folder)
         for name in PARTS[stage]:
-            shutil.copytree(PLACE / stage / name, folder / name, dirs_exist_ok=True)
+            _copy(PLACE / stage / name, folder / name)
 
     write_beside(model, write)
 
@@ -57,14 +66,14 @@ def put(stage: str, before: Path, model: Path) -> None:
 def keep(stage: str, model: Path) -> None:
     """Takes a stage's parts from the model that it gave; the small classifier as it is."""
     if PARTS[stage] == (".",):
-        shutil.copytree(model, PLACE / stage, dirs_exist_ok=True)
+        _copy(model, PLACE / stage)
         return
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "half"
         if status := command(["convert", str(model), str(half), "--dtype", "bf16"]):
             raise SystemExit(status)
         for name in PARTS[stage]:
-            shutil.copytree(half / name, PLACE / stage / name, dirs_exist_ok=True)
+            _copy(half / name, PLACE / stage / name)
 
 
 def main():

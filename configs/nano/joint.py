@@ -1,8 +1,8 @@
 """U-Net, GPT-2 and T5 of the embedded model together, by the probability switcher.
 
 audioldm2-jax train --config=configs/nano/joint.py --workdir=nano/runs/joint
-`truth` is the share of clips that see the true LOA; `truth75` is the other published account;
-`speech` trains the phoneme encoder in place of T5.
+`truth` is the share of clips that see the true LOA; `speech` trains the phoneme encoder in place of
+T5.
 """
 
 from configs.common import base, variant
@@ -10,11 +10,10 @@ from configs.nano.common import encoded, nano, speech
 
 
 def get_config(arg: str = ""):
-    kind = variant(arg, ("nano", "truth75", "speech"))
+    kind = variant(arg, ("nano", "speech"))
     config = base("joint", drop=0.1, poolings=(4,), truth=0.25, audio=0.0, text=True)
     config = nano(config, "pretrain", steps=3000, rate=3e-4)
     config.begin = True
-    config.settings.truth = 0.75 if kind == "truth75" else 0.25
     if kind == "speech":
         config = speech(config, "speech-pretrain", steps=1500)
         config.settings.poolings, config.settings.text = (1,), False

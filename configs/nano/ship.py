@@ -9,11 +9,13 @@ speech shares with that of sound is there once: its folders are links.
 from __future__ import annotations
 
 import filecmp
+import functools
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from audioldm2_jax.checkpoints.hub import write_beside
 from configs.nano.build import ROOT, SHARED, run
 from configs.nano.common import FOLDER
 
@@ -33,7 +35,7 @@ def ship(models: Path, target: Path) -> list[Path]:
             if name != "nano":
                 _link(half, target / "nano")
             shutil.rmtree(target / name, ignore_errors=True)
-            shutil.copytree(half, target / name, symlinks=True)
+            write_beside(target / name, functools.partial(_copy, half))
         written.append(target / name)
     return written
 
@@ -47,6 +49,10 @@ def _link(folder: Path, sound: Path) -> None:
             sys.exit(f"{part}/{(unlike + missing)[0]} is not that of {sound}: train speech anew")
         shutil.rmtree(folder / part)
         (folder / part).symlink_to(Path("..") / sound.name / part)
+
+
+def _copy(folder: Path, target: Path) -> None:
+    shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
 
 
 def size(target: Path) -> int:

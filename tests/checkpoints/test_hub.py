@@ -292,6 +292,18 @@ def test_neither_folder_nor_hub_id(name):
         download.locate(name)
 
 
+def test_a_name_is_of_the_package_s_own_models_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_BUNDLED", tmp_path / "bundled")
+    for folder in (tmp_path / "bundled" / "small", tmp_path / "here" / "small"):
+        folder.mkdir(parents=True)
+        (folder / "model_index.json").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    assert download.locate("small") == tmp_path / "bundled" / "small"
+    assert download.locate("./small").resolve() == tmp_path / "here" / "small"
+    with pytest.raises(InputError, match="large: no such folder"):
+        download.locate("large")
+
+
 def test_a_hub_id_while_offline():
     with pytest.raises(InputError, match="the hub cannot be reached") as caught:
         download.locate("cvssp/audioldm2", revision="abc")

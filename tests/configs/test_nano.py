@@ -68,7 +68,7 @@ def test_what_is_held_out(tmp_path):
     ]
     lines += [{"caption_1": "a man speaks", "caption_2": "x", "transcript": c} for c in captions]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    build.hold_out(tmp_path)
+    build.rewrite(tmp_path, build.trained)
     kept = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
     out = [c for c in captions if build.held_out(c)]
     assert 0 < len(out) < len(captions) / 3

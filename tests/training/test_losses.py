@@ -68,6 +68,16 @@ def test_a_vocoder_without_discriminators_has_none():
     np.testing.assert_allclose(value, 45 * metrics["mel"] + 2 * metrics["spectra"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_tagger_drops_values_if_asked(drop):
+    found, _ = made("tagger", mixup=False, drop=drop)
+    params, loss = initial(found), found.stage.players["model"].loss
+    values = [
+        loss(params, {}, batch(), jax.random.split(jax.random.key(i), 8), 0)[0] for i in (0, 1)
+    ]
+    assert (values[0] != values[1]) == drop
+
+
 def test_divergence():
     mean, logvar = draw(3, 4, 4, 2), 0.3 * draw(3, 4, 4, 2, seed=1)
     expected = 0.5 * np.mean(mean**2 + np.exp(logvar) - 1 - logvar, axis=(1, 2, 3))

@@ -195,9 +195,8 @@ def _vocoder(model, optim, settings, dtype) -> Plan:
     makers = {"vocoder": lambda key: split(_initial("vocoder", model.vocoder)(key))}
     players = {}
     if made.adversarial:
-        makers["discriminators"] = lambda key: judges.init(key, jnp.zeros((1, made.segment)))[
-            "params"
-        ]
+        wave = jnp.zeros((1, made.segment))
+        makers["discriminators"] = lambda key: judges.init(key, wave)["params"]
         loss = vocoder.discriminator_loss(made)
         players["discriminator"] = Player(("discriminators",), loss, optim)
     loss, fixed = vocoder.generator_loss(made), (r"vocoder/(mean|scale)$",)

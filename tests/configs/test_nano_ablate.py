@@ -1,0 +1,36 @@
+"""Ablations: what GPT-2 does not read is zero, and stays so in training."""
+
+import numpy as np
+import pytest
+
+from audioldm2_jax import tree
+from audioldm2_jax.checkpoints import hub
+from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.training.run import open_run
+from configs.nano import ablate
+
+
+@pytest.mark.parametrize("text", ["clap", "text"])
+def test_a_blind_model(tmp_path, text):
+    write_random(tmp_path / "whole", "tiny")
+    ablate.blind(tmp_path / "whole", tmp_path / "blind", text)
+    pair = (hub.load(tmp_path / name).params for name in ("whole", "blind"))
+    whole, blind = map(tree.flatten, pair)
+    unlike = [path for path in whole if not np.array_equal(whole[path], blind[path])]
+    assert unlike == [f"projection/{text}/kernel"] and not np.any(blind[unlike[0]])
+
+
+def test_runs_hold_what_is_zero(monkeypatch, tmp_path):
+    """Every run's values are those of a joint stage; the zero kernel is no player's to train."""
+    asked = []
+    monkeypatch.setattr(ablate, "run", lambda *words: asked.append(list(map(str, words))))
+    monkeypatch.setattr(ablate, "blind", lambda *_: None)
+    for name, (_, text) in ablate.RUNS.items():
+        asked.clear()
+        ablate.ablate(name, tmp_path)
+        config, values = asked[0][1].removeprefix("--config="), asked[0][3:]
+        run = open_run(read_config(config, [*values, "--config.start="]))
+        fixed = run.plan.stage.players["model"].fixed
+        assert any("projection" in pattern for pattern in fixed) == bool(text), name
+        assert run.config.steps == run.config.optim.steps == ablate.STEPS
