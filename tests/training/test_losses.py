@@ -71,10 +71,9 @@ def test_a_vocoder_without_discriminators_has_none():
 @pytest.mark.parametrize("drop", [False, True])
 def test_a_tagger_drops_values_if_asked(drop):
     found, _ = made("tagger", mixup=False, drop=drop)
-    params, loss = initial(found), found.stage.players["model"].loss
-    values = [
-        loss(params, {}, batch(), jax.random.split(jax.random.key(i), 8), 0)[0] for i in (0, 1)
-    ]
+    params, loss = initial(found).params, found.stage.players["model"].loss
+    draws = [jax.random.split(jax.random.key(i), 8) for i in (0, 1)]
+    values = [loss(params, {}, batch(), keys, 0)[0] for keys in draws]
     assert (values[0] != values[1]) == drop
 
 
