@@ -5,12 +5,15 @@ CLAP's front end is `audio.clap_log_mel`. Training and inference use the same fu
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from audioldm2_jax.presets import HiFiGANConfig
 
 # AudioMAE's statistics of AudioSet, by which its input is normalised.
 FBANK_MEAN, FBANK_DEVIATION = -4.2677393, 4.5689974
@@ -30,6 +33,12 @@ class MelConfig:
 
 MEL_16K = MelConfig()
 MEL_48K = MelConfig(48000, 2048, 480, 256, 20.0, 24000.0)
+
+
+def mel_config(vocoder: HiFiGANConfig) -> MelConfig:
+    """The front end that a vocoder inverts, and so of its VAE."""
+    base = MEL_48K if vocoder.sample_rate == 48000 else MEL_16K
+    return dataclasses.replace(base, mels=vocoder.mels, sample_rate=vocoder.sample_rate)
 
 
 @functools.cache
@@ -52,15 +61,43 @@ def _frames(audio, size: int, hop: int, count: int):
     return audio[:, np.arange(count)[:, None] * hop + np.arange(size)]
 
 
+def _hann(size: int) -> np.ndarray:
+    """Periodic."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
 def stft(audio, size: int, hop: int, pad: int) -> jax.Array:
     """[B, samples] -> complex [B, frames, size / 2 + 1]; periodic Hann windows, ends reflected.
 
     pad: samples by which either end is reflected.
     """
     audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (pad, pad)), mode="reflect")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     frames = _frames(audio, size, hop, (audio.shape[1] - size) // hop + 1)
-    return jnp.fft.rfft(frames * window.astype(np.float32))
+    return jnp.fft.rfft(frames * _hann(size))
+
+
+def inverse_stft(spectrum, size: int, hop: int, pad: int) -> jax.Array:
+    """The audio whose `stft` is nearest, in least squares: [B, (frames - 1) * hop + size - 2 pad].
+
+    spectrum: complex [B, frames, size / 2 + 1] (Griffin and Lim 1984, equation 6).
+    """
+    window, count = _hann(size), spectrum.shape[1]
+    weights = _overlapped(np.broadcast_to(np.square(window), (1, count, size)), hop)
+    audio = _overlapped(jnp.fft.irfft(spectrum, size) * window, hop)
+    end = (count - 1) * hop + size - pad
+    return (audio / jnp.maximum(weights, 1e-3))[:, pad:end]
+
+
+def _overlapped(frames, hop: int) -> jax.Array:
+    """Adds frames that begin `hop` apart: [B, count, size] -> [B, at least their length]."""
+    batch, count, size = frames.shape
+    steps = -(-size // hop)
+    pieces = jnp.pad(frames, ((0, 0), (0, 0), (0, steps * hop - size)))
+    pieces = pieces.reshape(batch, count, steps, hop)
+    total = sum(
+        jnp.pad(pieces[:, :, i], ((0, 0), (i, steps - 1 - i), (0, 0))) for i in range(steps)
+    )
+    return total.reshape(batch, -1)
 
 
 def log_mel(audio, config: MelConfig = MEL_16K) -> jax.Array:

@@ -32,12 +32,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.random import random_checkpoint
-from audioldm2_jax.data.encoders import encode_loa, mel_config
+from audioldm2_jax.data.encoders import encode_loa
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge
-from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.vocoding import vocode
 from configs.nano.ablate import RUNS
 from configs.nano.build import held_out
 
@@ -105,11 +105,11 @@ def reconstructed(pipe: Pipeline, waves: np.ndarray) -> np.ndarray:
 
     @jax.jit
     def both(params, waves):
-        mel = features.log_mel(waves, mel_config(config))
+        mel = features.log_mel(waves, features.mel_config(config.vocoder))
         vae = VAE(config.vae)
         mean, _ = vae.apply({"params": params["vae"]}, mel, method="encode")
         made = vae.apply({"params": params["vae"]}, mean, method="decode")
-        return HiFiGAN(config.vocoder).apply({"params": params["vocoder"]}, made)
+        return vocode(config.vocoder, params["vocoder"], made)
 
     pieces = [both(pipe.params, waves[i : i + BATCH]) for i in range(0, len(waves), BATCH)]
     return np.concatenate(pieces)[:, : waves.shape[1]]

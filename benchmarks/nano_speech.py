@@ -27,7 +27,6 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
 
 from audioldm2_jax import Pipeline, features
-from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
 from benchmarks.nano import reconstructed
@@ -64,7 +63,7 @@ def said(pipe: Pipeline, clips: list[dict], seconds: float, **asked) -> np.ndarr
 
 def compared(pipe: Pipeline, waves: np.ndarray, own: np.ndarray) -> dict:
     """Length, rhythm and mel against espeak-ng's clips."""
-    config = mel_config(pipe.config)
+    config = features.mel_config(pipe.config.vocoder)
     mels = [np.asarray(features.log_mel(w, config)) for w in (waves, own)]
     spans = np.array([[speech.span(w, RATE) for w in clips] for clips in (waves, own)])
     lengths = spans[..., 1] - spans[..., 0]

@@ -14,7 +14,6 @@ from transformers import ClapConfig, ClapModel, SpeechT5HifiGan, SpeechT5HifiGan
 
 from audioldm2_jax import features
 from audioldm2_jax.checkpoints import configs
-from audioldm2_jax.data.encoders import mel_config
 
 
 class PatchGAN(nn.Sequential):
@@ -35,7 +34,7 @@ class VAE(Peer):
         return {"discriminator": [self.judge], "generator": [self.vae]}
 
     def loss(self, player, batch):
-        mel = log_mel(batch["waveform"], mel_config(self.model))[:, None]
+        mel = log_mel(batch["waveform"], features.mel_config(self.model.vocoder))[:, None]
         if player == "discriminator":
             with torch.no_grad():
                 made = self.vae.decode(self.vae.encode(mel).latent_dist.sample()).sample
@@ -113,7 +112,7 @@ class Vocoder(Peer):
         return found
 
     def loss(self, player, batch):
-        front = mel_config(self.model)
+        front = features.mel_config(self.model.vocoder)
         wave = batch["waveform"][:, : self.segment]
         mel = log_mel(wave, front)
         with torch.set_grad_enabled(player == "generator"):

@@ -5,7 +5,6 @@ The front ends are those of `features` and `audio`, which inference uses too.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -23,16 +22,9 @@ FP32 = jnp.float32
 T5_END = 1  # the end symbol's number
 
 
-def mel_config(config: ModelConfig) -> features.MelConfig:
-    """The front end of a model's VAE, by its vocoder."""
-    vocoder = config.vocoder
-    base = features.MEL_48K if vocoder.sample_rate == 48000 else features.MEL_16K
-    return dataclasses.replace(base, mels=vocoder.mels, sample_rate=vocoder.sample_rate)
-
-
 def check(config: ModelConfig, seconds: float, poolings: tuple[int, ...]) -> None:
     """Raises InputError if the VAE takes no clips of that length, or no such LOA can be made."""
-    front, factor = mel_config(config), config.vae.factor
+    front, factor = features.mel_config(config.vocoder), config.vae.factor
     frames = int(seconds * front.sample_rate) // front.hop
     if frames % factor or not frames:
         step = factor * front.hop / front.sample_rate
@@ -50,7 +42,7 @@ def check(config: ModelConfig, seconds: float, poolings: tuple[int, ...]) -> Non
 
 def encode_posterior(params: dict, waveform, config: ModelConfig, dtype: Any = FP32):
     """waveform: [B, samples] -> the VAE's (mean, log variance) [B, T, F, C], unscaled."""
-    mel = features.log_mel(waveform, mel_config(config))
+    mel = features.log_mel(waveform, features.mel_config(config.vocoder))
     return VAE(config.vae, dtype).apply({"params": params["vae"]}, mel, method="encode")
 
 

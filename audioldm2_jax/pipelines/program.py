@@ -16,7 +16,6 @@ from audioldm2_jax.diffusion.guidance import guided
 from audioldm2_jax.diffusion.samplers import Plan, sample
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
-from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.models.phonemes import PhonemeEncoder
 from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
 from audioldm2_jax.models.t5 import T5Encoder
@@ -24,6 +23,7 @@ from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.pipelines.text import Texts
 from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.vocoding import vocode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +142,11 @@ def clip_noise(keys, index, shape) -> jax.Array:
 def render(job: Job, params: dict, latents) -> jax.Array:
     """latents: [B, T, F, C] -> waveforms [B, samples] fp32, clip by clip in small groups."""
     c, dtype = job.config, job.dtype
-    vae, vocoder = VAE(c.vae, dtype), HiFiGAN(c.vocoder, dtype)
+    vae = VAE(c.vae, dtype)
 
     def group(latents):
         mel = vae.apply({"params": params["vae"]}, latents / c.vae.scale, method="decode")
-        return vocoder.apply({"params": params["vocoder"]}, mel)[:, : job.samples]
+        return vocode(c.vocoder, params["vocoder"], mel, dtype)[:, : job.samples]
 
     # The decoders' activations dwarf everything else: bound how many clips hold them at once.
     size = 1 if jax.default_backend() == "cpu" else 8

@@ -212,7 +212,10 @@ class TaggerConfig:
 
 @dataclass(frozen=True)
 class HiFiGANConfig:
-    """HiFi-GAN generator. `normalize` subtracts the stored mean and divides by the stored scale."""
+    """HiFi-GAN generator. `normalize` subtracts the stored mean and divides by the stored scale.
+
+    griffin_lim: steps of that algorithm that mend the wave's phases; ours, no published model's.
+    """
 
     mels: int = 64
     sample_rate: int = 16000
@@ -223,6 +226,7 @@ class HiFiGANConfig:
     dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     slope: float = 0.1
     normalize: bool = False
+    griffin_lim: int = 0
 
     @property
     def hop(self) -> int:

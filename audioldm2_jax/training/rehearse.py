@@ -18,10 +18,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from audioldm2_jax import sharding
+from audioldm2_jax import features, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.elements import CLAP_RATE
-from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of
@@ -144,7 +143,7 @@ def _encoded(run: Run) -> dict:
     config, model, reads = run.config, run.start.model, run.plan.reads
     if config.stage not in GENERATING:
         raise InputError(f"--encoded: stage {config.stage} trains on sound")
-    front, vae = mel_config(model), model.vae
+    front, vae = features.mel_config(model.vocoder), model.vae
     frames = int(config.data.seconds * front.sample_rate) // front.hop
     latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
     shapes = {name: (latent, jnp.float32) for name in ("mean", "logvar")}

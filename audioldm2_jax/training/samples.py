@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import features
-from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.pictures import colours
@@ -64,7 +63,7 @@ class Reconstructed:
     def __init__(self, every: int, trained, writer, *, model: ModelConfig, part: str, clips):
         self.every, self._trained, self._writer = every, trained, writer
         self._part, self._clips = part, np.asarray(clips)
-        self._front, self._rate = mel_config(model), model.vocoder.sample_rate
+        self._front, self._rate = features.mel_config(model.vocoder), model.vocoder.sample_rate
         self._run = jax.jit({"vae": _restored, "vocoder": _vocoded}[part], static_argnums=0)
         self._config = getattr(model, part)
 

@@ -63,6 +63,7 @@ def read_vocoder(config: dict, where: str) -> HiFiGANConfig:
         dilations=tuple(tuple(d) for d in full.resblock_dilation_sizes),
         slope=full.leaky_relu_slope,
         normalize=full.normalize_before,
+        griffin_lim=config.get("griffin_lim", 0),
     )
 
 
@@ -79,7 +80,7 @@ def write_vocoder(config: HiFiGANConfig) -> dict:
         "resblock_dilation_sizes": [list(d) for d in config.dilations],
         "leaky_relu_slope": config.slope,
         "normalize_before": config.normalize,
-    }
+    } | ({"griffin_lim": config.griffin_lim} if config.griffin_lim else {})
 
 
 def read_schedule(config: dict, where: str) -> ScheduleConfig:

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import features
 from audioldm2_jax.checkpoints import lpips
 from audioldm2_jax.checkpoints.parts import SINGLES
-from audioldm2_jax.data.encoders import check, mel_config
+from audioldm2_jax.data.encoders import check
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.layers import REMAT
@@ -127,7 +128,7 @@ def _init(makers: Mapping[str, Callable]) -> Callable:
 
 
 def _reads(model: ModelConfig, **more) -> Reads:
-    return Reads(mel_config(model).sample_rate, **more)
+    return Reads(features.mel_config(model.vocoder).sample_rate, **more)
 
 
 def _audiomae(model, optim, settings, dtype) -> Plan:
@@ -170,7 +171,7 @@ def _vae(model, optim, settings, dtype) -> Plan:
     auto = vae.Autoencoder(model, dtype=dtype, **settings)
     if auto.perceptual and not files:
         raise InputError("perceptual: name VGG16's and LPIPS' files by settings.perceptual_weights")
-    mels = mel_config(model).mels
+    mels = features.mel_config(model.vocoder).mels
     makers = {"vae": _initial("vae", model.vae)}
     # The reference moves the discriminator first, on the same reconstruction.
     players = {}

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax import features
-from audioldm2_jax.data.encoders import mel_config
 from audioldm2_jax.losses import adversarial, gaussian
 from audioldm2_jax.models.discriminators import PatchGAN
 from audioldm2_jax.models.lpips import LPIPS
@@ -45,7 +44,7 @@ def reconstructed(settings: Autoencoder, params: dict, batch: dict, keys):
     """(mel, reconstruction, mean, logvar, the last layer's pull-back)."""
     model, part = settings.model, params["vae"]
     vae = VAE(model.vae, settings.dtype, settings.remat)
-    mel = features.log_mel(batch["waveform"], mel_config(model))
+    mel = features.log_mel(batch["waveform"], features.mel_config(model.vocoder))
     mean, logvar = vae.apply({"params": part}, mel, method="encode")
     mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
     drawn = gaussian.sampled(mean, logvar, keys)

@@ -1,0 +1,79 @@
+"""Log-mel to waveform: HiFi-GAN and, where a model asks for it, phases that fit the spectrogram.
+
+A convolutional vocoder hears equal frames as equal: of a steady tone it can make only what repeats
+with every frame (100 Hz), and a small one slips. The fast Griffin-Lim algorithm, begun with the
+vocoder's phases, has no such limit: above 100 Hz it holds a tone to a third of a semitone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax import features
+from audioldm2_jax.features import MelConfig
+from audioldm2_jax.models.hifigan import HiFiGAN
+from audioldm2_jax.presets import HiFiGANConfig
+
+MOMENTUM = 0.99  # of fast Griffin-Lim; its authors' choice
+UPDATES = 60  # of the magnitudes; more change the mel by less than a VAE does
+TINY = 1e-9
+
+
+def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -> jax.Array:
+    """mel: [B, T, F], natural logarithm of magnitudes -> waveforms [B, samples], fp32."""
+    waves = HiFiGAN(config, dtype).apply({"params": params}, mel)
+    if not config.griffin_lim:
+        return waves
+    front = features.mel_config(config)
+    spectrum = magnitudes(mel.astype(jnp.float32), front)
+    return jnp.clip(griffin_lim(spectrum, waves, front, config.griffin_lim), -1.0, 1.0)
+
+
+def magnitudes(mel, config: MelConfig) -> jax.Array:
+    """Spectral magnitudes that make up a mel: [B, T, mels], logarithmic -> [B, T, fft / 2 + 1].
+
+    Multiplicative updates for the generalised Kullback-Leibler divergence (Lee and Seung 2001) with
+    the filters held: nothing gets negative, and a tone stays narrower than its filters.
+    """
+    mel, bank = jnp.exp(mel), features.mel_filters(config)
+    sums = np.maximum(bank.sum(1), TINY)
+
+    def update(_, spectrum):
+        ratio = mel / (spectrum @ bank + TINY)
+        return spectrum * (ratio @ bank.T) / sums
+
+    first = mel @ (bank / bank.sum(0)).T + 1e-6
+    return jax.lax.fori_loop(0, UPDATES, update, first)
+
+
+def griffin_lim(spectrum, waves, config: MelConfig, steps: int, pad: int | None = None):
+    """Waveforms whose spectrum has nearly these magnitudes, begun with the phases of `waves`.
+
+    spectrum: [B, T, fft / 2 + 1]; waves: [B, samples] of T frames, or more. Fast Griffin-Lim
+    (Perraudin, Balazs and Sondergaard 2013; reference: librosa). pad: samples by which the ends are
+    reflected, as `log_mel` does by default. Returns [B, (T - 1) * hop + fft - 2 pad].
+    """
+    pad = (config.fft - config.hop) // 2 if pad is None else pad
+    samples = (spectrum.shape[1] - 1) * config.hop + config.fft - 2 * pad
+
+    def analysed(waves):
+        return features.stft(waves, config.fft, config.hop, pad)
+
+    def made(phases):
+        return features.inverse_stft(spectrum * phases, config.fft, config.hop, pad)
+
+    def phases_of(found):
+        return found / (jnp.abs(found) + TINY)
+
+    def step(_, carry):
+        phases, before = carry
+        found = analysed(made(phases))
+        return phases_of(found + MOMENTUM * (found - before)), found
+
+    first = analysed(waves[:, :samples])
+    phases, _ = jax.lax.fori_loop(0, steps, step, (phases_of(first), jnp.zeros_like(first)))
+    return made(phases)
