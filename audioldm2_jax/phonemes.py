@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import warnings
 
 from audioldm2_jax.errors import InputError
@@ -22,6 +23,7 @@ SYMBOLS = (
     "♪☎☒☝⚠"
 )
 STOP = len(SYMBOLS) - 1  # ⚠, behind the last phoneme
+_ONE_AT_A_TIME = threading.Lock()
 # The apostrophe stands twice; its last place counts.
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
@@ -59,7 +61,10 @@ def clean(text: str) -> str:
 
 def phonemize(text: str) -> str:
     """IPA with stress marks and punctuation, en-us. Raises InputError if the extra is missing."""
-    return re.sub(r"\s+", " ", _espeak().phonemize([clean(text)], strip=True)[0])
+    # espeak-ng writes into one buffer, and corpora are read by threads.
+    with _ONE_AT_A_TIME:
+        spoken = _espeak().phonemize([clean(text)], strip=True)[0]
+    return re.sub(r"\s+", " ", spoken)
 
 
 def to_ids(phonemes: str, length: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Transcriptions become the numbers that the speech models were trained on."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,6 +37,13 @@ def test_the_table():
 def test_ids(text, ids):
     found = phonemes.to_ids(phonemes.phonemize(text), 310)
     assert found == [int(number) for number in ids.split()]
+
+
+def test_threads():
+    """Corpora are read by several threads; espeak-ng itself is for one."""
+    texts = [f"the {word} cat has {i} lives" for i in range(50) for word in ("red", "old")]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(phonemes.phonemize, texts)) == list(map(phonemes.phonemize, texts))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def get_config(arg: str = ""):
     config = base("vocoder", segment=8192, mel=45.0, spectra=15.0, adversarial=1.0, small=True)
     config.optim.beta1, config.optim.beta2, config.optim.clip = 0.8, 0.99, 0.0
     if kind == "spectra":
-        config = nano(config, "vae", steps=20_000, rate=1e-3)
+        config = nano(config, "vae", steps=12_000, rate=1e-3)
         config.settings.segment, config.settings.adversarial = 4096, 0.0
     else:
         config = nano(config, "vocoder-spectra", steps=4000, rate=2e-4)
