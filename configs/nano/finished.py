@@ -26,7 +26,6 @@ PARTS = {
     "audiomae": ("audiomae",),
     "clap": ("text_encoder", "tokenizer", "tokenizer_2"),
     "vae": ("vae",),
-    "vocoder-spectra": ("vocoder",),
     "vocoder": ("vocoder",),
     "sequence": _LANGUAGE,
     "pretrain": ("unet", "vae/config.json"),

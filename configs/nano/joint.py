@@ -15,6 +15,6 @@ def get_config(arg: str = ""):
     config = nano(config, "pretrain", steps=3600, rate=3e-4)
     config.begin = True
     if kind == "speech":
-        config = speech(config, "speech-pretrain", steps=1500)
+        config = speech(config, "speech-pretrain", steps=500)
         config.settings.poolings, config.settings.text = (1,), False
     return encoded(config)
