@@ -37,7 +37,7 @@ from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.models.vae import VAE
-from audioldm2_jax.vocoding import vocode
+from audioldm2_jax.models.vocoding import vocode
 from configs.nano.ablate import RUNS
 from configs.nano.build import held_out
 

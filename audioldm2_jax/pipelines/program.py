@@ -21,9 +21,9 @@ from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.models.vocoding import vocode
 from audioldm2_jax.pipelines.text import Texts
 from audioldm2_jax.presets import ModelConfig
-from audioldm2_jax.vocoding import vocode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,10 @@ import librosa
 import numpy as np
 import pytest
 
-from audioldm2_jax import features, vocoding
+from audioldm2_jax import features
 from audioldm2_jax.checkpoints.configs.audio import read_vocoder, write_vocoder
 from audioldm2_jax.evaluation import attributes
+from audioldm2_jax.models import vocoding
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import PRESETS
 
