@@ -1,4 +1,4 @@
-# make demo: install, then text to WAV.   make test: install, then lint and all tests.
+# make demo: install, then texts to WAVs.   make test: install, then lint and all tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,10 +18,10 @@ $(VENV)/.installed-dev: setup.py $(VENV)/.installed
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	touch $@
 
+# Eight sounds of the model that comes with the package.
 demo: $(VENV)/.installed
-	@$(BIN)/python -m audioldm2_jax.checkpoints.random demo/checkpoint --preset tiny
-	$(BIN)/audioldm2-jax generate -t "a dog barks in the rain" --model_name demo/checkpoint \
-		-s demo/out -dur 5 -n 2 --steps 25 --seed 0 --pictures
+	$(BIN)/audioldm2-jax generate -tl examples/prompts.txt -b 8 -s demo/out --pictures
+	@cat examples/next.txt
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -q -n 2 --durations=15

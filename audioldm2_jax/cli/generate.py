@@ -29,7 +29,9 @@ OFFICIAL_FILES = {
     "audioldm_48k": "haoheliu/audioldm_48k",
     "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
 }
-DEFAULT, SPEECH = "cvssp/audioldm2", "anhnct/audioldm2_gigaspeech"
+# What comes with the package, and the checkpoint of full size that does the same.
+DEFAULT, FULL = "nano", "cvssp/audioldm2"
+SPEECH, FULL_SPEECH = "nano-speech", "anhnct/audioldm2_gigaspeech"
 
 
 def resolve(name: str) -> str:
@@ -65,7 +67,8 @@ def _add_input(add):
     names = ", ".join((*OFFICIAL_NAMES, *OFFICIAL_FILES))
     model = (
         "checkpoint: a folder in the hub layout, a hub id, one of the authors' files, or an "
-        f"official name ({names}); default {DEFAULT}, with --transcription {SPEECH}"
+        f"official name ({names}); default {DEFAULT}, with --transcription {SPEECH}, which are "
+        "small and come with the package"
     )
     add("--model_name", default=None, help=model)
     add("--revision", default=None, help="branch, tag or commit of a hub id")
@@ -92,7 +95,7 @@ def _add_output(add):
 
 
 def _add_sampling(add):
-    seconds = "seconds; default as trained, 10.24"
+    seconds = "seconds; default as trained: 10.24, of nano 2.56"
     add("-dur", "--duration", type=float, default=None, help=seconds)
     count = "clips made for each prompt, of which CLAP picks the best"
     add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
@@ -117,10 +120,11 @@ class Entry:
 
 
 def run(options) -> int:
-    options.model_name = options.model_name or (SPEECH if options.transcription else DEFAULT)
     entries = read_entries(options)
     folder, names = _target(options, entries)
     _check(options, entries, folder)
+    if options.model_name is None:
+        _take_default(options)
     use_device(options.device)
     if options.transcription:
         from audioldm2_jax.phonemes import require_espeak
@@ -163,6 +167,21 @@ def run(options) -> int:
         for path in out.save(folder, chosen, pictures=options.pictures):
             print(path)
     return 0
+
+
+def _take_default(options) -> None:
+    """The embedded model, and how to get another."""
+    speaks = bool(options.transcription)
+    options.model_name = SPEECH if speaks else DEFAULT
+    if options.quiet:
+        return
+    text = '--transcription "..."' if speaks else '-t "..."'
+    full = FULL_SPEECH if speaks else FULL
+    print(
+        f"model: {options.model_name}, the small one of the package, trained on synthesised sound; "
+        f"of full size: audioldm2-jax generate {text} --model_name {full}",
+        file=sys.stderr,
+    )
 
 
 def read_entries(options) -> list[Entry]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,8 +249,6 @@ def test_official_names(capsys, tmp_path, monkeypatch):
     from audioldm2_jax.cli.generate import OFFICIAL_FILES, resolve
 
     out = ("-s", tmp_path / "out")
-    assert generate("--transcription", "hello", "-q", *out) == 2
-    assert "anhnct/audioldm2_gigaspeech" in capsys.readouterr().err
     for name, repository in OFFICIAL_FILES.items():
         assert generate("-t", "a dog", "--model_name", name, *out) == 2
         assert f"{repository}: not a folder, not in the hub's cache" in capsys.readouterr().err
@@ -262,3 +261,21 @@ def test_official_names(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     assert resolve("audioldm_48k") == str(file)
     assert resolve("audioldm2-full") == "cvssp/audioldm2"
+
+
+def test_without_a_model_the_package_s_own_is_used(capsys, tmp_path, monkeypatch, folder):
+    """And says so, with the line for one of full size."""
+    from audioldm2_jax.checkpoints import download
+
+    monkeypatch.setattr(download, "bundled", lambda: {"nano": folder})
+    common = ["-t", "a dog", "-dur", 0.5, "--steps", 1, "-s", tmp_path / "out"]
+    assert generate(*common) == 0
+    said = capsys.readouterr()
+    assert "model: nano" in said.err and "--model_name cvssp/audioldm2" in said.err
+    record = json.loads(Path(said.out.strip()).with_suffix(".json").read_text())
+    assert record["model"] == "nano"
+    assert generate(*common, "-q") == 0
+    assert "model:" not in capsys.readouterr().err
+    assert generate("--transcription", "hello", *common[2:]) == 2
+    said = capsys.readouterr().err
+    assert "model: nano-speech" in said and "--model_name anhnct/audioldm2_gigaspeech" in said
