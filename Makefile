@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/versus_diffusers.py
 
-# The embedded model, from its finished stages on (docs/nano.md).
+# The embedded model from nothing; goes on after a stop (docs/nano.md).
 nano: $(VENV)/.installed-dev
 	$(BIN)/python -m configs.nano.build
 

@@ -3,10 +3,11 @@
     python benchmarks/nano.py [--model nano] [--folder nano] [--prompts 600]
     python benchmarks/nano.py --ablations
 
-The folder is that of `make nano`: it holds the judge (a classifier that no generator saw) and
-held-out clips with their captions; of `configs.nano.ablate` also the ablations. Writes
-benchmarks/results/nano.json: a record "model", and one for each ablation, the true language of
-audio in place of GPT-2's among them.
+The folder is that of `make nano`: it holds held-out clips with their captions (which
+`python -m configs.nano.build --until corpora` makes alone) and the models of
+`configs.nano.ablate`. The judge is benchmarks/judges/tagger, a classifier that no generator saw.
+Writes benchmarks/results/nano.json: a record "model", and one for each ablation, the true language
+of audio in place of GPT-2's among them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from audioldm2_jax.models.vocoding import vocode
 from configs.nano.ablate import RUNS
 from configs.nano.build import held_out
 
+JUDGE = Path(__file__).parent / "judges" / "tagger"
 RESULTS = Path(__file__).parent / "results" / "nano.json"
 BATCH = 20  # prompts generated at once
 AMONG = 50  # clips that a prompt's own is to be found among
@@ -99,9 +101,11 @@ def generated(
     return np.concatenate(waves)
 
 
-def reconstructed(pipe: Pipeline, waves: np.ndarray) -> np.ndarray:
-    """Through the VAE (its mean) and the vocoder and back."""
-    config = pipe.config
+def reconstructed(pipe: Pipeline, waves: np.ndarray, **changed) -> np.ndarray:
+    """Through the VAE (its mean) and the vocoder and back. changed: the vocoder's settings."""
+    config = dataclasses.replace(
+        pipe.config, vocoder=dataclasses.replace(pipe.config.vocoder, **changed)
+    )
 
     @jax.jit
     def both(params, waves):
@@ -198,6 +202,7 @@ def study(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -
     seconds = own.shape[1] / 16000
     heard = {"generated": generated(pipe, prompts, seconds, **asked), "real": own}
     heard["reconstruction"] = reconstructed(pipe, own)
+    heard["reconstruction, vocoder's phases"] = reconstructed(pipe, own, griffin_lim=0)
     heard["other real clips"] = real(others[:count])
     blank = random_checkpoint(pipe.config)
     untrained = Pipeline(dataclasses.replace(blank, tokenizers=pipe.tokenizers))
@@ -287,7 +292,7 @@ def main():
     if options.prompts < 4 * AMONG:
         parser.error(f"--prompts {options.prompts}: retrieval and ranking take {4 * AMONG}")
     asked = {"steps": options.steps, "guidance": options.guidance, "seed": 0}
-    judge = Judge(options.folder / "models" / "tagger")
+    judge = Judge(JUDGE)
     if options.ablations:
         records = ablations(judge, options.folder, options.prompts, asked)
     else:

@@ -32,6 +32,7 @@ from audioldm2_jax.evaluation.judge import Judge
 from benchmarks.nano import reconstructed
 from configs.nano.build import drawn
 
+JUDGE = Path(__file__).parent / "judges" / "listener"
 RESULTS = Path(__file__).parent / "results" / "nano-speech.json"
 BATCH, RATE = 20, 16000
 
@@ -100,7 +101,7 @@ def main():
     raw = options.folder / "speech-held-raw"
     clips = sentences_of(raw, options.sentences)
     own = np.stack([soundfile.read(raw / clip["wav"], dtype="float32")[0] for clip in clips])
-    listener = Judge(options.folder / "models" / "listener")
+    listener = Judge(JUDGE)
     pipe = Pipeline.from_pretrained(options.model, progress=False)
     waves = {
         "generated": said(pipe, clips, own.shape[1] / RATE, **asked),

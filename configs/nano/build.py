@@ -1,8 +1,6 @@
 """Trains the embedded models from nothing, in the published order; goes on after a stop.
 
-    python -m configs.nano.build [--until STAGE] [--fresh]      (or: make nano)
-
-Stages whose parts lie finished in the repository (`finished.py`) are taken from there.
+    python -m configs.nano.build [--until STAGE]      (or: make nano)
 
 Corpora, runs and checkpoints come to lie in $NANO (default `nano`).
 """
@@ -22,7 +20,6 @@ from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data import parts
 from audioldm2_jax.data.soundscapes.speech import phrases
-from configs.nano import finished
 from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
 ROOT = Path(__file__).parent.parent.parent
@@ -150,15 +147,12 @@ def begin(name: str, folder: Path) -> None:
     write_beside(model, write)
 
 
-def make(name: str, folder: Path, *, fresh: bool) -> None:
+def make(name: str, folder: Path) -> None:
     """The stage's model: the one before it with what this stage gives."""
     stage, model, workdir = STAGES[name], folder / "models" / name, folder / "runs" / name
     before = folder / "models" / stage.before
     if stage.before.endswith("start"):
         begin(stage.before, folder)
-    if finished.is_finished(name) and not fresh:
-        finished.put(name, before, model)
-        return
     if name in ENCODED:
         encoded(folder, before, *ENCODED[name])
     run("train", f"--config={ROOT}/configs/nano/{stage.config}", f"--workdir={workdir}")
@@ -168,17 +162,15 @@ def make(name: str, folder: Path, *, fresh: bool) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     last = list(STAGES)[-1]
-    parser.add_argument("--until", choices=STAGES, default=last, help="the last stage")
-    fresh = "train every stage anew, also those that are finished in the repository"
-    parser.add_argument("--fresh", action="store_true", help=fresh)
+    until = "the last stage; `corpora` trains none, and is enough for the benchmarks"
+    parser.add_argument("--until", choices=("corpora", *STAGES), default=last, help=until)
     options = parser.parse_args()
     folder = Path(FOLDER)
     corpora(folder)
-    for name in STAGES:
+    names = ["corpora", *STAGES]
+    for name in names[1 : names.index(options.until) + 1]:
         if not (folder / "models" / name).is_dir():
-            make(name, folder, fresh=options.fresh)
-        if name == options.until:
-            break
+            make(name, folder)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Puts the trained models into the package, in half precision.
+"""Puts the trained models into the package, in half precision, and their judges beside benchmarks.
 
     python -m configs.nano.ship
 
-Reads $NANO/models (default `nano`), replaces what is in audioldm2_jax/bundled. What the model of
-speech shares with that of sound is there once: its folders are links.
+Reads $NANO/models (default `nano`), replaces what is in audioldm2_jax/bundled and
+benchmarks/judges. What the model of speech shares with that of sound is there once: its folders are
+links.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from configs.nano.build import ROOT, SHARED, run
 from configs.nano.common import FOLDER
 
 BUNDLED = ROOT / "audioldm2_jax" / "bundled"
+JUDGES = ROOT / "benchmarks" / "judges"
 MODELS = {"nano": "joint", "nano-speech": "speech-joint"}
 
 
@@ -51,6 +53,15 @@ def _link(folder: Path, sound: Path) -> None:
         (folder / part).symlink_to(Path("..") / sound.name / part)
 
 
+def ship_judges(models: Path, target: Path) -> list[Path]:
+    """The small classifiers as they are; those written."""
+    names = [name for name in ("tagger", "listener") if (models / name).is_dir()]
+    for name in names:
+        shutil.rmtree(target / name, ignore_errors=True)
+        write_beside(target / name, functools.partial(_copy, models / name))
+    return [target / name for name in names]
+
+
 def _copy(folder: Path, target: Path) -> None:
     shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
 
@@ -61,7 +72,8 @@ def size(target: Path) -> int:
 
 
 def main():
-    for folder in ship(Path(FOLDER) / "models", BUNDLED):
+    models = Path(FOLDER) / "models"
+    for folder in ship(models, BUNDLED) + ship_judges(models, JUDGES):
         print(folder)
     print(f"{size(BUNDLED) / 1e6:.1f} MB in all", file=sys.stderr)
 

@@ -52,3 +52,10 @@ def test_other_shared_parts_are_refused(models, tmp_path):
     shutil.copytree(tmp_path / "changed" / "vae", models / "speech-joint" / "vae")
     with pytest.raises(SystemExit, match="vae/.* is not that of .*: train speech anew"):
         ship.ship(models, tmp_path / "made")
+
+
+def test_judges(tmp_path):
+    (tmp_path / "models" / "tagger").mkdir(parents=True)
+    (tmp_path / "models" / "tagger" / "config.json").write_text("{}")
+    assert ship.ship_judges(tmp_path / "models", tmp_path / "made") == [tmp_path / "made/tagger"]
+    assert (tmp_path / "made/tagger/config.json").read_text() == "{}"
