@@ -85,10 +85,8 @@ def real(prompts: list[Prompt]) -> np.ndarray:
     return np.stack([soundfile.read(prompt.file, dtype="float32")[0] for prompt in prompts])
 
 
-def generated(
-    pipe: Pipeline, prompts: list[Prompt], seconds: float, loa=None, **asked
-) -> np.ndarray:
-    """A clip for each prompt: [N, samples]. loa: [N, K, D] in place of GPT-2's."""
+def generated(pipe: Pipeline, prompts: list[Prompt], loa=None, **asked) -> np.ndarray:
+    """A clip for each prompt, as long as in training: [N, samples]. loa: [N, K, D], not GPT-2's."""
     waves = []
     for start in tqdm(range(0, len(prompts), BATCH), unit="batch", file=sys.stderr):
         texts = [prompt.caption for prompt in prompts[start : start + BATCH]]
@@ -96,7 +94,7 @@ def generated(
         full = texts + texts[-1:] * (BATCH - len(texts))
         if loa is not None:
             asked["loa"] = loa[np.minimum(np.arange(start, start + BATCH), len(prompts) - 1)]
-        out = pipe(full, seconds=seconds, first_clip=start, progress=False, **asked)
+        out = pipe(full, first_clip=start, progress=False, **asked)
         waves.append(out.audio[: len(texts)])
     return np.concatenate(waves)
 
@@ -199,17 +197,16 @@ def study(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -
     prompts = prompts_of(raw, 2 * count)
     prompts, others = prompts[:count], prompts[count:]
     own = real(prompts)
-    seconds = own.shape[1] / 16000
-    heard = {"generated": generated(pipe, prompts, seconds, **asked), "real": own}
+    heard = {"generated": generated(pipe, prompts, **asked), "real": own}
     heard["reconstruction"] = reconstructed(pipe, own)
     heard["reconstruction, vocoder's phases"] = reconstructed(pipe, own, griffin_lim=0)
     heard["other real clips"] = real(others[:count])
     blank = random_checkpoint(pipe.config)
     untrained = Pipeline(dataclasses.replace(blank, tokenizers=pipe.tokenizers))
-    heard["untrained"] = generated(untrained, prompts, seconds, **asked)
+    heard["untrained"] = generated(untrained, prompts, **asked)
     found = judged(pipe, judge, prompts, heard)
     found["gap closed"] = {m: closed(found["distances"], m) for m in ("FD", "KL", "IS")}
-    found["attributes"] = controlled(pipe, raw, seconds, min(count, CONTROLLED), asked)
+    found["attributes"] = controlled(pipe, raw, min(count, CONTROLLED), asked)
     found["ranking"] = ranking(pipe, judge, prompts[: count // 4], heard["generated"], asked)
     return found
 
@@ -239,13 +236,13 @@ def ablations(judge: Judge, folder: Path, count: int, asked: dict) -> dict:
         model = folder / "ablations" / ("full" if name == "true LOA" else name)
         pipe = Pipeline.from_pretrained(model, progress=False)
         loa = truth if name == "true LOA" else None
-        made = generated(pipe, prompts, own.shape[1] / 16000, loa, **asked)
+        made = generated(pipe, prompts, loa, **asked)
         found[name] = judged(pipe, judge, prompts, {"generated": made, "real": own})
         print(name, json.dumps(found[name]), file=sys.stderr)
     return found
 
 
-def controlled(pipe: Pipeline, raw: Path, seconds: float, count: int, asked: dict) -> dict:
+def controlled(pipe: Pipeline, raw: Path, count: int, asked: dict) -> dict:
     """Notes and numbers that captions name, measured on generated and on real clips."""
     clear = countable(raw)
     found = {"countable classes": len(clear)}
@@ -257,7 +254,7 @@ def controlled(pipe: Pipeline, raw: Path, seconds: float, count: int, asked: dic
         ),
     }
     for name, (prompts, measure) in lists.items():
-        made = generated(pipe, prompts, seconds, **asked)
+        made = generated(pipe, prompts, **asked)
         found[name] = {
             "prompts": len(prompts),
             "generated": measure(prompts, made),
@@ -268,7 +265,7 @@ def controlled(pipe: Pipeline, raw: Path, seconds: float, count: int, asked: dic
 
 def ranking(pipe: Pipeline, judge: Judge, prompts: list[Prompt], made, asked: dict) -> dict:
     """The judge's verdict on single clips, and on the best of several as CLAP ranks them."""
-    several = generated(pipe, prompts, made.shape[1] / 16000, candidates=CANDIDATES, **asked)
+    several = generated(pipe, prompts, candidates=CANDIDATES, **asked)
     heard = {"1 candidate": made[: len(prompts)], f"{CANDIDATES} candidates": several}
     return {
         name: {

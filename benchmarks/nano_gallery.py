@@ -52,7 +52,7 @@ def main():
     prompts = prompts_of(options.folder / "held-raw", options.first + count)[options.first :]
     own = real(prompts)
     pipe = Pipeline.from_pretrained(options.model, progress=False)
-    draw(prompts, generated(pipe, prompts, own.shape[1] / 16000, seed=0), own, TARGET)
+    draw(prompts, generated(pipe, prompts, seed=0), own, TARGET)
     print(TARGET)
 
 

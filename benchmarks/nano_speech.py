@@ -43,7 +43,7 @@ def sentences_of(raw: Path, count: int) -> list[dict]:
     return [line for line in lines if drawn(line["transcript"])][:count]
 
 
-def said(pipe: Pipeline, clips: list[dict], seconds: float, **asked) -> np.ndarray:
+def said(pipe: Pipeline, clips: list[dict], **asked) -> np.ndarray:
     """The model's clips: [N, samples]."""
     waves = []
     for start in tqdm(range(0, len(clips), BATCH), unit="batch", file=sys.stderr):
@@ -53,7 +53,6 @@ def said(pipe: Pipeline, clips: list[dict], seconds: float, **asked) -> np.ndarr
         out = pipe(
             [clip["caption_1"] for clip in full],
             transcription=[clip["transcript"] for clip in full],
-            seconds=seconds,
             first_clip=start,
             progress=False,
             **asked,
@@ -104,7 +103,7 @@ def main():
     listener = Judge(JUDGE)
     pipe = Pipeline.from_pretrained(options.model, progress=False)
     waves = {
-        "generated": said(pipe, clips, own.shape[1] / RATE, **asked),
+        "generated": said(pipe, clips, **asked),
         "reconstruction": reconstructed(pipe, own),
         "another sentence": np.roll(own, 1, 0),
         "real": own,

@@ -56,7 +56,9 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
 
     unet = folder / "unet" / "config.json"
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    phonemes, gpt2 = part("phonemes"), part("gpt2")
+    phonemes, gpt2, vocoder = part("phonemes"), part("gpt2"), part("vocoder")
+    if vocoder and not convention.mended_phases:
+        vocoder = dataclasses.replace(vocoder, griffin_lim=0)
     if phonemes and gpt2.tokens <= 8:
         # Published files keep the number of AudioLDM 2's sounds; speech was trained with 512.
         gpt2 = dataclasses.replace(gpt2, tokens=512)
@@ -70,7 +72,7 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
         gpt2=gpt2,
         unet=configs.read_unet(read_json(unet), convention, str(unet), classes["unet"]),
         vae=part("vae"),
-        vocoder=part("vocoder"),
+        vocoder=vocoder,
         schedule=configs.read_schedule(read_json(scheduler), str(scheduler)),
         audiomae=configs.read_audiomae(read_json(audiomae), str(audiomae))
         if audiomae.is_file()

@@ -20,6 +20,8 @@ class Convention:
         rows, against the folder's tokenizer.
     whole_grid: a duration is int(seconds * 25.6) latent frames and the waveform is not cut, against
         a grid rounded up and a waveform cut to the asked length.
+    mended_phases: Griffin-Lim mends a vocoder's phases where its description asks for it (the
+        embedded models'), which is ours alone.
     """
 
     name: str
@@ -30,9 +32,10 @@ class Convention:
     text_eps: float | None
     own_symbols: bool
     whole_grid: bool
+    mended_phases: bool
 
 
 CONVENTIONS = {
-    "authors": Convention("authors", True, True, True, False, 1e-5, True, True),
-    "diffusers": Convention("diffusers", False, False, False, True, None, False, False),
+    "authors": Convention("authors", True, True, True, False, 1e-5, True, True, True),
+    "diffusers": Convention("diffusers", False, False, False, True, None, False, False, False),
 }

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from audioldm2_jax import features
+from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.configs.audio import read_vocoder, write_vocoder
+from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.models import vocoding
 from audioldm2_jax.models.hifigan import HiFiGAN
-from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
 MEL = features.MEL_16K
 SMALL = features.MelConfig(fft=256, hop=64, mels=20)
@@ -89,3 +91,15 @@ def test_configuration():
     config = PRESETS["nano"]().vocoder
     assert read_vocoder(write_vocoder(config), "") == config
     assert "griffin_lim" not in write_vocoder(PRESETS["base"]().vocoder)
+
+
+def test_conventions(tmp_path):
+    """diffusers does not mend phases."""
+    config = PRESETS["tiny"]()
+    config = dataclasses.replace(config, vocoder=dataclasses.replace(config.vocoder, griffin_lim=4))
+    hub.save(random_checkpoint(config), tmp_path / "model")
+    steps = {
+        name: hub.read_config(tmp_path / "model", convention).vocoder.griffin_lim
+        for name, convention in CONVENTIONS.items()
+    }
+    assert steps == {"authors": 4, "diffusers": 0}
