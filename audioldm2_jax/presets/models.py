@@ -151,14 +151,16 @@ def musicldm() -> ModelConfig:
 def nano() -> ModelConfig:
     """The embedded model: clips of 2.56 s, every part small, trained by `configs/nano/`.
 
-    CLAP hears 2.5 s: 251 frames, stretched to its image of 256 as the published one's 1001 to 1024.
+    CLAP hears 2 s: 201 frames, stretched to its image of 256 as the published one's 1001 to 1024.
     """
     width = 192
     return ModelConfig(
         clap=CLAPConfig(
-            text=RobertaConfig(vocab=1000, width=width, depth=4, heads=6, hidden=512, positions=82),
+            text=RobertaConfig(
+                vocab=1000, width=width, depth=4, heads=6, hidden=512, positions=82, eps=1e-5
+            ),
             audio=HTSATConfig(image=128, embed=32, depths=(2, 2, 4), heads=(2, 4, 8), eps=1e-5),
-            mel=ClapMelConfig(seconds=2.5),
+            mel=ClapMelConfig(seconds=2),
             width=width,
         ),
         t5=T5Config(vocab=1000, width=width, depth=4, heads=6, head_width=32, hidden=512),

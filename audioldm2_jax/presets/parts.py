@@ -52,7 +52,8 @@ class HTSATConfig:
 
 @dataclass(frozen=True)
 class ClapMelConfig:
-    """CLAP's log-mel front end. Rates in Hz, lengths in samples, `seconds` the clip it reads.
+    """CLAP's log-mel front end. Rates in Hz, lengths in samples, `seconds` the clip it reads: whole
+    ones, since transformers indexes with their product with the rate.
 
     fusion: longer clips become four images, the whole and three crops, against one cut.
     """
@@ -63,13 +64,13 @@ class ClapMelConfig:
     mels: int = 64
     low: float = 50.0
     high: float = 14000.0
-    seconds: float = 10.0
+    seconds: int = 10
     padding: str = "repeatpad"
     fusion: bool = False
 
     @property
     def samples(self) -> int:
-        return int(self.seconds * self.sample_rate)
+        return self.seconds * self.sample_rate
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,7 @@ def write_mel(mel: ClapMelConfig) -> dict:
         "fft_window_size": mel.fft,
         "frequency_min": mel.low,
         "frequency_max": mel.high,
-        # transformers multiplies it by the rate and indexes with the product.
-        "max_length_s": int(mel.seconds),
+        "max_length_s": mel.seconds,
         "padding": mel.padding,
         "padding_value": 0.0,
         "return_attention_mask": False,
