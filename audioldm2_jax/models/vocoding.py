@@ -20,6 +20,8 @@ from audioldm2_jax.presets import HiFiGANConfig
 
 MOMENTUM = 0.99  # of fast Griffin-Lim; its authors' choice
 UPDATES = 60  # of the magnitudes; more change the mel by less than a VAE does
+# Beside the vocoder's phases: a small vocoder makes noise of pulses (docs/nano.md).
+NOISE = 2.0
 TINY = 1e-9
 
 
@@ -30,7 +32,12 @@ def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -
         return waves
     front = features.mel_config(config)
     spectrum = magnitudes(mel.astype(jnp.float32), front)
-    return jnp.clip(griffin_lim(spectrum, waves, front, config.griffin_lim), -1.0, 1.0)
+    pad, samples = (front.fft - front.hop) // 2, mel.shape[1] * front.hop
+    found = _phases(features.stft(waves[:, :samples], front.fft, front.hop, pad))
+    # The same for every clip, so that what comes beside a clip changes nothing.
+    noise = jax.random.normal(jax.random.key(0), found.shape[1:], jnp.complex64)
+    made = griffin_lim(spectrum, found + NOISE * noise, front, config.griffin_lim, pad)
+    return jnp.clip(made, -1.0, 1.0)
 
 
 def magnitudes(mel, config: MelConfig) -> jax.Array:
@@ -50,30 +57,25 @@ def magnitudes(mel, config: MelConfig) -> jax.Array:
     return jax.lax.fori_loop(0, UPDATES, update, first)
 
 
-def griffin_lim(spectrum, waves, config: MelConfig, steps: int, pad: int | None = None):
-    """Waveforms whose spectrum has nearly these magnitudes, begun with the phases of `waves`.
+def griffin_lim(spectrum, first, config: MelConfig, steps: int, pad: int) -> jax.Array:
+    """Waveforms whose spectrum has nearly these magnitudes, begun with the phases of `first`.
 
-    spectrum: [B, T, fft / 2 + 1]; waves: [B, samples] of T frames, or more. Fast Griffin-Lim
-    (Perraudin, Balazs and Sondergaard 2013; reference: librosa). pad: samples by which the ends are
-    reflected, as `log_mel` does by default. Returns [B, (T - 1) * hop + fft - 2 pad].
+    spectrum: [B, T, fft / 2 + 1]; first: the same, complex; pad: samples by which `features.stft`
+    reflects the ends. Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013; reference:
+    librosa). Returns [B, (T - 1) * hop + fft - 2 pad].
     """
-    pad = (config.fft - config.hop) // 2 if pad is None else pad
-    samples = (spectrum.shape[1] - 1) * config.hop + config.fft - 2 * pad
-
-    def analysed(waves):
-        return features.stft(waves, config.fft, config.hop, pad)
 
     def made(phases):
         return features.inverse_stft(spectrum * phases, config.fft, config.hop, pad)
 
-    def phases_of(found):
-        return found / (jnp.abs(found) + TINY)
-
     def step(_, carry):
         phases, before = carry
-        found = analysed(made(phases))
-        return phases_of(found + MOMENTUM * (found - before)), found
+        found = features.stft(made(phases), config.fft, config.hop, pad)
+        return _phases(found + MOMENTUM * (found - before)), found
 
-    first = analysed(waves[:, :samples])
-    phases, _ = jax.lax.fori_loop(0, steps, step, (phases_of(first), jnp.zeros_like(first)))
-    return made(phases)
+    carry = (_phases(first), jnp.zeros_like(first))
+    return made(jax.lax.fori_loop(0, steps, step, carry)[0])
+
+
+def _phases(spectrum):
+    return spectrum / (jnp.abs(spectrum) + TINY)

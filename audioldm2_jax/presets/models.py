@@ -184,7 +184,7 @@ def nano() -> ModelConfig:
             kernels=(16, 11, 8),
             block_kernels=(3, 7),
             dilations=((1, 3), (1, 3)),
-            griffin_lim=16,
+            griffin_lim=8,
         ),
         audiomae=AudioMAEConfig(frames=256, width=width, depth=6, heads=6, hidden=768),
     )
