@@ -73,6 +73,15 @@ def prompts_of(raw: Path, count: int, wanted=lambda event: True) -> list[Prompt]
     return [prompt for one in rounds for prompt in one if prompt][:count]
 
 
+def others_of(raw: Path, prompts: list[Prompt]) -> list[Prompt]:
+    """Each prompt with another real clip of its class."""
+    taken, pool = {prompt.file for prompt in prompts}, collections.defaultdict(list)
+    for line in map(json.loads, (raw / "metadata.jsonl").read_text().splitlines()):
+        if line["kind"] == "one" and (file := raw / line["wav"]) not in taken:
+            pool[line["labels"][0]].append(file)
+    return [dataclasses.replace(prompt, file=pool[prompt.label].pop()) for prompt in prompts]
+
+
 def _even(lists) -> list[list]:
     """To one length, filled with None."""
     lists = [list(x) for x in lists]
@@ -194,13 +203,12 @@ def countable(raw: Path) -> set[str]:
 def study(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -> dict:
     """All figures of one model."""
     raw = folder / "held-raw"
-    prompts = prompts_of(raw, 2 * count)
-    prompts, others = prompts[:count], prompts[count:]
+    prompts = prompts_of(raw, count)
     own = real(prompts)
     heard = {"generated": generated(pipe, prompts, **asked), "real": own}
     heard["reconstruction"] = reconstructed(pipe, own)
     heard["reconstruction, vocoder's phases"] = reconstructed(pipe, own, griffin_lim=0)
-    heard["other real clips"] = real(others[:count])
+    heard["other real clips"] = real(others_of(raw, prompts))
     blank = random_checkpoint(pipe.config)
     untrained = Pipeline(dataclasses.replace(blank, tokenizers=pipe.tokenizers))
     heard["untrained"] = generated(untrained, prompts, **asked)
@@ -216,9 +224,7 @@ def judged(pipe: Pipeline, judge: Judge, prompts: list[Prompt], heard: dict) -> 
     found = {"prompts": len(prompts), "classes": len({p.label for p in prompts})}
     verdicts = {name: judge(waves) for name, waves in heard.items()}
     found["top-1"] = {
-        name: recognised(judge, logits, prompts)
-        for name, (_, logits) in verdicts.items()
-        if name != "other real clips"
+        name: recognised(judge, logits, prompts) for name, (_, logits) in verdicts.items()
     }
     found["top-1"]["chance"] = 1 / len(judge.labels)
     found["distances"] = distances(verdicts, "real")

@@ -31,7 +31,7 @@ OFFICIAL_FILES = {
 }
 # What comes with the package, and the checkpoint of full size that does the same.
 DEFAULT, FULL = "nano", "cvssp/audioldm2"
-SPEECH, FULL_SPEECH = "nano-speech", "anhnct/audioldm2_gigaspeech"
+SPEECH = "anhnct/audioldm2_gigaspeech"
 
 
 def resolve(name: str) -> str:
@@ -67,8 +67,8 @@ def _add_input(add):
     names = ", ".join((*OFFICIAL_NAMES, *OFFICIAL_FILES))
     model = (
         "checkpoint: a folder in the hub layout, a hub id, one of the authors' files, or an "
-        f"official name ({names}); default {DEFAULT}, with --transcription {SPEECH}, which are "
-        "small and come with the package"
+        f"official name ({names}); default {DEFAULT}, which is small and comes with the package, "
+        f"with --transcription {SPEECH}"
     )
     add("--model_name", default=None, help=model)
     add("--revision", default=None, help="branch, tag or commit of a hub id")
@@ -170,16 +170,13 @@ def run(options) -> int:
 
 
 def _take_default(options) -> None:
-    """The embedded model, and how to get another."""
-    speaks = bool(options.transcription)
-    options.model_name = SPEECH if speaks else DEFAULT
-    if options.quiet:
+    """The embedded model, and how to get another; of speech there is none."""
+    options.model_name = SPEECH if options.transcription else DEFAULT
+    if options.model_name == SPEECH or options.quiet:
         return
-    text = '--transcription "..."' if speaks else '-t "..."'
-    full = FULL_SPEECH if speaks else FULL
     print(
-        f"model: {options.model_name}, the small one of the package, trained on synthesised sound; "
-        f"of full size: audioldm2-jax generate {text} --model_name {full}",
+        f"model: {DEFAULT}, the small one of the package, trained on synthesised sound; of full "
+        f'size: audioldm2-jax generate -t "..." --model_name {FULL}',
         file=sys.stderr,
     )
 

@@ -276,6 +276,3 @@ def test_without_a_model_the_package_s_own_is_used(capsys, tmp_path, monkeypatch
     assert record["model"] == "nano"
     assert generate(*common, "-q") == 0
     assert "model:" not in capsys.readouterr().err
-    assert generate("--transcription", "hello", *common[2:]) == 2
-    said = capsys.readouterr().err
-    assert "model: nano-speech" in said and "--model_name anhnct/audioldm2_gigaspeech" in said
