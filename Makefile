@@ -18,9 +18,9 @@ $(VENV)/.installed-dev: setup.py $(VENV)/.installed
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	touch $@
 
-# Eight sounds of the model that comes with the package.
+# Four sounds of the model that comes with the package.
 demo: $(VENV)/.installed
-	$(BIN)/audioldm2-jax generate -tl examples/prompts.txt -b 8 -s demo/out --pictures
+	$(BIN)/audioldm2-jax generate -tl examples/prompts.txt -b 4 -s demo/out --pictures
 	@cat examples/next.txt
 
 test: $(VENV)/.installed-dev lint
