@@ -61,10 +61,15 @@ class Prompt:
     event: dict
 
 
+def clips_of(raw: Path) -> list[dict]:
+    """What a corpus' list says of each clip."""
+    return list(map(json.loads, (raw / "metadata.jsonl").read_text().splitlines()))
+
+
 def prompts_of(raw: Path, count: int, wanted=lambda event: True) -> list[Prompt]:
     """Captions that are held out, of clips of one class, as even over the classes as may be."""
     found = collections.defaultdict(list)
-    for line in map(json.loads, (raw / "metadata.jsonl").read_text().splitlines()):
+    for line in clips_of(raw):
         caption = next((line[k] for k in ("caption_1", "caption_2") if held_out(line[k])), None)
         if line["kind"] == "one" and caption and wanted(line["events"][0]):
             label = line["labels"][0]
@@ -76,7 +81,7 @@ def prompts_of(raw: Path, count: int, wanted=lambda event: True) -> list[Prompt]
 def others_of(raw: Path, prompts: list[Prompt]) -> list[Prompt]:
     """Each prompt with another real clip of its class."""
     taken, pool = {prompt.file for prompt in prompts}, collections.defaultdict(list)
-    for line in map(json.loads, (raw / "metadata.jsonl").read_text().splitlines()):
+    for line in clips_of(raw):
         if line["kind"] == "one" and (file := raw / line["wav"]) not in taken:
             pool[line["labels"][0]].append(file)
     return [dataclasses.replace(prompt, file=pool[prompt.label].pop()) for prompt in prompts]

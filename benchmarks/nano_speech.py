@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
-from benchmarks.nano import reconstructed
+from benchmarks.nano import clips_of, reconstructed
 from configs.nano.build import drawn
 
 JUDGE = Path(__file__).parent / "judges" / "listener"
@@ -39,8 +39,7 @@ BATCH, RATE = 20, 16000
 
 def sentences_of(raw: Path, count: int) -> list[dict]:
     """Clips whose sentences are held out."""
-    lines = map(json.loads, (raw / "metadata.jsonl").read_text().splitlines())
-    return [line for line in lines if drawn(line["transcript"])][:count]
+    return [line for line in clips_of(raw) if drawn(line["transcript"])][:count]
 
 
 def said(pipe: Pipeline, clips: list[dict], **asked) -> np.ndarray:
