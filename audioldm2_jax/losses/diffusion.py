@@ -31,3 +31,14 @@ def noise_error(predicted, noise):
     """Mean squared error of each clip: [B] fp32."""
     square = jnp.square(predicted.astype(jnp.float32) - noise)
     return square.mean(axis=tuple(range(1, square.ndim)))
+
+
+def min_snr(timesteps, config: ScheduleConfig, gamma: float):
+    """Weights of `noise_error` by timestep that bound the signal-to-noise ratio (arXiv 2303.09556).
+
+    min(SNR, gamma) / SNR: what is nearly clean teaches only texture, but has most of the error.
+    timesteps: [B]; gamma: the bound, 5 in the paper. Returns [B] fp32.
+    """
+    kept = alphas_bar(config)
+    ratio = jnp.asarray(kept / (1 - kept), jnp.float32)[timesteps]
+    return jnp.minimum(ratio, gamma) / ratio

@@ -12,8 +12,8 @@ from configs.nano.common import encoded, nano, speech
 def get_config(arg: str = ""):
     kind = variant(arg, ("nano", "speech"))
     config = base("joint", drop=0.1, poolings=(4,), truth=0.25, audio=0.0, text=True)
-    config = nano(config, "pretrain", steps=3600, rate=3e-4)
-    config.begin = True
+    config = nano(config, "pretrain", steps=6300, rate=3e-4)
+    config.begin, config.settings.snr_gamma = True, 1.0
     if kind == "speech":
         config = speech(config, "speech-pretrain", steps=500)
         config.settings.poolings, config.settings.text = (1,), False

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
 
 from audioldm2_jax.diffusion.schedules import alphas_bar
 from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian, spectral
@@ -32,6 +34,20 @@ def test_noise_has_the_schedules_variance():
     assert abs(float(noise.std()) - 1) < 0.05
     again = diffusion.noised(latents[:3], keys[:3], config)[0]
     np.testing.assert_allclose(again, mixed[:3], atol=1e-6, err_msg="draws belong to clips")
+
+
+def test_bounded_signal_to_noise_ratio():
+    """Weights as diffusers' training scripts have them; 1 where there is enough noise."""
+    config = ScheduleConfig()
+    scheduler = DDPMScheduler(
+        config.train_steps, config.beta_start, config.beta_end, "scaled_linear"
+    )
+    timesteps = torch.arange(config.train_steps)
+    ratio = compute_snr(scheduler, timesteps)
+    expected = torch.clamp(ratio, max=5.0) / ratio
+    found = diffusion.min_snr(jnp.arange(config.train_steps), config, 5.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert (np.asarray(found)[ratio < 5] == 1).all() and found[0] < 0.01
 
 
 def test_spectra_at_several_resolutions():

@@ -160,7 +160,13 @@ def test_dropped_clips_see_what_guidance_steers_away_from():
     nothing = np.full((2, 1), 1, np.int32)
     states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, nothing, np.ones((2, 1), bool))
     loa = jnp.zeros((2, 8, TINY.gpt2.width))
-    expected = diffusion.error(settings, params, params, data, keys, (loa, states), (None, None))
+    given = settings, params, params, data, keys, (loa, states), (None, None)
+    expected, plain = diffusion.error(*given)
+    np.testing.assert_allclose(plain["diffusion"], expected)
+    bounded = dataclasses.replace(settings, snr_gamma=1.0)
+    lower, plain = diffusion.error(bounded, *given[1:])
+    assert 0 < lower < 0.9 * expected
+    np.testing.assert_allclose(plain["diffusion"], expected)
     np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
     # An encoded corpus brings its states along; those of "" come with the frozen parts.
     frozen = {name: params[name] for name in ("vae", "clap", "audiomae")}

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.losses.diffusion import noise_error, noised
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.losses.diffusion import min_snr, noise_error, noised
 from audioldm2_jax.models.attention import Prefix
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.unet import UNet
@@ -29,7 +30,7 @@ class Diffusion:
     pre-training; truth: share of clips that see the true LOA in joint training, others GPT-2's
     (published accounts give 0.25 and 0.75), 1 for no roll-out at all; audio: share of clips whose
     CLAP vector is of the sound, not of the caption; text: T5 learns too, in joint training, for
-    models whose T5 is not a published one.
+    models whose T5 is not a published one; snr_gamma: bound of min-SNR weighting, 0 for none.
     """
 
     model: ModelConfig
@@ -38,19 +39,27 @@ class Diffusion:
     truth: float = 0.25
     audio: float = 0.0
     text: bool = False
+    snr_gamma: float = 0.0
     dtype: Any = jnp.float32
     remat: str = "none"
 
+    def __post_init__(self):
+        if self.snr_gamma < 0:
+            raise InputError(f"snr_gamma {self.snr_gamma}: at least 0, which is no bound")
+
 
 def error(settings: Diffusion, params, frozen, batch, keys, streams, masks, film=None):
-    """The U-Net's mean squared error under given conditions."""
+    """The U-Net's mean squared error under conditions: (weighted, {"diffusion": plain})."""
     clean = conditions.latents(settings, frozen, batch, keys)
     later = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys)
     mixed, noise, timesteps = noised(clean, later, settings.model.schedule)
     predicted = UNet(settings.model.unet, settings.dtype, settings.remat).apply(
         {"params": params["unet"]}, mixed, timesteps, streams, masks, film
     )
-    return noise_error(predicted, noise).mean()
+    plain = weighted = noise_error(predicted, noise)
+    if settings.snr_gamma:
+        weighted = plain * min_snr(timesteps, settings.model.schedule, settings.snr_gamma)
+    return weighted.mean(), {"diffusion": plain.mean()}
 
 
 def pretraining_loss(settings: Diffusion) -> Callable:
@@ -71,7 +80,7 @@ def pretraining_loss(settings: Diffusion) -> Callable:
         loa = where(kept, loa, jnp.zeros_like(loa))
         prefix = Prefix(lengths, which) if len(lengths) > 1 else None
         streams, masks = _streams(model, loa), (prefix, None)
-        return error(settings, params, frozen, batch, keys, streams, masks), {}
+        return error(settings, params, frozen, batch, keys, streams, masks)
 
     return loss
 
@@ -97,11 +106,11 @@ def conditioned_loss(settings: Diffusion) -> Callable:
         if model.unet.film:
             vector = conditions.clap_vector(settings, frozen, batch, keys)
             vector = where(kept, vector, jnp.zeros_like(vector))
-            return error(settings, params, frozen, batch, keys, (), (None, None), vector), {}
+            return error(settings, params, frozen, batch, keys, (), (None, None), vector)
         states, mask = conditions.t5_states(settings, params, frozen, batch)
         states, mask = conditions.dropped_states(settings, params, frozen, states, mask, kept)
         streams, masks = (states, None), (mask, None)
-        return error(settings, params, frozen, batch, keys, streams, masks), {}
+        return error(settings, params, frozen, batch, keys, streams, masks)
 
     return loss
 
@@ -133,8 +142,7 @@ def joint_loss(settings: Diffusion) -> Callable:
         if model.t5:
             dropped = conditions.dropped_states(settings, params, frozen, states, mask, kept)
             streams, masks = (loa, dropped[0]), (None, dropped[1])
-        diffusion = error(settings, params, frozen, batch, keys, streams, masks)
-        metrics = {"diffusion": diffusion, "language": language, "truth": true.mean()}
-        return diffusion + language, metrics
+        value, metrics = error(settings, params, frozen, batch, keys, streams, masks)
+        return value + language, metrics | {"language": language, "truth": true.mean()}
 
     return loss
