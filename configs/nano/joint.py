@@ -17,4 +17,5 @@ def get_config(arg: str = ""):
     if kind == "speech":
         config = speech(config, "speech-pretrain", steps=500)
         config.settings.poolings, config.settings.text = (1,), False
+        config.settings.through = False  # 128 vectors
     return encoded(config)

@@ -1,5 +1,7 @@
 """Losses and discriminators against independent formulations, most of them in torch."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ from audioldm2_jax.models.lpips import LPIPS
 from audioldm2_jax.models.sequence import sequence_positions
 from audioldm2_jax.presets import AudioMAEConfig, ScheduleConfig
 from audioldm2_jax.training.stages import audiomae, sequence, vae, vocoder
-from tests.training.stages_of import TINY, batch, initial, made, weights
+from tests.training.stages_of import TINY, batch, initial, largest_difference, made, weights
 from tests.training.values import draw
 
 
@@ -234,3 +236,18 @@ def test_teacher_forced_on_its_own_roll_out_is_the_roll_out():
     rolled = roll_out(model, params["gpt2"], states, kept, positions, tokens=6)
     forced = sequence.forced(settings, params, jnp.asarray(states), kept, lengths, rolled)
     np.testing.assert_allclose(forced, rolled, atol=1e-5)
+    # Without gradients from vector to vector: the same vectors, and of one the same gradients.
+    short = dataclasses.replace(settings, through=False)
+    given = jnp.asarray(states), kept, lengths
+    found = sequence.rolled(short, params, *given, 6)
+    np.testing.assert_allclose(found, rolled, atol=1e-5)
+
+    def gradients(settings, count):
+        wanted = draw(3, count, width, seed=2)
+        return jax.grad(lambda p: (wanted * sequence.rolled(settings, p, *given, count)).sum())(
+            {"gpt2": params["gpt2"]}
+        )
+
+    one = gradients(short, 1), gradients(settings, 1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), *one)
+    assert largest_difference(gradients(short, 6), gradients(settings, 6)) > 1e-3

@@ -28,7 +28,8 @@ class Diffusion:
 
     drop: share of clips trained without condition; poolings: of the LOA, one drawn for each step in
     pre-training; truth: share of clips that see the true LOA in joint training, others GPT-2's
-    (published accounts give 0.25 and 0.75), 1 for no roll-out at all; audio: share of clips whose
+    (published accounts give 0.25 and 0.75), 1 for no roll-out at all; through: gradients
+    of the roll-out flow from vector to vector, as in the authors' code; audio: share of clips whose
     CLAP vector is of the sound, not of the caption; text: T5 learns too, in joint training, for
     models whose T5 is not a published one; snr_gamma: bound of min-SNR weighting, 0 for none.
     """
@@ -37,6 +38,7 @@ class Diffusion:
     drop: float = 0.1
     poolings: tuple[int, ...] = (8,)
     truth: float = 0.25
+    through: bool = True
     audio: float = 0.0
     text: bool = False
     snr_gamma: float = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.errors import InputError
@@ -20,7 +21,8 @@ ERRORS = {"l1": jnp.abs, "mse": jnp.square}
 @dataclass(frozen=True)
 class Sequence:
     """Settings. error: l1, as the released code has it, or mse, as the paper writes; free: weight
-    of the error of a free roll-out, 0 for none; audio: share of clips whose CLAP vector is of the
+    of the error of a free roll-out, 0 for none; through: its gradients flow from vector to vector,
+    which takes long where there are many; audio: share of clips whose CLAP vector is of the
     sound (the paper's speech models, whose corpora have no captions), not of the caption; text: T5
     learns too, for models whose T5 is not a published one.
     """
@@ -29,6 +31,7 @@ class Sequence:
     pooling: int = 8
     error: str = "l1"
     free: float = 0.0
+    through: bool = True
     audio: float = 0.0
     text: bool = False
     dtype: Any = jnp.float32
@@ -71,10 +74,18 @@ def forced(settings: Any, params: dict, sequence, kept, lengths, truth):
 
 
 def rolled(settings: Any, params: dict, sequence, kept, lengths, count: int):
-    """GPT-2's free continuation: [B, count, D]; arguments as of `forced`."""
+    """GPT-2's free continuation: [B, count, D]; arguments as of `forced`.
+
+    Without `settings.through` the same vectors come of one more pass over those rolled out, and
+    gradients of that pass alone.
+    """
     gpt2 = GPT2(settings.model.gpt2, settings.dtype, settings.remat)
     positions = sequence_positions(sequence.shape[1] - 5, lengths)
-    return roll_out(gpt2, params["gpt2"], sequence, kept, positions, tokens=count)
+    given = params["gpt2"], sequence
+    if not settings.through:
+        given = jax.lax.stop_gradient(given)
+    made = roll_out(gpt2, *given, kept, positions, tokens=count)
+    return made if settings.through else forced(settings, params, sequence, kept, lengths, made)
 
 
 def sequence_loss(settings: Sequence) -> Callable:
