@@ -18,7 +18,7 @@ from audioldm2_jax.checkpoints import hub
 from configs.nano.build import ROOT, run
 from configs.nano.common import FOLDER
 
-STEPS = 1000
+STEPS, WARMUP = 350, 50
 # Changed values of the joint stage, and the text that GPT-2 does not read.
 RUNS = {
     "full": ((), ""),
@@ -51,7 +51,8 @@ def ablate(name: str, folder: Path) -> Path:
         values += (f"--config.fixed=projection/{text}/kernel",)
     values += (f"--config.start={start}", f"--config.steps={STEPS}")
     config = f"--config={ROOT}/configs/nano/joint.py"
-    run("train", config, f"--workdir={workdir}", f"--config.optim.steps={STEPS}", *values)
+    values += (f"--config.optim.steps={STEPS}", f"--config.optim.warmup={WARMUP}")
+    run("train", config, f"--workdir={workdir}", *values)
     run("export", workdir, model)
     return model
 
