@@ -16,6 +16,8 @@ def add_arguments(parser) -> None:
     add("--seed", type=int, default=0, help="the same seed gives the same corpus")
     add("-dur", "--duration", type=float, default=10.24, help="seconds of each clip")
     add("--speech", type=float, default=0.0, help="share of speech (needs the extra tts)")
+    voices = "of the speech: varied, or plain: a woman and a man at three speeds, who begin at once"
+    add("--voices", default="varied", help=voices)
     kinds = "shares of the clips without speech, such as one=3,overlay=1 (also sequence, music)"
     add("--kinds", default="", metavar="KIND=N,...", help=f"{kinds}; default: docs/soundscapes.md")
     add("--workers", type=int, default=None, help="processes; default: one for each core")
@@ -26,11 +28,14 @@ def add_arguments(parser) -> None:
 
 def run(options) -> int:
     from audioldm2_jax.data.soundscapes import build
+    from audioldm2_jax.data.soundscapes.speech import VOICES
 
     if options.count < 1:
         raise InputError(f"--count is {options.count}: it must be at least 1")
     if not 0 <= options.speech <= 1:
         raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
+    if options.voices not in VOICES:
+        raise InputError(f"--voices {options.voices}: choose one of {' '.join(VOICES)}")
     if not 0.5 <= options.duration <= 600:
         raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
     kinds = _kinds(options.kinds)
@@ -52,6 +57,7 @@ def run(options) -> int:
             seconds=options.duration,
             speech=options.speech,
             kinds=kinds,
+            voices=options.voices,
             workers=options.workers,
             report=progress.update,
         )

@@ -24,7 +24,7 @@ from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
 ROOT = Path(__file__).parent.parent.parent
 KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
-SPEECH = ("--speech", "1")
+SPEECH = ("--speech", "1", "--voices", "plain")
 # Clips, seed and content; of those that train, what is held out is left out.
 CORPORA = {
     "corpus": (40_000, 1, KINDS),

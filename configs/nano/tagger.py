@@ -15,5 +15,5 @@ def get_config(arg: str = ""):
     config.optim.weight_decay = 0.0
     config = nano(config, "", steps=2500, rate=1e-3)
     if kind == "words":
-        config = speech(config, "", steps=600)
+        config = speech(config, "", steps=300)
     return config

@@ -86,6 +86,7 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
         (["b"], "not empty"),
         (["c", "--count", "0"], "--count is 0"),
         (["c", "--speech", "2"], "--speech is 2"),
+        (["c", "--speech", "1", "--voices", "loud"], "--voices loud: choose one of"),
         (["c", "-dur", "0.1"], "--duration is 0.1"),
         (["c", "--kinds", "one=1,duet=2"], "duet=2"),
         (["c", "--kinds", "one=-1"], "one=-1"),

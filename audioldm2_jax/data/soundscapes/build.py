@@ -35,6 +35,7 @@ def build(
     seconds: float = 10.24,
     speech: float = 0.0,
     kinds: Mapping[str, float] = KINDS,
+    voices: str = "varied",
     workers: int | None = None,
     report: Callable[[int], None] | None = None,
 ) -> dict:
@@ -42,10 +43,13 @@ def build(
 
     folder/audio/NNNNNNN.flac and folder/metadata.jsonl; a part already written by the same call is
     kept, so a stopped build goes on where it stood. report(clips done) after each part.
-    kinds: shares of each. Raises InputError if the folder holds a build with other settings.
+    kinds, voices: as of `make_clip`. Raises InputError if the folder holds a build with other
+    settings.
     """
     folder = Path(folder)
     settings = {"seed": seed, "seconds": seconds, "speech": speech, "kinds": dict(kinds)}
+    if voices != "varied":
+        settings["voices"] = voices
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)

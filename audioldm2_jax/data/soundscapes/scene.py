@@ -30,6 +30,7 @@ from audioldm2_jax.data.soundscapes.sounds import SOUNDS, Gesture
 KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}
 # Speech in clips shorter than this many seconds is one brief sentence, drawn so many times to fit.
 _BRIEF, _TRIES = 4.0, 30
+_ONSET = 0.1  # seconds before plain voices speak
 _SILENT = 1e-3
 
 
@@ -57,9 +58,11 @@ def make_clip(
     only: str | None = None,
     speech: float = 0.0,
     kinds: Mapping[str, float] = KINDS,
+    voices: str = "varied",
 ) -> Clip:
     """One clip. only: a class name, for a clip that holds nothing else. speech: share of speech.
-    kinds: shares of the other kinds, which add up to 1.
+    kinds: shares of the other kinds, which add up to 1. voices: of speech, varied or plain, which
+    differ in nothing but what captions say, and begin at once.
 
     Raises InputError for speech without the extra `tts`.
     """
@@ -67,7 +70,7 @@ def make_clip(
     if only is not None:
         return _scene(rng, seconds, "one", [only])
     if speech and rng.random() < speech:
-        return _speech(rng, seconds)
+        return _speech(rng, seconds, voices)
     kind = str(rng.choice(list(kinds), p=list(kinds.values())))
     if kind == "music":
         return _music(rng, seconds)
@@ -185,12 +188,12 @@ def _music(rng, seconds) -> Clip:
     return Clip(_finished(rng, wave), dsp.RATE, "music", tune.captions(), labels, [event])
 
 
-def _speech(rng, seconds) -> Clip:
+def _speech(rng, seconds, voices) -> Clip:
     """One voice says as many sentences as fit; in short clips a brief one, in full."""
     if seconds < _BRIEF:
-        return _brief_speech(rng, seconds)
-    voice, out, said = talk.draw_voice(rng), np.zeros(dsp.samples(seconds), np.float32), []
-    at = float(rng.uniform(0.1, 0.6))
+        return _brief_speech(rng, seconds, voices)
+    voice, out, said = talk.draw_voice(rng, voices), np.zeros(dsp.samples(seconds), np.float32), []
+    at = _ONSET if voices == "plain" else float(rng.uniform(0.1, 0.6))
     while True:
         sentence = talk.draw_sentence(rng)
         wave = talk.speak(sentence, voice)
@@ -207,11 +210,11 @@ def _speech(rng, seconds) -> Clip:
     return _spoken(rng, voice, out, said, event)
 
 
-def _brief_speech(rng, seconds) -> Clip:
+def _brief_speech(rng, seconds, voices) -> Clip:
     """Voices and sentences are drawn until one fits; in clips too short for any, it is cut."""
-    onset = float(rng.uniform(0.05, 0.25))
+    onset = _ONSET if voices == "plain" else float(rng.uniform(0.05, 0.25))
     for _ in range(_TRIES):
-        voice, sentence = talk.draw_voice(rng), talk.draw_sentence(rng, brief=True)
+        voice, sentence = talk.draw_voice(rng, voices), talk.draw_sentence(rng, brief=True)
         wave = talk.speak(sentence, voice)
         wave = wave[: np.flatnonzero(np.abs(wave) > _SILENT)[-1] + 1]  # espeak-ng pauses after it
         if len(wave) / dsp.RATE + onset <= seconds:

@@ -28,6 +28,10 @@ _VOICES = {
     "man": ("m1", "m2", "m3", "m4", "m5", "m6", "m7"),
 }
 _SPEEDS, _PITCHES = (120, 230), (20, 90)
+# Kinds of voices: of plain ones the caption says all there is to know.
+VOICES = ("varied", "plain")
+_PLAIN = {"woman": "f2", "man": "m3"}
+_PLAIN_SPEEDS = (140, 170, 215)
 
 _SUBJECTS = (
     "the old captain", "my neighbour", "a young doctor", "the quiet student", "our teacher",
@@ -68,8 +72,13 @@ class Voice:
         ]
 
 
-def draw_voice(rng) -> Voice:
+def draw_voice(rng, kind: str = "varied") -> Voice:
+    """Raises InputError for a kind that is none of VOICES."""
+    if kind not in VOICES:
+        raise InputError(f"voices {kind!r}: choose one of {' '.join(VOICES)}")
     gender = str(rng.choice(list(_VOICES)))
+    if kind == "plain":
+        return Voice(gender, _PLAIN[gender], int(rng.choice(_PLAIN_SPEEDS)), 45, 50)
     name = str(rng.choice(_VOICES[gender]))
     speed, pitch, lilt = (int(rng.integers(*span)) for span in (_SPEEDS, _PITCHES, (30, 80)))
     return Voice(gender, name, speed, pitch, lilt)
