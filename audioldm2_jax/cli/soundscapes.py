@@ -20,6 +20,8 @@ def add_arguments(parser) -> None:
     add("--voices", default="varied", help=voices)
     kinds = "shares of the clips without speech, such as one=3,overlay=1 (also sequence, music)"
     add("--kinds", default="", metavar="KIND=N,...", help=f"{kinds}; default: docs/soundscapes.md")
+    classes = "instead, clips of one of these classes each, in turn"
+    add("--classes", default="", metavar="NAME,...", help=f"{classes}; names: docs/soundscapes.md")
     add("--workers", type=int, default=None, help="processes; default: one for each core")
     examples = "instead, one WAV and one picture of each sound class, to listen and look at"
     add("--examples", action="store_true", help=examples)
@@ -39,6 +41,9 @@ def run(options) -> int:
     if not 0.5 <= options.duration <= 600:
         raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
     kinds = _kinds(options.kinds)
+    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
+    if classes and (options.speech or options.kinds):
+        raise InputError("--classes: give either classes, or --speech and --kinds")
     if options.examples:
         for path in build.write_examples(Path(options.target), seed=options.seed):
             print(path)
@@ -58,6 +63,7 @@ def run(options) -> int:
             speech=options.speech,
             kinds=kinds,
             voices=options.voices,
+            classes=classes,
             workers=options.workers,
             report=progress.update,
         )

@@ -25,14 +25,19 @@ from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 ROOT = Path(__file__).parent.parent.parent
 KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
 SPEECH = ("--speech", "1", "--voices", "plain")
+# Sounds whose captions name a note every other time.
+NOTES = (
+    "beep,long_beep,piano_note,plucked_string,sawtooth_tone,square_tone,tone,tremolo_tone,xylophone"
+)
 # Clips, seed and content; of those that train, what is held out is left out.
 CORPORA = {
     "corpus": (40_000, 1, KINDS),
     "held": (12_000, 2, KINDS),
+    "notes": (8_000, 5, ("--classes", NOTES)),
     "speech": (10_000, 3, SPEECH),
     "speech-held": (4_500, 4, SPEECH),
 }
-TRAINED = ("corpus", "speech")
+TRAINED = ("corpus", "notes", "speech")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ STAGES = {
     "sequence": Stage("sequence.py", "vocoder"),
     "pretrain": Stage("pretrain.py", "sequence"),
     "joint": Stage("joint.py", "pretrain"),
+    "joint-notes": Stage("joint.py:notes", "joint"),
     "listener": Stage("tagger.py:words", ""),
     "speech-sequence": Stage("sequence.py:speech", "speech-start"),
     "speech-pretrain": Stage("pretrain.py:speech", "speech-sequence"),
@@ -59,7 +65,7 @@ STAGES = {
 }
 # Before these stages the corpora are encoded: (corpora, pooling of the LOA).
 ENCODED = {
-    "sequence": (("corpus", "held"), 4),
+    "sequence": (("corpus", "held", "notes"), 4),
     "speech-sequence": (("speech", "speech-held"), 1),
 }
 # Folders that the model of speech shares with that of sound.

@@ -30,7 +30,7 @@ def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
 
 def encoded(config: ConfigDict) -> ConfigDict:
     """Trains on what the encoders made of the corpora."""
-    config.data.sources += "-encoded"
+    config.data.sources = config.data.sources.replace(",", "-encoded,") + "-encoded"
     config.validation.sources += "-encoded"
     return config
 

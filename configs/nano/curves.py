@@ -25,6 +25,7 @@ SHOWN = {
     "sequence": "free",
     "pretrain": "loss",
     "joint": "diffusion",
+    "joint-notes": "diffusion",
     "listener": "loss",
     "speech-sequence": "forced",
     "speech-pretrain": "loss",

@@ -78,6 +78,9 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
     words = ["--count", "4", "-dur", "1", "--workers", "1", "--kinds", "one=3", "-q"]
     assert main(["soundscapes", str(tmp_path / "one"), *words]) == 0
     assert json.loads(capsys.readouterr().out)["kinds"] == {"one": 4}
+    words[-3:-1] = ["--classes", "beep, rain"]
+    assert main(["soundscapes", str(tmp_path / "two"), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["labels"] == {"beep": 2, "rain": 2}
     assert main(["soundscapes", str(tmp_path / "a"), "--count", "4", "--seed", "1", "-q"]) == 2
     assert "holds a build with" in capsys.readouterr().err
     (tmp_path / "b").mkdir()
@@ -86,6 +89,8 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
         (["b"], "not empty"),
         (["c", "--count", "0"], "--count is 0"),
         (["c", "--speech", "2"], "--speech is 2"),
+        (["c", "--classes", "beep,blip"], "class 'blip': choose of"),
+        (["c", "--classes", "beep", "--speech", "1"], "--classes: give either"),
         (["c", "--speech", "1", "--voices", "loud"], "--voices loud: choose one of"),
         (["c", "-dur", "0.1"], "--duration is 0.1"),
         (["c", "--kinds", "one=1,duet=2"], "duet=2"),

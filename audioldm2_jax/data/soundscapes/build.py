@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ def build(
     speech: float = 0.0,
     kinds: Mapping[str, float] = KINDS,
     voices: str = "varied",
+    classes: Sequence[str] = (),
     workers: int | None = None,
     report: Callable[[int], None] | None = None,
 ) -> dict:
@@ -43,13 +44,17 @@ def build(
 
     folder/audio/NNNNNNN.flac and folder/metadata.jsonl; a part already written by the same call is
     kept, so a stopped build goes on where it stood. report(clips done) after each part.
-    kinds, voices: as of `make_clip`. Raises InputError if the folder holds a build with other
-    settings.
+    kinds, voices: as of `make_clip`. classes: instead, clips of one of these each, in turn. Raises
+    InputError for unknown classes, or if the folder holds a build with other settings.
     """
     folder = Path(folder)
     settings = {"seed": seed, "seconds": seconds, "speech": speech, "kinds": dict(kinds)}
     if voices != "varied":
         settings["voices"] = voices
+    if unknown := sorted(set(classes) - set(SOUNDS)):
+        raise InputError(f"class {unknown[0]!r}: choose of {' '.join(sorted(SOUNDS))}")
+    if classes:
+        settings["classes"] = list(classes)
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)
@@ -82,14 +87,15 @@ def _part(folder: Path, start: int) -> Path:
     return folder / "parts" / f"{start:07d}.jsonl"
 
 
-def _write_part(folder: Path, start: int, *, count, seed, **settings) -> int:
+def _write_part(folder: Path, start: int, *, count, seed, classes=(), **settings) -> int:
     """One part's audio, then its lines: a part with lines is whole. Returns its number of clips."""
     stop, path = min(start + PART, count), _part(folder, start)
     if path.is_file() and len(path.read_text().splitlines()) >= stop - start:
         return stop - start
     lines = []
     for index in range(start, stop):
-        clip = make_clip(seed, index, **settings)
+        only = classes[index % len(classes)] if classes else None
+        clip = make_clip(seed, index, only=only, **settings)
         file = f"audio/{index:07d}.flac"
         audio.save_wav(folder / file, clip.audio, clip.sample_rate)
         lines.append(json.dumps(record(clip, file)))
