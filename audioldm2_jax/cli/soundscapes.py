@@ -30,14 +30,11 @@ def add_arguments(parser) -> None:
 
 def run(options) -> int:
     from audioldm2_jax.data.soundscapes import build
-    from audioldm2_jax.data.soundscapes.speech import VOICES
 
     if options.count < 1:
         raise InputError(f"--count is {options.count}: it must be at least 1")
     if not 0 <= options.speech <= 1:
         raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
-    if options.voices not in VOICES:
-        raise InputError(f"--voices {options.voices}: choose one of {' '.join(VOICES)}")
     if not 0.5 <= options.duration <= 600:
         raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
     kinds = _kinds(options.kinds)

@@ -36,7 +36,7 @@ def noise_error(predicted, noise):
 def min_snr(timesteps, config: ScheduleConfig, gamma: float):
     """Weights of `noise_error` by timestep that bound the signal-to-noise ratio (arXiv 2303.09556).
 
-    min(SNR, gamma) / SNR: what is nearly clean teaches only texture, but has most of the error.
+    min(SNR, gamma) / SNR: nearly clean steps, whose error is largest, weigh less.
     timesteps: [B]; gamma: the bound, 5 in the paper. Returns [B] fp32.
     """
     kept = alphas_bar(config)

@@ -50,9 +50,8 @@ def ablate(name: str, folder: Path) -> Path:
             blind(whole, start, text)
         values += (f"--config.fixed=projection/{text}/kernel",)
     values += (f"--config.start={start}", f"--config.steps={STEPS}")
-    config = f"--config={ROOT}/configs/nano/joint.py"
     values += (f"--config.optim.steps={STEPS}", f"--config.optim.warmup={WARMUP}")
-    run("train", config, f"--workdir={workdir}", *values)
+    run("train", f"--config={ROOT}/configs/nano/joint.py", f"--workdir={workdir}", *values)
     run("export", workdir, model)
     return model
 

@@ -19,6 +19,7 @@ from audioldm2_jax.checkpoints.hub import write_beside
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data import parts
+from audioldm2_jax.data.soundscapes import SOUNDS
 from audioldm2_jax.data.soundscapes.speech import phrases
 from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
@@ -26,9 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
 SPEECH = ("--speech", "1", "--voices", "plain")
 # Sounds whose captions name a note every other time.
-NOTES = (
-    "beep,long_beep,piano_note,plucked_string,sawtooth_tone,square_tone,tone,tremolo_tone,xylophone"
-)
+NOTES = ",".join(sorted(name for name, sound in SOUNDS.items() if sound.notes))
 # Clips, seed and content; of those that train, what is held out is left out.
 CORPORA = {
     "corpus": (40_000, 1, KINDS),

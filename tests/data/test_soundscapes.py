@@ -9,7 +9,6 @@ from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music, speech
 from audioldm2_jax.data.soundscapes.captions import NUMBERS, Element
 from audioldm2_jax.data.soundscapes.scene import KINDS
 from audioldm2_jax.data.soundscapes.sounds import NOTES, Gesture
-from audioldm2_jax.errors import InputError
 
 
 def test_there_are_enough_classes():
@@ -178,8 +177,7 @@ def test_short_clips_hold_a_whole_sentence():
         assert np.square(clip.audio[place]).sum() > 0.99 * np.square(clip.audio).sum()
 
 
-@pytest.mark.parametrize("seconds", [2.56, 6.0])
-def test_plain_voices_follow_from_text(seconds):
+def test_plain_voices_follow_from_text():
     """Captions tell all voices apart; they begin at once."""
     found = {}
     for i in range(120):
@@ -187,12 +185,10 @@ def test_plain_voices_follow_from_text(seconds):
         voice = speech.draw_voice(rng, "plain")
         assert found.setdefault(tuple(voice.captions()), voice) == voice
     assert len(found) == 6
-    clips = [make_clip(0, i, seconds=seconds, speech=1.0, voices="plain") for i in range(3)]
-    for clip in clips:
+    for i, seconds in enumerate((2.56, 2.56, 6.0)):
+        clip = make_clip(0, i, seconds=seconds, speech=1.0, voices="plain")
         heard = np.flatnonzero(np.abs(clip.audio) > 0.02)[0] / 16000
         assert 0.1 <= heard < 0.2
-    with pytest.raises(InputError, match="voices 'loud'"):
-        make_clip(0, 0, speech=1.0, voices="loud")
 
 
 def test_a_share_of_speech():

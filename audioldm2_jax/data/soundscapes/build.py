@@ -14,6 +14,7 @@ from audioldm2_jax import audio, pictures
 from audioldm2_jax.data import parts
 from audioldm2_jax.data.soundscapes.scene import KINDS, Clip, make_clip
 from audioldm2_jax.data.soundscapes.sounds import SOUNDS
+from audioldm2_jax.data.soundscapes.speech import check_voices
 from audioldm2_jax.errors import InputError
 
 PART = 250  # clips
@@ -45,16 +46,16 @@ def build(
     folder/audio/NNNNNNN.flac and folder/metadata.jsonl; a part already written by the same call is
     kept, so a stopped build goes on where it stood. report(clips done) after each part.
     kinds, voices: as of `make_clip`. classes: instead, clips of one of these each, in turn. Raises
-    InputError for unknown classes, or if the folder holds a build with other settings.
+    InputError for unknown voices or classes, or if the folder holds a build with other settings.
     """
     folder = Path(folder)
     settings = {"seed": seed, "seconds": seconds, "speech": speech, "kinds": dict(kinds)}
-    if voices != "varied":
-        settings["voices"] = voices
+    check_voices(voices)
     if unknown := sorted(set(classes) - set(SOUNDS)):
         raise InputError(f"class {unknown[0]!r}: choose of {' '.join(sorted(SOUNDS))}")
-    if classes:
-        settings["classes"] = list(classes)
+    # Only where they are asked for: builds from before these settings can go on.
+    settings |= {"voices": voices} if voices != "varied" else {}
+    settings |= {"classes": list(classes)} if classes else {}
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)

@@ -72,10 +72,15 @@ class Voice:
         ]
 
 
-def draw_voice(rng, kind: str = "varied") -> Voice:
+def check_voices(kind: str) -> None:
     """Raises InputError for a kind that is none of VOICES."""
     if kind not in VOICES:
         raise InputError(f"voices {kind!r}: choose one of {' '.join(VOICES)}")
+
+
+def draw_voice(rng, kind: str = "varied") -> Voice:
+    """kind: one of VOICES."""
+    check_voices(kind)
     gender = str(rng.choice(list(_VOICES)))
     if kind == "plain":
         return Voice(gender, _PLAIN[gender], int(rng.choice(_PLAIN_SPEEDS)), 45, 50)

@@ -29,9 +29,9 @@ class Diffusion:
     drop: share of clips trained without condition; poolings: of the LOA, one drawn for each step in
     pre-training; truth: share of clips that see the true LOA in joint training, others GPT-2's
     (published accounts give 0.25 and 0.75), 1 for no roll-out at all; through: gradients
-    of the roll-out flow from vector to vector, as in the authors' code; audio: share of clips whose
-    CLAP vector is of the sound, not of the caption; text: T5 learns too, in joint training, for
-    models whose T5 is not a published one; snr_gamma: bound of min-SNR weighting, 0 for none.
+    of the roll-out flow from vector to vector; audio: share of clips whose CLAP vector is of the
+    sound, not of the caption; text: T5 learns too, in joint training, for models whose T5 is not a
+    published one; snr_gamma: bound of min-SNR weighting, 0 for none.
     """
 
     model: ModelConfig
@@ -121,7 +121,8 @@ def joint_loss(settings: Diffusion) -> Callable:
     """U-Net and GPT-2 together: the probability switcher chooses each clip's LOA.
 
     GPT-2's own error is added, as the authors' code does; gradients of the U-Net's error flow
-    through the roll-out. With `truth` 1 nothing is rolled out, and GPT-2 learns teacher-forced.
+    into the roll-out (`sequence.rolled`). With `truth` 1 nothing is rolled out, and GPT-2 learns
+    teacher-forced.
     """
     model, pooling = settings.model, settings.poolings[0]
 
