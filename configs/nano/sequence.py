@@ -1,7 +1,8 @@
 """GPT-2 of the embedded model, from CLAP and T5 to the LOA; T5 learns along.
 
 audioldm2-jax train --config=configs/nano/sequence.py --workdir=nano/runs/sequence
-`speech` reads phonemes, and its LOA is not pooled: 128 vectors.
+`speech` reads phonemes, and its LOA is not pooled: 128 vectors, of which some are hidden, or GPT-2
+continues the vectors before and does not learn which phoneme is due.
 """
 
 from configs.common import base, variant
@@ -15,4 +16,5 @@ def get_config(arg: str = ""):
     if kind == "speech":
         config = speech(config, "speech-start", steps=1000)
         config.settings.pooling, config.settings.free, config.settings.text = 1, 0.0, False
+        config.settings.hide = 1.0
     return encoded(config)

@@ -12,6 +12,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
 from audioldm2_jax.diffusion.schedules import alphas_bar
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian, spectral
 from audioldm2_jax.models.audiomae import patches_of
 from audioldm2_jax.models.discriminators import WaveDiscriminators
@@ -73,6 +74,26 @@ def test_spectra_at_several_resolutions():
     assert spectral.multi_resolution(wave, wave) == 0
     gradient = jax.grad(spectral.multi_resolution)(jnp.zeros((2, 4096)), wave)
     assert np.isfinite(gradient).all()
+
+
+def test_hidden_vectors():
+    """Each clip loses a share of its own, of any size up to `hide`; others stay as they are."""
+    truth, keys = 1.0 + jnp.abs(draw(64, 200, 3)), jax.random.split(jax.random.key(0), 64)
+    for most in (1.0, 0.5):
+        found = np.asarray(sequence.hidden(truth, keys, most))
+        kept = found != 0
+        assert (kept.all(-1) == kept.any(-1)).all(), "whole vectors"
+        np.testing.assert_array_equal(found[kept], np.asarray(truth)[kept])
+        shares = 1 - kept[..., 0].mean(-1)
+        assert abs(shares.mean() - most / 2) < 0.1 and shares.max() < most + 0.05
+        assert shares.std() > most / 5
+    np.testing.assert_array_equal(sequence.hidden(truth[:3], keys[:3], most), found[:3])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_hidden_shares_are_shares(share):
+    with pytest.raises(InputError, match=f"hide {share}"):
+        made("sequence", hide=share)
 
 
 def test_a_vocoder_without_discriminators_has_none():

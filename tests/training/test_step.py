@@ -129,7 +129,7 @@ def test_clips_keep_their_draws_on_several_hosts():
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("sequence", {"pooling": 1, "audio": 1.0, "free": 0.5}),
+        ("sequence", {"pooling": 1, "audio": 1.0, "free": 0.5, "hide": 1.0}),
         ("joint", {"poolings": (1,), "audio": 0.5, "truth": 1.0}),
         ("latent_diffusion", {"poolings": (1,)}),
     ],

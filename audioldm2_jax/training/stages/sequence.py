@@ -24,7 +24,9 @@ class Sequence:
     of the error of a free roll-out, 0 for none; through: its gradients flow from vector to vector,
     which takes long where there are many; audio: share of clips whose CLAP vector is of the
     sound (the paper's speech models, whose corpora have no captions), not of the caption; text: T5
-    learns too, for models whose T5 is not a published one.
+    learns too, for models whose T5 is not a published one; hide: the most of a clip's true vectors
+    that are zeros in GPT-2's prefix, drawn by clip between none and this share, so that it reads
+    the conditions and not the vectors before alone (word dropout: Bowman et al. 2016, section 3).
     """
 
     model: ModelConfig
@@ -34,12 +36,15 @@ class Sequence:
     through: bool = True
     audio: float = 0.0
     text: bool = False
+    hide: float = 0.0
     dtype: Any = jnp.float32
     remat: str = "none"
 
     def __post_init__(self):
         if self.error not in ERRORS:
             raise InputError(f"error {self.error!r}: choose one of {' '.join(ERRORS)}")
+        if not 0 <= self.hide <= 1:
+            raise InputError(f"settings.hide {self.hide}: a share from 0 to 1")
 
     @property
     def poolings(self) -> tuple[int, ...]:
@@ -88,6 +93,17 @@ def rolled(settings: Any, params: dict, sequence, kept, lengths, count: int):
     return made if settings.through else forced(settings, params, sequence, kept, lengths, made)
 
 
+def hidden(truth, keys, hide: float):
+    """truth [B, L, D], zeros for a share of each clip's vectors, drawn below `hide`."""
+
+    def shown(key):
+        share, places = jax.random.split(jax.random.fold_in(key, 5))
+        drawn = jax.random.uniform(places, truth.shape[1:2])
+        return drawn >= hide * jax.random.uniform(share)
+
+    return jnp.where(jax.vmap(shown)(keys)[..., None], truth, 0)
+
+
 def sequence_loss(settings: Sequence) -> Callable:
     error = ERRORS[settings.error]
 
@@ -96,7 +112,8 @@ def sequence_loss(settings: Sequence) -> Callable:
         vector = conditions.clap_vector(settings, frozen, batch, keys)
         states, mask = conditions.text_states(settings, params, frozen, batch)
         start = beginning(settings, params, vector, states, mask)
-        made = forced(settings, params, *start, truth)
+        prefix = hidden(truth, keys, settings.hide) if settings.hide else truth
+        made = forced(settings, params, *start, prefix)
         value = error(made.astype(jnp.float32) - truth).mean()
         metrics = {"forced": value, "mean": error(truth - truth.mean(0)).mean()}
         if settings.free:
