@@ -220,7 +220,7 @@ def study(pipe: Pipeline, judge: Judge, folder: Path, count: int, asked: dict) -
     found = judged(pipe, judge, prompts, heard)
     found["gap closed"] = {m: closed(found["distances"], m) for m in ("FD", "KL", "IS")}
     found["attributes"] = controlled(pipe, raw, min(count, CONTROLLED), asked)
-    found["ranking"] = ranking(pipe, judge, prompts[: count // 4], heard["generated"], asked)
+    found["ranking"] = ranking(pipe, judge, prompts, own, asked)
     return found
 
 
@@ -265,25 +265,22 @@ def controlled(pipe: Pipeline, raw: Path, count: int, asked: dict) -> dict:
         ),
     }
     for name, (prompts, measure) in lists.items():
-        made = generated(pipe, prompts, **asked)
+        made, own = generated(pipe, prompts, **asked), real(prompts)
         found[name] = {
             "prompts": len(prompts),
             "generated": measure(prompts, made),
-            "real": measure(prompts, real(prompts)),
+            "reconstruction": measure(prompts, reconstructed(pipe, own)),
+            "real": measure(prompts, own),
         }
     return found
 
 
-def ranking(pipe: Pipeline, judge: Judge, prompts: list[Prompt], made, asked: dict) -> dict:
-    """The judge's verdict on single clips, and on the best of several as CLAP ranks them."""
+def ranking(pipe: Pipeline, judge: Judge, prompts: list[Prompt], own, asked: dict) -> dict:
+    """The judge's verdict on the best of several clips, as CLAP ranks them; own: the real ones."""
     several = generated(pipe, prompts, candidates=CANDIDATES, **asked)
-    heard = {"1 candidate": made[: len(prompts)], f"{CANDIDATES} candidates": several}
-    return {
-        name: {
-            "top-1": recognised(judge, judge(waves)[1], prompts),
-            "retrieval": retrieved(pipe, prompts, waves),
-        }
-        for name, waves in heard.items()
+    heard = judged(pipe, judge, prompts, {"generated": several, "real": own})
+    return {"candidates": CANDIDATES} | {
+        name: heard[name] for name in ("top-1", "distances", "retrieval")
     }
 
 
@@ -297,8 +294,8 @@ def main():
     add("--steps", type=int, default=25)
     add("--guidance", type=float, default=None)
     options = parser.parse_args()
-    if options.prompts < 4 * AMONG:
-        parser.error(f"--prompts {options.prompts}: retrieval and ranking take {4 * AMONG}")
+    if options.prompts < AMONG:
+        parser.error(f"--prompts {options.prompts}: retrieval takes {AMONG}")
     asked = {"steps": options.steps, "guidance": options.guidance, "seed": 0}
     judge = Judge(JUDGE)
     if options.ablations:
