@@ -90,6 +90,19 @@ def test_hidden_vectors():
     np.testing.assert_array_equal(sequence.hidden(truth[:3], keys[:3], most), found[:3])
 
 
+def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
+    measures = []
+    for settings in ({"free": 0.0, "hide": 1.0}, {"free": 0.0, "hide": 0.0}):
+        found, frozen = made("sequence", **settings)
+        state, player = initial(found), found.stage.players["model"]
+        keys = jax.random.split(jax.random.key(0), 2)
+        given = (state.params, frozen, batch(2), keys, 0)
+        measures.append(jax.jit(player.measure)(*given)[1])
+        assert "free" not in jax.eval_shape(player.loss, *given)[1]
+    hiding, plain = measures
+    assert hiding["forced"] == plain["forced"] and hiding["free"] == plain["free"] > 0
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_hidden_shares_are_shares(share):
     with pytest.raises(InputError, match=f"hide {share}"):

@@ -247,7 +247,8 @@ def _sequence(model, optim, settings, dtype) -> Plan:
     made = sequence.Sequence(model, dtype=dtype, **settings)
     parts = _language(model, made)
     makers = {part: _initial(part, getattr(model, part)) for part in parts}
-    player = Player(parts, sequence.sequence_loss(made), optim, _UNUSED)
+    measure = sequence.sequence_loss(made, held=True)
+    player = Player(parts, sequence.sequence_loss(made), optim, _UNUSED, measure)
     stage = Stage("sequence", _init(makers), {"model": player})
     frozen = (*_encoders(model, made), "audiomae")
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made), loa=made.poolings)

@@ -104,19 +104,20 @@ def hidden(truth, keys, hide: float):
     return jnp.where(jax.vmap(shown)(keys)[..., None], truth, 0)
 
 
-def sequence_loss(settings: Sequence) -> Callable:
-    error = ERRORS[settings.error]
+def sequence_loss(settings: Sequence, *, held: bool = False) -> Callable:
+    """held: for clips that are not trained on: nothing is hidden, and the roll-out's error told."""
+    error, hide = ERRORS[settings.error], 0.0 if held else settings.hide
 
     def loss(params, frozen, batch, keys, step):
         truth = conditions.true_loas(settings, frozen, batch)[settings.pooling]
         vector = conditions.clap_vector(settings, frozen, batch, keys)
         states, mask = conditions.text_states(settings, params, frozen, batch)
         start = beginning(settings, params, vector, states, mask)
-        prefix = hidden(truth, keys, settings.hide) if settings.hide else truth
+        prefix = hidden(truth, keys, hide) if hide else truth
         made = forced(settings, params, *start, prefix)
         value = error(made.astype(jnp.float32) - truth).mean()
         metrics = {"forced": value, "mean": error(truth - truth.mean(0)).mean()}
-        if settings.free:
+        if settings.free or held:
             free = rolled(settings, params, *start, truth.shape[1])
             metrics["free"] = error(free.astype(jnp.float32) - truth).mean()
             value = value + settings.free * metrics["free"]
