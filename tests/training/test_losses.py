@@ -77,17 +77,36 @@ def test_spectra_at_several_resolutions():
 
 
 def test_hidden_vectors():
-    """Each clip loses a share of its own, of any size up to `hide`; others stay as they are."""
-    truth, keys = 1.0 + jnp.abs(draw(64, 200, 3)), jax.random.split(jax.random.key(0), 64)
+    """Each clip loses a share of its own, of any size up to `hide`; draws belong to clips."""
+    keys = jax.random.split(jax.random.key(0), 64)
     for most in (1.0, 0.5):
-        found = np.asarray(sequence.hidden(truth, keys, most))
-        kept = found != 0
-        assert (kept.all(-1) == kept.any(-1)).all(), "whole vectors"
-        np.testing.assert_array_equal(found[kept], np.asarray(truth)[kept])
-        shares = 1 - kept[..., 0].mean(-1)
-        assert abs(shares.mean() - most / 2) < 0.1 and shares.max() < most + 0.05
+        kept = np.asarray(sequence.shown((64, 200), keys, most))
+        shares = 1 - kept.mean(-1)
+        assert abs(shares.mean() - most / 2) < 0.1 and shares.max() < most + 0.1
         assert shares.std() > most / 5
-    np.testing.assert_array_equal(sequence.hidden(truth[:3], keys[:3], most), found[:3])
+    np.testing.assert_array_equal(sequence.shown((3, 200), keys[:3], most), kept[:3])
+
+
+def test_in_place_of_hidden_vectors():
+    """Zeros, or GPT-2's own vectors from the prefix with zeros; no gradients through those."""
+    size, count = 8, 5
+    found, frozen = made("sequence")
+    params, keys = initial(found).params, jax.random.split(jax.random.key(1), size)
+    settings = sequence.Sequence(TINY, hide=1.0)
+    truth, states = draw(size, count, TINY.gpt2.width), draw(size, 6, TINY.gpt2.width, seed=2)
+    given = jnp.asarray(states), jnp.ones((size, 6), bool), jnp.full(size, 1)
+    prefix = sequence.partial_prefix(settings, params, given, truth, keys)
+    kept = np.asarray(sequence.shown((size, count), keys, 1.0))[..., None]
+    blank = np.where(kept, truth, 0)
+    own = np.where(kept, truth, sequence.forced(settings, params, *given, jnp.asarray(blank)))
+    by = [np.allclose(a, b, atol=1e-5) for a, b in zip(prefix, own)]
+    np.testing.assert_allclose(prefix, np.where(np.reshape(by, (-1, 1, 1)), own, blank), atol=1e-5)
+    assert 0 < sum(by) < size
+
+    def total(params):
+        return sequence.partial_prefix(settings, params, given, truth, keys).sum()
+
+    assert all((x == 0).all() for x in jax.tree.leaves(jax.grad(total)(params)))
 
 
 def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():

@@ -25,8 +25,7 @@ class Sequence:
     which takes long where there are many; audio: share of clips whose CLAP vector is of the
     sound (the paper's speech models, whose corpora have no captions), not of the caption; text: T5
     learns too, for models whose T5 is not a published one; hide: the most of a clip's true vectors
-    that are zeros in GPT-2's prefix, drawn by clip between none and this share, so that it reads
-    the conditions and not the vectors before alone (word dropout: Bowman et al. 2016, section 3).
+    that GPT-2's prefix lacks, so that it reads the conditions, not the vectors before alone.
     """
 
     model: ModelConfig
@@ -93,15 +92,28 @@ def rolled(settings: Any, params: dict, sequence, kept, lengths, count: int):
     return made if settings.through else forced(settings, params, sequence, kept, lengths, made)
 
 
-def hidden(truth, keys, hide: float):
-    """truth [B, L, D], zeros for a share of each clip's vectors, drawn below `hide`."""
+def shown(shape, keys, hide: float):
+    """Which true vectors a prefix has: [B, L]; each clip lacks a share, drawn below `hide`."""
 
-    def shown(key):
+    def one(key):
         share, places = jax.random.split(jax.random.fold_in(key, 5))
-        drawn = jax.random.uniform(places, truth.shape[1:2])
-        return drawn >= hide * jax.random.uniform(share)
+        return jax.random.uniform(places, shape[1:]) >= hide * jax.random.uniform(share)
 
-    return jnp.where(jax.vmap(shown)(keys)[..., None], truth, 0)
+    return jax.vmap(one)(keys)
+
+
+def partial_prefix(settings: Any, params: dict, start: tuple, truth, keys):
+    """The true vectors [B, L, D] without the hidden ones; start: of `beginning`.
+
+    In their place are zeros (word dropout: Bowman et al. 2016) or, of every other clip, what GPT-2
+    makes of the prefix with zeros (scheduled sampling in parallel: Duckworth et al. 2019).
+    """
+    kept = shown(truth.shape[:2], keys, settings.hide)[..., None]
+    blank = jnp.where(kept, truth, 0)
+    params, start = jax.lax.stop_gradient((params, start))
+    own = forced(settings, params, *start, blank).astype(truth.dtype)
+    chosen = conditions.draw(keys, 6, 0.5)
+    return conditions.where(chosen, jnp.where(kept, truth, own), blank)
 
 
 def sequence_loss(settings: Sequence, *, held: bool = False) -> Callable:
@@ -113,7 +125,7 @@ def sequence_loss(settings: Sequence, *, held: bool = False) -> Callable:
         vector = conditions.clap_vector(settings, frozen, batch, keys)
         states, mask = conditions.text_states(settings, params, frozen, batch)
         start = beginning(settings, params, vector, states, mask)
-        prefix = hidden(truth, keys, hide) if hide else truth
+        prefix = partial_prefix(settings, params, start, truth, keys) if hide else truth
         made = forced(settings, params, *start, prefix)
         value = error(made.astype(jnp.float32) - truth).mean()
         metrics = {"forced": value, "mean": error(truth - truth.mean(0)).mean()}
