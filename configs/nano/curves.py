@@ -27,7 +27,7 @@ SHOWN = {
     "joint": "diffusion",
     "joint-notes": "diffusion",
     "listener": "loss",
-    "speech-sequence": "forced",
+    "speech-sequence": "free",
     "speech-pretrain": "loss",
     "speech-joint": "diffusion",
 }

@@ -12,13 +12,13 @@ from configs.nano.common import FOLDER, encoded, nano, speech
 def get_config(arg: str = ""):
     kind = variant(arg, ("nano", "notes", "speech"))
     config = base("joint", drop=0.1, poolings=(4,), truth=0.25, audio=0.0, text=True)
-    before = ("joint", 3000, 1.5e-4) if kind == "notes" else ("pretrain", 6300, 3e-4)
+    before = ("joint", 2800, 1.5e-4) if kind == "notes" else ("pretrain", 6300, 3e-4)
     config = nano(config, *before)
     config.begin, config.settings.snr_gamma = True, 1.0
     if kind == "notes":
         config.data.sources += f",{FOLDER}/notes"
     if kind == "speech":
-        config = speech(config, "speech-pretrain", steps=500)
+        config = speech(config, "speech-pretrain", steps=750)
         config.settings.poolings, config.settings.text = (1,), False
         config.settings.through = False  # 128 vectors
     return encoded(config)

@@ -15,6 +15,6 @@ def get_config(arg: str = ""):
     config.optim.steps = 5000  # joint training takes over before the rate has fallen
     config.latent_scale = "batch"
     if kind == "speech":
-        config = speech(config, "speech-sequence", steps=2000)
+        config = speech(config, "speech-sequence", steps=5000)
         config.settings.poolings, config.latent_scale = (1,), "model"
     return encoded(config)

@@ -14,7 +14,7 @@ def get_config(arg: str = ""):
     config = base("sequence", pooling=4, error="l1", free=0.5, audio=0.0, text=True)
     config = nano(config, "vocoder", steps=3000, rate=5e-4)
     if kind == "speech":
-        config = speech(config, "speech-start", steps=1000)
+        config = speech(config, "speech-start", steps=1800)
         config.settings.pooling, config.settings.free, config.settings.text = 1, 0.0, False
         config.settings.hide = 1.0
     return encoded(config)

@@ -22,7 +22,7 @@ from configs.nano.common import FOLDER
 
 BUNDLED = ROOT / "audioldm2_jax" / "bundled"
 JUDGES = ROOT / "benchmarks" / "judges"
-MODELS = {"nano": "joint", "nano-speech": "speech-joint"}
+MODELS = {"nano": "joint-notes", "nano-speech": "speech-joint"}
 
 
 def ship(models: Path, target: Path) -> list[Path]:

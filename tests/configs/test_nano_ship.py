@@ -18,12 +18,13 @@ from configs.nano import build, ship
 def models(tmp_path):
     """Untrained and tiny, of the form that `make nano` leaves."""
     models = tmp_path / "models"
-    write_random(models / "joint", "tiny")
+    sound = models / ship.MODELS["nano"]
+    write_random(sound, "tiny")
     write_random(models / "speech-joint", "tiny-speech", seed=1)
     for part in build.SHARED:
-        if (models / "joint" / part).is_dir():
+        if (sound / part).is_dir():
             shutil.rmtree(models / "speech-joint" / part)
-            shutil.copytree(models / "joint" / part, models / "speech-joint" / part)
+            shutil.copytree(sound / part, models / "speech-joint" / part)
     return models
 
 
@@ -45,7 +46,7 @@ def test_what_ships_is_what_was_trained(models, tmp_path):
 
 
 def test_other_shared_parts_are_refused(models, tmp_path):
-    changed = hub.load(models / "joint")
+    changed = hub.load(models / ship.MODELS["nano"])
     changed.params["vae"]["quant"]["bias"] += 1
     hub.save(changed, tmp_path / "changed")
     shutil.rmtree(models / "speech-joint" / "vae")
