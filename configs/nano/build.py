@@ -67,6 +67,7 @@ ENCODED = {
     "sequence": (("corpus", "held", "notes"), 4),
     "speech-sequence": (("speech", "speech-held"), 1),
 }
+SOUND = "joint-notes"  # the stage whose model of sound is the finished one
 # Folders that the model of speech shares with that of sound.
 SHARED = ("text_encoder", "tokenizer", "vae", "vocoder", "audiomae")
 
@@ -147,7 +148,7 @@ def begin(name: str, folder: Path) -> None:
     def write(target):
         shutil.copytree(blank, target, dirs_exist_ok=True)
         for part in SHARED:
-            shutil.copytree(folder / "models" / "joint" / part, target / part, dirs_exist_ok=True)
+            shutil.copytree(folder / "models" / SOUND / part, target / part, dirs_exist_ok=True)
 
     write_beside(model, write)
 

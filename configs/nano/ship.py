@@ -17,12 +17,12 @@ import tempfile
 from pathlib import Path
 
 from audioldm2_jax.checkpoints.hub import write_beside
-from configs.nano.build import ROOT, SHARED, run
+from configs.nano.build import ROOT, SHARED, SOUND, run
 from configs.nano.common import FOLDER
 
 BUNDLED = ROOT / "audioldm2_jax" / "bundled"
 JUDGES = ROOT / "benchmarks" / "judges"
-MODELS = {"nano": "joint-notes", "nano-speech": "speech-joint"}
+MODELS = {"nano": SOUND, "nano-speech": "speech-joint"}
 
 
 def ship(models: Path, target: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -118,14 +119,18 @@ def partial_prefix(settings: Any, params: dict, start: tuple, truth, keys):
 
 def sequence_loss(settings: Sequence, *, held: bool = False) -> Callable:
     """held: for clips that are not trained on: nothing is hidden, and the roll-out's error told."""
-    error, hide = ERRORS[settings.error], 0.0 if held else settings.hide
+    error = ERRORS[settings.error]
+    if held:
+        settings = dataclasses.replace(settings, hide=0.0, through=True)
 
     def loss(params, frozen, batch, keys, step):
         truth = conditions.true_loas(settings, frozen, batch)[settings.pooling]
         vector = conditions.clap_vector(settings, frozen, batch, keys)
         states, mask = conditions.text_states(settings, params, frozen, batch)
         start = beginning(settings, params, vector, states, mask)
-        prefix = partial_prefix(settings, params, start, truth, keys) if hide else truth
+        prefix = truth
+        if settings.hide:
+            prefix = partial_prefix(settings, params, start, truth, keys)
         made = forced(settings, params, *start, prefix)
         value = error(made.astype(jnp.float32) - truth).mean()
         metrics = {"forced": value, "mean": error(truth - truth.mean(0)).mean()}
