@@ -101,7 +101,7 @@ def _add_sampling(add):
     add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
     scale = "larger follows the text more closely, 1 or less not guided; default the model's own"
     add("-gs", "--guidance_scale", type=float, default=None, help=f"{scale}: 3.5, AudioLDM 2.5")
-    add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m unipc")
+    add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m dpm++2m-sde unipc")
     add("--steps", type=int, default=25, help="sampling steps")
     ddim = "the same as --sampler ddim --steps N"
     add("--ddim_steps", type=int, default=None, metavar="N", help=ddim)

@@ -11,6 +11,7 @@ agree.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -203,20 +204,26 @@ def _log_snr_grid(config, times):
         return signal, levels * signal, -np.log(levels)
 
 
-def dpmpp_2m(config: ScheduleConfig, steps: int) -> Plan:
-    """DPM-Solver++ of second order, multistep (arXiv 2211.01095)."""
+def dpmpp_2m(config: ScheduleConfig, steps: int, *, sde: bool = False) -> Plan:
+    """DPM-Solver++ of second order, multistep (arXiv 2211.01095); sde: with fresh noise each step.
+
+    The latter is SDE-DPM-Solver++(2M) of the same paper, exact for the reverse diffusion itself.
+    """
     times = schedules.leading_but_last(config, steps)
     signal, noise, half_snr = _log_snr_grid(config, times)
-    x, (before,), eps, _ = _basis(1)
+    x, (before,), eps, fresh = _basis(1)
     rows = []
     for i in range(steps):
         clean = (x - noise[i] * eps) / signal[i]
         width = half_snr[i + 1] - half_snr[i]
-        shrink = signal[i + 1] * -np.expm1(-width)
-        after = noise[i + 1] / noise[i] * x + shrink * clean
+        kept = np.exp(-width) if sde else 1.0  # of the noise, beside what the level itself takes
+        shrink = signal[i + 1] - signal[i] * kept * noise[i + 1] / noise[i]
+        after = noise[i + 1] / noise[i] * kept * x + shrink * clean
         if 0 < i < steps - 1:
             ratio = (half_snr[i] - half_snr[i - 1]) / width
             after = after + 0.5 * shrink * (clean - before) / ratio
+        if sde:
+            after = after + noise[i + 1] * np.sqrt(-np.expm1(-2 * width)) * fresh
         rows.append([after, clean])
     return _plan(times, rows)
 
@@ -271,6 +278,7 @@ SAMPLERS: dict[str, Callable[..., Plan]] = {
     "euler": euler,
     "heun": heun,
     "dpm++2m": dpmpp_2m,
+    "dpm++2m-sde": functools.partial(dpmpp_2m, sde=True),
     "unipc": unipc,
 }
 

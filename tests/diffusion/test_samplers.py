@@ -30,6 +30,7 @@ CLASSES = {
     "euler": diffusers.EulerDiscreteScheduler,
     "heun": diffusers.HeunDiscreteScheduler,
     "dpm++2m": diffusers.DPMSolverMultistepScheduler,
+    "dpm++2m-sde": diffusers.DPMSolverMultistepScheduler,
     "unipc": diffusers.UniPCMultistepScheduler,
 }
 SHAPE = (2, 5, 4, 3)
@@ -42,7 +43,8 @@ def network(x, t, xp):
 
 def theirs(name, steps, x, draws, eta=0.0):
     config = diffusers.DDIMScheduler(**PUBLISHED).config
-    scheduler = CLASSES[name].from_config(config)
+    sde = {"algorithm_type": "sde-dpmsolver++"} if name == "dpm++2m-sde" else {}
+    scheduler = CLASSES[name].from_config(config, **sde)
     scheduler.set_timesteps(steps)
     sample = torch.tensor(x).double() * float(scheduler.init_noise_sigma)
     asked = []
@@ -52,6 +54,8 @@ def theirs(name, steps, x, draws, eta=0.0):
         extra = {}
         if name == "ddim" and eta:
             extra = dict(eta=eta, variance_noise=torch.tensor(draws[i]))
+        if name == "dpm++2m-sde":
+            extra = dict(variance_noise=torch.tensor(draws[i]))
         if name == "ddpm":
             module = diffusers.schedulers.scheduling_ddpm
             module.randn_tensor = lambda *a, i=i, **k: torch.tensor(draws[i])
