@@ -181,7 +181,7 @@ def _write(checkpoint, folder):
         if name != "audiomae":
             index[PARTS[name].folder] = list(written_class(name, config))
         write_part(folder, name, config, checkpoint.params[name])
-    index["scheduler"] = ["diffusers", "DDIMScheduler"]
+    index["scheduler"] = ["diffusers", configs.scheduler_class(config.schedule)]
     (folder / "scheduler").mkdir()
     write_json(
         folder / "scheduler" / "scheduler_config.json", configs.write_schedule(config.schedule)

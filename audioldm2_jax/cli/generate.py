@@ -101,7 +101,8 @@ def _add_sampling(add):
     add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
     scale = "larger follows the text more closely, 1 or less not guided; default the model's own"
     add("-gs", "--guidance_scale", type=float, default=None, help=f"{scale}: 3.5, AudioLDM 2.5")
-    add("--sampler", default="dpm++2m", help="ddim ddpm pndm euler heun dpm++2m dpm++2m-sde unipc")
+    names = "ddim ddpm pndm euler heun dpm++2m dpm++2m-sde unipc"
+    add("--sampler", default=None, help=f"{names}; default the model's own, mostly dpm++2m")
     add("--steps", type=int, default=25, help="sampling steps")
     ddim = "the same as --sampler ddim --steps N"
     add("--ddim_steps", type=int, default=None, metavar="N", help=ddim)
@@ -245,10 +246,11 @@ def _check(options, entries, folder):
     from audioldm2_jax.presets import CONVENTIONS, ModelConfig, ScheduleConfig
 
     if options.ddim_steps is not None:
-        if options.sampler not in ("ddim", "dpm++2m"):
+        if options.sampler not in (None, "ddim"):
             raise InputError(f"--ddim_steps means DDIM, but --sampler is {options.sampler}")
         options.sampler, options.steps = "ddim", options.ddim_steps
-    make_plan(options.sampler, ScheduleConfig(), options.steps, eta=options.eta)
+    schedule = ScheduleConfig()
+    make_plan(options.sampler or schedule.sampler, schedule, options.steps, eta=options.eta)
     request.check_count("candidates (-n)", options.n_candidate_gen_per_text, 1)
     request.check_count("batchsize (-b)", options.batchsize, 1)
     request.check_count("seed", options.seed, 0)

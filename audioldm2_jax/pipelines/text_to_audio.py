@@ -104,7 +104,7 @@ class Pipeline:
         negative_prompt=None,
         seconds=None,
         steps=25,
-        sampler="dpm++2m",
+        sampler=None,
         eta=0.0,
         guidance=None,
         candidates=1,
@@ -121,14 +121,16 @@ class Pipeline:
         prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
         speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer
         away from, one for all or one for each. seconds: None is the length of training. steps,
-        sampler, eta: see `diffusion.samplers`. guidance: classifier-free scale, 1 or less for none;
-        None is the model's own (3.5; AudioLDM 2.5, MusicLDM 2). candidates: clips for each prompt,
-        ranked by CLAP against that prompt. latents: initial noise [P * candidates, T, F, C], a
-        prompt's candidates contiguous, in place of the seed's. loa: AudioLDM 2's language of audio
-        [P, K, D], such as AudioMAE's of real clips, in place of what GPT-2 makes of the prompts.
-        first_clip: number of the request's first clip among the seed's clips, to repeat a part of a
-        longer request. Raises InputError for values it cannot use and for a result with NaN.
+        sampler, eta: see `diffusion.samplers`; None is the model's own (dpm++2m; nano's with fresh
+        noise). guidance: classifier-free scale, 1 or less for none; None is the model's own (3.5;
+        AudioLDM 2.5, MusicLDM 2). candidates: clips for each prompt, ranked by CLAP against that
+        prompt. latents: initial noise [P * candidates, T, F, C], a prompt's candidates contiguous,
+        in place of the seed's. loa: AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of
+        real clips, in place of what GPT-2 makes of the prompts. first_clip: number of the request's
+        first clip among the seed's clips, to repeat a part of a longer request. Raises InputError
+        for values it cannot use and for a result with NaN.
         """
+        sampler = self.config.schedule.sampler if sampler is None else sampler
         asked = request.check(
             self.config,
             self.convention,

@@ -187,6 +187,7 @@ def nano() -> ModelConfig:
             griffin_lim=8,
         ),
         audiomae=AudioMAEConfig(frames=256, width=width, depth=6, heads=6, hidden=768),
+        schedule=ScheduleConfig(sampler="dpm++2m-sde"),
     )
 
 

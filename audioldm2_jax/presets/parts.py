@@ -240,12 +240,16 @@ class HiFiGANConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The forward process: variances linear in their square root (arXiv 2112.10752)."""
+    """The forward process: variances linear in their square root (arXiv 2112.10752).
+
+    sampler: the one of `diffusion.samplers` that is taken where none is named.
+    """
 
     train_steps: int = 1000
     beta_start: float = 0.0015
     beta_end: float = 0.0195
     steps_offset: int = 1
+    sampler: str = "dpm++2m"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import shutil
 import weakref
 
+import diffusers
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -13,9 +14,11 @@ import reference
 import torch
 from safetensors.numpy import load_file, save_file
 
-from audioldm2_jax.checkpoints import download, hub, weights
+from audioldm2_jax.checkpoints import configs, download, hub, weights
 from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.diffusion import schedules
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import ScheduleConfig
 
 AUTHORS = hub.convention_named("authors")
 
@@ -271,6 +274,20 @@ def test_heads_given_for_each_level_are_obeyed(folder):
     edit(folder / "unet" / "config.json", attention_head_dim=[4, 4])
     for name in ("authors", "diffusers"):
         assert hub.read_config(folder, hub.convention_named(name)).unet.heads == (4, 4)
+
+
+@pytest.mark.parametrize("sampler, algorithm", [("dpm++2m", None), ("dpm++2m-sde", "sde")])
+def test_the_model_s_own_sampler(sampler, algorithm, tmp_path):
+    """Kept by diffusers' class for it, which reads every entry."""
+    wanted = ScheduleConfig(sampler=sampler)
+    written = configs.write_schedule(wanted)
+    assert configs.read_schedule(written, "") == wanted
+    kind = getattr(diffusers, configs.scheduler_class(wanted))
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(written))
+    theirs, unused = kind.from_pretrained(tmp_path, return_unused_kwargs=True)
+    assert all(name.startswith("_") for name in unused), unused
+    assert not algorithm or theirs.config.algorithm_type.startswith(algorithm)
+    np.testing.assert_allclose(theirs.alphas_cumprod, schedules.alphas_bar(wanted), rtol=1e-4)
 
 
 def test_saving_into_a_full_folder_is_refused(original, folder):

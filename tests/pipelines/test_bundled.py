@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from diffusers import AudioLDM2Pipeline
+from diffusers import AudioLDM2Pipeline, DDIMScheduler
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import download, hub
@@ -51,6 +51,10 @@ def test_same_in_diffusers():
         theirs = AudioLDM2Pipeline.from_pretrained(
             download.locate("nano"), torch_dtype=torch.float32
         )
+    assert theirs.scheduler.config.algorithm_type == "sde-dpmsolver++"
+    theirs.scheduler = DDIMScheduler.from_config(
+        theirs.scheduler.config, clip_sample=False, set_alpha_to_one=False
+    )
     theirs.set_progress_bar_config(disable=True)
     wanted = theirs(
         text,
@@ -68,7 +72,7 @@ def test_same_in_diffusers():
 def test_of_its_preset():
     config = hub.read_config(download.locate("nano"), hub.convention_named("authors"))
     preset = PRESETS["nano"]()
-    for part in ("clap", "t5", "projection", "gpt2", "unet", "vocoder", "audiomae"):
+    for part in ("clap", "t5", "projection", "gpt2", "unet", "vocoder", "audiomae", "schedule"):
         assert getattr(config, part) == getattr(preset, part), part
 
 

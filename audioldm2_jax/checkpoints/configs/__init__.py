@@ -8,6 +8,7 @@ from audioldm2_jax.checkpoints.configs.audio import (  # noqa: F401
     read_schedule,
     read_vae,
     read_vocoder,
+    scheduler_class,
     write_schedule,
     write_vae,
     write_vocoder,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
 from audioldm2_jax.presets import HiFiGANConfig, ScheduleConfig, VAEConfig
 
+_SDE = "dpm++2m-sde"
+
 
 def read_vae(config: dict, where: str) -> VAEConfig:
     channels = tuple(config.get("block_out_channels") or (64,))
@@ -101,12 +103,22 @@ def read_schedule(config: dict, where: str) -> ScheduleConfig:
         beta_start=config.get("beta_start", 0.0001),
         beta_end=config.get("beta_end", 0.02),
         steps_offset=config.get("steps_offset", 0),
+        sampler=_SDE if config.get("algorithm_type") == "sde-dpmsolver++" else "dpm++2m",
     )
 
 
+def scheduler_class(config: ScheduleConfig) -> str:
+    """diffusers' class: the published one, or that of the sampler where it is not our usual one."""
+    return "DPMSolverMultistepScheduler" if config.sampler == _SDE else "DDIMScheduler"
+
+
 def write_schedule(config: ScheduleConfig) -> dict:
+    if config.sampler == _SDE:
+        kind = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
+    else:
+        kind = {"clip_sample": False, "set_alpha_to_one": False}
     return {
-        "_class_name": "DDIMScheduler",
+        "_class_name": scheduler_class(config),
         "_diffusers_version": DIFFUSERS,
         "num_train_timesteps": config.train_steps,
         "beta_start": config.beta_start,
@@ -114,10 +126,8 @@ def write_schedule(config: ScheduleConfig) -> dict:
         "beta_schedule": "scaled_linear",
         "trained_betas": None,
         "prediction_type": "epsilon",
-        "clip_sample": False,
         "thresholding": False,
-        "set_alpha_to_one": False,
         "steps_offset": config.steps_offset,
         "timestep_spacing": "leading",
         "rescale_betas_zero_snr": False,
-    }
+    } | kind
