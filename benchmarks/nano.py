@@ -293,10 +293,12 @@ def main():
     add("--prompts", type=int, default=600)
     add("--steps", type=int, default=25)
     add("--guidance", type=float, default=None)
+    add("--sampler", default=None, help="default the model's own")
     options = parser.parse_args()
     if options.prompts < AMONG:
         parser.error(f"--prompts {options.prompts}: retrieval takes {AMONG}")
-    asked = {"steps": options.steps, "guidance": options.guidance, "seed": 0}
+    asked = {"steps": options.steps, "guidance": options.guidance}
+    asked |= {"sampler": options.sampler, "seed": 0}
     judge = Judge(JUDGE)
     if options.ablations:
         records = ablations(judge, options.folder, options.prompts, asked)

@@ -94,8 +94,10 @@ def main():
     add("--sentences", type=int, default=500)
     add("--steps", type=int, default=25)
     add("--guidance", type=float, default=None)
+    add("--sampler", default=None, help="default the model's own")
     options = parser.parse_args()
-    asked = {"steps": options.steps, "guidance": options.guidance, "seed": 0}
+    asked = {"steps": options.steps, "guidance": options.guidance}
+    asked |= {"sampler": options.sampler, "seed": 0}
     raw = options.folder / "speech-held-raw"
     clips = sentences_of(raw, options.sentences)
     own = np.stack([soundfile.read(raw / clip["wav"], dtype="float32")[0] for clip in clips])
