@@ -57,6 +57,7 @@ STAGES = {
     "pretrain": Stage("pretrain.py", "sequence"),
     "joint": Stage("joint.py", "pretrain"),
     "joint-notes": Stage("joint.py:notes", "joint"),
+    "joint-more": Stage("joint.py:more", "joint-notes"),
     "listener": Stage("tagger.py:words", ""),
     "speech-sequence": Stage("sequence.py:speech", "speech-start"),
     "speech-pretrain": Stage("pretrain.py:speech", "speech-sequence"),
@@ -67,7 +68,7 @@ ENCODED = {
     "sequence": (("corpus", "held", "notes"), 4),
     "speech-sequence": (("speech", "speech-held"), 1),
 }
-SOUND = "joint-notes"  # the stage whose model of sound is the finished one
+SOUND = "joint-more"  # the stage whose model of sound is the finished one
 # Folders that the model of speech shares with that of sound.
 SHARED = ("text_encoder", "tokenizer", "vae", "vocoder", "audiomae")
 

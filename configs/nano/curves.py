@@ -26,6 +26,7 @@ SHOWN = {
     "pretrain": "loss",
     "joint": "diffusion",
     "joint-notes": "diffusion",
+    "joint-more": "diffusion",
     "listener": "loss",
     "speech-sequence": "free",
     "speech-pretrain": "loss",

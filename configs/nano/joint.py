@@ -2,21 +2,31 @@
 
 audioldm2-jax train --config=configs/nano/joint.py --workdir=nano/runs/joint
 `truth` is the share of clips that see the true LOA; `notes` goes on with more clips whose captions
-name a note; `speech` trains the phoneme encoder in place of T5.
+name a note, and `more` with the same, from a high rate down again; `speech` trains the phoneme
+encoder in place of T5.
 """
 
 from configs.common import base, variant
 from configs.nano.common import FOLDER, encoded, nano, speech
 
+# Of each variant the stage before, the steps, the highest rate.
+BEFORE = {
+    "nano": ("pretrain", 6300, 3e-4),
+    "notes": ("joint", 2800, 1.5e-4),
+    "more": ("joint-notes", 2000, 2e-4),
+    "speech": ("speech-pretrain", 750, 3e-4),
+}
+
 
 def get_config(arg: str = ""):
-    kind = variant(arg, ("nano", "notes", "speech"))
+    kind = variant(arg, tuple(BEFORE))
     config = base("joint", drop=0.1, poolings=(4,), truth=0.25, audio=0.0, text=True)
-    before = ("joint", 2800, 1.5e-4) if kind == "notes" else ("pretrain", 6300, 3e-4)
-    config = nano(config, *before)
+    config = nano(config, *BEFORE[kind])
     config.begin, config.settings.snr_gamma = True, 1.0
-    if kind == "notes":
+    if kind in ("notes", "more"):
         config.data.sources += f",{FOLDER}/notes"
+    if kind == "more":
+        config.seed = 1  # not the same clips with the same noise again
     if kind == "speech":
         config = speech(config, "speech-pretrain", steps=750)
         config.settings.poolings, config.settings.text = (1,), False
