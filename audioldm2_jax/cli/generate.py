@@ -30,8 +30,8 @@ OFFICIAL_FILES = {
     "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
 }
 # What comes with the package, and the checkpoint of full size that does the same.
-DEFAULT, FULL = "nano", "cvssp/audioldm2"
-SPEECH = "anhnct/audioldm2_gigaspeech"
+DEFAULT, SPEECH = "nano", "nano-speech"
+FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}
 
 
 def resolve(name: str) -> str:
@@ -67,8 +67,8 @@ def _add_input(add):
     names = ", ".join((*OFFICIAL_NAMES, *OFFICIAL_FILES))
     model = (
         "checkpoint: a folder in the hub layout, a hub id, one of the authors' files, or an "
-        f"official name ({names}); default {DEFAULT}, which is small and comes with the package, "
-        f"with --transcription {SPEECH}"
+        f"official name ({names}); default {DEFAULT} or, with --transcription, {SPEECH}, which "
+        "are small and come with the package"
     )
     add("--model_name", default=None, help=model)
     add("--revision", default=None, help="branch, tag or commit of a hub id")
@@ -171,13 +171,14 @@ def run(options) -> int:
 
 
 def _take_default(options) -> None:
-    """The embedded model, and how to get another; of speech there is none."""
+    """An embedded model, and how to get one of full size."""
     options.model_name = SPEECH if options.transcription else DEFAULT
-    if options.model_name == SPEECH or options.quiet:
+    if options.quiet:
         return
+    asked = '--transcription "..."' if options.transcription else '-t "..."'
     print(
-        f"model: {DEFAULT}, the small one of the package, trained on synthesised sound; of full "
-        f'size: audioldm2-jax generate -t "..." --model_name {FULL}',
+        f"model: {options.model_name}, the small one of the package, trained on synthesised sound; "
+        f"of full size: audioldm2-jax generate {asked} --model_name {FULL[options.model_name]}",
         file=sys.stderr,
     )
 

@@ -231,7 +231,9 @@ def measured(folder, tmp_path, monkeypatch, running):
     return max(seen)
 
 
-def test_speech_from_the_command(tmp_path, capsys):
+def test_speech_from_the_command(tmp_path, capsys, monkeypatch):
+    from audioldm2_jax.checkpoints import download
+
     speech = tmp_path / "speech"
     write_random(speech, "tiny-speech")
     common = ["--model_name", speech, "-dur", 0.5, "--steps", 1, "-q", "-s", tmp_path / "out"]
@@ -240,6 +242,10 @@ def test_speech_from_the_command(tmp_path, capsys):
     assert path.endswith("A_female_reporter_is_speaking_full_of-TTS-hello_there.wav")
     assert generate("-t", "a man", *common) == 2
     assert "this checkpoint speaks; say what" in capsys.readouterr().err
+    monkeypatch.setattr(download, "bundled", lambda: {"nano-speech": speech})
+    assert generate("--transcription", "hello there", *common[2:-3], "-s", tmp_path / "own") == 0
+    said = capsys.readouterr().err
+    assert "model: nano-speech" in said and "anhnct/audioldm2_gigaspeech" in said
 
 
 def test_official_names(capsys, tmp_path, monkeypatch):

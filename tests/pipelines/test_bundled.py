@@ -12,8 +12,11 @@ from diffusers import AudioLDM2Pipeline, DDIMScheduler
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.data.soundscapes.speech import Voice, speak
 from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.evaluation.speech import span
 from audioldm2_jax.presets import PRESETS
+from configs.nano.build import drawn
 
 JUDGE = Path(__file__).parent.parent.parent / "benchmarks" / "judges" / "tagger"
 # Captions of the kinds that are learnt best; what is learnt at all: benchmarks/nano.py.
@@ -69,11 +72,30 @@ def test_same_in_diffusers():
     assert np.linalg.norm(found.audio - wanted) < 1e-3 * np.linalg.norm(wanted)
 
 
-def test_of_its_preset():
-    config = hub.read_config(download.locate("nano"), hub.convention_named("authors"))
-    preset = PRESETS["nano"]()
-    for part in ("clap", "t5", "projection", "gpt2", "unet", "vocoder", "audiomae", "schedule"):
+@pytest.mark.parametrize("name", ["nano", "nano-speech"])
+def test_of_its_preset(name):
+    config = hub.read_config(download.locate(name), hub.convention_named("authors"))
+    preset = PRESETS[name]()
+    for part in ("clap", "t5", "phonemes", "projection", "gpt2", "unet", "vocoder", "audiomae"):
         assert getattr(config, part) == getattr(preset, part), part
+    assert config.schedule == preset.schedule
+
+
+def test_speech_lasts_as_long_as_espeak_ng_s():
+    """Of sentences that no training saw, at three speeds."""
+    words = ["Our teacher found seven letters.", "The small child remembered two bicycles."]
+    assert all(drawn(text) for text in words)
+    manners = {" quickly": 215, "": 170, " slowly": 140}
+    asked = [(text, manner) for text in words for manner in manners]
+    theirs = [speak(text, Voice("man", "m3", manners[manner], 45, 50)) for text, manner in asked]
+    ours = Pipeline.from_pretrained("nano-speech", progress=False)(
+        [f"a man speaks{manner}" for _, manner in asked],
+        transcription=[text for text, _ in asked],
+        progress=False,
+    )
+    lengths = np.array([[np.diff(span(w, 16000))[0] for w in ws] for ws in (ours.audio, theirs)])
+    assert np.ptp(lengths[1]) > 0.6, "the sentences prove nothing"
+    np.testing.assert_allclose(*lengths, atol=0.2)
 
 
 def test_size():
