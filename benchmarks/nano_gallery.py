@@ -1,9 +1,9 @@
-"""Mel pictures of what the embedded model makes of held-out prompts, beside their real clips.
+"""Mel pictures of what the embedded models make of held-out prompts, beside their real clips.
 
-    python benchmarks/nano_gallery.py [--model nano] [--folder nano]
+    python benchmarks/nano_gallery.py [--speech] [--model nano] [--folder nano]
 
-Nothing is chosen: the prompts are the benchmark's, one of a class, as `--first` begins, each with a
-single candidate. Writes docs/nano/gallery.png.
+Nothing is chosen: the prompts or sentences are the benchmarks', as `--first` begins, each with a
+single candidate. Writes docs/nano/gallery.png; of speech docs/nano/speech.png.
 """
 
 from __future__ import annotations
@@ -12,28 +12,48 @@ import argparse
 import sys
 from pathlib import Path
 
+import soundfile
+
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.pictures import mel_picture
 from benchmarks.nano import generated, prompts_of, real
+from benchmarks.nano_speech import said, sentences_of
 
-TARGET = Path(__file__).parent.parent / "docs" / "nano" / "gallery.png"
-ROWS, COLUMNS = 4, 5
+TARGET = Path(__file__).parent.parent / "docs" / "nano"
+COLUMNS = 5
 
 
-def draw(prompts, made, own, path: Path) -> None:
+def sounds(pipe: Pipeline, folder: Path, first: int, count: int) -> tuple:
+    """(titles, generated clips, real ones)."""
+    prompts = prompts_of(folder / "held-raw", first + count)[first:]
+    return [p.caption for p in prompts], generated(pipe, prompts, seed=0), real(prompts)
+
+
+def sentences(pipe: Pipeline, folder: Path, first: int, count: int) -> tuple:
+    """The same of speech."""
+    raw = folder / "speech-held-raw"
+    clips = sentences_of(raw, first + count)[first:]
+    own = [soundfile.read(raw / clip["wav"], dtype="float32")[0] for clip in clips]
+    titles = [f"{clip['transcript']}\n{clip['caption_1']}" for clip in clips]
+    return titles, said(pipe, clips, seed=0), own
+
+
+def draw(titles, made, own, rows: int, path: Path) -> None:
     """Each prompt's generated clip above a real one."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawing, axes = plt.subplots(2 * ROWS, COLUMNS, figsize=(15, 11), constrained_layout=True)
-    for i, prompt in enumerate(prompts):
+    drawing, axes = plt.subplots(
+        2 * rows, COLUMNS, figsize=(15, 2.75 * rows), constrained_layout=True
+    )
+    for i, title in enumerate(titles):
         row, column = divmod(i, COLUMNS)
         pair = axes[2 * row : 2 * row + 2, column]
-        pair[0].set_title(prompt.caption, size=9)
+        pair[0].set_title(title, size=9)
         for axis, wave, name in zip(pair, (made[i], own[i]), ("generated", "real")):
             axis.imshow(mel_picture(wave, 16000), aspect="auto")
             axis.set_xticks([])
@@ -44,16 +64,19 @@ def draw(prompts, made, own, path: Path) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="nano", help="checkpoint to show")
+    parser.add_argument("--speech", action="store_true", help="what nano-speech says")
+    parser.add_argument("--model", default=None, help="checkpoint to show; default the embedded")
     parser.add_argument("--folder", type=Path, default=Path("nano"), help="that of `make nano`")
     parser.add_argument("--first", type=int, default=0, help="number of the first prompt")
     options = parser.parse_args()
-    count = ROWS * COLUMNS
-    prompts = prompts_of(options.folder / "held-raw", options.first + count)[options.first :]
-    own = real(prompts)
-    pipe = Pipeline.from_pretrained(options.model, progress=False)
-    draw(prompts, generated(pipe, prompts, seed=0), own, TARGET)
-    print(TARGET)
+    model, make, rows, name = "nano", sounds, 4, "gallery"
+    if options.speech:
+        model, make, rows, name = "nano-speech", sentences, 2, "speech"
+    pipe = Pipeline.from_pretrained(options.model or model, progress=False)
+    clips = make(pipe, options.folder, options.first, rows * COLUMNS)
+    path = TARGET / f"{name}.png"
+    draw(*clips, rows, path)
+    print(path)
 
 
 if __name__ == "__main__":
