@@ -86,7 +86,7 @@ def _report_model(options):
         transcription="x" if config.phonemes else None,
         seconds=options.duration,
         steps=25,
-        sampler=config.schedule.sampler,
+        sampler=None,
         eta=0.0,
         guidance=None,
         candidates=options.n_candidate_gen_per_text,

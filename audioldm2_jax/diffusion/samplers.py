@@ -207,7 +207,7 @@ def _log_snr_grid(config, times):
 def dpmpp_2m(config: ScheduleConfig, steps: int, *, sde: bool = False) -> Plan:
     """DPM-Solver++ of second order, multistep (arXiv 2211.01095); sde: with fresh noise each step.
 
-    The latter is SDE-DPM-Solver++(2M) of the same paper, exact for the reverse diffusion itself.
+    The latter is SDE-DPM-Solver++(2M) of the same paper: it solves the stochastic reverse process.
     """
     times = schedules.leading_but_last(config, steps)
     signal, noise, half_snr = _log_snr_grid(config, times)

@@ -73,6 +73,9 @@ class Request:
     negatives: list[str]
     transcriptions: list[str]
     grid: Grid
+    steps: int
+    sampler: str
+    eta: float
     plan: Plan
     guidance: float
     candidates: int
@@ -105,7 +108,11 @@ def check(
     seed,
     first_clip,
 ) -> Request:
-    """Raises InputError for the first value that cannot be used."""
+    """Raises InputError for the first value that cannot be used.
+
+    None for the sampler or the guidance is the model's own.
+    """
+    sampler = config.schedule.sampler if sampler is None else sampler
     prompts, transcriptions = check_speech(config, prompt, transcription)
     prompts, negatives = check_texts(prompts, negative_prompt)
     return Request(
@@ -113,6 +120,9 @@ def check(
         negatives,
         transcriptions,
         time_grid(seconds, config, convention),
+        steps,
+        sampler,
+        eta,
         make_plan(sampler, config.schedule, steps, eta=eta),
         config.guidance if guidance is None else check_guidance(guidance),
         check_count("candidates", candidates, 1),

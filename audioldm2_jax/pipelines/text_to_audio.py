@@ -130,7 +130,6 @@ class Pipeline:
         first clip among the seed's clips, to repeat a part of a longer request. Raises InputError
         for values it cannot use and for a result with NaN.
         """
-        sampler = self.config.schedule.sampler if sampler is None else sampler
         asked = request.check(
             self.config,
             self.convention,
@@ -146,21 +145,23 @@ class Pipeline:
             seed=seed,
             first_clip=first_clip,
         )
-        settings = {"steps": steps, "sampler": sampler, "eta": eta}
-        settings |= {"latents_injected": latents is not None, "loa_injected": loa is not None}
-        if candidates > 1 and not self.config.ranks:
-            raise InputError(
-                f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
-                "them by: ask for 1, or convert the authors' file, which has one"
-            )
+        self._check_ranks(candidates)
         waves, features = self._generate(asked, latents, loa, progress)
-        metadata = self._metadata(asked) | settings
+        metadata = self._metadata(asked, latents is not None, loa is not None)
         rate = self.config.vocoder.sample_rate
         if candidates == 1:
             return Output(waves, rate, metadata, lambda: self._scores(waves, features))
         with Note("ranking candidates", progress):
             waves, scores = _ranked(waves, self._scores(waves, features))
         return Output(waves, rate, metadata, lambda: scores)
+
+    def _check_ranks(self, candidates: int) -> None:
+        """Raises InputError for several candidates that cannot be ranked."""
+        if candidates > 1 and not self.config.ranks:
+            raise InputError(
+                f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
+                "them by: ask for 1, or convert the authors' file, which has one"
+            )
 
     def _generate(self, asked: request.Request, latents, loa, progress):
         """Waveforms [P, n, samples] in the order of their seeds, and the prompts' CLAP features."""
@@ -243,7 +244,8 @@ class Pipeline:
         run = self._runner.compiled(_read, job, *arguments, label="text encoder", progress=False)
         return np.asarray(run(*arguments), np.float32)
 
-    def _metadata(self, asked: request.Request) -> dict:
+    def _metadata(self, asked: request.Request, own_latents: bool, own_loa: bool) -> dict:
+        """What it takes to repeat a request; own: given with it."""
         return {
             "model": self.source,
             "convention": dataclasses.asdict(self.convention),
@@ -265,6 +267,11 @@ class Pipeline:
             "candidates": asked.candidates,
             "seed": asked.seed,
             "first_clip": asked.first_clip,
+            "steps": asked.steps,
+            "sampler": asked.sampler,
+            "eta": asked.eta,
+            "latents_injected": own_latents,
+            "loa_injected": own_loa,
         }
 
 

@@ -242,7 +242,7 @@ class HiFiGANConfig:
 class ScheduleConfig:
     """The forward process: variances linear in their square root (arXiv 2112.10752).
 
-    sampler: the one of `diffusion.samplers` that is taken where none is named.
+    sampler: what is taken where none is named, "dpm++2m" or "dpm++2m-sde" (`diffusion.samplers`).
     """
 
     train_steps: int = 1000

@@ -28,7 +28,7 @@ def get_config(arg: str = ""):
     if kind == "more":
         config.seed = 1  # not the same clips with the same noise again
     if kind == "speech":
-        config = speech(config, "speech-pretrain", steps=750)
+        config = speech(config, *BEFORE[kind][:2])
         config.settings.poolings, config.settings.text = (1,), False
         config.settings.through = False  # 128 vectors
     return encoded(config)

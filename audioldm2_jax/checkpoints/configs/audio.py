@@ -5,7 +5,15 @@ from __future__ import annotations
 from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
 from audioldm2_jax.presets import HiFiGANConfig, ScheduleConfig, VAEConfig
 
-_SDE = "dpm++2m-sde"
+# diffusers' class for a model's own sampler, and the entries that are that class' alone. The
+# published scheduler stands for our usual sampler.
+_SCHEDULERS = {
+    "dpm++2m": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    "dpm++2m-sde": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+    ),
+}
 
 
 def read_vae(config: dict, where: str) -> VAEConfig:
@@ -98,27 +106,25 @@ def read_schedule(config: dict, where: str) -> ScheduleConfig:
         timestep_spacing="leading",
         set_alpha_to_one=False,
     )
+    stochastic = config.get("algorithm_type") == "sde-dpmsolver++"
     return ScheduleConfig(
         train_steps=config.get("num_train_timesteps", 1000),
         beta_start=config.get("beta_start", 0.0001),
         beta_end=config.get("beta_end", 0.02),
         steps_offset=config.get("steps_offset", 0),
-        sampler=_SDE if config.get("algorithm_type") == "sde-dpmsolver++" else "dpm++2m",
+        sampler="dpm++2m-sde" if stochastic else "dpm++2m",
     )
 
 
 def scheduler_class(config: ScheduleConfig) -> str:
-    """diffusers' class: the published one, or that of the sampler where it is not our usual one."""
-    return "DPMSolverMultistepScheduler" if config.sampler == _SDE else "DDIMScheduler"
+    """diffusers' class for the model's own sampler."""
+    return _SCHEDULERS[config.sampler][0]
 
 
 def write_schedule(config: ScheduleConfig) -> dict:
-    if config.sampler == _SDE:
-        kind = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
-    else:
-        kind = {"clip_sample": False, "set_alpha_to_one": False}
+    name, own = _SCHEDULERS[config.sampler]
     return {
-        "_class_name": scheduler_class(config),
+        "_class_name": name,
         "_diffusers_version": DIFFUSERS,
         "num_train_timesteps": config.train_steps,
         "beta_start": config.beta_start,
@@ -130,4 +136,4 @@ def write_schedule(config: ScheduleConfig) -> dict:
         "steps_offset": config.steps_offset,
         "timestep_spacing": "leading",
         "rescale_betas_zero_snr": False,
-    } | kind
+    } | own
