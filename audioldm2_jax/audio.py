@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import files
 from audioldm2_jax.presets import ClapMelConfig
 
 
@@ -108,15 +106,5 @@ def save_wav(path, audio: np.ndarray, sample_rate: int) -> None:
     """Writes 16-bit PCM as WAV or, by the path's suffix, FLAC; the file is whole or absent."""
     import soundfile
 
-    path = Path(path)
-    handle, beside = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
-    )
-    os.close(handle)
-    try:
+    with files.beside(path) as beside:
         soundfile.write(beside, np.asarray(audio), sample_rate, subtype="PCM_16")
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

@@ -1,5 +1,29 @@
 """The one error for bad input: its message is one line that names the thing and what to do."""
 
+from __future__ import annotations
+
 
 class InputError(ValueError):
-    """Bad input from outside: a path, a checkpoint, a value. The command exits with code 2."""
+    """Bad input from outside: a path, a checkpoint, a value. The command exits with code 2.
+
+    Its message can be printed on any terminal: control characters and lone surrogates, which names
+    of files may hold, are escaped.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """`text` with control characters (but line breaks) and lone surrogates as backslash escapes."""
+    # C0 and C1 controls, DEL, line and paragraph separators, bidirectional overrides.
+    unsafe = {*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F)} - {0x0A}
+    unsafe |= set(range(0x2066, 0x206A))
+
+    def escaped(character: str) -> str:
+        code = ord(character)
+        if code in unsafe or 0xD800 <= code < 0xE000:
+            return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        return character
+
+    return "".join(map(escaped, str(text)))

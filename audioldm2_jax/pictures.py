@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
+
+from audioldm2_jax import files
 
 # Dark to bright, even in lightness (anchors of matplotlib's magma).
 _COLOURS = np.array(
@@ -48,7 +47,5 @@ def save_png(path, picture: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] in 64 colours; the file is whole or absent."""
     from PIL import Image
 
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    Image.fromarray(picture).quantize(64).save(beside, format="PNG", optimize=True)
-    os.replace(beside, path)
+    with files.beside(path) as beside:
+        Image.fromarray(picture).quantize(64).save(beside, format="PNG", optimize=True)

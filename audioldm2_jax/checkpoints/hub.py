@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import configs, weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.index import PIPELINES, read_index, read_json, write_json
@@ -129,48 +127,19 @@ def load(
 def load_part(folder: Path, name: str, config, dtype=jnp.float32) -> dict:
     """One part's parameters."""
     part, folder = PARTS[name], Path(folder)
-    files = [weights.find(folder / part.folder)]
+    paths = [weights.find(folder / part.folder)]
     if name == "clap" and not config.scales and config.audio:
-        files.append(weights.find(folder / _AUDIO_TOWER))
+        paths.append(weights.find(folder / _AUDIO_TOWER))
 
-    source = functools.reduce(operator.or_, map(weights.read, files))
+    source = functools.reduce(operator.or_, map(weights.read, paths))
     return to_params(
-        source, part.table(config), part.shapes(config), put=cast_to(dtype), where=str(files[0])
+        source, part.table(config), part.shapes(config), put=cast_to(dtype), where=str(paths[0])
     )
 
 
 def save(checkpoint: Checkpoint, folder) -> None:
     """Writes a checkpoint that diffusers loads; beside the target first, so never half of it."""
-    write_beside(folder, lambda beside: _write(checkpoint, beside))
-
-
-def check_new(folder) -> Path:
-    """The path. Raises InputError if something is there that would be overwritten."""
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not empty; choose another folder")
-    return folder
-
-
-def write_beside(folder, write: Callable[[Path], None]) -> None:
-    """Fills a new folder by `write(path)`, which appears whole or not at all.
-
-    Raises InputError if the folder holds something already.
-    """
-    folder = check_new(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
-    try:
-        write(beside)
-        if folder.exists():
-            folder.rmdir()
-        os.chmod(beside, 0o755)
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    files.write_folder(folder, lambda beside: _write(checkpoint, beside))
 
 
 def _write(checkpoint, folder):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
 
@@ -78,16 +78,10 @@ def _entry(path: Path, name: str, entry) -> dict[str, str]:
 
 def read_json(path: Path) -> dict:
     """A JSON object. Raises InputError if the file is missing or holds none."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; the checkpoint is incomplete") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object")
-    return content
+    if not path.exists():
+        raise InputError(f"{path}: missing; the checkpoint is incomplete")
+    return files.read_json(path)
 
 
 def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    files.write_json(path, content, indent=2, sort_keys=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import configs, weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
-from audioldm2_jax.checkpoints.hub import convention_named, read_tokenizer, write_beside
+from audioldm2_jax.checkpoints.hub import convention_named, read_tokenizer
 from audioldm2_jax.checkpoints.index import read_json, write_json
 from audioldm2_jax.checkpoints.parts import SINGLES
 from audioldm2_jax.checkpoints.torch_files import read_torch
@@ -99,7 +100,7 @@ def _front_end(folder: Path, content: dict) -> dict:
 
 def save(model: Single, folder) -> None:
     """Writes the folder that `load` (and transformers or timm) reads; whole or not at all."""
-    write_beside(folder, lambda beside: _write(model, beside))
+    files.write_folder(folder, lambda beside: _write(model, beside))
 
 
 def _write(model, folder):

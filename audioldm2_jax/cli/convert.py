@@ -34,9 +34,10 @@ def add_arguments(parser) -> None:
 
 def run(options) -> int:
     from audioldm2_jax.checkpoints import download, hub
+    from audioldm2_jax.files import check_new
 
     target, source = Path(options.target), Path(options.source).expanduser()
-    hub.check_new(target)
+    check_new(target)
     hub.convention_named(options.convention)
     import jax
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax.data import parts, records
+from audioldm2_jax import files
+from audioldm2_jax.data import records
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 
@@ -67,7 +68,7 @@ class Build:
     def _claim(self, plan: Path):
         try:
             self.work.mkdir(parents=True)
-            parts.write_json(plan, self.settings)
+            files.write_json(plan, self.settings)
         except OSError as error:
             raise InputError(
                 f"{self.target}: cannot write there ({error.strerror or error})"
@@ -103,7 +104,7 @@ class Build:
         found |= {"labels": dict(labels), "rates": dict(rates)}
         found |= {"skipped": report.skipped, "notes": report.notes}
         os.replace(beside, self.work / f"{part.stem}.array_record")
-        parts.write_json(self.work / f"{part.stem}.json", found)
+        files.write_json(self.work / f"{part.stem}.json", found)
         return found
 
     def finish(
@@ -124,7 +125,7 @@ class Build:
         labels = sum((Counter(found["labels"]) for found in full.values()), Counter())
         names = self._gather(full, features, statistics, about)
         report.save(self.target)
-        parts.write_json(self.target / CLASSES, dict(labels.most_common()))
+        files.write_json(self.target / CLASSES, dict(labels.most_common()))
         # With the last of them, dataset_info.json, the folder becomes a corpus.
         for name in names:
             os.replace(self.work / name, self.target / name)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 
@@ -23,14 +21,3 @@ def in_parts(work: Callable, jobs: Iterable, workers: int | None = None) -> Iter
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """A file that is whole or absent."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-
-
-def write_json(path: Path, content) -> None:
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

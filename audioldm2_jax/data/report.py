@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
+
+from audioldm2_jax import files
 
 FILE = "skipped.jsonl"
 
@@ -39,10 +40,9 @@ class Report:
 
     def save(self, folder: Path) -> None:
         """A line for each skipped thing and note in skipped.jsonl."""
-        beside = Path(folder) / f".{FILE}"
-        with open(beside, "w", encoding="utf-8") as file:
-            for kept, pairs in ((False, self.skipped), (True, self.notes)):
-                for name, reason in pairs:
-                    line = {"name": name, "reason": reason} | ({"kept": True} if kept else {})
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        os.replace(beside, Path(folder) / FILE)
+        lines = []
+        for kept, pairs in ((False, self.skipped), (True, self.notes)):
+            for name, reason in pairs:
+                line = {"name": name, "reason": reason} | ({"kept": True} if kept else {})
+                lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        files.write_text(Path(folder) / FILE, "".join(lines))

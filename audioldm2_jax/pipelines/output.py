@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audioldm2_jax import files
 from audioldm2_jax.audio import save_wav
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pictures import mel_picture, save_png
@@ -61,9 +61,7 @@ class Output:
             taken.add(stem)
             path = folder / f"{stem}.wav"
             save_wav(path, self.audio[i], self.sample_rate)
-            beside = folder / f".{stem[:40]}.json"
-            beside.write_text(json.dumps(self._record(i), indent=2) + "\n")
-            os.replace(beside, path.with_suffix(".json"))
+            files.write_json(path.with_suffix(".json"), self._record(i), indent=2)
             if pictures:
                 picture = mel_picture(self.audio[i], self.sample_rate, height=192, width=512)
                 save_png(path.with_suffix(".png"), picture)

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import hub, lora, single
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.errors import InputError
@@ -36,7 +37,7 @@ def export(workdir, target, *, weights: str = "auto", onto: str = "") -> int:
     config = ConfigDict(json.loads(path.read_text()))
     if config.lora and target.suffix != ".safetensors":
         raise InputError(f"{target}: low-rank changes are one file; name it FILE.safetensors")
-    hub.check_new(target)
+    files.check_new(target)
     config.mesh = ConfigDict({"data": -1})
     config.batch = config.accumulate * jax.device_count()
     known = workdir / CLASSES

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from audioldm2_jax import distributed, sharding
-from audioldm2_jax.data import parts as files
+from audioldm2_jax import distributed, files, sharding
 from audioldm2_jax.data.batches import Batches, arrays
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.encoders import encode_posterior

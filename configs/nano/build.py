@@ -15,12 +15,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax.checkpoints.hub import write_beside
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
-from audioldm2_jax.data import parts
 from audioldm2_jax.data.soundscapes import SOUNDS
 from audioldm2_jax.data.soundscapes.speech import phrases
+from audioldm2_jax.files import write_folder, write_text
 from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,7 +108,7 @@ def rewrite(raw: Path, change) -> None:
     """A corpus' list with each clip as `change` gives it, without those that it makes None."""
     path = raw / "metadata.jsonl"
     lines = map(change, map(json.loads, path.read_text().splitlines()))
-    parts.write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line))
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line))
 
 
 def corpora(folder: Path) -> None:
@@ -151,7 +150,7 @@ def begin(name: str, folder: Path) -> None:
         for part in SHARED:
             shutil.copytree(folder / "models" / SOUND / part, target / part, dirs_exist_ok=True)
 
-    write_beside(model, write)
+    write_folder(model, write)
 
 
 def make(name: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from audioldm2_jax.checkpoints.hub import write_beside
+from audioldm2_jax.files import write_folder
 from configs.nano.build import ROOT, SHARED, SOUND, run
 from configs.nano.common import FOLDER
 
@@ -37,7 +37,7 @@ def ship(models: Path, target: Path) -> list[Path]:
             if name != "nano":
                 _link(half, target / "nano")
             shutil.rmtree(target / name, ignore_errors=True)
-            write_beside(target / name, functools.partial(_copy, half))
+            write_folder(target / name, functools.partial(_copy, half))
         written.append(target / name)
     return written
 
@@ -58,7 +58,7 @@ def ship_judges(models: Path, target: Path) -> list[Path]:
     names = [name for name in ("tagger", "listener") if (models / name).is_dir()]
     for name in names:
         shutil.rmtree(target / name, ignore_errors=True)
-        write_beside(target / name, functools.partial(_copy, models / name))
+        write_folder(target / name, functools.partial(_copy, models / name))
     return [target / name for name in names]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audioldm2_jax import audio, pictures
+from audioldm2_jax import audio, files, pictures
 from audioldm2_jax.data import parts
 from audioldm2_jax.data.soundscapes.scene import KINDS, Clip, make_clip
 from audioldm2_jax.data.soundscapes.sounds import SOUNDS
@@ -63,7 +63,7 @@ def build(
         if report:
             report(done)
     lines = [line for start in starts for line in _part(folder, start).read_text().splitlines()]
-    parts.write_text(folder / "metadata.jsonl", "\n".join(lines[:count]) + "\n")
+    files.write_text(folder / "metadata.jsonl", "\n".join(lines[:count]) + "\n")
     return statistics(json.loads(line) for line in lines[:count])
 
 
@@ -100,7 +100,7 @@ def _write_part(folder: Path, start: int, *, count, seed, classes=(), **settings
         file = f"audio/{index:07d}.flac"
         audio.save_wav(folder / file, clip.audio, clip.sample_rate)
         lines.append(json.dumps(record(clip, file)))
-    parts.write_text(path, "\n".join(lines) + "\n")
+    files.write_text(path, "\n".join(lines) + "\n")
     return stop - start
 
 

@@ -1,0 +1,138 @@
+"""Files that are whole or absent, and reading small ones: the one place for both.
+
+Whatever the file system answers (no space, no permission, a folder where a file belongs) becomes an
+InputError of one line that names the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from audioldm2_jax.errors import InputError
+
+
+def cannot(path, what: str, error: OSError) -> InputError:
+    """An InputError for an OSError: `PATH: cannot WHAT (No space left on device)`."""
+    return InputError(f"{path}: cannot {what} ({error.strerror or error})")
+
+
+@contextmanager
+def beside(path) -> Iterator[Path]:
+    """A temporary path in the same folder, which takes `path`'s place at the end of the block.
+
+    It keeps the suffix, which some writers read the format from. If the block raises, nothing stays
+    behind; what a killed process left is replaced by the next one's. Raises InputError where the
+    file cannot be written.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        if "\0" in path.name or path.is_dir():
+            raise InputError(f"{path}: no file can have this name, or a folder has it")
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise cannot(path, "write", error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name in the same folder, always the same for `path`, short enough for any disk."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return path.with_name(f".{digest}.part{path.suffix[:16]}")
+
+
+def write_bytes(path, content: bytes) -> None:
+    """Raises InputError where the file cannot be written."""
+    with beside(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path, text: str) -> None:
+    """Writes UTF-8; lone surrogates become backslash escapes. Raises InputError."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path, content, *, indent: int = 1, sort_keys: bool = False) -> None:
+    """Raises InputError where the file cannot be written."""
+    text = json.dumps(content, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
+    write_text(path, text + "\n")
+
+
+def read_text(path, *, limit: int = 1 << 28) -> str:
+    """A UTF-8 text file without its byte-order mark.
+
+    limit: largest size in bytes. Raises InputError for a file that is missing, larger, no ordinary
+    file, or not UTF-8 (naming the line).
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: {'no ordinary file' if path.exists() else 'no such file'}")
+        if (size := path.stat().st_size) > limit:
+            raise InputError(f"{path}: {size} bytes, more than the {limit} read of such a file")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot read ({getattr(error, 'strerror', error)})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+def read_json(path, kind: type | tuple[type, ...] = dict, *, limit: int = 1 << 26):
+    """JSON whose outermost value is of `kind`. Raises InputError."""
+    text = read_text(path, limit=limit)
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path}: not readable as JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(content, kind):
+        raise InputError(f"{path}: holds a JSON {type(content).__name__}, which is not expected")
+    return content
+
+
+def check_new(folder) -> Path:
+    """The path. Raises InputError if something is there that would be overwritten."""
+    folder = Path(folder)
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: cannot use it ({getattr(error, 'strerror', error)})") from None
+    if taken:
+        raise InputError(f"{folder}: exists and is not empty; choose another folder")
+    return folder
+
+
+def write_folder(folder, write: Callable[[Path], None]) -> None:
+    """Fills a new folder by `write(path)`, which appears whole or not at all.
+
+    What a killed process left is replaced by the next one's. Raises InputError if the folder holds
+    something already or cannot be written.
+    """
+    folder = check_new(folder)
+    temporary = _temporary(folder)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        write(temporary)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise cannot(folder, "write", error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
