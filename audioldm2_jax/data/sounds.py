@@ -66,7 +66,7 @@ class Decoder(soundfile.SoundFile):
 
     def pieces(self, start: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
         """[samples, channels] fp32, one after another, as far as it decodes. Raises Unreadable."""
-        lead = min(start, _RUN_IN if self.format == "MPEG" else 0)
+        lead = min(start, _RUN_IN if self.format == "MP3" else 0)
         try:
             if start:
                 self.seek(start - lead)
