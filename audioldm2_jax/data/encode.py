@@ -67,7 +67,7 @@ def encode(
     }
     build = Build(target, settings)
     if build.finished:
-        return records.describe(target)["statistics"]
+        return records.statistics(target)
     machine, done = _Machine(checkpoint, encoding), {}
     features = encoded_features(checkpoint, encoding)
     for split in sorted(info.splits):

@@ -34,7 +34,7 @@ def prepare(
     settings = {"name": about["name"], "sample_rate": sample_rate, "plan": _fingerprint(splits)}
     build = Build(target, settings)
     if build.finished:
-        return records.describe(target)["statistics"]
+        return records.statistics(target)
     jobs, done = [], {}
     for split, entries in splits.items():
         size = part_size(len(entries))

@@ -21,6 +21,9 @@ from audioldm2_jax.errors import InputError
 # Audio is compressed already, and each record is read alone.
 WRITER = "group_size:1,uncompressed"
 VERSION = "1.0.0"
+# What is counted of each split's texts: clips with captions, clips with captions or labels (which
+# stand in for captions), clips with a transcript.
+TEXTS = ("captioned", "described", "transcribed")
 
 
 @functools.cache
@@ -98,7 +101,9 @@ def open_builder(folder):
         return tfds.builder_from_directory(str(found[0]))
     except Exception as error:  # TFDS raises many kinds for a damaged folder
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{found[0]}: the corpus does not load ({line})") from None
+        raise InputError(
+            f"{found[0]}: the corpus does not load ({line}); delete the folder and make it anew"
+        ) from None
 
 
 def _datasets(folder: Path):
@@ -134,6 +139,36 @@ def describe(folder) -> dict:
     description = open_builder(folder).info.description or ""
     try:
         found = json.loads(description)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def statistics(folder) -> dict:
+    """What was counted when the corpus was made. Raises InputError where it does not say."""
+    found = describe(folder).get("statistics")
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{folder}: its dataset_info.json holds no statistics; delete the folder and make it "
+            "anew"
+        )
+    return found
+
+
+def texts(folder, split: str) -> dict[str, int] | None:
+    """How many clips of a split (or of several, as `a+b`) have which texts.
+
+    clips, and those with captions (`captioned`), with captions or labels (`described`), with a
+    transcript (`transcribed`). None for corpora that were made without counting.
+    """
+    info = open_builder(folder).info
+    counts = describe(folder).get("statistics", {})
+    counts = counts.get("texts") if isinstance(counts, dict) else None
+    total = dict.fromkeys(("clips", *TEXTS), 0)
+    for name in (re.sub(r"\[.*\]$", "", part.strip()) for part in split.split("+")):
+        if not isinstance(counts, dict) or not isinstance(counts.get(name), dict):
+            return None
+        total["clips"] += info.splits[name].num_examples
+        for key in TEXTS:
+            total[key] += int(counts[name].get(key, 0))
+    return total
