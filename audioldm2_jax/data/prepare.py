@@ -10,7 +10,7 @@ from pathlib import Path
 from audioldm2_jax.data import parts, records
 from audioldm2_jax.data.build import Build, Part, part_size
 from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.place import Unreadable
 from audioldm2_jax.data.report import Report
 
 

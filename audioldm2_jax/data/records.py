@@ -15,8 +15,8 @@ import numpy as np
 
 from audioldm2_jax.data import sounds
 from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Unreadable
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.data.place import Unreadable
+from audioldm2_jax.errors import InputError, printable
 
 # Audio is compressed already, and each record is read alone.
 WRITER = "group_size:1,uncompressed"
@@ -61,17 +61,27 @@ def audio_example(entry: Entry, sample_rate: int | None = None) -> tuple[dict, l
         rate = sample_rate or min(rate, 384000)
         data, more = sounds.flac(data, name, sound, rate, entry.start, entry.stop)
         notes += more
+    texts = {"captions": list(entry.captions), "labels": list(entry.labels)}
+    valid = {key: [valid_text(text) for text in values] for key, values in texts.items()}
+    transcript = valid_text(entry.transcript)
+    if valid != texts or transcript != entry.transcript:
+        notes.append("characters that are none in its texts: replaced")
+    extra = json.dumps(entry.extra, ensure_ascii=False)
     example = {
-        "id": entry.id,
+        "id": printable(entry.id),
         "audio": data,
-        "captions": list(entry.captions),
-        "labels": list(entry.labels),
-        "transcript": entry.transcript,
+        **valid,
+        "transcript": transcript,
         "seconds": sound.seconds,
         "sample_rate": rate,
-        "extra": json.dumps(entry.extra, ensure_ascii=False),
+        "extra": extra.encode("utf-8", "backslashreplace").decode(),
     }
     return example, notes
+
+
+def valid_text(text: str) -> str:
+    """Text that UTF-8 can hold and tokenizers read: U+FFFD for lone surrogates and NUL."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def dataset_name(text: str) -> str:
