@@ -6,8 +6,8 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
+from audioldm2_jax.checkpoints.registry import resolve
 from audioldm2_jax.cli.device import add_device, use_device
-from audioldm2_jax.cli.generate import resolve
 from audioldm2_jax.errors import InputError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "transformers", "huggingface_hub", "safetensors", "numpy")
@@ -68,7 +68,8 @@ def _report_model(options):
     from audioldm2_jax.pipelines.run import available_memory
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
-    name, convention = resolve(options.model_name), hub.convention_named(options.convention)
+    name = resolve(options.model_name, revision=options.revision)
+    convention = hub.convention_named(options.convention)
     config, dtype = _config(name, options.revision, convention), choose_dtype(options.dtype)
     counts = {n: tree.count(s) for n, s in memory.model_shapes(config, dtype).items()}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize

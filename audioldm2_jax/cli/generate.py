@@ -9,45 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
 from audioldm2_jax.cli.device import add_device, use_device
 from audioldm2_jax.errors import InputError
-
-# Names of the official command, and where the hub holds the same weights.
-OFFICIAL_NAMES = {
-    "audioldm2-full": "cvssp/audioldm2",
-    "audioldm2-full-large-1150k": "cvssp/audioldm2-large",
-    "audioldm2-music-665k": "cvssp/audioldm2-music",
-    "audioldm2-speech-ljspeech": "anhnct/audioldm2_ljspeech",
-    "audioldm2-speech-gigaspeech": "anhnct/audioldm2_gigaspeech",
-    "audioldm-s-full": "cvssp/audioldm-s-full",
-    "audioldm-s-full-v2": "cvssp/audioldm-s-full-v2",
-    "audioldm-m-full": "cvssp/audioldm-m-full",
-    "audioldm-l-full": "cvssp/audioldm-l-full",
-}
-# Published as the authors' files only: {official name: repository of the hub}.
-OFFICIAL_FILES = {
-    "audioldm_48k": "haoheliu/audioldm_48k",
-    "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
-}
-# What comes with the package, and the checkpoint of full size that does the same.
-DEFAULT, SPEECH = "nano", "nano-speech"
-FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}
-
-
-def resolve(name: str) -> str:
-    """What an official name stands for; an authors' file is fetched from the hub.
-
-    Raises InputError if it cannot be had.
-    """
-    if name not in OFFICIAL_FILES:
-        return OFFICIAL_NAMES.get(name, name)
-    from audioldm2_jax.checkpoints.download import fetch
-
-    file = f"{name}.pth"
-    folder = fetch(OFFICIAL_FILES[name], select=lambda files: [f for f in files if f == file])
-    if not (folder / file).is_file():
-        raise InputError(f"{OFFICIAL_FILES[name]}: the hub has no {file}; give the file's path")
-    return str(folder / file)
 
 
 def add_arguments(parser) -> None:
@@ -134,7 +98,7 @@ def run(options) -> int:
     from audioldm2_jax import Pipeline
 
     pipe = Pipeline.from_pretrained(
-        resolve(options.model_name),
+        options.model_name,
         options.dtype,
         options.convention,
         revision=options.revision,
