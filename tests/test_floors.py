@@ -8,6 +8,7 @@ FLOORS = [
     {
         "errors",
         "files",
+        "loudness",
         "presets",
         "tree",
         "audio",
