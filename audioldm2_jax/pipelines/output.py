@@ -35,8 +35,9 @@ from audioldm2_jax.pipelines.file_names import (
 class Output:
     """Generated clips.
 
-    audio: [P, samples] fp32, each prompt's best candidate, as the network made it (levels may exceed
-    1; `save` decides them); candidates: [P, n, samples], best first; sample_rate in Hz; metadata: everything needed to repeat the request; score: computes `scores`.
+    audio: [P, samples] fp32, each prompt's best candidate, as the network made it; samples may
+    exceed 1, since `save` decides the level. candidates: [P, n, samples], best first. sample_rate
+    in Hz. metadata: everything needed to repeat the request. score: computes `scores`.
     """
 
     candidates: np.ndarray

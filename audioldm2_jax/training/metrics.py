@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.loudness import level
