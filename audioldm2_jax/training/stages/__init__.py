@@ -59,7 +59,8 @@ class Plan:
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
-    that low-rank changes are of; drops: captions are dropped, for which T5 reads "".
+    that low-rank changes are of; drops: captions are dropped, for which a frozen CLAP or T5 reads
+    "" (`encoders.encode_nothing`).
     """
 
     stage: Stage
@@ -269,7 +270,9 @@ def _pretraining(model, optim, settings, dtype) -> Plan:
     init = _init({"unet": _initial("unet", model.unet)})
     stage = Stage("latent_diffusion", init, {"model": player}, ema=("unet",))
     reads = _reads(model, loa=made.poolings)
-    return Plan(stage, reads, ("vae", "audiomae"), ("unet",), ("unet",))
+    text = ("t5",) if model.t5 else ()
+    frozen = ("vae", "audiomae", *text)
+    return Plan(stage, reads, frozen, ("unet",), ("unet",), drops=bool(text))
 
 
 def _conditioned(model, optim, settings, dtype) -> Plan:
@@ -281,7 +284,7 @@ def _conditioned(model, optim, settings, dtype) -> Plan:
         reads = _reads(model, texts=("t5",))
         return Plan(stage, reads, ("vae", "t5"), ("unet",), ("unet",), drops=True)
     reads = _reads(model, clap=_hears(model, made), texts=_texts(model, made))
-    return Plan(stage, reads, ("vae", "clap"), ("unet",), ("unet",))
+    return Plan(stage, reads, ("vae", "clap"), ("unet",), ("unet",), drops=True)
 
 
 def _joint(model, optim, settings, dtype) -> Plan:
