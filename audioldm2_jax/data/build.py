@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -85,7 +86,7 @@ class Build:
             found = files.read_json(self.work / f"{part.stem}.json")
         except InputError:
             return None
-        same = all(type(found.get(key)) is type(value) for key, value in _empty().items())
+        same = found.pop("sum", None) == _sum(found)
         record = self.work / f"{part.stem}.array_record"
         if record.is_file():
             whole = record.stat().st_size == found.get("file")
@@ -121,7 +122,8 @@ class Build:
             with suppress(RuntimeError, OSError):
                 writer.close()
             beside.unlink(missing_ok=True)
-        files.write_json(self.work / f"{part.stem}.json", found)
+        found = json.loads(json.dumps(found))
+        files.write_json(self.work / f"{part.stem}.json", found | {"sum": _sum(found)})
         return found
 
     def _written(self, write) -> None:
@@ -151,9 +153,8 @@ class Build:
         for found in done.values():
             report.add(Report(found["skipped"], found["notes"]))
         if not full:
-            lines = "".join(f"\n  {line}" for line in report.summary())
             shutil.rmtree(self.target, ignore_errors=True)
-            raise InputError(f"{self.target}: no clip can be used{lines}")
+            raise InputError(f"{self.target}: no clip can be used{report.reasons()}")
         statistics = _statistics(full, report)
         labels = sum((Counter(found["labels"]) for found in full.values()), Counter())
         names = self._gather(full, features, statistics, about)
@@ -211,6 +212,11 @@ class Build:
         return [*names, "features.json", *license_file, "dataset_info.json"]
 
 
+def _sum(found: dict) -> str:
+    """Tells a damaged summary from a whole one."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
 def _empty() -> dict:
     """A part's summary: clips, their bytes and seconds, how many have which texts; notes."""
     counts = {"clips": 0, "bytes": 0, "seconds": 0.0, "captions": 0, "file": 0}
@@ -257,4 +263,9 @@ def _difference(found, asked) -> str:
     if not isinstance(found, dict):
         return "it does not say how"
     keys = [k for k in {**found, **asked} if found.get(k) != asked.get(k)]
-    return ", ".join(f"{k} {found.get(k)!r}, now {asked.get(k)!r}" for k in keys)
+    return ", ".join(f"{k} {_short(found.get(k))}, now {_short(asked.get(k))}" for k in keys[:4])
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -107,6 +107,9 @@ def open_builder(folder):
         several = f" several ({', '.join(str(f) for f in found[:4])}); name one" if found else ""
         what = several or " none; make it with `audioldm2-jax prepare`"
         raise InputError(f"{folder}: a prepared corpus (dataset_info.json) is expected;{what}")
+    for path in found[0].iterdir():
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: no ordinary file; delete the folder and make it anew")
     try:
         return tfds.builder_from_directory(str(found[0]))
     except Exception as error:  # TFDS raises many kinds for a damaged folder
@@ -180,5 +183,8 @@ def texts(folder, split: str) -> dict[str, int] | None:
             return None
         total["clips"] += info.splits[name].num_examples
         for key in TEXTS:
-            total[key] += int(counts[name].get(key, 0))
+            count = counts[name].get(key)
+            if type(count) is not int:
+                return None
+            total[key] += count
     return total

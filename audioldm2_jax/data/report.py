@@ -39,6 +39,11 @@ class Report:
                 lines.append(printable(f"{verb} {count}, {reason}: {', '.join(names)}{more}"))
         return lines
 
+    def reasons(self) -> str:
+        """The summary as the end of an error's line; "" if nothing was skipped."""
+        lines = self.summary()
+        return f" ({'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''})" if lines else ""
+
     def save(self, folder: Path) -> None:
         """A line for each skipped thing and note in skipped.jsonl."""
         lines = []
