@@ -10,7 +10,7 @@ import numpy as np
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data import crops
 from audioldm2_jax.data.failures import Failure
-from audioldm2_jax.data.place import Unreadable
+from audioldm2_jax.data.places import Unreadable
 from audioldm2_jax.data.tokens import Tokens
 
 CLAP_RATE = 48000
