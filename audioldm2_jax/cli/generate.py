@@ -95,14 +95,19 @@ def _add_output(add):
 
 
 def _add_sampling(add):
+    from audioldm2_jax.diffusion.registry import sampler_names
+
     seconds = "seconds; default as trained: 10.24, of nano 2.56"
     add("-dur", "--duration", type=float, default=None, help=seconds)
     count = "clips made for each prompt, of which CLAP picks the best"
     add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
     scale = "larger follows the text more closely, 1 or less not guided; default the model's own"
     add("-gs", "--guidance_scale", type=float, default=None, help=f"{scale}: 3.5, AudioLDM 2.5")
-    names = "ddim ddpm pndm euler heun dpm++2m dpm++2m-sde unipc"
-    add("--sampler", default=None, help=f"{names}; default the model's own, mostly dpm++2m")
+    add(
+        "--sampler",
+        default=None,
+        help=f"{sampler_names()}; default the model's own, mostly dpm++2m",
+    )
     add("--steps", type=int, default=25, help="sampling steps")
     ddim = "the same as --sampler ddim --steps N"
     add("--ddim_steps", type=int, default=None, metavar="N", help=ddim)
