@@ -1,4 +1,4 @@
-"""Turn a training run's last state into a checkpoint that generates sound."""
+"""Turn a training run's state into a checkpoint that generates sound."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def add_arguments(parser) -> None:
     choice = "raw, ema, or auto: the average where the stage keeps one"
     other = "checkpoint to put the trained parts into; default: the run's start"
     add("--onto", default="", metavar="CHECKPOINT", help=other)
+    add("--step", type=int, metavar="N", help="state of that step; default: the last")
     add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
 
 
@@ -21,7 +22,13 @@ def run(options) -> int:
     from audioldm2_jax.training.export import export
 
     with jax.default_device(jax.devices("cpu")[0]):
-        step = export(options.workdir, options.target, weights=options.weights, onto=options.onto)
+        step = export(
+            options.workdir,
+            options.target,
+            weights=options.weights,
+            onto=options.onto,
+            step=options.step,
+        )
     print(f"step {step}", file=sys.stderr)
     print(options.target)
     return 0

@@ -62,6 +62,11 @@ class Batches:
         }
 
     @property
+    def clips(self) -> int:
+        """How many different clips the stream holds."""
+        return self._stream.clips
+
+    @property
     def failed(self) -> dict[str, str]:
         """Clips that were passed over, and why."""
         return dict(self._stream.tolerance.failed)
