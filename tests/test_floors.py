@@ -9,6 +9,7 @@ FLOORS = [
         "backend",
         "errors",
         "files",
+        "loudness",
         "presets",
         "tree",
         "audio",

@@ -33,10 +33,10 @@ class Board:
         self._file.flush()
 
     def sound(self, name: str, step: int, wave: np.ndarray, rate: int) -> None:
-        """wave: [samples]; rate in Hz."""
+        """wave: [samples], from -1 to 1; rate in Hz."""
         from tensorboardX import summary
 
-        self._add(summary.audio(name, np.clip(wave, -1, 1)[:, None], rate), step)
+        self._add(summary.audio(name, wave[:, None], rate), step)
         self._file.flush()
 
     def _add(self, content, step: int) -> None:

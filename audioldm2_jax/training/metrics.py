@@ -11,6 +11,7 @@ import jax
 
 from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.loudness import level
 from audioldm2_jax.pictures import mel_picture
 from audioldm2_jax.training.board import Board
 from audioldm2_jax.training.console import Console
@@ -108,10 +109,11 @@ class Writer:
         self.console.step(step, values)
 
     def sound(self, name: str, step: int, wave, rate: int) -> None:
-        """A sound, wave: [samples], and the picture of its mel."""
+        """A sound, wave: [samples], at the level of written clips, and the picture of its mel."""
         self.picture(name, step, mel_picture(wave, rate))
         if not self._main:
             return
+        wave, _ = level(wave, rate)
         with self._disk():
             self._board.sound(name, step, wave, rate)
         if self._wandb:

@@ -18,7 +18,7 @@ from audioldm2_jax.data import records
 from audioldm2_jax.data.batches import Batches
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.encoders import encode_nothing
+from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
 from audioldm2_jax.data.pipeline import DataConfig, Source
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
@@ -230,7 +230,7 @@ def needed(run: Run, batch) -> tuple[str, ...]:
         "vae": {"mean"},
         "audiomae": {f"loa_{pooling}" for pooling in reads.loa},
         "clap": {"clap_audio"} if reads.clap else set(),
-        "t5": {"t5"},
+        "t5": {"t5"} if "t5" in reads.texts else set(),
     }
     if "clap" in reads.texts:
         encoded["clap"].add("clap_text")
@@ -253,7 +253,8 @@ def frozen_parts(run: Run, batch) -> dict:
     names = needed(run, batch)
     loaded = run.start.load(names, run.dtype)
     loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
-    if run.plan.drops and "t5" not in names:
-        t5 = run.start.load(("t5",), run.dtype)
-        loaded[NOTHING] = encode_nothing(t5, run.start.model, run.dtype)
+    reader = encoder_of_nothing(run.start.model)
+    if run.plan.drops and reader not in names:
+        encoder = run.start.load((reader,), run.dtype)
+        loaded[NOTHING] = encode_nothing(encoder, run.start.model, run.dtype)
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

@@ -126,7 +126,9 @@ def _pretraining(model, optim, settings, dtype) -> Plan:
     init = init_of({"unet": initial("unet", model.unet)})
     stage = Stage("latent_diffusion", init, {"model": player}, ema=("unet",))
     reads = reads_of(model, loa=made.poolings)
-    return Plan(stage, reads, ("vae", "audiomae"), ("unet",), ("unet",))
+    text = ("t5",) if model.t5 else ()
+    frozen = ("vae", "audiomae", *text)
+    return Plan(stage, reads, frozen, ("unet",), ("unet",), drops=bool(text))
 
 
 def _conditioned(model, optim, settings, dtype) -> Plan:
@@ -140,7 +142,7 @@ def _conditioned(model, optim, settings, dtype) -> Plan:
         reads = reads_of(model, texts=("t5",))
         return Plan(stage, reads, ("vae", "t5"), ("unet",), ("unet",), drops=True)
     reads = reads_of(model, clap=_hears(model, made), texts=_texts(model, made))
-    return Plan(stage, reads, ("vae", "clap"), ("unet",), ("unet",))
+    return Plan(stage, reads, ("vae", "clap"), ("unet",), ("unet",), drops=True)
 
 
 def _joint(model, optim, settings, dtype) -> Plan:

@@ -47,7 +47,7 @@ class Plan:
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
-    that low-rank changes are of; drops: captions are dropped, for which T5 reads "".
+    X
     """
 
     stage: Stage
