@@ -19,6 +19,7 @@ from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.console import Console
 from audioldm2_jax.training.hooks import hooks_of
+from audioldm2_jax.training.rehearse import check_encoded
 from audioldm2_jax.training.remarks import check_texts, remarks
 from audioldm2_jax.training.run import (
     Run,
@@ -60,9 +61,22 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
             _checkpoints(workdir, config) as saved,
             Stopping() as stopping,
         ):
-            last = _steps(run, workdir, batches, writer, saved, stopping, hooks, previous)
+            try:
+                last = _steps(run, workdir, batches, writer, saved, stopping, hooks, previous)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise _memory(config, error) from None
     stopping.end()
     return last
+
+
+def _memory(config: ConfigDict, error: Exception) -> InputError:
+    line = " ".join(str(error).split())[:160]
+    return InputError(
+        f"stage {config.stage}: the device's memory does not hold a batch of {config.batch} "
+        f"({line}); lower batch, or raise accumulate, or set remat=blocks"
+    )
 
 
 def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, previous):
@@ -71,9 +85,17 @@ def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, pre
     state, placed = _state(run, saved, batches, console, previous)
     _keep_config(workdir, run)
     first = int(state.step)
-    console.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
-    with console.work("reading the first batch"):
-        batch = next(batches) if first < config.steps else None
+    if first >= config.steps:
+        console.say(
+            f"{workdir}: the run is at step {first} of {config.steps}; raise steps to go on"
+        )
+    else:
+        console.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
+    batch = None
+    if first < config.steps:
+        with console.work("reading the first batch"):
+            batch = next(batches)
+    check_encoded(run, batch or {})
     last, step, clock = {}, None, metrics.Clock()
     with console.work("loading the frozen parts"):
         frozen = frozen_parts(run, batch or ("waveform",))
