@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,12 +74,16 @@ def initial(part: str, config):
 
 
 def init_of(makers: Mapping[str, Callable]) -> Callable:
-    """key -> parameters by part. Compiled functions are traced once for all that ask for shapes."""
+    """(key, parts to leave out) -> parameters by part.
 
-    @jax.jit
-    def init(key):
+    Compiled functions are traced once for all that ask for shapes.
+    """
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def init(key, without=()):
         keys = jax.random.split(key, len(makers))
-        return {name: make(k) for (name, make), k in zip(makers.items(), keys)}
+        drawn = zip(makers.items(), keys)
+        return {name: make(k) for (name, make), k in drawn if name not in without}
 
     return init
 
