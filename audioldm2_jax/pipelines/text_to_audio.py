@@ -28,7 +28,15 @@ from audioldm2_jax.pipelines.memory import (
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.run import Note, Runner, check_fits, enable_cache, tree_bytes
+from audioldm2_jax.pipelines.parts import GROUP, compile_parts, in_parts, run_parts
+from audioldm2_jax.pipelines.run import (
+    Note,
+    Runner,
+    check_fits,
+    enable_cache,
+    needed_memory,
+    tree_bytes,
+)
 
 DTYPES = {
     "fp32": jnp.float32,
@@ -169,7 +177,8 @@ class Pipeline:
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
-        least = request.working_memory(frames, self.config, width, asked.clips) // 4
+        at_once = min(asked.clips, GROUP) if in_parts() else asked.clips
+        least = request.working_memory(frames, self.config, width, at_once) // 4
         check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
         shape = latents_shape(self.config, asked)
         keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
@@ -190,14 +199,7 @@ class Pipeline:
             loa = request.check_loa(loa, self.config, len(asked.prompts))
             texts = dataclasses.replace(texts, loa=loa)
         arguments = (texts, asked.plan, np.float32(asked.guidance), keys, jnp.asarray(latents))
-        stepwise = progress and jax.default_backend() == "cpu"
-        made, needed = self._runner.programs(job, *arguments, stepwise=stepwise, progress=progress)
-        if progress:
-            print(memory_line(tree_bytes(self.params), needed), file=sys.stderr)
-        if stepwise:
-            waves, features = self._runner.stepwise(made, *arguments)
-        else:
-            waves, features = self._runner.whole(made, arguments, progress=progress)
+        waves, features = self._run(job, arguments, progress)
         waves = np.asarray(waves, np.float32).reshape(len(asked.prompts), asked.candidates, -1)
         if not np.isfinite(waves).all():
             raise InputError(
@@ -205,6 +207,22 @@ class Pipeline:
                 "was written; try --dtype fp32, or check the weights"
             )
         return waves, None if features is None else np.asarray(features)
+
+    def _run(self, job, arguments, progress):
+        """Waveforms [B, samples] and CLAP features [P, D] or None, in parts or as one program."""
+        runner, (texts, plan, *_, latents) = self._runner, arguments
+        if in_parts():
+            parts = compile_parts(runner, job, texts, plan, latents.shape, progress=progress)
+            self._tell_memory(parts.needed, progress)
+            return run_parts(runner, parts, job, *arguments, progress=progress)
+        run = runner.whole(job, *arguments, progress=progress)
+        self._tell_memory(needed_memory(run), progress)
+        with Note(f"generating {latents.shape[0]} clips", progress):
+            return jax.block_until_ready(run(self.params, *arguments))
+
+    def _tell_memory(self, needed: int, progress: bool) -> None:
+        if progress:
+            print(memory_line(tree_bytes(self.params), needed), file=sys.stderr)
 
     def _scores(self, waves, features) -> np.ndarray:
         """Similarity of each clip to its own prompt. [P, n, samples], [P, D] -> [P, n].
