@@ -14,6 +14,7 @@ import numpy as np
 
 import audioldm2_jax
 from audioldm2_jax import audio
+from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import files
@@ -33,7 +34,6 @@ from audioldm2_jax.pipelines.run import (
     Note,
     Runner,
     check_fits,
-    enable_cache,
     needed_memory,
     tree_bytes,
 )
