@@ -126,6 +126,9 @@ def _phonemes(transcriptions, tokenizer, config, convention):
         ids[:length] + [phonemes.STOP] * (len(ids) < length)
         for ids in tokenizer(transcriptions).input_ids
     ]
+    for text, row in zip(transcriptions, rows):
+        if row[0] == phonemes.STOP:
+            raise phonemes.NothingToSay(f"transcription {text[:40]!r}: nothing in it is spoken")
     # diffusers writes the stop symbol over the first zero, wherever it is.
     rows = [
         [phonemes.STOP if i == row.index(0) else n for i, n in enumerate(row)] if 0 in row else row
