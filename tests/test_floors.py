@@ -6,6 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "audioldm2_jax"
 FLOORS = [
     {
+        "backend",
         "errors",
         "files",
         "loudness",

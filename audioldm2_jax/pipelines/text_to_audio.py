@@ -14,6 +14,7 @@ import numpy as np
 
 import audioldm2_jax
 from audioldm2_jax import audio
+from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import files
@@ -28,7 +29,7 @@ from audioldm2_jax.pipelines.memory import (
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.run import Note, Runner, check_fits, enable_cache, tree_bytes
+from audioldm2_jax.pipelines.run import Note, Runner, check_fits, tree_bytes
 
 DTYPES = {
     "fp32": jnp.float32,
