@@ -249,7 +249,7 @@ def damaged_pickle(rng: random.Random, data: bytes) -> tuple[bytes, str]:
         "memo": b"\x80\x02}r" + struct.pack("<I", rng.choice((2**29, 2**31, 2**32 - 1))) + b".",
         "deep": b"\x80\x02" + b"]" * 20000 + b"a" * 19999 + b".",
         "big": b"\x80\x02" + b"\x8a\xff" + b"\x7f" * 255 + b".",
-        "keys": pickle.dumps({1: 2, None: {}, (): [], b"x": 3, True: "a"}, 2),
+        "keys": pickle.dumps({1: 2, None: {}, (): [], b"x": 3, 2.5: "a"}, 2),
     }
     return forms[kind], f"pickle {kind} {module}.{name}"
 

@@ -28,8 +28,8 @@ class Target:
 
     build(folder): writes valid input; damage(rng, folder) -> description; run(case): raises
     InputError for what is refused; finished(folder): names of what looks complete there; limit:
-    seconds of a case; share: of the time of all; least: cases at least in the suite's time; memory: bytes of
-    a case; needs: targets whose valid input is used too.
+    seconds of a case; share: of the time of all; least: cases at least; memory: bytes of a case;
+    needs: targets whose valid input is used too.
     """
 
     name: str

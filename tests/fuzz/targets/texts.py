@@ -114,6 +114,15 @@ TARGETS = [
         least=1,
         needs=("models",),
     ),
-    Target("texts", build_texts, speak, damage_text, limit=60, share=3, least=1, needs=("models",)),
+    Target(
+        "texts",
+        build_texts,
+        speak,
+        damage_text,
+        limit=60,
+        share=3,
+        least=1,
+        needs=("models",),
+    ),
     Target("transcripts", build_texts, transcribe, damage_text, least=10),
 ]
