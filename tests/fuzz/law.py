@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import faulthandler
 import io
 import os
 import re
@@ -134,6 +135,28 @@ def _bounded(limit: float, memory: int):
         signal.setitimer(signal.ITIMER_REAL, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.signal(signal.SIGALRM, old)
+
+
+@contextlib.contextmanager
+def released(folder: Path, limit: float):
+    """Opens the pipes below `folder` when a case hangs: code in C++ may wait for their writers.
+
+    What hangs for other reasons ends the whole run with the places where its threads are.
+    """
+
+    def release():
+        for path in folder.rglob("*"):
+            if path.is_fifo():
+                os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+
+    timer = threading.Timer(limit + 1, release)
+    timer.start()
+    faulthandler.dump_traceback_later(3 * limit + 60, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        timer.cancel()
 
 
 def _status(name: str) -> int:

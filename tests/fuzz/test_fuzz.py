@@ -43,7 +43,8 @@ def run_case(target, root: Path, seed: str, number: int, folder: Path) -> str:
     note = target.damage(rng, case.input) if number else "none"
     refused = True
     try:
-        outcome = law.lawful(lambda: target.run(case), target.limit, target.memory)
+        with law.released(folder, target.limit):
+            outcome = law.lawful(lambda: target.run(case), target.limit, target.memory)
         refused = outcome == "refused"
         law.require(number or not refused, "valid input is refused")
         if refused and (names := target.finished(case.output)):
