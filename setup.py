@@ -49,6 +49,7 @@ setup(
         "pillow",
         "psutil",
         "pyarrow",
+        "pyloudnorm>=0.2",
         "scipy",
         "tensorboardX",
         "tqdm",

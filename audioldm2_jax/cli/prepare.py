@@ -12,7 +12,24 @@ import json
 import sys
 from pathlib import Path
 
+from audioldm2_jax.cli.help import Example
 from audioldm2_jax.errors import InputError
+
+EXAMPLES = (
+    Example(
+        "audioldm2-jax prepare recordings corpora/mine --sample_rate 16000 --validation 0.1",
+        "a folder of sounds with captions in a table or in .txt files beside them",
+    ),
+    Example(
+        "audioldm2-jax prepare cv corpora/cv --metadata train=cv/train.tsv "
+        "--transcript_column sentence",
+        "a table of one's own, with what is said in a column",
+    ),
+    Example(
+        "audioldm2-jax prepare downloads/clotho corpora/clotho --corpus clotho",
+        "a published corpus as downloaded, by its builder in data/",
+    ),
+)
 
 
 def add_arguments(parser) -> None:
@@ -28,17 +45,32 @@ def add_arguments(parser) -> None:
     )
     table = "table of captions, if it is not found in SRC; SPLIT=FILE for a split; may be repeated"
     add("--metadata", action="append", default=None, metavar="[SPLIT=]FILE", help=table)
-    add("--file_column", default=None, help="column that names the files; default: recognised")
+    add(
+        "--file_column",
+        default=None,
+        metavar="NAME",
+        help="column that names the files; default: recognised",
+    )
     captions = "columns with captions, separated by commas; default: all named *caption*, or text"
-    add("--caption_columns", default=None, help=captions)
-    add("--label_column", default=None, help="column with labels; default: recognised")
-    add("--transcript_column", default=None, help="column with what is said; default: recognised")
-    add("--split_column", default=None, help="column with each clip's split; default: recognised")
-    add("--validation", type=float, default=0.0, help="share of train that becomes validation")
+    add("--caption_columns", default=None, metavar="NAME,...", help=captions)
+    for name, holds in (
+        ("--label_column", "labels"),
+        ("--transcript_column", "what is said"),
+        ("--split_column", "each clip's split"),
+    ):
+        add(name, default=None, metavar="NAME", help=f"column with {holds}; default: recognised")
+    share = "share of train that becomes validation"
+    add("--validation", type=float, default=0.0, metavar="SHARE", help=share)
     rate = "Hz; audio becomes mono 16-bit FLAC (smaller, quicker); default: files as they are"
-    add("--sample_rate", type=int, default=None, help=rate)
+    add("--sample_rate", type=int, default=None, metavar="HZ", help=rate)
     add("--name", default=None, help="the corpus' name; default: DST's")
-    add("--workers", type=int, default=None, help="processes; default: one for each core")
+    add(
+        "--workers",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processes; default: one for each core",
+    )
     add("-q", "--quiet", action="store_true", help="no progress")
 
 

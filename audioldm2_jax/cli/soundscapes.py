@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
+from audioldm2_jax.cli.help import Example
 from audioldm2_jax.errors import InputError
+
+EXAMPLES = (
+    Example(
+        "audioldm2-jax soundscapes corpora/raw --count 2000 -dur 2.56",
+        "a corpus to try training with; `audioldm2-jax prepare corpora/raw DST` comes next",
+    ),
+    Example(
+        "audioldm2-jax soundscapes corpora/two --count 100 --classes rain,small_bell",
+        "clips of two classes alone, in turn",
+    ),
+    Example(
+        "audioldm2-jax soundscapes examples --examples",
+        "one clip and one picture of each class",
+    ),
+)
+
+
+def notes() -> str:
+    """The names of the classes, for --help."""
+    from audioldm2_jax.data.soundscapes.sounds import SOUNDS
+
+    names = textwrap.wrap(" ".join(sorted(SOUNDS)), 78)
+    return "Classes:\n" + "\n".join(f"  {line}" for line in names)
 
 
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("target", metavar="DST", help="folder; a stopped build in it goes on")
-    add("--count", type=int, default=1000, help="clips")
-    add("--seed", type=int, default=0, help="the same seed gives the same corpus")
-    add("-dur", "--duration", type=float, default=10.24, help="seconds of each clip")
-    add("--speech", type=float, default=0.0, help="share of speech (needs the extra tts)")
+    add("--count", type=int, default=1000, metavar="N", help="number of clips")
+    same = "the same seed gives the same corpus"
+    add("--seed", type=int, default=0, metavar="N", help=same)
+    names = ("-dur", "--seconds", "--duration")
+    add(*names, type=float, default=10.24, metavar="SECONDS", help="length of each clip")
+    share = "share of speech, from 0 to 1 (needs the extra tts)"
+    add("--speech", type=float, default=0.0, metavar="SHARE", help=share)
     voices = "of the speech: varied, or plain: a woman and a man at three speeds, who begin at once"
-    add("--voices", default="varied", help=voices)
+    add("--voices", default="varied", metavar="{varied,plain}", help=voices)
     kinds = "shares of the clips without speech, such as one=3,overlay=1 (also sequence, music)"
     add("--kinds", default="", metavar="KIND=N,...", help=f"{kinds}; default: docs/soundscapes.md")
-    classes = "instead, clips of one of these classes each, in turn"
-    add("--classes", default="", metavar="NAME,...", help=f"{classes}; names: docs/soundscapes.md")
-    add("--workers", type=int, default=None, help="processes; default: one for each core")
+    classes = "instead, clips of one of these classes each, in turn; their names stand below"
+    add("--classes", default="", metavar="NAME,...", help=classes)
+    add(
+        "--workers",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processes; default: one for each core",
+    )
     examples = "instead, one WAV and one picture of each sound class, to listen and look at"
     add("--examples", action="store_true", help=examples)
     add("-q", "--quiet", action="store_true", help="no progress")
@@ -35,8 +69,8 @@ def run(options) -> int:
         raise InputError(f"--count is {options.count}: it must be at least 1")
     if not 0 <= options.speech <= 1:
         raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
-    if not 0.5 <= options.duration <= 600:
-        raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
+    if not 0.5 <= options.seconds <= 600:
+        raise InputError(f"--seconds is {options.seconds}: it must be from 0.5 to 600 seconds")
     kinds = _kinds(options.kinds)
     classes = [name.strip() for name in options.classes.split(",") if name.strip()]
     if classes and (options.speech or options.kinds):
@@ -56,7 +90,7 @@ def run(options) -> int:
             options.target,
             options.count,
             seed=options.seed,
-            seconds=options.duration,
+            seconds=options.seconds,
             speech=options.speech,
             kinds=kinds,
             voices=options.voices,

@@ -12,11 +12,27 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from audioldm2_jax.cli import configurations
 from audioldm2_jax.cli.device import add_device, use_device
+from audioldm2_jax.cli.help import Example
 from audioldm2_jax.errors import InputError
 
 # Arguments that argparse does not know are values of the configuration.
 OVERRIDES = True
+EXAMPLES = (
+    Example(
+        "audioldm2-jax train --config=configs/vae.py:tiny --workdir=runs/try "
+        "--config.data.sources=corpora/mine",
+        "the VAE at a size that takes a step in a moment, to try a corpus out",
+    ),
+    Example(
+        "audioldm2-jax train --config=configs/audioldm.py:m --workdir=runs/mine "
+        "--config.start=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
+        "--config.settings.audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
+        "low-rank fine-tuning of a published checkpoint on a corpus of one's own",
+    ),
+)
+notes = configurations.notes
 
 
 def add_arguments(parser) -> None:

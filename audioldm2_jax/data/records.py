@@ -46,20 +46,18 @@ def audio_features():
 def audio_example(entry: Entry, sample_rate: int | None = None) -> tuple[dict, list[str]]:
     """An entry's example and notes on it. Raises Unreadable with the reason to leave it out.
 
-    Audio stays as it is encoded; with sample_rate (Hz), or where the entry is a piece of its file,
-    it becomes FLAC.
+    Audio stays as it is encoded; with sample_rate (Hz), where the entry is a piece of its file, or
+    where the first channel is silent and another is not, it becomes mono FLAC.
     """
     if entry.place is None:
         raise Unreadable(entry.reason)
     data, name = entry.place.read(), entry.place.name
-    if entry.start is not None:
-        wave, rate = sounds.piece(data, entry.start, entry.stop, name)
-        data = sounds.converted(wave, rate, sample_rate) if sample_rate else sounds.flac(wave, rate)
-        name = "piece.flac"
-    sound = sounds.check(data, name)
-    if sample_rate and entry.start is None:
-        with sounds.opened(data, name) as file:
-            data = sounds.converted(sounds.read(file), sound.sample_rate, sample_rate)
+    sound = sounds.check(data, name, entry.start, entry.stop)
+    rate, notes = sound.sample_rate, list(sound.notes)
+    if sample_rate or entry.start is not None or sound.channel:
+        rate = sample_rate or min(rate, 384000)
+        data, more = sounds.flac(data, name, sound, rate, entry.start, entry.stop)
+        notes += more
     example = {
         "id": entry.id,
         "audio": data,
@@ -67,10 +65,10 @@ def audio_example(entry: Entry, sample_rate: int | None = None) -> tuple[dict, l
         "labels": list(entry.labels),
         "transcript": entry.transcript,
         "seconds": sound.seconds,
-        "sample_rate": sample_rate or sound.sample_rate,
+        "sample_rate": rate,
         "extra": json.dumps(entry.extra, ensure_ascii=False),
     }
-    return example, ["silent"] if sound.peak <= sounds.SILENT else []
+    return example, notes
 
 
 def dataset_name(text: str) -> str:

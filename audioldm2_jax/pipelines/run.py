@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +14,6 @@ import numpy as np
 from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import program
-
-
-def enable_cache() -> str | None:
-    """Turns on the persistent compilation cache, unless the user set one; returns its folder."""
-    if not jax.config.jax_compilation_cache_dir:
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(home / "audioldm2-jax" / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    return jax.config.jax_compilation_cache_dir
 
 
 def available_memory() -> int:

@@ -14,7 +14,8 @@ import numpy as np
 
 import audioldm2_jax
 from audioldm2_jax import audio
-from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.backend import enable_cache
+from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.errors import InputError
@@ -28,7 +29,7 @@ from audioldm2_jax.pipelines.memory import (
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.run import Note, Runner, check_fits, enable_cache, tree_bytes
+from audioldm2_jax.pipelines.run import Note, Runner, check_fits, tree_bytes
 
 DTYPES = {
     "fp32": jnp.float32,
@@ -79,6 +80,7 @@ class Pipeline:
         """
         dtype = choose_dtype(dtype)
         hub.convention_named(convention)
+        folder_or_hub_id = registry.resolve(folder_or_hub_id, revision=revision, quiet=not progress)
         if Path(folder_or_hub_id).expanduser().is_file():
             made = _from_file(folder_or_hub_id, dtype, convention, tokenizers, progress)
             return cls(_changed(made, lora, lora_strength), dtype)

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.loudness import level
 from audioldm2_jax.pictures import mel_picture
 
 # Peak bf16 products of one chip, FLOP/s, by the start of its name (makers' data sheets).
@@ -98,11 +98,12 @@ class Writer:
             print(f"step {step}: {', '.join(shown)}", file=sys.stderr)
 
     def sound(self, name: str, step: int, wave, rate: int) -> None:
-        """A sound, wave: [samples], and the picture of its mel."""
+        """A sound, wave: [samples], at the level of written clips, and the picture of its mel."""
         self.picture(name, step, mel_picture(wave, rate))
         if not self._main:
             return
-        self._board.add_audio(name, np.clip(wave, -1, 1)[:, None], step, rate)
+        wave, _ = level(wave, rate)
+        self._board.add_audio(name, wave[:, None], step, rate)
         if self._wandb:
             import wandb
 
