@@ -157,7 +157,7 @@ def released(folder: Path, limit: float):
 
     timer = threading.Timer(4 * limit + 1, release)
     timer.start()
-    faulthandler.dump_traceback_later(5 * limit + 60, exit=True)
+    faulthandler.dump_traceback_later(5 * limit + 60, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
