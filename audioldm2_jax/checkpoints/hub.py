@@ -115,9 +115,9 @@ def load(
         config = dataclasses.replace(config, **dict.fromkeys(without))
     tokenizers = {}
     if config.clap:
-        tokenizers["tokenizer"] = read_tokenizer(folder / "tokenizer", config.clap.text.vocab)
-    if text := config.t5 or config.phonemes:
-        tokenizers["tokenizer_2"] = read_tokenizer(folder / "tokenizer_2", text.vocab)
+        tokenizers["tokenizer"] = read_tokenizer(folder / "tokenizer")
+    if config.t5 or config.phonemes:
+        tokenizers["tokenizer_2"] = read_tokenizer(folder / "tokenizer_2")
     params = {}
     for name in parts_of(config):
         if only is not None and name not in only:

@@ -54,8 +54,7 @@ class Part:
         try:
             return jax.tree.map(lambda shape: shape, _shapes(self, config))
         except Exception as error:  # whatever layers answer to sizes that make no model
-            if not where:
-                raise
+            where = where or f"{self.folder}/config.json"
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
             raise InputError(
                 f"{where}: its entries do not fit together ({reason[0][:200]})"

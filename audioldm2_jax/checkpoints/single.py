@@ -66,7 +66,7 @@ def load(
         mel = _front_end(folder, content)
         config = configs.read_clap(content, mel, convention_named(convention), str(path))
         if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-            tokenizer = read_tokenizer(folder, config.text.vocab)
+            tokenizer = read_tokenizer(folder)
     else:
         config = getattr(configs, f"read_{name}")(read_json(path), str(path))
     file, part = weights.find(folder, variant), SINGLES[name]

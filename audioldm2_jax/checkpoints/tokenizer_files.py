@@ -8,11 +8,10 @@ from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
 
 
-def read_tokenizer(folder: Path, vocab: int | None = None):
+def read_tokenizer(folder: Path):
     """A tokenizer as transformers saves it; nothing is fetched and no code of the folder runs.
 
-    vocab: the rows of the embedding that its tokens are looked up in. Raises InputError if it does
-    not load or numbers tokens beyond these.
+    Raises InputError if it does not load.
     """
     from transformers import AutoTokenizer
 
@@ -24,22 +23,13 @@ def read_tokenizer(folder: Path, vocab: int | None = None):
     for path in sorted(folder.glob("*.json")):
         files.read_json(path, (dict, list))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-        largest = max(tokenizer.get_vocab().values(), default=-1)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # transformers raises many kinds; tokenizers' own panics are no
         # Exception
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise InputError(f"{folder}: the tokenizer does not load ({line})") from None
-    if vocab is not None and not 0 <= largest < vocab:
-        raise InputError(
-            f"{folder}: the tokenizer numbers tokens up to {largest}, the model has {vocab}; it is "
-            "another model's"
-        )
-    return tokenizer
 
 
 def write_tokenizer(tokenizer, folder: Path) -> None:

@@ -47,15 +47,11 @@ def tokenizers_for(
     Raises InputError if they cannot be had; unless `required`, those of the hub are left out with a
     note on stderr.
     """
-    needed = {}
-    if config.clap:
-        needed["tokenizer"] = config.clap.text.vocab
-    if config.t5:
-        needed["tokenizer_2"] = config.t5.vocab
+    parts = (("tokenizer", config.clap), ("tokenizer_2", config.t5))
     tokenizers = {}
-    for name, vocab in needed.items():
+    for name in [name for name, part in parts if part]:
         try:
-            tokenizers[name] = _one(name, source, vocab)
+            tokenizers[name] = _one(name, source)
         except InputError as error:
             if required or source is not None:
                 raise
@@ -65,12 +61,12 @@ def tokenizers_for(
     return tokenizers
 
 
-def _one(name: str, source: str | None, vocab: int):
+def _one(name: str, source: str | None):
     if source is not None:
         folder = user_path(source)
         if not (folder / name).is_dir():
             raise InputError(f"--tokenizers {folder}: holds no folder {name}")
-        return read_tokenizer(folder / name, vocab)
+        return read_tokenizer(folder / name)
     try:
         folder = fetch(SOURCES[name], select=choose_tokenizer)
     except InputError:
@@ -79,6 +75,6 @@ def _one(name: str, source: str | None, vocab: int):
             "can be fetched: go online once, or give --tokenizers FOLDER with any checkpoint in "
             "the hub layout"
         ) from None
-    tokenizer = read_tokenizer(folder, vocab)
+    tokenizer = read_tokenizer(folder)
     tokenizer.model_max_length = _LENGTHS[name]
     return tokenizer

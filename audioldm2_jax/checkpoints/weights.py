@@ -111,7 +111,7 @@ def _rank(name: str) -> tuple | None:
     for place, kind in enumerate(_KINDS):
         for order, stem in enumerate(_STEMS):
             plain = re.fullmatch(rf"{stem}(?:\.([\w-]+))?\.{kind}", name)
-            if plain and not re.search(r"\d+-of-\d+$", plain[1] or ""):
+            if plain and not re.search(r"-\d+-of-\d+$", plain[1] or ""):
                 return plain[1], place, 0, order
             index = re.fullmatch(rf"{stem}\.{kind}\.index(?:\.([\w-]+))?\.json", name)
             if index:

@@ -179,7 +179,8 @@ def _listed(name: str, value: str, kind: type) -> tuple:
             found = None
     found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
     if not found or not all(type(x) is kind for x in found):
-        what = "integers, separated by commas, are" if kind is int else '["a, b", "c"] or the like is'
+        whole = "integers, separated by commas, are"
+        what = whole if kind is int else '["a, b", "c"] or the like is'
         raise InputError(f"{PREFIX}{name}={value}: {what} expected")
     return found
 

@@ -1,4 +1,4 @@
-"""The moving average of a U-Net's weights, which the authors' files keep under names without dots."""
+"""The moving average of a U-Net's weights, which the authors keep under names without dots."""
 
 from __future__ import annotations
 

@@ -88,7 +88,8 @@ def open_file(path, choice: str = "auto") -> Source:
     file without known parts.
     """
     path = user_path(path)
-    content = weights.read(path, choice)
+    # Wrappers' names go; what stands before a part's names is found by its mark.
+    content = weights.unwrapped(weights.read(path, choice), lambda name: True)
     prefixes = {name: _prefixes(content, mark) for name, mark in _MARKS.items()}
     parts = {name: _under(content, found[0]) for name, found in prefixes.items() if found}
     average, taken = averages.find(content, parts.get("unet"), path), ""

@@ -82,7 +82,7 @@ def t5_states(settings: Any, params: dict, frozen: dict, batch: dict):
 
 
 def empty_text(settings: Any, params: dict, frozen: dict):
-    """The text condition of "" [1, D], which guidance steers away from: CLAP's vector or T5's state.
+    """CLAP's vector or T5's state of "" [1, D], which guidance steers away from.
 
     Training shows it for a dropped caption, so that both are the same. An encoder in `params`
     learns from it.
