@@ -36,16 +36,11 @@ def damage_list(rng, folder: Path) -> str:
 
 
 def read_list(case: Case):
-    """Up to the model: the lists' prompts and the files that they would become."""
-    import argparse
+    """The lists' prompts and the files that they would become, without a model."""
+    from audioldm2_jax.cli import prompts
 
-    from audioldm2_jax.cli import generate
-
-    parser = argparse.ArgumentParser()
-    generate.add_arguments(parser)
     for path in case.input.iterdir():
-        options = parser.parse_args(["-tl", str(path), "-s", str(case.output)])
-        generate.read_entries(options)
+        prompts.read_list(str(path))
 
 
 @functools.cache
