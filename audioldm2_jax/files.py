@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from audioldm2_jax.errors import InputError
@@ -64,6 +64,16 @@ def write_bytes(path, content: bytes) -> None:
     """Raises InputError where the file cannot be written."""
     with beside(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_together(contents: dict[Path, bytes]) -> None:
+    """Writes several files, all or none; the first one appears last.
+
+    Raises InputError, naming the file that cannot be written.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(beside(path)).write_bytes(content)
 
 
 def write_text(path, text: str) -> None:

@@ -8,7 +8,23 @@ from __future__ import annotations
 import dataclasses
 import sys
 
+from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError, printable
+
+EXAMPLES = (
+    Example(
+        "audioldm2-jax convert audioldm2-full.pth checkpoints/full",
+        "the authors' file as a folder that this package and diffusers load",
+    ),
+    Example(
+        "audioldm2-jax convert cvssp/audioldm2 checkpoints/half --dtype bf16",
+        "a published checkpoint at half its size",
+    ),
+    Example(
+        "audioldm2-jax convert last.ckpt checkpoints/vae --weights ema",
+        "a part of a model, with the moving average of its weights",
+    ),
+)
 
 
 def add_arguments(parser) -> None:
@@ -25,13 +41,16 @@ def add_arguments(parser) -> None:
     tokenizers = "folder in the hub layout to take tokenizers from, where SRC has none; default: "
     tokenizers += "the hub's, and none while it cannot be reached"
     add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
+    from audioldm2_jax.presets import CONVENTIONS
+
     reading = "how a hub-layout SRC is read: authors (heads as trained) or diffusers"
-    add("--convention", default="authors", help=reading)
+    add("--convention", default="authors", metavar=choices(CONVENTIONS), help=reading)
+    dtype = "of the written weights; bf16 is half the size"
+    add("--dtype", default="fp32", choices=("fp32", "bf16"), help=dtype)
+    add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
     variant = "of a folder's weights, such as fp16 of model.fp16.safetensors; default: the plain "
     variant += "ones, or the only variant there is"
     add("--variant", default=None, metavar="NAME", help=variant)
-    add("--dtype", default="fp32", choices=("fp32", "bf16"), help="bf16: half the size")
-    add("--revision", default=None, help="branch, tag or commit of a hub id")
     add("-q", "--quiet", action="store_true", help="no progress")
 
 
