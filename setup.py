@@ -66,6 +66,7 @@ setup(
             "accelerate",
             "libtpu",
             "matplotlib",
+            "pyloudnorm",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -1,14 +1,17 @@
-"""Audio in and out: CLAP's log-mel front end, resampling, WAV files. Audio is float32 [-1, 1]."""
+"""Audio in and out: CLAP's log-mel front end, resampling, sound files. Audio is float32 [-1, 1]."""
 
 from __future__ import annotations
 
 import functools
+import io
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import files
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ClapMelConfig
 
 
@@ -102,9 +105,40 @@ def fused_images(mel: np.ndarray, frames: int, starts: list[int] | None = None) 
     return np.stack([shrunk, *(mel[s : s + frames] for s in starts)])
 
 
-def save_wav(path, audio: np.ndarray, sample_rate: int) -> None:
-    """Writes 16-bit PCM as WAV or, by the path's suffix, FLAC; the file is whole or absent."""
+# How each kind of sound file is written: soundfile's container and encoding.
+FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+
+def encoded(audio: np.ndarray, sample_rate: int, suffix: str) -> bytes:
+    """The content of a sound file: 16-bit WAV or FLAC, Ogg Vorbis, MP3. audio: [samples].
+
+    suffix: a key of FORMATS, in any case. Raises InputError for another, and for a rate that the
+    format does not have.
+    """
     import soundfile
 
-    with files.beside(path) as beside:
-        soundfile.write(beside, np.asarray(audio), sample_rate, subtype="PCM_16")
+    if suffix.lower() not in FORMATS:
+        raise InputError(f"{suffix!r} files are not written: choose one of {' '.join(FORMATS)}")
+    container, subtype = FORMATS[suffix.lower()]
+    audio, file = np.asarray(audio), io.BytesIO()
+    if audio.ndim != 1:
+        raise InputError(f"sound of shape {audio.shape}: one axis of samples is expected")
+    try:
+        soundfile.write(file, audio, sample_rate, format=container, subtype=subtype)
+    except (soundfile.SoundFileError, ValueError, TypeError) as error:
+        raise InputError(f"{container} at {sample_rate} Hz cannot be written ({error})") from None
+    return file.getvalue()
+
+
+def save_wav(path, audio: np.ndarray, sample_rate: int) -> None:
+    """Writes 16-bit WAV or what else the suffix says (FORMATS); the file is whole or absent.
+
+    Raises InputError where it cannot be written.
+    """
+    path = Path(path)
+    files.write_bytes(path, encoded(audio, sample_rate, path.suffix))

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from audioldm2_jax.errors import InputError
@@ -20,6 +20,16 @@ from audioldm2_jax.errors import InputError
 def cannot(path, what: str, error: OSError) -> InputError:
     """An InputError for an OSError: `PATH: cannot WHAT (No space left on device)`."""
     return InputError(f"{path}: cannot {what} ({error.strerror or error})")
+
+
+def path(name) -> Path:
+    """A path that a user gives, `~` expanded. Raises InputError for one that cannot be."""
+    try:
+        if "\0" in str(name):
+            raise ValueError("a null character")
+        return Path(name).expanduser()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{str(name)!r:.200}: no path ({error})") from None
 
 
 @contextmanager
@@ -54,6 +64,16 @@ def write_bytes(path, content: bytes) -> None:
     """Raises InputError where the file cannot be written."""
     with beside(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_together(contents: dict[Path, bytes]) -> None:
+    """Writes several files, all or none; the first one appears last.
+
+    Raises InputError, naming the file that cannot be written.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(beside(path)).write_bytes(content)
 
 
 def write_text(path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 The mesh always has the same four axes, so the rules never change with the kind of parallelism:
 `data` replicates parameters, `fsdp` splits them and the batch, `tensor` splits widths and heads,
-`context` splits lengths.
+`context` is for lengths, which no stage splits yet: its size is 1.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices=None) -> Mesh:
     devices = jax.devices() if devices is None else devices
     if unknown := set(shape) - set(AXES):
         raise InputError(f"mesh axis {min(unknown)!r}: the axes are {' '.join(AXES)}")
+    if shape.get("context", 1) != 1:
+        raise InputError(f"mesh.context is {shape['context']}: no stage splits lengths yet; use 1")
     sizes = [shape.get(axis, 1) for axis in AXES]
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise InputError(f"mesh {shape}: sizes are at least 1, and at most one is -1 (the rest)")

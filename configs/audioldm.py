@@ -4,18 +4,21 @@ audioldm2-jax train --config=configs/audioldm.py:s --workdir=runs/audioldm \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS
 settings.audio is the share of clips conditioned on the sound: 1 as AudioLDM was trained, 0 on
 captions alone. From scratch with begin=False: the study has both. `t5` attends to FLAN-T5
-instead.
+instead. `few` fine-tunes a checkpoint on ten to some hundred clips by low-rank changes.
 """
 
-from configs.common import base, tiny, variant
+from configs.common import base, few, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("audioldm", drop=0.1, audio=1.0)
+    kind = variant(arg, ("s", "m", "l", "48k", "t5", "few", "tiny"))
+    config = base("audioldm", drop=0.1, audio=0.0 if kind in ("t5", "few") else 1.0)
     config.optim.learning_rate, config.optim.warmup = 1e-4, 2000
     config.steps = 800_000
-    kind = variant(arg, ("s", "m", "l", "48k", "t5", "tiny"))
-    config.preset = f"audioldm-{kind}"
+    config.preset = f"audioldm-{'m' if kind == 'few' else kind}"
+    if kind == "few":
+        config = few(config)
+        config.lora = 16
     if kind == "tiny":
         config = tiny(config)
         config.preset, config.start = "tiny-audioldm", "random"

@@ -15,7 +15,6 @@ def get_config(arg: str = ""):
     config.optim.weight_decay = 1e-4
     config.optim.beta2 = 0.95
     config.optim.schedule = "cosine"
-    config.optim.steps = config.steps
     config.batch = 512
     if variant(arg, ("base", "tiny")) == "tiny":
         config = tiny(config)

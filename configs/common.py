@@ -1,86 +1,25 @@
 """What every run has. A run is `get_config(arg)` of a file here; any value can be overridden:
 
 audioldm2-jax train --config=configs/vae.py --workdir=runs/vae --config.data.sources=corpora/mine
+All entries, their defaults and bounds: audioldm2_jax/training/entries.py; a stage's settings:
+audioldm2_jax/training/stages. `train --help` lists both.
 """
 
 from ml_collections import ConfigDict
 
-PROMPTS = (
-    "a dog barks in the rain",
-    "a calm piano melody with soft strings",
-    "people talk while an engine idles",
-    "birds sing and water flows",
-)
+from audioldm2_jax.training.configuration import base
+from audioldm2_jax.training.stages import STAGES
 
-SENTENCES = (
-    "the birch canoe slid on the smooth planks",
-    "glue the sheet to the dark blue background",
-)
-
-
-def base(stage: str, **settings) -> ConfigDict:
-    """Common values. settings: the stage's own, see audioldm2_jax/training/stages."""
-    config = ConfigDict()
-    config.stage = stage
-    # A checkpoint (hub-layout folder or hub id) whose frozen parts, tokenizers and, with `begin`,
-    # weights are used; "random" is an untrained one of the preset, "" the preset alone.
-    config.start = ""
-    config.begin = True
-    config.preset = "base"
-    config.lora = 0  # rank of low-rank changes that train in place of the weights
-    config.settings = ConfigDict(settings)
-    config.optim = ConfigDict(
-        {
-            "learning_rate": 1e-4,
-            "warmup": 1000,
-            "schedule": "constant",
-            "steps": 100_000,
-            "decay": 1.0,
-            "decay_every": 1000,
-            "beta1": 0.9,
-            "beta2": 0.999,
-            "eps": 1e-8,
-            "weight_decay": 0.01,
-            "clip": 1.0,
-        }
-    )
-    config.data = ConfigDict(
-        {
-            "sources": "",  # path[:split[:weight]], separated by commas
-            "seconds": 10.24,
-            "text_length": 128,
-            "tolerance": 0.01,
-            "workers": 0,
-        }
-    )
-    # Means of the metrics over `batches` batches of clips that are not trained on.
-    config.validation = ConfigDict({"sources": "", "every": 1000, "batches": 8})
-    # Sound and mel pictures in TensorBoard; of the VAE and the vocoder, of as many clips.
-    config.sample = ConfigDict({"every": 5000, "prompts": PROMPTS, "steps": 25})
-    config.fixed = ()  # patterns of parameters' paths that do not train
-    config.wandb = ""  # a project's name; needs `pip install wandb`
-    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "context": 1, "tensor": 1})
-    config.batch = 64
-    config.accumulate = 1
-    config.remat = "none"  # or products, blocks: less memory for the gradients, more work
-    config.steps = 100_000
-    config.seed = 0
-    config.dtype = "bf16"
-    config.ema_decay = 0.9999
-    config.latent_scale = "model"  # or "batch": from the first batch, for a VAE of one's own
-    config.log_every = 50
-    config.save_every = 1000
-    config.keep = 3
-    config.keep_every = 0  # steps whose states stay for good
-    config.max_skipped = 10
-    return config
+__all__ = ["base", "few", "tiny", "variant"]
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
     """The same stage at a size that takes a step in a moment on a CPU, to try things out."""
-    config.preset = "tiny"
+    if config.stage != "tagger":
+        config.preset = "tiny"
     config.data.seconds = 1.28
-    config.data.text_length = 32
+    if STAGES[config.stage].texts:
+        config.data.text_length = 32
     config.batch = 8
     config.steps = 20
     config.dtype = "fp32"
@@ -89,7 +28,17 @@ def tiny(config: ConfigDict) -> ConfigDict:
     config.log_every = 5
     config.save_every = 20
     config.validation.every, config.validation.batches = 10, 2
-    config.sample.every, config.sample.prompts, config.sample.steps = 0, PROMPTS[:2], 4
+    config.sample.every, config.sample.steps = 0, 4
+    return config
+
+
+def few(config: ConfigDict) -> ConfigDict:
+    """The same stage for fine-tuning on ten to some hundred clips, on one device."""
+    config.batch, config.steps = 4, 1000
+    config.optim.warmup = 50
+    config.log_every, config.save_every, config.keep = 10, 100, 2
+    config.validation.every = 100
+    config.sample.every = 250
     return config
 
 

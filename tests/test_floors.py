@@ -6,8 +6,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "audioldm2_jax"
 FLOORS = [
     {
+        "backend",
         "errors",
         "files",
+        "loudness",
         "presets",
         "tree",
         "audio",

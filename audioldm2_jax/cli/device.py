@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
+import glob
 import os
 
+from audioldm2_jax.cli.help import choices
 from audioldm2_jax.errors import InputError
 
-_PLATFORMS = {"auto": None, "cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}
+_PLATFORMS = {
+    "auto": None,
+    "cpu": "cpu",
+    "gpu": "cuda",
+    "cuda": "cuda",
+    "rocm": "rocm",
+    "tpu": "tpu",
+}
+_INSTALL = {
+    "cuda": "an NVIDIA GPU needs pip install 'audioldm2-jax[cuda]'",
+    "rocm": "an AMD GPU needs JAX's plugin for ROCm",
+    "tpu": "a TPU needs pip install 'audioldm2-jax[tpu]'",
+}
 
 
 def add_device(parser) -> None:
     """The official -d flag."""
-    parser.add_argument("-d", "--device", default="auto", help="auto, cpu, gpu (or cuda), tpu")
+    text = "where to compute; auto takes a TPU or GPU that JAX sees, gpu and cuda are the same"
+    parser.add_argument("-d", "--device", default="auto", metavar=choices(_PLATFORMS), help=text)
 
 
 def use_device(name: str) -> None:
     """Restricts JAX to a platform. Raises InputError if it is unknown or absent."""
-    if name not in _PLATFORMS:
-        raise InputError(f"unknown device {name!r}: choose one of {' '.join(_PLATFORMS)}")
+    check_device(name)
     import jax
 
-    if platform := _PLATFORMS[name]:
+    platform = _PLATFORMS[name]
+    if platform:
         os.environ["JAX_PLATFORMS"] = platform
         jax.config.update("jax_platforms", platform)
+    elif not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/*"):
+        # Where libtpu is installed without a TPU, it would complain about a lack of these.
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5e-1")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     try:
         jax.devices()
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"device {name}: not available here ({line}); install the extra for it, such as "
-            "audioldm2-jax[cuda], or use -d cpu"
-        ) from None
+    except (RuntimeError, AssertionError, ImportError, OSError) as error:
+        # JAX asserts that there is a device where it skipped the only platform it was to try.
+        raise InputError(_absent(name, platform, str(error))) from None
+
+
+def check_device(name: str) -> None:
+    """Raises InputError for a name that is no device, without asking JAX."""
+    if name not in _PLATFORMS:
+        raise InputError(f"unknown device {name!r}: choose one of {' '.join(_PLATFORMS)}")
+
+
+def _absent(name: str, platform: str | None, reason: str) -> str:
+    preset = os.environ.get("JAX_PLATFORMS", "")
+    if platform is None and preset:
+        return (
+            f"JAX_PLATFORMS={preset} is set, and JAX has no such device here; unset it, or choose "
+            "with -d"
+        )
+    reason = " ".join(reason.split())[:160]
+    advice = _INSTALL.get(platform, "")
+    return (
+        f"device {name}: not available here{f' ({reason})' if reason else ''}; "
+        f"{f'{advice}; ' if advice else ''}-d cpu always works"
+    )

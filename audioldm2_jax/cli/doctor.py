@@ -6,28 +6,44 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
+from audioldm2_jax.checkpoints.registry import resolve
 from audioldm2_jax.cli.device import add_device, use_device
-from audioldm2_jax.cli.generate import resolve
+from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "transformers", "huggingface_hub", "safetensors", "numpy")
 
 
+EXAMPLES = (
+    Example("audioldm2-jax doctor --quick", "devices, memory and versions, in a moment"),
+    Example(
+        "audioldm2-jax doctor --model large -n 4 -dur 10",
+        "whether four clips of ten seconds of AudioLDM 2 large fit into this device",
+    ),
+)
+
+
 def add_arguments(parser) -> None:
-    parser.add_argument(
-        "--model_name",
-        default="base",
-        help="say what this checkpoint needs: a folder, hub id, authors' file, official name, or a "
-        "preset such as base, large, speech, audioldm-m, audioldm-48k",
+    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+    from audioldm2_jax.presets import CONVENTIONS, PRESETS
+
+    add = parser.add_argument
+    model = (
+        "say what this checkpoint needs: a folder, hub id, authors' file, official name, or a "
+        f"preset ({', '.join(PRESETS)})"
     )
-    parser.add_argument("--quick", action="store_true", help="no model, so nothing to compile")
-    parser.add_argument("--revision", default=None, help="branch, tag or commit of a hub id")
-    parser.add_argument("--dtype", default=None, help="fp32 or bf16")
-    parser.add_argument("--convention", default="authors", help="authors or diffusers")
-    parser.add_argument("-dur", "--duration", type=float, default=None, help="seconds of a clip")
-    parser.add_argument(
-        "-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help="clips at once"
-    )
+    add("--model", "--model_name", default="base", metavar="NAME", help=model)
+    add("--quick", action="store_true", help="no model, so nothing to compile")
+    add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
+    dtype = "of weights and activations; default bf16 on GPU and TPU, fp32 on CPU"
+    add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
+    reading = "how weights are read: as trained, or as diffusers does"
+    add("--convention", default="authors", metavar=choices(CONVENTIONS), help=reading)
+    names = ("-dur", "--seconds", "--duration")
+    seconds = "length of a clip; default as trained"
+    add(*names, type=float, default=None, metavar="SECONDS", help=seconds)
+    names = ("-n", "--candidates", "--n_candidate_gen_per_text")
+    add(*names, type=int, default=1, metavar="N", help="clips at once")
     add_device(parser)
 
 
@@ -36,7 +52,8 @@ def run(options) -> int:
     import jax
 
     from audioldm2_jax import __version__
-    from audioldm2_jax.pipelines.run import available_memory, enable_cache
+    from audioldm2_jax.backend import enable_cache
+    from audioldm2_jax.pipelines.run import available_memory
 
     print(f"audioldm2-jax {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print("packages:", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
@@ -68,7 +85,8 @@ def _report_model(options):
     from audioldm2_jax.pipelines.run import available_memory
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
-    name, convention = resolve(options.model_name), hub.convention_named(options.convention)
+    name = resolve(options.model, revision=options.revision)
+    convention = hub.convention_named(options.convention)
     config, dtype = _config(name, options.revision, convention), choose_dtype(options.dtype)
     counts = {n: tree.count(s) for n, s in memory.model_shapes(config, dtype).items()}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize
@@ -84,12 +102,12 @@ def _report_model(options):
         prompt="x",
         negative_prompt=None,
         transcription="x" if config.phonemes else None,
-        seconds=options.duration,
+        seconds=options.seconds,
         steps=25,
         sampler=None,
         eta=0.0,
         guidance=None,
-        candidates=options.n_candidate_gen_per_text,
+        candidates=options.candidates,
         seed=0,
         first_clip=0,
     )

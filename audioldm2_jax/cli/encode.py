@@ -10,23 +10,42 @@ import json
 import sys
 
 from audioldm2_jax.cli.device import add_device, use_device
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.cli.help import Example, choices
+from audioldm2_jax.errors import InputError, printable
+
+EXAMPLES = (
+    Example(
+        "audioldm2-jax encode corpora/mine corpora/mine-encoded --model cvssp/audioldm2 --loa 8",
+        "what `audioldm2-jax train` needs of a corpus for AudioLDM 2, encoded once",
+    ),
+    Example(
+        "audioldm2-jax encode corpora/mine corpora/mine-encoded --model nano -dur 2.56 -b 32",
+        "for the small model of the package: clips of its length",
+    ),
+)
 
 
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("source", metavar="SRC", help="corpus made by `audioldm2-jax prepare`")
     add("target", metavar="DST", help="folder of the encoded corpus; a stopped run in it goes on")
-    add("--model_name", required=True, help="checkpoint: folder in the hub layout, or hub id")
+    model = "checkpoint: folder in the hub layout, hub id, or nano"
+    add("--model", "--model_name", required=True, metavar="NAME", help=model)
     loa = "poolings of the LOA, such as 8,4,2,1; 8 is AudioLDM 2's, 1 its speech's"
     add("--loa", default="", metavar="N,N", help=loa + "; default: none")
-    add("-dur", "--duration", type=float, default=10.24, help="seconds of each crop")
+    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+
+    seconds = "length of each crop"
+    names = ("-dur", "--seconds", "--duration")
+    add(*names, type=float, default=10.24, metavar="SECONDS", help=seconds)
     crops = "random crops of each clip longer than that, as many epochs see"
-    add("--crops", type=int, default=1, help=crops)
-    add("--text_length", type=int, default=128, help="T5's tokens at most")
-    add("--seed", type=int, default=0, help="of the random crops")
-    add("-b", "--batchsize", type=int, default=8, help="clips encoded at once")
-    add("--dtype", default=None, help="fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU")
+    add("--crops", type=int, default=1, metavar="N", help=crops)
+    tokens = "T5's tokens at most; default: 128"
+    add("--text_length", type=int, default=None, metavar="N", help=tokens)
+    add("--seed", type=int, default=0, metavar="N", help="of the random crops")
+    add("-b", "--batchsize", type=int, default=8, metavar="N", help="clips encoded at once")
+    dtype = "of the encoders; default bf16 on GPU and TPU, fp32 on CPU"
+    add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
     add_device(parser)
     add("-q", "--quiet", action="store_true", help="no progress")
 
@@ -37,25 +56,34 @@ def run(options) -> int:
     use_device(options.device)
     from tqdm import tqdm
 
+    from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.data.encode import Encoding, clips_of, encode
+    from audioldm2_jax.data.encode import Encoding, clips_of, encode, without_texts
     from audioldm2_jax.data.report import Report
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
     encoding = Encoding(
-        seconds=options.duration,
+        seconds=options.seconds,
         crops=options.crops,
         loa=poolings,
-        text_length=options.text_length,
+        text_length=128 if options.text_length is None else options.text_length,
         batch=options.batchsize,
         seed=options.seed,
         dtype=choose_dtype(options.dtype),
     )
+    say = (lambda text: None) if options.quiet else _say
     total, report = clips_of(options.source, encoding), Report()
-    folder = download.locate(options.model_name, quiet=options.quiet)
+    folder = download.locate(options.model, quiet=options.quiet)
+    say(f"loading {options.model}")
     checkpoint = hub.load(folder, dtype=encoding.dtype, only=("vae", "clap", "t5", "audiomae"))
+    if options.text_length is not None and not checkpoint.config.t5:
+        raise InputError(f"--text_length: {options.model} has no T5; leave it out")
+    for line in without_texts(options.source, checkpoint.config):
+        _say(line)
+    enable_cache()
+    say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
-        found = encode(
+        statistics = encode(
             options.source,
             options.target,
             checkpoint,
@@ -65,8 +93,12 @@ def run(options) -> int:
         )
     for line in report.summary():
         print(line, file=sys.stderr)
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+    print(json.dumps(statistics, indent=2, ensure_ascii=False))
     return 0
+
+
+def _say(text):
+    print(printable(text), file=sys.stderr)
 
 
 def _poolings(text: str) -> tuple[int, ...]:
@@ -80,8 +112,11 @@ def _poolings(text: str) -> tuple[int, ...]:
 
 
 def _check(options):
-    if not 0.1 <= options.duration <= 600:
-        raise InputError(f"--duration is {options.duration}: it must be from 0.1 to 600 seconds")
+    if not 0.1 <= options.seconds <= 600:
+        raise InputError(f"--seconds is {options.seconds}: it must be from 0.1 to 600 seconds")
+    if not 0 <= options.seed < 1 << 31:
+        raise InputError(f"--seed is {options.seed}: it must be from 0 to 2^31 - 1")
     for name in ("crops", "text_length", "batchsize"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} is {getattr(options, name)}: it must be at least 1")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} is {value}: it must be at least 1")

@@ -1,271 +1,290 @@
 """Generate sound from text.
 
-The flags of the official `audioldm2` command keep their names.
+The flags of the official `audioldm2` command keep their names; each option also has the name of
+its parameter in Python.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+from audioldm2_jax import files
+from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
 from audioldm2_jax.cli.device import add_device, use_device
+from audioldm2_jax.cli.help import Example, choices
+from audioldm2_jax.cli.prompts import Entry, check_text, read_list
 from audioldm2_jax.errors import InputError
 
-# Names of the official command, and where the hub holds the same weights.
-OFFICIAL_NAMES = {
-    "audioldm2-full": "cvssp/audioldm2",
-    "audioldm2-full-large-1150k": "cvssp/audioldm2-large",
-    "audioldm2-music-665k": "cvssp/audioldm2-music",
-    "audioldm2-speech-ljspeech": "anhnct/audioldm2_ljspeech",
-    "audioldm2-speech-gigaspeech": "anhnct/audioldm2_gigaspeech",
-    "audioldm-s-full": "cvssp/audioldm-s-full",
-    "audioldm-s-full-v2": "cvssp/audioldm-s-full-v2",
-    "audioldm-m-full": "cvssp/audioldm-m-full",
-    "audioldm-l-full": "cvssp/audioldm-l-full",
-}
-# Published as the authors' files only: {official name: repository of the hub}.
-OFFICIAL_FILES = {
-    "audioldm_48k": "haoheliu/audioldm_48k",
-    "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
-}
-# What comes with the package, and the checkpoint of full size that does the same.
-DEFAULT, SPEECH = "nano", "nano-speech"
-FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}
-
-
-def resolve(name: str) -> str:
-    """What an official name stands for; an authors' file is fetched from the hub.
-
-    Raises InputError if it cannot be had.
-    """
-    if name not in OFFICIAL_FILES:
-        return OFFICIAL_NAMES.get(name, name)
-    from audioldm2_jax.checkpoints.download import fetch
-
-    file = f"{name}.pth"
-    folder = fetch(OFFICIAL_FILES[name], select=lambda files: [f for f in files if f == file])
-    if not (folder / file).is_file():
-        raise InputError(f"{OFFICIAL_FILES[name]}: the hub has no {file}; give the file's path")
-    return str(folder / file)
+EXAMPLES = (
+    Example(
+        'audioldm2-jax generate -t "a small bell rings twice" --pictures',
+        "output/a_small_bell_rings_twice.wav, with its record (.json) and spectrogram (.png)",
+    ),
+    Example(
+        'audioldm2-jax generate -t "loud rain" -n 4 --seed -1 -o rain.flac',
+        "the best of four by CLAP, of a seed that is drawn and printed, as FLAC",
+    ),
+    Example(
+        'audioldm2-jax generate -t "a dog barks in the rain" --model cvssp/audioldm2 -dur 5',
+        "five seconds of a published checkpoint, which is downloaded once (4.5 GB)",
+    ),
+    Example(
+        "audioldm2-jax generate -tl prompts.txt -b 4 -s sounds --skip_existing",
+        "a list, four at once; where lines are PROMPT|NAME, the list can be resumed",
+    ),
+    Example(
+        'audioldm2-jax generate -t "a man speaks slowly" --transcription "Seven letters."',
+        "speech; needs pip install 'audioldm2-jax[tts]'",
+    ),
+)
 
 
 def add_arguments(parser) -> None:
     _add_input(parser.add_argument)
+    _add_model(parser.add_argument)
     _add_output(parser.add_argument)
     _add_sampling(parser.add_argument)
     add_device(parser)
 
 
 def _add_input(add):
-    add("-t", "--text", default="", help="prompt")
-    listing = "file with a prompt on each line; `prompt|filename` names the WAV"
+    text = "what to hear; of a speech checkpoint: the voice"
+    add("-t", "--prompt", "--text", default="", metavar="TEXT", help=text)
+    listing = "file with a prompt on each line; `prompt|name` also names the sound's file"
     add("-tl", "--text_list", default="", metavar="FILE", help=listing)
     said = "what a speech checkpoint says; -t then describes the voice"
-    add("--transcription", default="", help=said)
-    add("--negative", default="", help="what to steer away from, for all prompts")
+    add("--transcription", default="", metavar="TEXT", help=said)
+    away = "what to steer away from, for all prompts"
+    add("--negative_prompt", "--negative", default="", metavar="TEXT", help=away)
+
+
+def _add_model(add):
+    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+    from audioldm2_jax.presets import CONVENTIONS
+
     names = ", ".join((*OFFICIAL_NAMES, *OFFICIAL_FILES))
     model = (
         "checkpoint: a folder in the hub layout, a hub id, one of the authors' files, or an "
         f"official name ({names}); default {DEFAULT} or, with --transcription, {SPEECH}, which "
         "are small and come with the package"
     )
-    add("--model_name", default=None, help=model)
-    add("--revision", default=None, help="branch, tag or commit of a hub id")
+    add("--model", "--model_name", default=None, metavar="NAME", help=model)
+    add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
     tokenizers = "for an authors' file: folder in the hub layout to take tokenizers from"
     add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
     changes = "low-rank changes to add: a file that `audioldm2-jax export` made"
     add("--lora", default=None, metavar="FILE", help=changes)
-    add("--lora_strength", type=float, default=1.0, help="how much of them, 1 as trained")
-    dtype = "fp32 or bf16; default bf16 on GPU and TPU, fp32 on CPU"
-    add("--dtype", default=None, help=dtype)
+    strength = "how much of them, default 1 as trained"
+    add("--lora_strength", type=float, default=None, metavar="X", help=strength)
+    dtype = "of weights and activations; default bf16 on GPU and TPU, fp32 on CPU"
+    add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
     reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
-    add("--convention", default="authors", help=reading)
+    add("--convention", default="authors", metavar=choices(CONVENTIONS), help=reading)
 
 
 def _add_output(add):
-    add("-s", "--save_path", default="./output", help="folder for the WAVs and their JSONs")
-    single = "write a single prompt's sound to this file (instead of -s)"
-    add("-o", "--output", default=None, metavar="FILE.wav", help=single)
+    from audioldm2_jax.audio import FORMATS
+
+    folder = "folder for the sounds and their records (.json); default ./output"
+    add("-s", "--save_path", default=None, metavar="DIR", help=folder)
+    single = f"file of a single prompt's sound, in place of -s: {' '.join(FORMATS)}"
+    add("-o", "--output", default=None, metavar="FILE", help=single)
+    kinds = "kind of sound file where the name does not say it; default wav (16 bit)"
+    add("--format", default=None, metavar=choices(kind[1:] for kind in FORMATS), help=kinds)
+    loudness = (
+        "auto: clips within 5 LU of -23 LUFS; a number: that many LUFS, such as -18 (both keep "
+        "peaks 1 dB below full scale); raw: what the network made, cut at full scale"
+    )
+    add("--loudness", default="auto", metavar="{auto,raw,LUFS}", help=loudness)
     picture = "also write a picture of each clip's mel spectrogram (.png)"
     add("--pictures", action="store_true", help=picture)
-    skip = "leave out batches of a list whose named WAVs all exist, to resume it"
+    skip = "leave out batches of a list whose named sounds all exist, to resume it"
     add("--skip_existing", action="store_true", help=skip)
     add("-q", "--quiet", action="store_true", help="no progress, only the files written")
 
 
 def _add_sampling(add):
-    from audioldm2_jax.diffusion.registry import sampler_names
+    from audioldm2_jax.diffusion.registry import SAMPLERS
 
-    seconds = "seconds; default as trained: 10.24, of nano 2.56"
-    add("-dur", "--duration", type=float, default=None, help=seconds)
+    seconds = "length of a clip; default as trained: 10.24, of nano 2.56"
+    names = ("-dur", "--seconds", "--duration")
+    add(*names, type=float, default=None, metavar="SECONDS", help=seconds)
     count = "clips made for each prompt, of which CLAP picks the best"
-    add("-n", "--n_candidate_gen_per_text", type=int, default=1, metavar="N", help=count)
-    scale = "larger follows the text more closely, 1 or less not guided; default the model's own"
-    add("-gs", "--guidance_scale", type=float, default=None, help=f"{scale}: 3.5, AudioLDM 2.5")
-    add(
-        "--sampler",
-        default=None,
-        help=f"{sampler_names()}; default the model's own, mostly dpm++2m",
+    names = ("-n", "--candidates", "--n_candidate_gen_per_text")
+    add(*names, type=int, default=1, metavar="N", help=count)
+    scale = (
+        "larger follows the text more closely, 1 or less not guided; default the model's own: 3.5, "
+        "AudioLDM 2.5"
     )
-    add("--steps", type=int, default=25, help="sampling steps")
+    names = ("-gs", "--guidance", "--guidance_scale")
+    add(*names, type=float, default=None, metavar="SCALE", help=scale)
+    sampler = "default the model's own, mostly dpm++2m"
+    add("--sampler", default=None, metavar=choices(SAMPLERS), help=sampler)
+    add("--steps", type=int, default=25, metavar="N", help="sampling steps")
     ddim = "the same as --sampler ddim --steps N"
     add("--ddim_steps", type=int, default=None, metavar="N", help=ddim)
-    eta = "noise of ddim: 0 deterministic, 1 as the authors ran it"
-    add("--eta", type=float, default=0.0, help=eta)
-    add("--seed", type=int, default=0, help="the same seed gives the same clips")
-    add("-b", "--batchsize", type=int, default=1, help="prompts generated at once")
+    eta = "noise of ddim: 0 deterministic (the default), 1 as the authors ran it"
+    add("--eta", type=float, default=0.0, metavar="ETA", help=eta)
+    seed = "the same seed gives the same clips; -1 draws one and prints it"
+    add("--seed", type=int, default=0, metavar="N", help=seed)
+    add("-b", "--batchsize", type=int, default=1, metavar="N", help="prompts generated at once")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One prompt, and the name of its file if the list gives one."""
-
-    prompt: str
-    name: str | None = None
+def advice(options) -> str | None:
+    """For arguments without an option: most likely a prompt without -t or without quotes."""
+    extra = options.overrides
+    if any(text.startswith("-") for text in extra):
+        return None
+    text = " ".join(([options.prompt] if options.prompt else []) + extra)
+    return f'a prompt stands in quotes behind -t: audioldm2-jax generate -t "{text}"'
 
 
 def run(options) -> int:
-    entries = read_entries(options)
-    folder, names = _target(options, entries)
-    _check(options, entries, folder)
-    if options.model_name is None:
-        _take_default(options)
-    use_device(options.device)
-    if options.transcription:
-        from audioldm2_jax.phonemes import require_espeak
-
-        require_espeak()
     from audioldm2_jax import Pipeline
+    from audioldm2_jax.checkpoints import lora
+    from audioldm2_jax.cli import early
 
+    entries = _entries(options)
+    early.check_options(options)
+    folder, names = _target(options, entries)
+    if options.model is None:
+        _take_default(options)
+    early.check_request(options, entries)
+    use_device(options.device)
+    if options.lora is not None:
+        lora.load(options.lora)
+    early.draw_seed(options)
     pipe = Pipeline.from_pretrained(
-        resolve(options.model_name),
+        options.model,
         options.dtype,
         options.convention,
         revision=options.revision,
         tokenizers=options.tokenizers,
         lora=options.lora,
-        lora_strength=options.lora_strength,
+        lora_strength=1.0 if options.lora_strength is None else options.lora_strength,
         progress=not options.quiet,
     )
     for start in range(0, len(entries), options.batchsize):
-        batch = entries[start : start + options.batchsize]
-        chosen = names[start : start + options.batchsize] if names else None
-        if options.skip_existing and chosen and all(_wav(folder, n).exists() for n in chosen):
+        stop = min(start + options.batchsize, len(entries))
+        chosen = names and names[start:stop]
+        if options.skip_existing and all((folder / name).exists() for name in chosen):
             continue
-        if len(entries) > len(batch) and not options.quiet:
-            last = start + len(batch)
-            print(f"prompts {start + 1} to {last} of {len(entries)}", file=sys.stderr)
-        out = pipe(
-            [entry.prompt for entry in batch],
-            options.negative or None,
-            transcription=options.transcription or None,
-            seconds=options.duration,
-            steps=options.steps,
-            sampler=options.sampler,
-            eta=options.eta,
-            guidance=options.guidance_scale,
-            candidates=options.n_candidate_gen_per_text,
-            seed=options.seed,
-            progress=not options.quiet,
-            first_clip=start * options.n_candidate_gen_per_text,
-        )
-        for path in out.save(folder, chosen, pictures=options.pictures):
-            print(path)
+        if len(entries) > options.batchsize and not options.quiet:
+            print(f"prompts {start + 1} to {stop} of {len(entries)}", file=sys.stderr)
+        _generate(pipe, options, entries[start:stop], folder, chosen, start)
     return 0
+
+
+def _generate(pipe, options, batch: list[Entry], folder: Path, names, start: int) -> None:
+    """Writes a batch's clips and prints their paths. start: number of its first prompt."""
+    out = pipe(
+        [entry.prompt for entry in batch],
+        options.negative_prompt or None,
+        transcription=options.transcription or None,
+        seconds=options.seconds,
+        steps=options.steps,
+        sampler=options.sampler,
+        eta=options.eta,
+        guidance=options.guidance,
+        candidates=options.candidates,
+        seed=options.seed,
+        progress=not options.quiet,
+        first_clip=start * options.candidates,
+    )
+    paths = out.save(
+        folder,
+        names,
+        pictures=options.pictures,
+        loudness=options.loudness,
+        format=options.format or "wav",
+    )
+    for path in paths:
+        print(path, flush=True)
+        if not options.quiet and (twin := _twin(path)):
+            print(
+                f"{path.name} is the same sound as {twin.name}: same prompt, seed and settings; "
+                "--seed -1 draws another seed",
+                file=sys.stderr,
+            )
+
+
+def _twin(path: Path) -> Path | None:
+    """An older record in the folder of the same sound, whose file name differs by its number."""
+    from audioldm2_jax.pipelines.file_names import RECORD, beside, free_name, identity
+
+    def read(record: Path) -> dict:
+        ignored = ("device", "versions", "scores", "prompt_index", "loudness", "gain_db", "peak")
+        content = files.read_json(record)
+        return {k: v for k, v in content.items() if k not in (*ignored, "lufs", "clipped_samples")}
+
+    stem, bar, number = path.stem.rpartition("_")
+    if not (bar and number.isdigit() and int(number) > 1):
+        return None
+    new, older = read(beside(path, RECORD)), {identity(path.stem)}
+    for _ in range(int(number)):
+        name = free_name(stem, older)
+        older.add(identity(name))
+        record = path.with_name(name + RECORD)
+        try:
+            if record != beside(path, RECORD) and read(record) == new:
+                return record.with_suffix(path.suffix)
+        except InputError:  # somebody else's file, or none
+            continue
+    return None
 
 
 def _take_default(options) -> None:
     """An embedded model, and how to get one of full size."""
-    options.model_name = SPEECH if options.transcription else DEFAULT
+    options.model = SPEECH if options.transcription else DEFAULT
     if options.quiet:
         return
-    asked = '--transcription "..."' if options.transcription else '-t "..."'
+    request = '--transcription "..."' if options.transcription else '-t "..."'
     print(
-        f"model: {options.model_name}, the small one of the package, trained on synthesised sound; "
-        f"of full size: audioldm2-jax generate {asked} --model_name {FULL[options.model_name]}",
+        f"model: {options.model}, the small one of the package, trained on synthesised sound; "
+        f"of full size: audioldm2-jax generate {request} --model {FULL[options.model]}",
         file=sys.stderr,
     )
 
 
-def read_entries(options) -> list[Entry]:
-    """Prompts from -t or -tl. Raises InputError for a list that cannot be meant."""
-    if options.transcription and not options.text.strip() and not options.text_list:
-        from audioldm2_jax.pipelines.request import VOICE
+def _entries(options) -> list[Entry]:
+    """Prompts from -t or -tl. Raises InputError for texts and lists that cannot be meant."""
+    from audioldm2_jax.pipelines.output import check_format
+    from audioldm2_jax.pipelines.request import VOICE
 
+    for option in ("prompt", "transcription", "negative_prompt"):
+        check_text(f"--{option}", getattr(options, option))
+    text = options.prompt.strip()
+    if options.transcription and not text and not options.text_list:
         return [Entry(VOICE)]
-    if bool(options.text.strip()) == bool(options.text_list):
+    if bool(text) == bool(options.text_list):
         raise InputError("give a prompt with -t TEXT, or a list of prompts with -tl FILE")
-    if not options.text_list:
-        return [Entry(options.text.strip())]
-    path = Path(options.text_list)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a text file ({error})") from None
-    entries = [_entry(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
-    if not entries:
-        raise InputError(f"{path}: no prompts in it")
-    named = [entry for entry in entries if entry.name]
-    if named and len(named) < len(entries):
-        raise InputError(f"{path}: name the files of all prompts or of none")
-    seen = set()
-    for entry in named:
-        if entry.name.lower() in seen:
-            raise InputError(f"{path}: the file name {entry.name!r} stands twice")
-        seen.add(entry.name.lower())
-    return entries
-
-
-def _entry(line: str, where: str) -> Entry:
-    prompt, bar, name = (part.strip() for part in line.partition("|"))
-    if not prompt:
-        raise InputError(f"{where}: the prompt is empty")
-    if not bar:
-        return Entry(prompt)
-    stem = name[:-4] if name.lower().endswith(".wav") else name
-    if not stem:
-        raise InputError(f"{where}: the file name behind | is empty")
-    if stem != Path(stem).name or stem in (".", "..") or "\\" in stem or "\0" in stem:
-        raise InputError(f"{where}: the file name {name!r} must not hold a path")
-    return Entry(prompt, stem)
+    if text:
+        return [Entry(text)]
+    return read_list(options.text_list, check_format(options.format or "wav"))
 
 
 def _target(options, entries) -> tuple[Path, list[str] | None]:
-    """Folder and file names."""
-    if options.output is None:
-        names = [entry.name for entry in entries]
-        return Path(options.save_path), names if all(names) else None
-    path = Path(options.output)
-    if len(entries) > 1:
-        raise InputError(f"-o {path}: takes one prompt; use -s FOLDER for a list")
-    if path.suffix.lower() != ".wav" or path.is_dir():
-        raise InputError(f"-o {path}: must be a .wav file; use -s for a folder")
-    return path.parent, [path.stem]
+    """Folder and file names, proved to be writable. Raises InputError."""
+    from audioldm2_jax.audio import FORMATS
+    from audioldm2_jax.pipelines.output import check_format, check_target
 
-
-def _check(options, entries, folder):
-    """What can be told before a model is loaded."""
-    from audioldm2_jax.checkpoints.hub import convention_named
-    from audioldm2_jax.diffusion.samplers import make_plan
-    from audioldm2_jax.pipelines import output, request
-    from audioldm2_jax.presets import CONVENTIONS, ModelConfig, ScheduleConfig
-
-    if options.ddim_steps is not None:
-        if options.sampler not in (None, "ddim"):
-            raise InputError(f"--ddim_steps means DDIM, but --sampler is {options.sampler}")
-        options.sampler, options.steps = "ddim", options.ddim_steps
-    schedule = ScheduleConfig()
-    make_plan(options.sampler or schedule.sampler, schedule, options.steps, eta=options.eta)
-    request.check_count("candidates (-n)", options.n_candidate_gen_per_text, 1)
-    request.check_count("batchsize (-b)", options.batchsize, 1)
-    request.check_count("seed", options.seed, 0)
-    if options.guidance_scale is not None:
-        request.check_guidance(options.guidance_scale)
-    request.time_grid(options.duration, ModelConfig(), CONVENTIONS["authors"])
-    convention_named(options.convention)
-    output.check_writable(folder)
-
-
-def _wav(folder: Path, name: str) -> Path:
-    return folder / f"{name}.wav"
+    names = [entry.name for entry in entries]
+    names = None if None in names else names
+    folder = options.save_path or "./output"
+    if options.output is not None:
+        path = Path(options.output)
+        if options.save_path is not None:
+            raise InputError(f"-o {path}: takes the place of -s; give one of them")
+        if len(entries) > 1:
+            raise InputError(f"-o {path}: takes one prompt; use -s FOLDER for a list")
+        if path.suffix.lower() not in FORMATS:
+            kinds = " ".join(FORMATS)
+            raise InputError(f"-o {path}: must end in one of {kinds}; use -s for a folder")
+        if options.format and check_format(options.format) != path.suffix.lower():
+            raise InputError(f"-o {path}: is not of --format {options.format}; leave that out")
+        folder, names = path.parent, [path.name]
+    elif options.skip_existing and names is None:
+        raise InputError("--skip_existing: needs files with names: -o, or a list of PROMPT|NAME")
+    suffix = check_format(options.format or "wav")
+    return check_target(folder, names, suffix, pictures=options.pictures)

@@ -3,74 +3,150 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import os
 import sys
 import warnings
 
 import audioldm2_jax
-from audioldm2_jax.cli import (
-    convert,
-    doctor,
-    encode,
-    export,
-    generate,
-    prepare,
-    rehearse,
-    soundscapes,
-    train,
-)
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.cli.help import CommandHelp, Parser, epilog, overview
+from audioldm2_jax.errors import InputError, printable
 
+# Each is a module of this package: its docstring (the first line is the summary), EXAMPLES,
+# add_arguments and run; where needed OVERRIDES (what argparse does not know is for the command),
+# notes() (more help) and advice(options) (what to do about arguments that nobody knows).
 COMMANDS = {
-    "generate": generate,
-    "convert": convert,
-    "prepare": prepare,
-    "encode": encode,
-    "soundscapes": soundscapes,
-    "train": train,
-    "export": export,
-    "rehearse": rehearse,
-    "doctor": doctor,
+    "Sound": ("generate", "doctor", "convert"),
+    "Training": ("soundscapes", "prepare", "encode", "train", "export", "rehearse"),
 }
+NAMES = tuple(name for names in COMMANDS.values() for name in names)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a sub-command. Exit code 2 and one line on stderr for bad input."""
-    parser = argparse.ArgumentParser(prog="audioldm2-jax", description="Text to audio in JAX.")
-    version = f"audioldm2-jax {audioldm2_jax.__version__}"
-    parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        summary = module.__doc__.splitlines()[0]
-        sub = commands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-        module.add_arguments(sub)
-    options, options.overrides = parser.parse_known_args(arguments)
-    if options.overrides and not getattr(COMMANDS[options.command], "OVERRIDES", False):
-        parser.error(f"unrecognized arguments: {' '.join(options.overrides)}")
+    """Runs a sub-command and returns its exit code.
+
+    2 and one line on stderr for bad input and what the system refuses; 130 after Ctrl-C; 1 where
+    nobody reads stdout any more.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
     _quiet_libraries()
     try:
-        return COMMANDS[options.command].run(options) or 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _run(arguments)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
+    except BrokenPipeError:
+        _close_streams()
+        return 1
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        _say(f"error: {printable(message)}")
+        return 2
 
 
-def _quiet_libraries():
-    """Warnings as one line each; transformers' notes about torch do not concern our users."""
+def _run(arguments) -> int:
+    parser = build_parser(next((a for a in arguments if a in NAMES), ""))
+    options, extra = parser.parse_known_args(arguments)
+    module = command(options.command)
+    options.overrides = extra
+    if extra and not getattr(module, "OVERRIDES", False):
+        advice = getattr(module, "advice", lambda options: None)(options)
+        parser.error(advice or f"unrecognized arguments: {' '.join(extra)}", options.command)
+    code = module.run(options) or 0
+    sys.stdout.flush()
+    return code
+
+
+def build_parser(only: str | None = None) -> Parser:
+    """The parser of all commands, or with the options of the one that `only` names.
+
+    Some commands import JAX to list their choices, which takes seconds.
+    """
+    parser = Parser(
+        prog="audioldm2-jax",
+        description="Text to audio in JAX: AudioLDM 2, AudioLDM and MusicLDM.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="audioldm2-jax COMMAND [OPTIONS]",
+        epilog=overview({group: {n: summary(n) for n in COMMANDS[group]} for group in COMMANDS}),
+    )
+    version = f"audioldm2-jax {audioldm2_jax.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version")
+    commands = parser.add_subparsers(
+        dest="command",
+        metavar="COMMAND",
+        required=True,
+        prog="audioldm2-jax",
+        help=argparse.SUPPRESS,
+    )
+    for name in NAMES:
+        module = command(name)
+        sub = commands.add_parser(
+            name,
+            description=module.__doc__,
+            allow_abbrev=False,
+            formatter_class=CommandHelp,
+        )
+        if only in (None, name):
+            module.add_arguments(sub)
+            notes = getattr(module, "notes", lambda: "")()
+            sub.epilog = epilog(module.EXAMPLES, notes)
+    return parser
+
+
+def command(name: str):
+    """The module of a sub-command."""
+    return importlib.import_module(f"audioldm2_jax.cli.{name}")
+
+
+def summary(name: str) -> str:
+    return command(name).__doc__.splitlines()[0]
+
+
+def _message(error: Exception) -> str | None:
+    """One line for what the user or the system can mend; None for a mistake of ours."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{name}{error.strerror or error}"
+    out_of_memory = "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory):
+        return "out of memory: ask for fewer or shorter clips, a smaller model, or --dtype bf16"
+    return None
+
+
+def _say(line: str) -> None:
+    """To stderr, even if nobody reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _close_streams() -> None:
+    """Points stdout and stderr nowhere, so that the interpreter's last flush cannot fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+
+
+def _quiet_libraries() -> None:
+    """Warnings as one line each, no notes of libraries, and streams that can print any name.
+
+    XLA's alarm about slow compilation would break our own line about it; its level is read when JAX
+    is imported.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {printable(message)}")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
-from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.cli import configurations
+from audioldm2_jax.cli.help import Example
+from audioldm2_jax.training.configuration import read_config
 
 OVERRIDES = True
+EXAMPLES = (
+    Example(
+        "audioldm2-jax rehearse --config=configs/audioldm2/pretrain.py --topology=v5e:4x4 "
+        "--config.batch=64",
+        "memory, time and communication of a step on 16 chips of TPU v5e",
+    ),
+    Example(
+        "audioldm2-jax rehearse --config=configs/audioldm.py:m --topology=v5p:4x4x4 --encoded",
+        "the same of AudioLDM on a corpus that `audioldm2-jax encode` made",
+    ),
+)
+notes = configurations.notes
 
 
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("--config", required=True, metavar="FILE.py[:ARG]", help="configuration of the run")
-    add("--topology", required=True, help="as v5e:4x4, v5p:4x4x4 or v6e:16x16")
+    shape = "kind and shape of the pod, such as v5e:4x4, v5p:4x4x4 or v6e:16x16"
+    add("--topology", required=True, metavar="KIND:SHAPE", help=shape)
     add("--encoded", action="store_true", help="of a corpus that `encode` made: no frozen encoders")
     add("-q", "--quiet", action="store_true", help="no progress")
 
 
 def run(options) -> int:
-    config = read_config(options.config, options.overrides)
-    import os
-
+    # Before JAX is imported, by configurations too.
     os.environ["JAX_PLATFORMS"] = "cpu"
+    config = read_config(options.config, options.overrides)
     from audioldm2_jax.training.rehearse import rehearse
 
     if not options.quiet:

@@ -4,25 +4,62 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
+from audioldm2_jax.cli.help import Example
 from audioldm2_jax.errors import InputError
+
+EXAMPLES = (
+    Example(
+        "audioldm2-jax soundscapes corpora/raw --count 2000 -dur 2.56",
+        "a corpus to try training with; `audioldm2-jax prepare corpora/raw DST` comes next",
+    ),
+    Example(
+        "audioldm2-jax soundscapes corpora/two --count 100 --classes rain,small_bell",
+        "clips of two classes alone, in turn",
+    ),
+    Example(
+        "audioldm2-jax soundscapes examples --examples",
+        "one clip and one picture of each class",
+    ),
+)
+# Options of a corpus, and what they are when not given: the examples take none of them.
+NOT_EXAMPLES = {"count": 1000, "seconds": 10.24, "speech": 0.0, "voices": "varied"}
+NOT_EXAMPLES |= {"kinds": "", "classes": "", "workers": None}
+
+
+def notes() -> str:
+    """The names of the classes, for --help."""
+    from audioldm2_jax.data.soundscapes.sounds import SOUNDS
+
+    names = textwrap.wrap(" ".join(sorted(SOUNDS)), 78)
+    return "Classes:\n" + "\n".join(f"  {line}" for line in names)
 
 
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("target", metavar="DST", help="folder; a stopped build in it goes on")
-    add("--count", type=int, default=1000, help="clips")
-    add("--seed", type=int, default=0, help="the same seed gives the same corpus")
-    add("-dur", "--duration", type=float, default=10.24, help="seconds of each clip")
-    add("--speech", type=float, default=0.0, help="share of speech (needs the extra tts)")
+    add("--count", type=int, default=1000, metavar="N", help="number of clips")
+    same = "the same seed gives the same corpus"
+    add("--seed", type=int, default=0, metavar="N", help=same)
+    names = ("-dur", "--seconds", "--duration")
+    add(*names, type=float, default=10.24, metavar="SECONDS", help="length of each clip")
+    share = "share of speech, from 0 to 1 (needs the extra tts)"
+    add("--speech", type=float, default=0.0, metavar="SHARE", help=share)
     voices = "of the speech: varied, or plain: a woman and a man at three speeds, who begin at once"
-    add("--voices", default="varied", help=voices)
+    add("--voices", default="varied", metavar="{varied,plain}", help=voices)
     kinds = "shares of the clips without speech, such as one=3,overlay=1 (also sequence, music)"
     add("--kinds", default="", metavar="KIND=N,...", help=f"{kinds}; default: docs/soundscapes.md")
-    classes = "instead, clips of one of these classes each, in turn"
-    add("--classes", default="", metavar="NAME,...", help=f"{classes}; names: docs/soundscapes.md")
-    add("--workers", type=int, default=None, help="processes; default: one for each core")
+    classes = "instead, clips of one of these classes each, in turn; their names stand below"
+    add("--classes", default="", metavar="NAME,...", help=classes)
+    add(
+        "--workers",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processes; default: one for each core",
+    )
     examples = "instead, one WAV and one picture of each sound class, to listen and look at"
     add("--examples", action="store_true", help=examples)
     add("-q", "--quiet", action="store_true", help="no progress")
@@ -31,16 +68,7 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     from audioldm2_jax.data.soundscapes import build
 
-    if options.count < 1:
-        raise InputError(f"--count is {options.count}: it must be at least 1")
-    if not 0 <= options.speech <= 1:
-        raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
-    if not 0.5 <= options.duration <= 600:
-        raise InputError(f"--duration is {options.duration}: it must be from 0.5 to 600 seconds")
-    kinds = _kinds(options.kinds)
-    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
-    if classes and (options.speech or options.kinds):
-        raise InputError("--classes: give either classes, or --speech and --kinds")
+    kinds, classes = _check(options)
     if options.examples:
         for path in build.write_examples(Path(options.target), seed=options.seed):
             print(path)
@@ -56,7 +84,7 @@ def run(options) -> int:
             options.target,
             options.count,
             seed=options.seed,
-            seconds=options.duration,
+            seconds=options.seconds,
             speech=options.speech,
             kinds=kinds,
             voices=options.voices,
@@ -68,15 +96,46 @@ def run(options) -> int:
     return 0
 
 
+def _check(options) -> tuple[dict[str, float], list[str]]:
+    """(shares of kinds, classes). Raises InputError for values, and options without effect."""
+    if options.count < 1:
+        raise InputError(f"--count is {options.count}: it must be at least 1")
+    if not 0 <= options.seed < 1 << 64:
+        raise InputError(f"--seed is {options.seed}: it must be from 0 to 2^64 - 1")
+    if not 0 <= options.speech <= 1:
+        raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
+    if not 0.5 <= options.seconds <= 600:
+        raise InputError(f"--seconds is {options.seconds}: it must be from 0.5 to 600 seconds")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    kinds = _kinds(options.kinds)
+    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
+    if options.classes and not classes:
+        raise InputError(f"--classes {options.classes}: names no class")
+    if classes and (options.speech or options.kinds):
+        raise InputError("--classes: give either classes, or --speech and --kinds")
+    if options.voices != "varied" and not options.speech:
+        raise InputError("--voices: there is no speech; give --speech SHARE too")
+    if options.kinds and options.speech == 1:
+        raise InputError("--kinds: with --speech 1 all clips are speech; leave one of them out")
+    if options.examples:
+        for name, default in NOT_EXAMPLES.items():
+            if getattr(options, name) != default:
+                raise InputError(f"--{name}: --examples makes one clip of each class; leave it out")
+    return kinds, classes
+
+
 def _kinds(text: str) -> dict[str, float]:
     """Shares that add up to 1; of kinds that are not named, none. "" gives the default."""
     from audioldm2_jax.data.soundscapes.scene import KINDS
 
     if not text:
         return KINDS
-    found = dict.fromkeys(KINDS, 0.0)
+    found: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for part in text.split(","):
         name, _, share = part.strip().partition("=")
+        if found.get(name):
+            raise InputError(f"--kinds {text}: {name} stands there twice")
         if name not in KINDS or not share.replace(".", "", 1).isdigit():
             raise InputError(
                 f"--kinds {part.strip()}: KIND=NUMBER is expected, of {' '.join(KINDS)}"

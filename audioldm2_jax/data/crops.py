@@ -9,32 +9,52 @@ import numpy as np
 
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data import sounds
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.place import Unreadable
 
 TRIES = 10
+_UNKNOWN = 1 << 40  # samples; libsndfile gives 2^63 - 1 where a header states none
 
 
 def crop(data: bytes, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """A random piece of an encoded file, at its own rate: ([samples, channels], Hz).
 
-    A piece without sound (no value above 1e-4) is drawn again, at most ten times; shorter files
-    come whole. Only the piece is decoded. Raises Unreadable.
+    A piece whose first channel is silent (within 1e-4) is drawn again, at most ten times; shorter
+    files come whole. Only the piece is decoded, unless the header states more samples than there
+    are: then the piece is drawn out of those that decode. Raises Unreadable.
     """
     with sounds.opened(data) as file:
-        length = int(seconds * file.samplerate)
-        if file.frames <= length:
-            wave = sounds.read(file)
-        else:
-            for _ in range(TRIES):
-                start = int(rng.uniform(0, file.frames - length))
-                wave = sounds.read(file, start, length)
-                if len(wave) < length:
-                    raise Unreadable("broken: it cannot be decoded to its end")
-                if max(wave.max(), -wave.min()) > sounds.SILENT:
-                    break
-        if not len(wave):
-            raise Unreadable("no samples")
-        return wave, file.samplerate
+        length, rate = max(1, int(seconds * file.samplerate)), file.samplerate
+        wave = None
+        if file.frames < _UNKNOWN:
+            wave = _drawn(file, file.frames, length, rng)
+    if wave is None:
+        with sounds.opened(data) as file:
+            total = sum(len(block) for block in file.pieces())
+        with sounds.opened(data) as file:
+            wave = _drawn(file, total, length, rng)
+    if wave is None or not len(wave):
+        raise Unreadable("no samples" if wave is not None else sounds.BROKEN)
+    return wave, rate
+
+
+def _drawn(file: sounds.Decoder, total: int, length: int, rng) -> np.ndarray | None:
+    """A piece of `length` out of `total` samples; None if the file ends within it."""
+    if total <= length:
+        return file.piece(0, length)
+    for _ in range(TRIES):
+        start = int(rng.uniform(0, total - length))
+        wave = file.piece(start, length)
+        if len(wave) < length:
+            return None
+        # As a prepared file of the first channel alone would be drawn.
+        if np.ptp(wave[:, 0]) / 2 > sounds.SILENT:
+            break
+    return wave
+
+
+def mono(wave: np.ndarray) -> np.ndarray:
+    """The first channel, or the first one with sound if that is silent: [samples, channels]."""
+    return wave[:, sounds.first_with_sound(wave.min(0), wave.max(0))]
 
 
 def finished(wave: np.ndarray, samples: int) -> np.ndarray:
@@ -44,7 +64,8 @@ def finished(wave: np.ndarray, samples: int) -> np.ndarray:
     """
     # In one buffer, for these lengths cost more in fresh memory than in arithmetic.
     out, kept = np.zeros(samples, np.float32), min(len(wave), samples)
-    mean = wave.mean()
+    # In double precision: a constant must leave nothing, for what is left is scaled up.
+    mean = np.float32(wave.mean(dtype=np.float64))
     peak = max(wave.max() - mean, mean - wave.min())
     if not np.isfinite(peak):
         raise Unreadable("broken: it holds values that are not finite")
@@ -58,9 +79,12 @@ def training_clip(
 ) -> tuple[np.ndarray, float]:
     """What training reads: ([int(seconds * sample_rate)], seconds of sound in it).
 
-    A crop at the file's own rate, then resampled, its first channel, without offset, its peak at
-    0.5, padded with zeros. Raises Unreadable.
+    A crop at the file's own rate, then resampled, its first channel with sound, without offset, its
+    peak at 0.5, padded with zeros. Raises Unreadable.
     """
     wave, rate = crop(data, seconds, rng)
-    wave, samples = resample(wave[:, 0], rate, sample_rate), int(seconds * sample_rate)
+    wave, samples = mono(wave), int(seconds * sample_rate)
+    # Of a few samples at a high rate nothing would be left.
+    resampled = resample(wave, rate, sample_rate)
+    wave = resampled if len(resampled) else wave[:1]
     return finished(wave, samples), min(len(wave), samples) / sample_rate

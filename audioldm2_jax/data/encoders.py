@@ -19,7 +19,8 @@ from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.presets import ModelConfig
 
 FP32 = jnp.float32
-T5_END = 1  # the end symbol's number
+# The tokens of "": T5's end symbol; RoBERTa's start and end.
+T5_EMPTY, CLAP_EMPTY = (1,), (0, 2)
 
 
 def check(config: ModelConfig, seconds: float, poolings: tuple[int, ...]) -> None:
@@ -99,9 +100,21 @@ def encode_t5(params: dict, batch: dict, config: ModelConfig, dtype: Any = FP32)
     return T5Encoder(config.t5, dtype).apply({"params": params["t5"]}, *tokens).astype(FP32)
 
 
+def encoder_of_nothing(config: ModelConfig) -> str:
+    """The part that reads "" for the unconditional: CLAP where the U-Net takes its vector, or T5.
+
+    Models of speech have neither ("").
+    """
+    return "clap" if config.unet.film else "t5" if config.t5 else ""
+
+
 def encode_nothing(params: dict, config: ModelConfig, dtype: Any = FP32):
-    """T5's states of "", which is its end symbol alone: [1, D] fp32."""
-    batch = {"t5_tokens": jnp.full((1, 1), T5_END, jnp.int32), "t5_mask": jnp.ones((1, 1), bool)}
+    """What the U-Net's text condition is for "": CLAP's vector or T5's state, [1, D] fp32."""
+    part = encoder_of_nothing(config)
+    tokens = jnp.asarray([CLAP_EMPTY if part == "clap" else T5_EMPTY], jnp.int32)
+    batch = {f"{part}_tokens": tokens, f"{part}_mask": jnp.ones(tokens.shape, bool)}
+    if part == "clap":
+        return encode_clap_text(params, batch, config, dtype).astype(FP32)
     return encode_t5(params, batch, config, dtype)[0]
 
 

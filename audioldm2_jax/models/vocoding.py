@@ -26,7 +26,10 @@ TINY = 1e-9
 
 
 def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -> jax.Array:
-    """mel: [B, T, F], natural logarithm of magnitudes -> waveforms [B, samples], fp32."""
+    """mel: [B, T, F], natural logarithm of magnitudes -> waveforms [B, samples], fp32.
+
+    They may exceed 1: levels are decided where sound is written (`audioldm2_jax.loudness`).
+    """
     waves = HiFiGAN(config, dtype).apply({"params": params}, mel)
     if not config.griffin_lim:
         return waves
@@ -36,8 +39,7 @@ def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -
     found = _phases(features.stft(waves[:, :samples], front.fft, front.hop, pad))
     # The same for every clip, so that what comes beside a clip changes nothing.
     noise = jax.random.normal(jax.random.key(0), found.shape[1:], jnp.complex64)
-    made = griffin_lim(spectrum, found + NOISE * noise, front, config.griffin_lim, pad)
-    return jnp.clip(made, -1.0, 1.0)
+    return griffin_lim(spectrum, found + NOISE * noise, front, config.griffin_lim, pad)
 
 
 def magnitudes(mel, config: MelConfig) -> jax.Array:

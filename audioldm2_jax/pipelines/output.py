@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,30 @@ from pathlib import Path
 import numpy as np
 
 from audioldm2_jax import files
-from audioldm2_jax.audio import save_wav
+from audioldm2_jax.audio import FORMATS, encoded
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pictures import mel_picture, save_png
+from audioldm2_jax.loudness import Level, check_loudness, level
+from audioldm2_jax.pictures import clip_picture, png
+from audioldm2_jax.pipelines.file_names import (
+    PICTURE,
+    RECORD,
+    beside,
+    check_names,
+    file_stem,
+    free_name,
+    identity,
+    speech_stem,
+    taken_in,
+)
 
 
 @dataclass(frozen=True)
 class Output:
     """Generated clips.
 
-    audio: [P, samples] fp32, each prompt's best candidate; candidates: [P, n, samples], best first;
-    sample_rate in Hz; metadata: everything needed to repeat the request; score: computes `scores`.
+    audio: [P, samples] fp32, each prompt's best candidate, as the network made it; samples may
+    exceed 1, since `save` decides the level. candidates: [P, n, samples], best first. sample_rate
+    in Hz. metadata: everything needed to repeat the request. score: computes `scores`.
     """
 
     candidates: np.ndarray
@@ -42,31 +57,66 @@ class Output:
     def audio(self) -> np.ndarray:
         return self.candidates[:, 0]
 
-    def save(self, folder, names: list[str] | None = None, *, pictures: bool = False) -> list[Path]:
-        """Writes one WAV for each prompt and a JSON beside it; returns the WAVs' paths.
+    def save(
+        self,
+        folder,
+        names: list[str] | None = None,
+        *,
+        pictures: bool = False,
+        loudness: str | float = "auto",
+        format: str = "wav",
+    ) -> list[Path]:
+        """Writes a sound file for each prompt and a JSON beside it; returns the sounds' paths.
 
-        pictures: a picture of each WAV's mel too, as PNG.
+        folder: made if it is missing. names: one for each prompt, which replace old files; a suffix
+        (.wav .flac .ogg .mp3) decides the kind of file. None names the files after the prompts and
+        replaces none. pictures: a PNG of each clip's mel spectrogram too. loudness: "auto" brings
+        clips within 5 LU of -23 LUFS, a number sets the loudness in LUFS, "raw" writes what the
+        network made (see `audioldm2_jax.loudness`); `audio` is always what the network made.
+        format: of files whose name has no suffix. A clip's files appear together or not at all.
 
-        Files are named after the prompts, without overwriting any; given `names` are used as they
-        are and replace old files. Raises InputError if the folder cannot be written.
+        Raises InputError for values it cannot use, and where the files cannot be written.
         """
-        folder = Path(folder)
-        check_writable(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        taken, paths = set(), []
-        said = self.metadata["transcriptions"]
-        for i, prompt in enumerate(self.metadata["prompts"]):
-            title = f"{file_stem(prompt)[:38].rstrip('_-')}-TTS-{said[i]}" if said else prompt
-            stem = _stem(names[i]) if names else _free(folder, file_stem(title), taken)
-            taken.add(stem)
-            path = folder / f"{stem}.wav"
-            save_wav(path, self.audio[i], self.sample_rate)
-            files.write_json(path.with_suffix(".json"), self._record(i), indent=2)
-            if pictures:
-                picture = mel_picture(self.audio[i], self.sample_rate, height=192, width=512)
-                save_png(path.with_suffix(".png"), picture)
-            paths.append(path)
+        suffix, loudness = check_format(format), check_loudness(loudness)
+        prompts = self.metadata["prompts"]
+        if names is not None and len(names) != len(prompts):
+            raise InputError(f"{len(names)} file names for {len(prompts)} prompts")
+        folder, names = check_target(folder, names, suffix, pictures=pictures)
+        clips = [level(wave, self.sample_rate, loudness) for wave in self.audio]
+        names = names or self._free_names(folder, suffix)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.cannot(folder, "write", error) from None
+        paths = [folder / name for name in names]
+        for i, (path, (wave, done)) in enumerate(zip(paths, clips)):
+            files.write_together(self._contents(i, path, wave, done, pictures))
         return paths
+
+    def _free_names(self, folder: Path, suffix: str) -> list[str]:
+        """Names after the prompts, or what is said, that no file has."""
+        said, taken, names = self.metadata["transcriptions"], taken_in(folder), []
+        for i, prompt in enumerate(self.metadata["prompts"]):
+            stem = speech_stem(prompt, said[i]) if said else file_stem(prompt)
+            stem = free_name(stem, taken)
+            taken.add(identity(stem))
+            names.append(stem + suffix)
+        return names
+
+    def _contents(self, i: int, path: Path, wave, done: Level, pictures: bool) -> dict[Path, bytes]:
+        """What is written for a prompt: the sound, its record, its picture."""
+        record = self._record(i) | dataclasses.asdict(done)
+        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+        contents = {
+            path: encoded(wave, self.sample_rate, path.suffix),
+            beside(path, RECORD): text.encode("utf-8", "backslashreplace"),
+        }
+        if pictures:
+            title = record["transcription"] or record["prompt"]
+            title = f"{title} (seed {record['seed']})"
+            picture = clip_picture(wave, self.sample_rate, title)
+            contents[beside(path, PICTURE)] = png(picture)
+        return contents
 
     def _record(self, index: int) -> dict:
         """The metadata of one prompt's clip."""
@@ -87,38 +137,56 @@ class Output:
         return record
 
 
+def check_format(format: str) -> str:
+    """The suffix of a kind of sound file. Raises InputError for one that is not written."""
+    suffix = f".{str(format).lower().removeprefix('.')}"
+    if suffix not in FORMATS:
+        kinds = " ".join(known[1:] for known in FORMATS)
+        raise InputError(f"format is {format!r}: choose one of {kinds}")
+    return suffix
+
+
+def check_target(
+    folder, names: list[str] | None, suffix: str = ".wav", *, pictures: bool = False
+) -> tuple[Path, list[str] | None]:
+    """Proves that clips can be written, and leaves nothing behind: the folder and whole names.
+
+    Raises InputError for a folder that cannot be made or written, a name that cannot be used, two
+    names that are one file, or a folder where a file belongs.
+    """
+    try:
+        folder = Path(folder).expanduser()
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{folder}: no usable folder ({error})") from None
+    names = None if names is None else check_names(names, suffix)
+    check_writable(folder)
+    kinds = (RECORD, PICTURE) if pictures else (RECORD,)
+    for path in map(folder.joinpath, names or []):
+        for file in (path, *(beside(path, kind) for kind in kinds)):
+            if file.is_dir():
+                raise InputError(f"{file}: a folder; a file is to be written there")
+    return folder, names
+
+
 def check_writable(folder: Path) -> None:
     """Proves that a folder can be made and written, and leaves nothing behind.
 
     Raises InputError otherwise.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing: list[Path] = []
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".audioldm2-jax-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+        try:
+            # As much as a short clip: a full disk may still take an empty file.
+            probe.write_bytes(bytes(1 << 16))
+        finally:
+            probe.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot write there ({reason})") from None
     finally:
         for path in missing:
-            if path.is_dir():
+            with contextlib.suppress(OSError):
                 path.rmdir()
-
-
-def file_stem(prompt: str) -> str:
-    """A safe file name for a prompt: letters, digits, - and _, at most 80 characters."""
-    return re.sub(r"[^A-Za-z0-9-]+", "_", prompt).strip("_-")[:80].rstrip("_-") or "clip"
-
-
-def _stem(name: str) -> str:
-    return name[:-4] if name.lower().endswith(".wav") else name
-
-
-def _free(folder, stem, taken):
-    """The stem, or with a number behind it, so that no file is replaced."""
-    number, name = 1, stem
-    while name in taken or (folder / f"{name}.wav").exists():
-        number += 1
-        name = f"{stem}_{number}"
-    return name

@@ -21,10 +21,11 @@ from ml_collections import ConfigDict
 from audioldm2_jax import features, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.elements import CLAP_RATE
+from audioldm2_jax.data.encoders import encoder_of_nothing
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of
-from audioldm2_jax.training.samples import GENERATING
+from audioldm2_jax.training.stages import STAGES
 from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.state import init_state, state_shardings
 from audioldm2_jax.training.step import given_up
@@ -108,7 +109,7 @@ def batch_shapes(run: Run, *, encoded: bool = False) -> dict:
         shapes[f"{name}_mask"] = ((width,), jnp.bool_)
     if reads.labels:
         shapes["labels"] = ((len(run.classes),), jnp.float32)
-    shapes |= _encoded(run) if encoded else _heard(run)
+    shapes |= encoded_shapes(run) if encoded else _heard(run)
     place = sharding.of_batch(run.mesh)
     return {
         name: jax.ShapeDtypeStruct((config.batch, *shape), dtype, sharding=place)
@@ -129,8 +130,10 @@ def frozen_shapes(run: Run, batch) -> dict:
     frozen = run.plan.extra()
     frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
     names = needed(run, batch)
-    if run.plan.drops and "t5" not in names:
-        nothing = jax.ShapeDtypeStruct((1, run.start.model.t5.width), jnp.float32)
+    model = run.start.model
+    if run.plan.drops and encoder_of_nothing(model) not in names:
+        width = model.clap.width if model.unet.film else model.t5.width
+        nothing = jax.ShapeDtypeStruct((1, width), jnp.float32)
         frozen[NOTHING] = _like(nothing, sharding.replicated(run.mesh))
     for name in names:
         shapes = PARTS[name].shapes(getattr(run.start.model, name))
@@ -139,9 +142,26 @@ def frozen_shapes(run: Run, batch) -> dict:
     return frozen
 
 
-def _encoded(run: Run) -> dict:
+def check_encoded(run: Run, batch: dict) -> None:
+    """Raises InputError where an encoded batch is of another model, or clips of another length."""
+    if "mean" not in batch:
+        return
+    for name, (shape, _) in encoded_shapes(run).items():
+        if name in batch and (found := batch[name].shape[1:]) != tuple(shape):
+            raise InputError(
+                f"data.sources {run.config.data.sources}: {name} is {found} there, and this run's "
+                f"model takes {tuple(shape)} for data.seconds={run.config.data.seconds:g}; encode "
+                "the corpus with this start and that duration"
+            )
+
+
+def encoded_shapes(run: Run) -> dict:
+    """{name: (shape, type)} of a clip that `encode` made, as the stage reads it.
+
+    Raises InputError for stages that train on sound.
+    """
     config, model, reads = run.config, run.start.model, run.plan.reads
-    if config.stage not in GENERATING:
+    if STAGES[config.stage].samples != "prompts":
         raise InputError(f"--encoded: stage {config.stage} trains on sound")
     front, vae = features.mel_config(model.vocoder), model.vae
     frames = int(config.data.seconds * front.sample_rate) // front.hop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,21 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from audioldm2_jax import sharding, tree
+from audioldm2_jax import files, sharding, tree
 from audioldm2_jax.checkpoints import hub, lora
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.data import records
 from audioldm2_jax.data.batches import Batches
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.encoders import encode_nothing
+from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
 from audioldm2_jax.data.pipeline import DataConfig, Source
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import entries
+from audioldm2_jax.training.idle import check_effects
 from audioldm2_jax.training.low_rank import PART, adapted
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import Plan, plan
+from audioldm2_jax.training.stages import STAGES, Plan, check_stage, plan
 from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.start import Start, numbering, open_start
 from audioldm2_jax.training.step import make_step
@@ -73,11 +74,9 @@ def open_run(config: ConfigDict, devices=None, classes: tuple[str, ...] = ()) ->
 
     devices: of the mesh, None for all of this job; classes: of a tagger, by default its corpora's.
     """
-    if config.dtype not in DTYPES:
-        raise InputError(f"dtype {config.dtype!r}: choose one of {' '.join(DTYPES)}")
-    for name in ("batch", "steps", "accumulate", "log_every", "save_every"):
-        if config[name] < 1:
-            raise InputError(f"{name} is {config[name]}: it must be at least 1")
+    entries.check(config)
+    check_stage(config.stage, config.settings)
+    check_effects(config)
     mesh = sharding.make_mesh(dict(config.mesh) or None, devices)
     spread = mesh.shape["data"] * mesh.shape["fsdp"]
     if config.batch % (config.accumulate * spread):
@@ -86,12 +85,12 @@ def open_run(config: ConfigDict, devices=None, classes: tuple[str, ...] = ()) ->
             f"{config.accumulate * spread}"
         )
     dtype, start = DTYPES[config.dtype], open_start(config.start, config.preset)
-    if config.stage == "tagger" and not classes:
+    if STAGES[config.stage].labels and not classes:
         classes = _classes(config)
     made = plan(
         config.stage,
         start.model,
-        OptimConfig(**config.optim),
+        _optim(config),
         config.settings.to_dict(),
         seconds=config.data.seconds,
         dtype=dtype,
@@ -103,6 +102,11 @@ def open_run(config: ConfigDict, devices=None, classes: tuple[str, ...] = ()) ->
             raise InputError("lora: changes are of a checkpoint; name one with config.start")
         made = adapted(made, config.lora)
     return Run(config, start, _held(made, tuple(config.fixed)), mesh, dtype, classes)
+
+
+def _optim(config: ConfigDict) -> OptimConfig:
+    """The optimiser's settings; the cosine ends with the run, unless it says otherwise."""
+    return OptimConfig(**config.optim.to_dict() | {"steps": config.optim.steps or config.steps})
 
 
 def _held(made: Plan, patterns: tuple[str, ...]) -> Plan:
@@ -117,6 +121,11 @@ def _held(made: Plan, patterns: tuple[str, ...]) -> Plan:
             raise InputError(f"fixed {pattern!r}: not a regular expression ({error})") from None
         if idle:
             raise InputError(f"fixed {pattern!r}: no parameter's path has it; as {min(paths)}")
+    for player in made.stage.players.values():
+        own = [path for path in paths if path.partition("/")[0] in player.parts]
+        held = re.compile("|".join(f"(?:{x})" for x in player.fixed + patterns))
+        if all(held.search(path) for path in own):
+            raise InputError(f"fixed {' '.join(patterns)}: nothing is left to train")
     players = {
         name: dataclasses.replace(player, fixed=player.fixed + patterns)
         for name, player in made.stage.players.items()
@@ -124,17 +133,19 @@ def _held(made: Plan, patterns: tuple[str, ...]) -> Plan:
     return dataclasses.replace(made, stage=dataclasses.replace(made.stage, players=players))
 
 
-def _sources(texts: str) -> tuple[Source, ...]:
+def sources_of(texts: str) -> tuple[Source, ...]:
     """`path[:split[:weight]]`, separated by commas."""
     found = []
-    if not texts:
+    if not texts.strip(" ,"):
         raise InputError("data.sources is empty: --config.data.sources=CORPUS (see docs/data.md)")
     for text in texts.split(","):
         path, *rest = text.strip().split(":")
         try:
             weight = float(rest[1]) if len(rest) > 1 else None
         except ValueError:
-            raise InputError(f"data.sources {text!r}: path:split:weight is expected") from None
+            weight = float("nan")
+        if not path or len(rest) > 2 or "" in rest or (weight is not None and not 0 < weight < 1e9):
+            raise InputError(f"sources {text!r}: PATH, PATH:SPLIT or PATH:SPLIT:WEIGHT is expected")
         found.append(Source(path, rest[0] if rest else "train", weight))
     return tuple(found)
 
@@ -142,12 +153,30 @@ def _sources(texts: str) -> tuple[Source, ...]:
 def _classes(config) -> tuple[str, ...]:
     """All labels of the corpora, sorted by name."""
     found: set[str] = set()
-    for source in _sources(config.data.sources):
+    for source in sources_of(config.data.sources):
         path = Path(records.open_builder(source.path).data_path) / CLASSES
         if not path.is_file():
             raise InputError(f"{path}: missing; prepare the corpus with this program")
-        found |= set(json.loads(path.read_text()))
+        found |= set(read_classes(path))
+    if not found:
+        raise InputError(f"data.sources {config.data.sources}: no clip has a label to learn")
     return tuple(sorted(found))
+
+
+def read_scale(path) -> float:
+    """The latents' scale that a run has measured. Raises InputError for anything else."""
+    scale = files.read_json(path, (int, float))
+    if not 0 < scale < float("inf"):
+        raise InputError(f"{path}: a number above 0 is expected; delete it to measure it again")
+    return float(scale)
+
+
+def read_classes(path) -> tuple[str, ...]:
+    """The labels of a classes.json. Raises InputError for a file that holds something else."""
+    found = files.read_json(path, (list, dict))
+    if not all(isinstance(label, str) for label in found):
+        raise InputError(f"{path}: a list of labels is expected")
+    return tuple(found)
 
 
 def step_of(run: Run):
@@ -170,7 +199,7 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
         loa=reads.loa,
     )
     data = DataConfig(
-        _sources(sources or config.data.sources),
+        sources_of(sources or config.data.sources),
         config.batch,
         recipe,
         seed=config.seed,
@@ -192,11 +221,16 @@ def needed(run: Run, batch) -> tuple[str, ...]:
     Raises InputError where sound would have to be heard that an encoded corpus does not hold.
     """
     reads = run.plan.reads
+    if STAGES[run.config.stage].samples != "prompts" and "waveform" not in batch:
+        raise InputError(
+            f"stage {run.config.stage} trains on sound, which an encoded corpus does not hold; "
+            "name the corpus that it was encoded from"
+        )
     encoded = {
         "vae": {"mean"},
         "audiomae": {f"loa_{pooling}" for pooling in reads.loa},
         "clap": {"clap_audio"} if reads.clap else set(),
-        "t5": {"t5"},
+        "t5": {"t5"} if "t5" in reads.texts else set(),
     }
     if "clap" in reads.texts:
         encoded["clap"].add("clap_text")
@@ -219,7 +253,8 @@ def frozen_parts(run: Run, batch) -> dict:
     names = needed(run, batch)
     loaded = run.start.load(names, run.dtype)
     loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
-    if run.plan.drops and "t5" not in names:
-        t5 = run.start.load(("t5",), run.dtype)
-        loaded[NOTHING] = encode_nothing(t5, run.start.model, run.dtype)
+    reader = encoder_of_nothing(run.start.model)
+    if run.plan.drops and reader not in names:
+        encoder = run.start.load((reader,), run.dtype)
+        loaded[NOTHING] = encode_nothing(encoder, run.start.model, run.dtype)
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

@@ -6,7 +6,7 @@ The start holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors from phonem
 sound itself.
 """
 
-from configs.common import SENTENCES, base, tiny, variant
+from configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
@@ -20,5 +20,4 @@ def get_config(arg: str = ""):
     if kind.endswith("speech"):
         config.preset = "tiny-speech" if kind == "tiny-speech" else "speech"
         config.settings.pooling, config.settings.audio = 1, 1.0
-        config.sample.prompts = SENTENCES
     return config

@@ -7,21 +7,28 @@ import os
 
 from ml_collections import ConfigDict
 
+from audioldm2_jax.training.stages import STAGES
+
 FOLDER = os.environ.get("NANO", "nano")
 TEXT_LENGTH, SECONDS = 32, 2.56
 
 
 def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     """Two cores, clips of 2.56 s. start: the checkpoint before this stage, below `FOLDER`."""
-    config.preset = "nano"
-    config.start, config.begin = f"{FOLDER}/models/{start}" if start else "", False
+    if config.stage != "tagger":
+        config.preset = "nano"
+    if start:
+        config.start, config.begin = f"{FOLDER}/models/{start}", False
     config.data.sources = f"{FOLDER}/corpus"
     config.validation.sources = f"{FOLDER}/held"
-    config.data.seconds, config.data.text_length = SECONDS, TEXT_LENGTH
+    config.data.seconds = SECONDS
+    if STAGES[config.stage].texts:
+        config.data.text_length = TEXT_LENGTH
     config.batch, config.steps, config.dtype = 32, steps, "fp32"
     config.optim.learning_rate, config.optim.warmup = rate, 200
-    config.optim.schedule, config.optim.steps = "cosine", steps
-    config.ema_decay = 0.999
+    config.optim.schedule = "cosine"
+    if STAGES[config.stage].average:
+        config.ema_decay = 0.999
     config.log_every, config.save_every, config.keep = 50, 250, 2
     config.validation.every, config.validation.batches = 500, 8
     config.sample.every = 0
@@ -37,9 +44,11 @@ def encoded(config: ConfigDict) -> ConfigDict:
 
 def speech(config: ConfigDict, start: str, steps: int) -> ConfigDict:
     """The same stage for the model of speech: its own corpora, fewer steps."""
-    config.preset = "nano-speech"
-    config.start = f"{FOLDER}/models/{start}" if start else ""
+    if config.stage != "tagger":
+        config.preset = "nano-speech"
+    if start:
+        config.start = f"{FOLDER}/models/{start}"
     config.data.sources = f"{FOLDER}/speech"
     config.validation.sources = f"{FOLDER}/speech-held"
-    config.steps = config.optim.steps = steps
+    config.steps = steps
     return config

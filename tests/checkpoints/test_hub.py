@@ -14,7 +14,7 @@ import reference
 import torch
 from safetensors.numpy import load_file, save_file
 
-from audioldm2_jax.checkpoints import configs, download, hub, weights
+from audioldm2_jax.checkpoints import configs, download, hub, safetensors_files
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.diffusion import schedules
 from audioldm2_jax.errors import InputError
@@ -145,7 +145,7 @@ def test_casting_on_the_fly(folder, stored):
 def test_loading_holds_one_copy(original, monkeypatch):
     """Of the tensors as they lie in the file, few are alive at any time."""
     alive, peak, total = 0, 0, 0
-    read = weights._Slice.read
+    read = safetensors_files.Slice.read
 
     def died(size):
         nonlocal alive
@@ -161,7 +161,7 @@ def test_loading_holds_one_copy(original, monkeypatch):
             weakref.finalize(array.base if array.base is not None else array, died, array.nbytes)
         return array
 
-    monkeypatch.setattr(weights._Slice, "read", counted)
+    monkeypatch.setattr(safetensors_files.Slice, "read", counted)
     params = part(original, "unet")
     assert total > 0 and params
     assert peak < 0.3 * total, (peak, total)

@@ -252,7 +252,7 @@ def test_official_names(capsys, tmp_path, monkeypatch):
     """They stand for repositories of the hub; where it holds a file alone, for that file."""
     from huggingface_hub import constants
 
-    from audioldm2_jax.cli.generate import OFFICIAL_FILES, resolve
+    from audioldm2_jax.checkpoints.registry import OFFICIAL_FILES, resolve
 
     out = ("-s", tmp_path / "out")
     for name, repository in OFFICIAL_FILES.items():

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
+from audioldm2_jax.checkpoints.configs.reading import (
+    DIFFUSERS,
+    Entries,
+    filled,
+    groups_of,
+    require,
+)
 from audioldm2_jax.presets import HiFiGANConfig, VAEConfig
 
 
 def read_vae(config: dict, where: str) -> VAEConfig:
-    channels = tuple(config.get("block_out_channels") or (64,))
+    entries = Entries(config, where)
+    channels = entries.wholes("block_out_channels", (64,))
+    mels = entries.whole("in_channels", 3, high=1024)
     require(
         config,
         where,
         act_fn="silu",
-        out_channels=config.get("in_channels", 3),
+        out_channels=mels,
         down_block_types=["DownEncoderBlock2D"] * len(channels),
         up_block_types=["UpDecoderBlock2D"] * len(channels),
         use_quant_conv=True,
@@ -23,12 +31,12 @@ def read_vae(config: dict, where: str) -> VAEConfig:
         latents_std=None,
     )
     return VAEConfig(
-        mel_channels=config.get("in_channels", 3),
-        latent_channels=config.get("latent_channels", 4),
+        mel_channels=mels,
+        latent_channels=entries.whole("latent_channels", 4, high=1024),
         channels=channels,
-        layers=config.get("layers_per_block", 1),
-        groups=config.get("norm_num_groups", 32),
-        scale=config.get("scaling_factor", 0.18215),
+        layers=entries.whole("layers_per_block", 1, high=16),
+        groups=groups_of(entries, channels),
+        scale=entries.number("scaling_factor", 0.18215, 1e-6, 1e6),
     )
 
 
@@ -52,18 +60,30 @@ def write_vae(config: VAEConfig) -> dict:
 
 
 def read_vocoder(config: dict, where: str) -> HiFiGANConfig:
-    full = filled("SpeechT5HifiGanConfig", config)
+    full = filled("SpeechT5HifiGanConfig", config, where)
+    rates = full.wholes("upsample_rates", high=64)
+    kernels = full.wholes("upsample_kernel_sizes", high=256)
+    if len(kernels) != len(rates) or any(k < r for k, r in zip(kernels, rates)):
+        full.refuse("upsample_kernel_sizes", f"one size, not below the rate, for each of {rates}")
+    blocks = full.wholes("resblock_kernel_sizes", high=256)
+    dilations = full.get("resblock_dilation_sizes", [])
+    if not isinstance(dilations, list) or len(dilations) != len(blocks):
+        full.refuse("resblock_dilation_sizes", "a list for each of resblock_kernel_sizes")
+    inner = [Entries({"resblock_dilation_sizes": d}, where) for d in dilations]
+    channels = full.whole("upsample_initial_channel", None)
+    if channels % 2 ** len(rates):
+        full.refuse("upsample_initial_channel", f"a multiple of {2 ** len(rates)}")
     return HiFiGANConfig(
-        mels=full.model_in_dim,
-        sample_rate=full.sampling_rate,
-        channels=full.upsample_initial_channel,
-        rates=tuple(full.upsample_rates),
-        kernels=tuple(full.upsample_kernel_sizes),
-        block_kernels=tuple(full.resblock_kernel_sizes),
-        dilations=tuple(tuple(d) for d in full.resblock_dilation_sizes),
-        slope=full.leaky_relu_slope,
-        normalize=full.normalize_before,
-        griffin_lim=config.get("griffin_lim", 0),
+        mels=full.whole("model_in_dim", None, high=1024),
+        sample_rate=full.whole("sampling_rate", None, high=768_000),
+        channels=channels,
+        rates=rates,
+        kernels=kernels,
+        block_kernels=blocks,
+        dilations=tuple(e.wholes("resblock_dilation_sizes", high=1024) for e in inner),
+        slope=full.number("leaky_relu_slope", 0.1, high=1),
+        normalize=full.flag("normalize_before", True),
+        griffin_lim=full.whole("griffin_lim", 0, 0, 1000),
     )
 
 

@@ -15,8 +15,8 @@ from audioldm2_jax.data import encoders
 from audioldm2_jax.losses import gaussian
 from audioldm2_jax.models.phonemes import PhonemeEncoder
 
-# Among the frozen parameters: T5's states of "" [1, D], where T5 itself is not needed.
-NOTHING = "t5_nothing"
+# Among the frozen parameters: `encode_nothing`'s [1, D], where its encoder is not needed else.
+NOTHING = "nothing"
 
 
 def draw(keys, number: int, share: float):
@@ -81,18 +81,33 @@ def t5_states(settings: Any, params: dict, frozen: dict, batch: dict):
     return batch["t5"], batch["t5_mask"]
 
 
+def empty_text(settings: Any, params: dict, frozen: dict):
+    """CLAP's vector or T5's state of "" [1, D], which guidance steers away from.
+
+    Training shows it for a dropped caption, so that both are the same. An encoder in `params`
+    learns from it.
+    """
+    model, dtype = settings.model, settings.dtype
+    part = encoders.encoder_of_nothing(model)
+    if part in params:
+        return encoders.encode_nothing(params, model, dtype)
+    if NOTHING in frozen:
+        return frozen[NOTHING]
+    return jax.lax.stop_gradient(encoders.encode_nothing(frozen, model, dtype))
+
+
+def dropped_vector(settings: Any, params: dict, frozen: dict, vector, kept):
+    """CLAP's vector, of "" where a clip is not kept. vector: [B, D]; kept: [B]."""
+    nothing = empty_text(settings, params, frozen).astype(vector.dtype)
+    return where(kept, vector, jnp.broadcast_to(nothing, vector.shape))
+
+
 def dropped_states(settings: Any, params: dict, frozen: dict, states, mask, kept):
-    """T5's states and mask, of "" where a clip is not kept: what guidance steers away from.
+    """T5's states and mask, of "" where a clip is not kept.
 
     states: [B, L, D]; mask: [B, L]; kept: [B].
     """
-    if "t5" in params:
-        nothing = encoders.encode_nothing(params, settings.model, settings.dtype)
-    elif "t5" in frozen:
-        nothing = encoders.encode_nothing(frozen, settings.model, settings.dtype)
-        nothing = jax.lax.stop_gradient(nothing)
-    else:
-        nothing = frozen[NOTHING]
+    nothing = empty_text(settings, params, frozen)
     blank = jnp.zeros_like(states).at[:, :1].set(nothing.astype(states.dtype))
     first = jnp.broadcast_to(jnp.arange(mask.shape[1]) == 0, mask.shape)
     return where(kept, states, blank), where(kept, mask, first)

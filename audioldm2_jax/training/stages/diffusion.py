@@ -81,7 +81,7 @@ def pretraining_loss(settings: Diffusion) -> Callable:
         loa = jax.lax.select_n(which, *padded)
         loa = where(kept, loa, jnp.zeros_like(loa))
         prefix = Prefix(lengths, which) if len(lengths) > 1 else None
-        streams, masks = _streams(model, loa), (prefix, None)
+        streams, masks = _streams(settings, params, frozen, loa), (prefix, None)
         return error(settings, params, frozen, batch, keys, streams, masks)
 
     return loss
@@ -92,11 +92,12 @@ def _padded(loa, longest):
     return jnp.pad(loa, ((0, 0), (0, longest - loa.shape[1]), (0, 0)))
 
 
-def _streams(model: ModelConfig, loa):
-    """LOA alone; the text's stream, which models of speech lack, is one zero vector."""
-    if not model.t5:
+def _streams(settings: Diffusion, params: dict, frozen: dict, loa):
+    """LOA and, except in models of speech, T5's states of "": there is no caption."""
+    if not settings.model.t5:
         return loa, None
-    return loa, jnp.zeros((loa.shape[0], 1, model.t5.width), loa.dtype)
+    nothing = conditions.empty_text(settings, params, frozen).astype(loa.dtype)
+    return loa, jnp.broadcast_to(nothing, (loa.shape[0], *nothing.shape))
 
 
 def conditioned_loss(settings: Diffusion) -> Callable:
@@ -107,7 +108,7 @@ def conditioned_loss(settings: Diffusion) -> Callable:
         kept = draw(keys, 2, 1 - settings.drop)
         if model.unet.film:
             vector = conditions.clap_vector(settings, frozen, batch, keys)
-            vector = where(kept, vector, jnp.zeros_like(vector))
+            vector = conditions.dropped_vector(settings, params, frozen, vector, kept)
             return error(settings, params, frozen, batch, keys, (), (None, None), vector)
         states, mask = conditions.t5_states(settings, params, frozen, batch)
         states, mask = conditions.dropped_states(settings, params, frozen, states, mask, kept)

@@ -1,0 +1,48 @@
+"""Names of published models, and what they stand for: on the command line and in Python."""
+
+from __future__ import annotations
+
+from audioldm2_jax.checkpoints import download
+from audioldm2_jax.errors import InputError
+
+# Names of the official command, and where the hub holds the same weights.
+OFFICIAL_NAMES = {
+    "audioldm2-full": "cvssp/audioldm2",
+    "audioldm2-full-large-1150k": "cvssp/audioldm2-large",
+    "audioldm2-music-665k": "cvssp/audioldm2-music",
+    "audioldm2-speech-ljspeech": "anhnct/audioldm2_ljspeech",
+    "audioldm2-speech-gigaspeech": "anhnct/audioldm2_gigaspeech",
+    "audioldm-s-full": "cvssp/audioldm-s-full",
+    "audioldm-s-full-v2": "cvssp/audioldm-s-full-v2",
+    "audioldm-m-full": "cvssp/audioldm-m-full",
+    "audioldm-l-full": "cvssp/audioldm-l-full",
+}
+# Published as the authors' files only: {official name: repository of the hub}.
+OFFICIAL_FILES = {
+    "audioldm_48k": "haoheliu/audioldm_48k",
+    "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
+}
+# What comes with the package, and the checkpoint of full size that does the same.
+DEFAULT, SPEECH = "nano", "nano-speech"
+FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}
+
+
+def resolve(name, *, revision: str | None = None, quiet: bool = False) -> str:
+    """The hub id or the path that an official name stands for; other names are returned as given.
+
+    An authors' file is fetched from the hub, at `revision`. "./NAME" is a folder of that name.
+    Raises InputError if the file cannot be fetched.
+    """
+    name = str(name)
+    if name not in OFFICIAL_FILES:
+        return OFFICIAL_NAMES.get(name, name)
+    file = f"{name}.pth"
+    folder = download.fetch(
+        OFFICIAL_FILES[name],
+        revision=revision,
+        quiet=quiet,
+        select=lambda files: [f for f in files if f == file],
+    )
+    if not (folder / file).is_file():
+        raise InputError(f"{OFFICIAL_FILES[name]}: the hub has no {file}; give the file's path")
+    return str(folder / file)

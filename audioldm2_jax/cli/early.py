@@ -1,0 +1,134 @@
+"""What can be told about `generate` before a model is loaded."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import sys
+from pathlib import Path
+
+from audioldm2_jax.checkpoints import download
+from audioldm2_jax.checkpoints.registry import FULL, OFFICIAL_FILES, OFFICIAL_NAMES
+from audioldm2_jax.cli.device import check_device
+from audioldm2_jax.errors import InputError
+
+
+def check_options(options) -> None:
+    """Raises InputError for the first option that no model could use."""
+    from audioldm2_jax.checkpoints.hub import convention_named
+    from audioldm2_jax.loudness import check_loudness
+    from audioldm2_jax.pipelines import request
+    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
+
+    if options.ddim_steps is not None:
+        if options.sampler not in (None, "ddim"):
+            raise InputError(f"--ddim_steps means DDIM, but --sampler is {options.sampler}")
+        options.sampler, options.steps = "ddim", options.ddim_steps
+    request.check_count("candidates (-n)", options.candidates, 1)
+    request.check_count("batchsize (-b)", options.batchsize, 1)
+    request.check_count("seed", options.seed, -1)
+    if options.guidance is not None:
+        request.check_guidance(options.guidance)
+        if options.negative_prompt and options.guidance <= 1:
+            raise InputError(
+                f"--negative_prompt: guidance is {options.guidance:g}, and 1 or less steers away "
+                "from nothing"
+            )
+    options.loudness = check_loudness(options.loudness)
+    convention_named(options.convention)
+    check_device(options.device)
+    if options.dtype is not None:
+        choose_dtype(options.dtype)
+    if options.lora is None and options.lora_strength is not None:
+        raise InputError("--lora_strength: there is no --lora that it could weigh")
+    if options.lora_strength is not None and not math.isfinite(options.lora_strength):
+        raise InputError(f"--lora_strength is {options.lora_strength}: it must be a number")
+
+
+def draw_seed(options) -> None:
+    """A seed in place of -1, which is printed: one for all batches of a list."""
+    if options.seed == -1:
+        options.seed = secrets.randbelow(2**32)
+        print(f"seed: {options.seed}", file=sys.stderr)
+
+
+def check_request(options, entries) -> None:
+    """Raises InputError for what the model, as far as it is known without weights, cannot do."""
+    from audioldm2_jax.checkpoints import hub
+    from audioldm2_jax.diffusion.samplers import make_plan
+    from audioldm2_jax.phonemes import check_spoken
+    from audioldm2_jax.pipelines import request
+    from audioldm2_jax.presets import ModelConfig, ScheduleConfig
+
+    name = OFFICIAL_NAMES.get(options.model, options.model)
+    folder = _local(name)
+    if options.revision is not None and folder is not None:
+        raise InputError(f"--revision {options.revision}: is of a hub id; {name} lies here")
+    if options.tokenizers is not None:
+        _check_tokenizers(options, folder)
+    _check_speech(options, name)
+    convention = hub.convention_named(options.convention)
+    if folder is None or folder.is_file():
+        schedule = ScheduleConfig()
+        make_plan(options.sampler or schedule.sampler, schedule, options.steps, eta=options.eta)
+        request.time_grid(options.seconds, ModelConfig(), convention)
+    else:
+        config = hub.read_config(folder, convention)
+        request.check(
+            config,
+            convention,
+            prompt=[entry.prompt for entry in entries],
+            negative_prompt=options.negative_prompt or None,
+            transcription=options.transcription or None,
+            seconds=options.seconds,
+            steps=options.steps,
+            sampler=options.sampler,
+            eta=options.eta,
+            guidance=options.guidance,
+            candidates=options.candidates,
+            seed=options.seed,
+            first_clip=0,
+        )
+        if options.candidates > 1 and not config.ranks:
+            raise InputError(
+                f"--candidates {options.candidates}: {name} holds no CLAP audio tower to rank them"
+            )
+    if options.transcription:
+        check_spoken(options.transcription)
+
+
+def _local(name: str) -> Path | None:
+    """The folder or the file of a model that lies here; None for a name of the hub."""
+    if folder := download.bundled().get(name):
+        return folder
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"--model {name}: no usable path ({error})") from None
+
+
+def _check_tokenizers(options, folder: Path | None) -> None:
+    authors = options.model in OFFICIAL_FILES or (folder is not None and folder.is_file())
+    if not authors:
+        raise InputError(
+            f"--tokenizers {options.tokenizers}: is for an authors' file; {options.model} has its "
+            "own"
+        )
+    if not Path(options.tokenizers).expanduser().is_dir():
+        raise InputError(f"--tokenizers {options.tokenizers}: no such folder")
+
+
+def _check_speech(options, name: str) -> None:
+    """Of published models it is known by their names which ones speak."""
+    published = {*OFFICIAL_NAMES.values(), *OFFICIAL_FILES, *FULL.values()}
+    if name not in published:
+        return
+    speaks = "ljspeech" in name or "gigaspeech" in name
+    if speaks and not options.transcription:
+        raise InputError(f"{options.model} speaks: say what, with --transcription TEXT")
+    if options.transcription and not speaks:
+        raise InputError(
+            f"--transcription: {options.model} does not speak; take a speech checkpoint, such as "
+            "anhnct/audioldm2_gigaspeech"
+        )

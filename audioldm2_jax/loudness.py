@@ -1,0 +1,139 @@
+"""Levels of generated sound: every clip passes here before it is written.
+
+Loudness is ITU-R BS.1770's integrated loudness in LUFS. A gain is one number for the whole clip:
+nothing is compressed, and a clip's own dynamics stay.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioldm2_jax.errors import InputError
+
+# Broadcast's target (EBU R 128). A clip within TOLERANCE of it keeps its loudness, so that "a quiet
+# rain" stays below "a loud rain" while both can be heard in one list.
+TARGET, TOLERANCE = -23.0, 5.0
+RAISE = 20.0  # dB at most by "auto": what is nearly silence is not made into noise
+HEADROOM = 1.0  # dB that a clip's peak stays below full scale, also after a lossy codec
+LOWEST, HIGHEST = -60.0, -5.0  # LUFS that can be asked for
+BLOCK = 0.4  # seconds, BS.1770's block
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was done to a clip.
+
+    loudness: "auto", "raw" or the LUFS asked for; lufs and peak: of the network's waveform, before
+    the gain (None: silence; 1.0 is full scale); gain_db: 0 leaves it as it is; clipped_samples: how
+    many exceeded full scale and were cut, by "raw" alone.
+    """
+
+    loudness: str | float
+    lufs: float | None
+    peak: float
+    gain_db: float
+    clipped_samples: int
+
+
+def check_loudness(value) -> str | float:
+    """ "auto", "raw", or a loudness in LUFS, also as text. Raises InputError for anything else."""
+    if value in ("auto", "raw"):
+        return value
+    try:
+        lufs = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        lufs = math.nan
+    if not LOWEST <= lufs <= HIGHEST:
+        raise InputError(
+            f"loudness is {value!r}: it must be auto, raw, or LUFS from {LOWEST:g} to {HIGHEST:g}"
+        )
+    return lufs
+
+
+def integrated(wave: np.ndarray, rate: int) -> float | None:
+    """Integrated loudness of one channel in LUFS (ITU-R BS.1770-4); None for silence.
+
+    wave: [samples]. A clip shorter than one block (0.4 s) is measured as if it went on repeating.
+    """
+    block, hop = round(BLOCK * rate), round(BLOCK * rate / 4)
+    wave = np.asarray(wave, np.float64)
+    power = k_weighted(np.resize(wave, max(len(wave), block)), rate) ** 2
+    sums = np.concatenate([[0.0], np.cumsum(power)])
+    starts = np.arange(0, len(power) - block + 1, hop)
+    blocks = (sums[starts + block] - sums[starts]) / block
+    # Gates: what is nearly silence, then what is 10 LU below the mean of the rest.
+    blocks = blocks[_lufs(blocks) > -70.0]
+    if not blocks.size:
+        return None
+    return float(_lufs(blocks[_lufs(blocks) > _lufs(blocks.mean()) - 10.0].mean()))
+
+
+def _lufs(power):
+    return -0.691 + 10 * np.log10(np.maximum(power, 1e-30))
+
+
+def k_weighted(wave: np.ndarray, rate: int) -> np.ndarray:
+    """The wave as the ear weighs it: BS.1770's shelf and high-pass. wave: [samples].
+
+    Filtered by FFT; the second of silence behind the wave takes the filters' decay.
+    """
+    size = len(wave) + rate
+    z = np.exp(-2j * np.pi * np.fft.rfftfreq(size))
+    response = np.ones_like(z)
+    for b, a in k_filters(rate):
+        response *= np.polynomial.polynomial.polyval(z, b) / np.polynomial.polynomial.polyval(z, a)
+    return np.fft.irfft(np.fft.rfft(wave, size) * response, size)[: len(wave)]
+
+
+def k_filters(rate: int) -> list[tuple[list[float], list[float]]]:
+    """(b, a) of the two filters at any rate; at 48 kHz the standard's own numbers.
+
+    The analogue filters behind those numbers, transformed bilinearly.
+    """
+    k, q = math.tan(math.pi * min(1681.974450955533 / rate, 0.45)), 0.7071752369554196
+    high = 10 ** (3.999843853973347 / 20)
+    band = high**0.4996667741545416
+    a0 = 1 + k / q + k * k
+    b = [(high + band * k / q + k * k) / a0, 2 * (k * k - high) / a0]
+    b += [(high - band * k / q + k * k) / a0]
+    shelf = (b, [1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0])
+    k, q = math.tan(math.pi * 38.13547087602444 / rate), 0.5003270373238773
+    a0 = 1 + k / q + k * k
+    return [shelf, ([1.0, -2.0, 1.0], [1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0])]
+
+
+def level(wave, rate: int, loudness: str | float = "auto") -> tuple[np.ndarray, Level]:
+    """The waveform as it is written, within [-1, 1], and what was done to it. wave: [samples].
+
+    "auto" brings the loudness within 5 LU of -23 LUFS, by at most 20 dB upwards; a number of LUFS
+    is reached exactly; both keep the peak 1 dB below full scale, whatever the loudness then is.
+    "raw" changes nothing, and cuts what exceeds full scale as 16-bit files of the references do.
+    Raises InputError for a waveform that is empty or holds NaN or infinity.
+    """
+    loudness, wave = check_loudness(loudness), np.asarray(wave, np.float32)
+    if wave.ndim != 1 or not wave.size:
+        raise InputError(f"a waveform of shape {wave.shape}: one axis of samples is expected")
+    if not np.isfinite(wave).all():
+        raise InputError("the waveform holds NaN or infinity")
+    peak, lufs = float(np.abs(wave).max()), integrated(wave, rate)
+    if loudness == "raw":
+        clipped = int((np.abs(wave) > 1.0).sum())
+        return np.clip(wave, -1.0, 1.0), Level(loudness, lufs, peak, 0.0, clipped)
+    gain = _gain_db(loudness, lufs, peak)
+    scaled = wave if gain == 0.0 else wave * np.float32(10 ** (gain / 20))
+    return scaled, Level(loudness, lufs, peak, gain, 0)
+
+
+def _gain_db(loudness, lufs, peak) -> float:
+    if peak == 0.0:
+        return 0.0
+    gain = 0.0
+    if lufs is not None and loudness == "auto":
+        wanted = min(max(lufs, TARGET - TOLERANCE), TARGET + TOLERANCE)
+        gain = min(wanted - lufs, RAISE)
+    elif lufs is not None:
+        gain = loudness - lufs
+    return min(gain, -HEADROOM - 20 * math.log10(peak))

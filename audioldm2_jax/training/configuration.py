@@ -1,0 +1,192 @@
+"""Configurations of runs: read from a file, overridden from the command line, checked.
+
+A configuration is a Python file with `get_config(arg)`, which is run: it is code, not data.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from audioldm2_jax import files
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import entries
+from audioldm2_jax.training.entries import KINDS, suggestion
+
+PREFIX = "--config."
+
+
+def base(stage: str, **settings: Any) -> ConfigDict:
+    """Defaults of a stage's run; settings: the stage's own that differ from theirs.
+
+    Raises ValueError for an unknown stage or setting.
+    """
+    from audioldm2_jax.training.stages import STAGES
+
+    if stage not in STAGES:
+        raise ValueError(f"stage {stage!r}: choose one of {' '.join(STAGES)}")
+    known = dict(STAGES[stage].settings)
+    if unknown := set(settings) - set(known):
+        raise ValueError(f"stage {stage} has no setting {min(unknown)!r}: {' '.join(known)}")
+    return entries.defaults(stage, known | settings)
+
+
+def read_config(file: str, overrides: list[str]) -> ConfigDict:
+    """A locked ConfigDict. file: FILE.py[:ARG]; overrides: texts --config.NAME=VALUE.
+
+    Raises InputError for a file that does not run, and for values that do not fit or have no
+    effect.
+    """
+    config = _run(file)
+    entries.check(config)
+    config.lock()
+    given: dict[str, list[str]] = {}
+    for text in overrides:
+        name, value = _split(text)
+        given.setdefault(name, []).append(value)
+    for name, values in given.items():
+        _override(config, name, values)
+    entries.check(config)
+    from audioldm2_jax.training.idle import check_effects
+    from audioldm2_jax.training.stages import check_stage
+
+    check_stage(config.stage, config.settings)
+    check_effects(config, [name for name in given if name in entries.ENTRIES])
+    return config
+
+
+def _run(file: str) -> Any:
+    """What the file's get_config returns."""
+    name, _, argument = file.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"--config {path}: no such file; `train --help` lists what there is")
+    # Configurations import each other as `configs.common`, from wherever they lie.
+    root = next((p for p in path.resolve().parents if p.name == "configs"), path.resolve().parent)
+    sys.path.insert(0, str(root.parent))
+    try:
+        spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+        if spec is None:
+            raise InputError(f"--config {path}: a Python file, NAME.py, is expected")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, "get_config", None)):
+            raise InputError(f"--config {path}: it defines no function get_config(arg)")
+        return module.get_config(argument)
+    except InputError:
+        raise
+    # A configuration is code: whatever it raises is bad input.
+    except (Exception, SystemExit) as error:
+        raise InputError(f"--config {file}: {_line(error, path)}") from None
+    finally:
+        sys.path.remove(str(root.parent))
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """An exception as one line, with the file's line where it was raised."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    if type(error) is ValueError:
+        return text
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename).name == path.name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"line {line}: " if line else ""
+    return f"{where}{type(error).__name__}{': ' if text else ''}{text}"
+
+
+def _split(text: str) -> tuple[str, str]:
+    """(name, value) of --config.NAME=VALUE. Raises InputError."""
+    name, given, value = text.removeprefix(PREFIX).partition("=")
+    if not text.startswith(PREFIX) or not given:
+        raise InputError(f"{text}: values are given as --config.NAME=VALUE")
+    return name, value
+
+
+def _override(config: ConfigDict, name: str, values: list[str]) -> None:
+    """Sets one value, of the type that it has; several values are a list's. Raises InputError."""
+    known = entries.flat(config)
+    if name not in known:
+        if any(other.startswith(f"{name}.") for other in known):
+            inner = ", ".join(x for x in known if x.startswith(f"{name}."))
+            raise InputError(f"{PREFIX}{name}: it is a group of values; set one of {inner}")
+        near = suggestion(name, known) or f"; there are {', '.join(known)}"
+        raise InputError(f"{PREFIX}{name}: no such value{near}")
+    *groups, last = name.split(".")
+    node = config
+    for group in groups:
+        node = node[group]
+    old = known[name]
+    if name == "stage":
+        raise InputError(f"{PREFIX}stage: a configuration is of one stage; use another file")
+    if isinstance(old, tuple):
+        found = [_several(name, old, value, whole=len(values) > 1) for value in values]
+        node[last] = tuple(x for several in found for x in several)
+    else:
+        node[last] = _like(name, old, values[-1])
+
+
+def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
+    """Several values: a list as JSON or Python has it, @FILE with one on each line, else separated
+    by commas. whole: the option is repeated, and each of its texts may hold commas.
+    """
+    numbers = bool(old) and all(isinstance(x, int) for x in old)
+    if value.startswith("@") and not numbers:
+        lines = re.split(r"\r?\n", files.read_text(Path(value[1:]).expanduser()))
+        return tuple(line.strip() for line in lines if line.strip())
+    if value.lstrip()[:1] in ("[", "(") or numbers:
+        return _listed(name, value, int if numbers else str)
+    if whole:
+        return (value.strip(),) if value.strip() else ()
+    return tuple(text.strip() for text in value.split(",") if text.strip())
+
+
+def _listed(name: str, value: str, kind: type) -> tuple:
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            found = None
+    found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
+    if not found or not all(type(x) is kind for x in found):
+        what = "integers, separated by commas," if kind is int else 'texts, as ["a, b", "c"],'
+        raise InputError(f"{PREFIX}{name}={value}: {what} are expected")
+    return found
+
+
+def _like(name: str, old: Any, value: str) -> Any:
+    """A text as the old value's type. Raises InputError."""
+    kind = type(old)
+    if kind is str:
+        return value
+    if kind is bool and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if kind in (int, float):
+        try:
+            return _number(kind, value)
+        except (ValueError, OverflowError):
+            pass
+    raise InputError(f"{PREFIX}{name}={value}: {KINDS[kind]} is expected")
+
+
+def _number(kind: type, value: str) -> float:
+    """Integers may be written 1e6 or 10_000. Raises ValueError or OverflowError."""
+    try:
+        return kind(value)
+    except ValueError:
+        number = float(value)
+        if kind(number) != number:
+            raise
+        return kind(number)

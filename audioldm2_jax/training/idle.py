@@ -1,0 +1,102 @@
+"""Entries of a configuration that would have no effect: they are refused, not passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ml_collections import ConfigDict
+
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import entries
+from audioldm2_jax.training.stages import STAGES, StageKind
+
+# A configuration's file may set these for the case that validation or samples are asked for, or
+# that its start is not named; whoever sets them by hand means to be obeyed.
+PREPARED = ("preset", "validation.every", "validation.batches", "sample.prompts", "sample.steps")
+
+
+def check_effects(config: ConfigDict, names: Iterable[str] | None = None) -> None:
+    """Raises InputError for an entry that is not at its default and has no effect.
+
+    names: of the entries that were set by hand; None: all but those a file may prepare.
+    """
+    reasons = idle(config)
+    if names is None:
+        names = [name for name in reasons if name not in PREPARED]
+    for name in names:
+        value, default = entries.get(config, name), None
+        if name in reasons and value != (default := entries.ENTRIES[name].default):
+            # Switched off is what it is anyway.
+            if name.endswith(".every") and value == 0:
+                continue
+            shown = f"; leave it at {default!r}" if default != "" else "; leave it out"
+            raise InputError(f"{name} is {value!r}: it has no effect, for {reasons[name]}{shown}")
+
+
+def idle(config: ConfigDict) -> dict[str, str]:
+    """{entry: why it has no effect}, as far as the configuration alone decides it."""
+    kind = STAGES[config.stage]
+    return (
+        _of_start(config, kind)
+        | _of_optimiser(config, kind)
+        | _of_data(config, kind)
+        | _of_samples(config, kind)
+    )
+
+
+def _of_start(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+    found = {}
+    if not kind.begins:
+        return dict.fromkeys(
+            ("start", "begin", "preset"), f"stage {config.stage} takes nothing of a checkpoint"
+        )
+    if not config.start:
+        found["begin"] = "no start is named"
+    elif config.start != "random":
+        found["preset"] = "the start has its own sizes"
+    if config.lora:
+        found["begin"] = "low-rank changes begin with the start's weights"
+    return found
+
+
+def _of_optimiser(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+    found, schedule = {}, config.optim.schedule
+    if schedule != "cosine":
+        found["optim.steps"] = f"optim.schedule is {schedule}"
+    if schedule != "exponential":
+        found |= dict.fromkeys(
+            ("optim.decay", "optim.decay_every"), f"optim.schedule is {schedule}"
+        )
+    elif config.optim.decay == 1:
+        found["optim.decay_every"] = "optim.decay is 1"
+    if not kind.average or config.lora:
+        what = "low-rank training" if config.lora else f"stage {config.stage}"
+        found["ema_decay"] = f"{what} keeps no average"
+    return found
+
+
+def _of_data(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+    found = {}
+    if not kind.texts:
+        found["data.text_length"] = f"stage {config.stage} reads no texts"
+    if not kind.latents:
+        found["latent_scale"] = f"stage {config.stage} trains on no latents"
+    if not config.validation.sources:
+        reason = "validation.sources is empty"
+        found |= dict.fromkeys(("validation.every", "validation.batches"), reason)
+    elif not config.validation.every:
+        found |= dict.fromkeys(
+            ("validation.sources", "validation.batches"), "validation.every is 0"
+        )
+    return found
+
+
+def _of_samples(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+    names = ("sample.prompts", "sample.steps")
+    if not kind.samples:
+        return dict.fromkeys(("sample.every", *names), f"stage {config.stage} makes no sound")
+    if kind.samples == "clips":
+        return dict.fromkeys(names, f"stage {config.stage} restores clips")
+    if not config.sample.every:
+        return dict.fromkeys(names, "sample.every is 0")
+    return {}
