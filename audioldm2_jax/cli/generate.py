@@ -150,8 +150,8 @@ def run(options) -> int:
     folder, names = _target(options, entries)
     if options.model is None:
         _take_default(options)
-    early.check_request(options, entries)
     use_device(options.device)
+    early.check_request(options, entries)
     if options.lora is not None:
         lora.load(options.lora)
     early.draw_seed(options)
