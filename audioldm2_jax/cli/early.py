@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 import sys
 from pathlib import Path
 
@@ -45,10 +44,12 @@ def check_options(options) -> None:
         raise InputError(f"--lora_strength is {options.lora_strength}: it must be a number")
 
 
-def draw_seed(options) -> None:
+def take_seed(options) -> None:
     """A seed in place of -1, which is printed: one for all batches of a list."""
+    from audioldm2_jax.pipelines.request import draw_seed
+
     if options.seed == -1:
-        options.seed = secrets.randbelow(2**32)
+        options.seed = draw_seed(options.seed)
         print(f"seed: {options.seed}", file=sys.stderr)
 
 
@@ -102,7 +103,7 @@ def _check_configured(options, entries, config, convention) -> None:
         eta=options.eta,
         guidance=options.guidance,
         candidates=options.candidates,
-        seed=max(options.seed, 0),
+        seed=options.seed,
         first_clip=0,
     )
     if options.candidates > 1 and not config.ranks:

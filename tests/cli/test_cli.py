@@ -94,15 +94,14 @@ def test_the_same_sound_under_another_name_is_told(folder, tmp_path, capsys):
     common = ["-t", "rain", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-s", tmp_path]
     (tmp_path / "rain.json").write_text("somebody else's")
     lines = []
-    for more in ([], [], ["--seed", 1], ["--loudness", "raw", "--format", "ogg"]):
+    for more in ([], [], ["--loudness", "raw", "--format", "ogg"]):
         assert generate(*common, *more) == 0
         said = capsys.readouterr()
         lines.append([line for line in said.err.splitlines() if "same sound" in line])
-    assert lines[0] == lines[2] == []
-    assert (
-        "rain_3.wav is the same sound as rain_2.wav" in lines[1][0] and "--seed -1" in lines[1][0]
-    )
-    assert "rain_5.ogg is the same sound as rain_2" in lines[3][0]
+    assert lines[0] == []
+    assert "rain_3.wav is the same sound as rain_2.wav" in lines[1][0]
+    assert "rain_4.ogg is the same sound as rain_2.wav" in lines[2][0]
+    assert "--seed -1" in lines[1][0]
     first, second = (soundfile.read(tmp_path / f"rain_{i}.wav")[0] for i in (2, 3))
     np.testing.assert_array_equal(first, second)
 
@@ -150,7 +149,7 @@ BAD = [
     (["-t", "a", "--skip_existing"], "--skip_existing: needs files with names"),
     (["-t", "a", "--eta", "0.5", "--sampler", "heun"], "only the sampler ddim uses it"),
     (["-t", "a", "--eta", "nan", "--sampler", "ddim"], "eta is nan"),
-    (["-t", "a", "--steps", "3", "--sampler", "pndm"], "pndm needs at least 4"),
+    (["-t", "a", "--steps", "3", "--sampler", "pndm"], "pndm: steps is 3"),
     (["-t", "a", "--negative", "b", "-gs", "1"], "steers away from nothing"),
     (["-t", "a", "--lora", "nofile"], "nofile: no such LoRA file"),
     (["-t", "a", "--lora_strength", "0.5"], "--lora_strength: there is no --lora"),
