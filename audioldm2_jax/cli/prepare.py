@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 from audioldm2_jax.cli.help import Example
@@ -35,11 +36,20 @@ EXAMPLES = (
 )
 
 
+def notes() -> str:
+    """The builders that there are, for --help."""
+    from audioldm2_jax.data.builders import builders
+
+    names = textwrap.wrap(" ".join(builders()) or "none here", 78)
+    lines = "\n".join(f"  {line}" for line in names)
+    return f"Published corpora (--corpus; their sizes and configurations: docs/data.md):\n{lines}"
+
+
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("source", metavar="SRC", help="folder with the audio; archives in it are read too")
     add("target", metavar="DST", help="folder of the corpus; a stopped preparation in it goes on")
-    builder = "builder of a published corpus: a folder such as data/clotho, or a name in ./data"
+    builder = "builder of a published corpus: its folder, such as data/clotho, or a name from below"
     add(
         "--corpus",
         default=None,
