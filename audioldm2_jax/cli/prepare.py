@@ -94,6 +94,7 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     from tqdm import tqdm
 
+    from audioldm2_jax.data import records
     from audioldm2_jax.data.prepare import prepare
     from audioldm2_jax.data.report import Report
     from audioldm2_jax.data.splits import hold_back
@@ -107,6 +108,7 @@ def run(options) -> int:
         raise InputError(f"{options.source}: no audio there{report.reasons()}")
     if held:
         splits = hold_back(splits, held)
+    finished = records.is_dataset(options.target)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = prepare(
             splits,
@@ -117,6 +119,8 @@ def run(options) -> int:
             workers=options.workers,
             progress=progress.update,
         )
+    if finished:
+        say(f"{options.target} was finished already; delete it to read the files anew")
     for line in report.summary():
         print(line, file=sys.stderr)
     if report.skipped or report.notes:

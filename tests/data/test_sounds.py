@@ -299,6 +299,15 @@ def test_pieces_of_a_recording():
     np.testing.assert_allclose(decoded(found), expected, atol=1e-3)
     found, notes = example(data, None, start=2.75, stop=3.5)
     assert found["seconds"] == 0.25 and "shorter than its segment" in notes
+    for start, stop in (
+        (-1.0, 1.0),
+        (1.0, 1.0),
+        (2.0, 1.0),
+        (float("nan"), 1.0),
+        (0, float("inf")),
+    ):
+        with pytest.raises(Unreadable, match="no part of a file"):
+            example(data, None, start=start, stop=stop)
     with pytest.raises(Unreadable, match="shorter than its segments"):
         example(data, None, start=3.5, stop=4.0)
 
