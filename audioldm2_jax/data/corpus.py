@@ -16,7 +16,7 @@ from audioldm2_jax.data.builders import builder_file, builders
 from audioldm2_jax.data.entries import Entry, merge
 from audioldm2_jax.data.places import Shelf
 from audioldm2_jax.data.prepare import audio_examples
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.report import Report, reason
 from audioldm2_jax.errors import InputError
 
 
@@ -65,7 +65,7 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         except Exception as error:  # whatever a table of another form makes of a builder
             raise InputError(
                 f"{folder}: the metadata is not as {self.name} publishes it "
-                f"({type(error).__name__}: {error}); see data/{self.name}/README.md"
+                f"({type(error).__name__}: {reason(error)}); see data/{self.name}/README.md"
             ) from None
 
     def about(self) -> dict:
@@ -113,9 +113,8 @@ def _builder(path: Path) -> type[Corpus]:
             spec.loader.exec_module(loaded)
         except Exception as error:
             del sys.modules[module]
-            line = (str(error).splitlines() or [""])[0]
             raise InputError(
-                f"{path}: the builder does not load ({type(error).__name__}: {line})"
+                f"{path}: the builder does not load ({type(error).__name__}: {reason(error)})"
             ) from None
     builder = getattr(loaded, "Builder", None)
     if not (isinstance(builder, type) and issubclass(builder, Corpus)):
