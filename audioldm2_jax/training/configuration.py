@@ -38,22 +38,6 @@ def base(stage: str, **settings: Any) -> ConfigDict:
     return entries.defaults(stage, known | settings)
 
 
-def configs_available() -> dict[str, str]:
-    """{file: first line of its docstring} of the configurations below ./configs or the checkout."""
-    beside = Path(__file__).resolve().parents[2] / "configs"
-    root = Path("configs") if Path("configs").is_dir() else beside
-    found = {}
-    for path in sorted(root.rglob("*.py")):
-        try:
-            text = path.read_text(encoding="utf-8")
-            tree = ast.parse(text)
-        except (OSError, ValueError, SyntaxError):
-            continue
-        if any(isinstance(x, ast.FunctionDef) and x.name == "get_config" for x in tree.body):
-            found[str(path)] = (ast.get_docstring(tree) or "").split("\n")[0]
-    return found
-
-
 def read_config(file: str, overrides: list[str]) -> ConfigDict:
     """A locked ConfigDict. file: FILE.py[:ARG]; overrides: texts --config.NAME=VALUE.
 
@@ -83,9 +67,7 @@ def _run(file: str) -> Any:
     name, _, argument = file.partition(":")
     path = Path(name)
     if not path.is_file():
-        known = ", ".join(configs_available())
-        hint = f"; there are {known}" if known else ""
-        raise InputError(f"--config {path}: no such file{hint}")
+        raise InputError(f"--config {path}: no such file; `train --help` lists what there is")
     # Configurations import each other as `configs.common`, from wherever they lie.
     root = next((p for p in path.resolve().parents if p.name == "configs"), path.resolve().parent)
     sys.path.insert(0, str(root.parent))
@@ -179,9 +161,8 @@ def _listed(name: str, value: str, kind: type) -> tuple:
             found = None
     found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
     if not found or not all(type(x) is kind for x in found):
-        whole = "integers, separated by commas, are"
-        what = whole if kind is int else '["a, b", "c"] or the like is'
-        raise InputError(f"{PREFIX}{name}={value}: {what} expected")
+        what = "integers, separated by commas," if kind is int else 'texts, as ["a, b", "c"],'
+        raise InputError(f"{PREFIX}{name}={value}: {what} are expected")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,8 @@ class Plan:
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
-    X
+    that low-rank changes are of; drops: captions are dropped, for which a frozen CLAP or T5 reads
+    "" (`encoders.encode_nothing`).
     """
 
     stage: Stage
@@ -73,12 +75,16 @@ def initial(part: str, config):
 
 
 def init_of(makers: Mapping[str, Callable]) -> Callable:
-    """key -> parameters by part. Compiled functions are traced once for all that ask for shapes."""
+    """(key, parts to leave out) -> parameters by part.
 
-    @jax.jit
-    def init(key):
+    Compiled functions are traced once for all that ask for shapes.
+    """
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def init(key, without=()):
         keys = jax.random.split(key, len(makers))
-        return {name: make(k) for (name, make), k in zip(makers.items(), keys)}
+        drawn = zip(makers.items(), keys)
+        return {name: make(k) for (name, make), k in drawn if name not in without}
 
     return init
 
