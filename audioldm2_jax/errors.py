@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class InputError(ValueError):
     """Bad input from outside: a path, a checkpoint, a value. The command exits with code 2.
@@ -27,3 +29,8 @@ def printable(text: str) -> str:
         return character
 
     return "".join(map(escaped, str(text)))
+
+
+def note(text: str) -> None:
+    """One line on stderr, escaped: `note: TEXT`."""
+    print(f"note: {printable(text)}", file=sys.stderr)

@@ -22,6 +22,16 @@ def cannot(path, what: str, error: OSError) -> InputError:
     return InputError(f"{path}: cannot {what} ({error.strerror or error})")
 
 
+def path(name) -> Path:
+    """A path that a user gives, `~` expanded. Raises InputError for one that cannot be."""
+    try:
+        if "\0" in str(name):
+            raise ValueError("a null character")
+        return Path(name).expanduser()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{str(name)!r:.200}: no path ({error})") from None
+
+
 @contextmanager
 def beside(path) -> Iterator[Path]:
     """A temporary path in the same folder, which takes `path`'s place at the end of the block.

@@ -17,3 +17,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["XDG_CACHE_HOME"], "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("fuzz", "tests/fuzz: damaged input files and odd options")
+    group.addoption("--fuzz-seconds", type=float, default=60.0, help="of all targets together")
+    group.addoption("--fuzz-seed", default="0", help="the same seed gives the same cases")
+    group.addoption("--fuzz-case", default=None, help="only the case of this number")

@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import jax
+import ml_dtypes
 import numpy as np
 
 from audioldm2_jax import tree
+from audioldm2_jax.checkpoints.weights import Weights, unwrapped
 from audioldm2_jax.errors import InputError
 
 
@@ -146,6 +148,38 @@ def _regex(pattern: str) -> re.Pattern:
     return re.compile(re.escape(pattern).replace(r"\{\}", r"(\d+)"))
 
 
+def finite(array: np.ndarray) -> bool:
+    """Whether a tensor of floats holds neither NaN nor infinity: a look at the exponents' bits."""
+    bits, mask = _EXPONENTS[array.dtype]
+    flat = np.ascontiguousarray(array).reshape(-1).view(bits)
+    # In pieces that stay in the cache.
+    pieces = (flat[i : i + (1 << 18)] for i in range(0, flat.size, 1 << 18))
+    return all(int((piece & mask).max()) != mask for piece in pieces)
+
+
+_EXPONENTS = {
+    np.dtype(kind): (bits, bits(mask))
+    for kind, bits, mask in (
+        (np.float64, np.uint64, 0x7FF0000000000000),
+        (np.float32, np.uint32, 0x7F800000),
+        (np.float16, np.uint16, 0x7C00),
+        (ml_dtypes.bfloat16, np.uint16, 0x7F80),
+    )
+}
+
+
+def checked(array: np.ndarray, where: str) -> np.ndarray:
+    """The tensor, of at most 32 bits. Raises InputError unless all of it are finite floats."""
+    if array.dtype not in _EXPONENTS:
+        raise InputError(f"{where} is stored as {array.dtype}; weights are floats")
+    if array.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    if not finite(array):
+        raise InputError(f"{where} holds NaN or infinity; the file is damaged, or its training was")
+    return array
+
+
 def cast_to(dtype) -> Callable:
     """What `to_params` does with each array: cast, and put where JAX computes."""
     return lambda array: jax.device_put(array.astype(dtype, copy=False))
@@ -156,8 +190,11 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
 
     Tensors are read, turned and handed to `put` a few at a time, so that a file never lies in
     memory beside the parameters. `where` names the file in errors.
-    Raises InputError for a missing, unexpected or wrongly shaped tensor.
+    Raises InputError for a missing, unexpected or wrongly shaped tensor, and for one that holds
+    anything but finite floats.
     """
+    if isinstance(source, Weights):
+        source = unwrapped(source, known_to(table))
     shapes = {path: tuple(leaf.shape) for path, leaf in tree.flatten(like).items()}
     found = _find(source, table, where)
     for name, targets, _ in found:
@@ -172,13 +209,13 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
 
     def convert(entry):
         name, targets, layout = entry
-        array = source[name]
-        parts = _parts(array, targets, layout)
-        if any(parts[path] is None or parts[path].shape != shapes[path] for path in targets):
-            wanted = _source_shape(targets, layout, shapes)
-            raise InputError(
-                f"{where}: tensor {name} has shape {tuple(array.shape)}, expected {wanted}"
-            )
+        shape = tuple(source.shape(name) if isinstance(source, Weights) else source[name].shape)
+        wanted = _source_shape(targets, layout, shapes)
+        if shape != wanted:
+            raise InputError(f"{where}: tensor {name} has shape {shape}, expected {wanted}")
+        array = checked(source[name], f"{where}: tensor {name}")
+        parts = layout.into(array)
+        parts = dict(zip(targets, parts if len(targets) > 1 else [parts]))
         return {path: put(part) for path, part in parts.items()}
 
     filled = {}
@@ -233,18 +270,26 @@ def _match(canonical, patterns):
     return None
 
 
-def _parts(array, targets, layout) -> dict:
-    """{path: part}; a part is None where the tensor cannot be laid out so."""
-    try:
-        parts = layout.into(array)
-    except (ValueError, IndexError):
-        return dict.fromkeys(targets)
-    return dict(zip(targets, parts if len(targets) > 1 else [parts]))
-
-
 def _source_shape(targets, layout, shapes):
-    """The shape that a tensor must have there, from the shapes here."""
-    return layout.out(*(np.broadcast_to(np.float32(0), shapes[t]) for t in targets)).shape
+    """The shape that a tensor must have there, from the shapes here; no memory is taken."""
+    return layout.out(*(np.broadcast_to(_NOTHING, shapes[t]) for t in targets)).shape
+
+
+# An element of no bytes, so that joining parts of any size costs nothing.
+_NOTHING = np.zeros((), "V0")
+
+
+def known_to(table: Table) -> Callable[[str], bool]:
+    """Whether a tensor of a name carries something in the model."""
+    exact, patterns = table.exact(), table.patterns()
+
+    def known(name: str) -> bool:
+        canonical = table.canonical(name)
+        return canonical is not None and bool(
+            canonical in exact or _match(canonical, patterns) is not None
+        )
+
+    return known
 
 
 def _source_name(path, table):

@@ -6,18 +6,25 @@ Of the hub its cache is used, and sizes are said before a download.
 from __future__ import annotations
 
 import fnmatch
+import functools
+import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, printable
+from audioldm2_jax.files import path as user_path
 
 _BUNDLED = Path(__file__).parent.parent / "bundled"
-# Weights come once, as safetensors where they exist, never in half precision twins.
-_WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
-_TORCH = ("*.bin",)
-_UNWANTED = ("*.fp16.*", "*.onnx", "*.msgpack", "*.h5")
+# What loading reads beside weights.
+_WANTED = ("*.json", "*.txt", "*.model")
+_WEIGHTS = (".safetensors", ".bin")
+# Of `model.fp16.safetensors`, and of shards, behind or (older) before whose numbers it stands.
+_VARIANT = re.compile(
+    r"[^.]+(?:\.(?P<variant>[\w-]+?))?(?:-\d+-of-\d+)?\.\w+|"
+    r"[^.]+\.\w+\.index(?:\.(?P<index>[\w-]+))?\.json"
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -26,7 +33,9 @@ def bundled() -> dict[str, Path]:
     return {file.parent.name: file.parent for file in _BUNDLED.glob("*/model_index.json")}
 
 
-def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
+def locate(
+    name, *, revision: str | None = None, quiet: bool = False, variant: str | None = None
+) -> Path:
     """The folder of a checkpoint given by name, downloading what the hub's cache lacks.
 
     name: of a model that comes with the package ("./nano" is a folder of that name), a folder, or a
@@ -34,8 +43,8 @@ def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
     """
     if found := bundled().get(str(name)):
         return found
-    path = Path(name).expanduser()
-    if path.exists():
+    path = user_path(name)
+    if os.path.exists(path):
         if not path.is_dir():
             raise InputError(
                 f"{path}: a file; a checkpoint is a folder in the hub layout or a hub id"
@@ -43,7 +52,8 @@ def locate(name, *, revision: str | None = None, quiet: bool = False) -> Path:
         return path
     if not _HUB_ID.fullmatch(str(name)):
         raise InputError(f"{name}: no such folder or file, and not a hub id of the form owner/name")
-    return fetch(str(name), revision=revision, quiet=quiet)
+    select = functools.partial(choose, variant=variant)
+    return fetch(str(name), revision=revision, quiet=quiet, select=select)
 
 
 def fetch(
@@ -78,7 +88,7 @@ def fetch(
     size = sum(file.size or 0 for file in files if file.rfilename in chosen)
     if not quiet:
         text = f"{name}: {len(chosen)} files, {size / 1e9:.2f} GB (files in the cache are kept)"
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
     return Path(snapshot_download(name, revision=revision, allow_patterns=chosen))
 
 
@@ -95,17 +105,35 @@ def _from_cache(name: str, revision: str | None) -> Path:
         ) from None
 
 
-def choose(files: list[str]) -> list[str]:
-    """The files of a repository that loading needs: each part's weights in one format only."""
+def choose(files: list[str], variant: str | None = None) -> list[str]:
+    """The files of a repository that loading needs: each part's weights in one form only.
 
-    def matches(file, patterns):
-        return any(fnmatch.fnmatch(file, pattern) for pattern in patterns)
+    Safetensors come before torch's files. variant: such as "fp16", where a part has it; plain files
+    are taken else, and of parts without these the variants that there are.
+    """
+    chosen, weights = [], {}
+    for file in files:
+        path = PurePosixPath(file)
+        index = path.name.endswith(".json") and ".index." in path.name
+        if path.suffix in _WEIGHTS or index:
+            kind = "bin" if ".bin" in path.name else "safetensors"
+            weights.setdefault(path.parent, []).append((_variant_of(path.name), kind, file))
+        elif any(fnmatch.fnmatch(file, pattern) for pattern in _WANTED):
+            chosen.append(file)
+    for entries in weights.values():
+        for wanted in (variant, None):
+            if picked := [entry for entry in entries if entry[0] == wanted]:
+                break
+        picked = picked or entries
+        safe = [entry for entry in picked if entry[1] == "safetensors"]
+        chosen += [file for _, _, file in safe or picked]
+    return sorted(chosen)
 
-    files = [file for file in files if not matches(file, _UNWANTED)]
-    wanted = [file for file in files if matches(file, _WANTED)]
-    safe = {str(Path(file).parent) for file in wanted if file.endswith(".safetensors")}
-    torch = [f for f in files if matches(f, _TORCH) and str(Path(f).parent) not in safe]
-    return sorted(wanted + torch)
+
+def _variant_of(name: str) -> str | None:
+    """The variant in the name of a weight file or its index."""
+    match = _VARIANT.fullmatch(name)
+    return (match["variant"] or match["index"]) if match else None
 
 
 def choose_tokenizer(files: list[str]) -> list[str]:

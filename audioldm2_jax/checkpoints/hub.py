@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ import jax.numpy as jnp
 
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints import configs, weights
-from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
+from audioldm2_jax.checkpoints.convert import cast_to, from_params, known_to, to_params
 from audioldm2_jax.checkpoints.index import PIPELINES, read_index, read_json, write_json
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
+from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig
+from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig, ScheduleConfig
 
 # CLAP's audio tower, which AudioLDM's published layout lacks, lies beside the text tower.
 _AUDIO_TOWER = "audio_encoder"
@@ -53,7 +55,6 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
         return getattr(configs, f"read_{name}")(read_json(path), str(path))
 
     unet = folder / "unet" / "config.json"
-    scheduler = folder / "scheduler" / "scheduler_config.json"
     phonemes, gpt2, vocoder = part("phonemes"), part("gpt2"), part("vocoder")
     if vocoder and not convention.mended_phases:
         vocoder = dataclasses.replace(vocoder, griffin_lim=0)
@@ -71,11 +72,26 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
         unet=configs.read_unet(read_json(unet), convention, str(unet), classes["unet"]),
         vae=part("vae"),
         vocoder=vocoder,
-        schedule=configs.read_schedule(read_json(scheduler), str(scheduler)),
+        schedule=_read_schedule(folder),
         audiomae=configs.read_audiomae(read_json(audiomae), str(audiomae))
         if audiomae.is_file()
         else None,
     )
+
+
+def _read_schedule(folder: Path) -> ScheduleConfig:
+    """The file's own class decides; the index names it where the file does not."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    config, entry = read_json(path), read_json(folder / "model_index.json").get("scheduler")
+    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    schedule = configs.read_schedule(config, str(path), kind)
+    if kind not in (None, config.get("_class_name", kind)):
+        warnings.warn(
+            f"{path}: _class_name is {config['_class_name']!r}, which is taken, though "
+            f"model_index.json says {kind!r}",
+            stacklevel=2,
+        )
+    return schedule
 
 
 def _read_clap(folder: Path, kind: str, convention: Convention) -> CLAPConfig:
@@ -99,14 +115,17 @@ def load(
     report: Callable | None = None,
     without: tuple[str, ...] = (),
     only: tuple[str, ...] | None = None,
+    variant: str | None = None,
 ) -> Checkpoint:
     """Reads a hub-layout folder into a Checkpoint, casting floats to `dtype` on the fly.
 
     `report(part name)` is called before each part; parts named in `without` are left out; with
-    `only`, the others are in the configuration alone. Raises InputError naming what is wrong.
+    `only`, the others are in the configuration alone. variant: of the weights, such as "fp16", of
+    the parts that have it. Raises InputError naming what is wrong.
     """
-    folder, convention = Path(folder), convention_named(convention)
+    folder, convention = files.path(folder), convention_named(convention)
     config = read_config(folder, convention)
+    _check_variant(folder, config, variant)
     if without:
         config = dataclasses.replace(config, **dict.fromkeys(without))
     tokenizers = {}
@@ -120,21 +139,32 @@ def load(
             continue
         if report:
             report(name)
-        params[name] = load_part(folder, name, getattr(config, name), dtype)
+        params[name] = load_part(folder, name, getattr(config, name), dtype, variant)
     return Checkpoint(config, params, tokenizers, convention, str(source or folder))
 
 
-def load_part(folder: Path, name: str, config, dtype=jnp.float32) -> dict:
-    """One part's parameters."""
-    part, folder = PARTS[name], Path(folder)
-    paths = [weights.find(folder / part.folder)]
-    if name == "clap" and not config.scales and config.audio:
-        paths.append(weights.find(folder / _AUDIO_TOWER))
+def _check_variant(folder: Path, config: ModelConfig, variant: str | None) -> None:
+    """Raises InputError for a variant that no part has."""
+    folders = [folder / PARTS[name].folder for name in parts_of(config)]
+    present = set().union(*(weights.candidates(path) for path in folders))
+    if variant is not None and variant not in present:
+        names = " ".join(sorted(map(repr, present - {None}))) or "none"
+        raise InputError(f"{folder}: no weights of the variant {variant!r}; its variants: {names}")
 
-    source = functools.reduce(operator.or_, map(weights.read, paths))
-    return to_params(
-        source, part.table(config), part.shapes(config), put=cast_to(dtype), where=str(paths[0])
-    )
+
+def load_part(
+    folder: Path, name: str, config, dtype=jnp.float32, variant: str | None = None
+) -> dict:
+    """One part's parameters. Raises InputError naming the file and the tensor."""
+    part, folder = PARTS[name], Path(folder)
+    table, like = part.table(config), part.shapes(config, str(folder / part.folder / "config.json"))
+    paths = [weights.find(folder / part.folder, variant)]
+    if name == "clap" and not config.scales and config.audio:
+        paths.append(weights.find(folder / _AUDIO_TOWER, variant))
+    known = known_to(table)
+    towers = (weights.unwrapped(weights.read(path), known) for path in paths)
+    source = functools.reduce(operator.or_, towers)
+    return to_params(source, table, like, put=cast_to(dtype), where=str(paths[0]))
 
 
 def save(checkpoint: Checkpoint, folder) -> None:
@@ -169,7 +199,7 @@ def _write(checkpoint, folder):
         if part:
             index[name] = ["transformers", type(tokenizer).__name__ if tokenizer else kind]
         if tokenizer:
-            tokenizer.save_pretrained(folder / name)
+            write_tokenizer(tokenizer, folder / name)
     write_json(folder / "model_index.json", index)
 
 
@@ -193,19 +223,3 @@ def write_part(folder: Path, name: str, config: ModelConfig, params: dict) -> No
         put(part.folder, configs.write_plain_unet(settings), state)
     else:
         put(part.folder, part.write_config(settings), state)
-
-
-def read_tokenizer(folder: Path):
-    """A tokenizer as transformers saves it. Raises InputError if it does not load."""
-    from transformers import AutoTokenizer
-
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: missing; the checkpoint is incomplete (a tokenizer of the same kind can be "
-            "copied there from another one)"
-        )
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # transformers raises many kinds
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{folder}: the tokenizer does not load ({line})") from None

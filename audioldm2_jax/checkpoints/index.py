@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from audioldm2_jax import files
@@ -42,43 +43,44 @@ def read_index(folder: Path) -> tuple[str, dict[str, str]]:
         raise InputError(f"{folder}: no model_index.json, so no checkpoint in the hub layout")
     index = read_json(path)
     name = index.get("_class_name", "AudioLDM2Pipeline")
-    if name not in PIPELINES:
-        raise InputError(f"{path}: pipeline {name!r} is not known: {' '.join(PIPELINES)}")
+    if not isinstance(name, str) or name not in PIPELINES:
+        raise InputError(f"{path}: pipeline {name!r:.80} is not known: {' '.join(PIPELINES)}")
     family = PIPELINES[name]
     entries = {
         k: v for k, v in index.items() if not k.startswith("_") and v not in (None, [None] * 2)
     }
     known = REQUIRED[family] + OPTIONAL[family]
     if extra := sorted(set(entries) - set(known)):
-        raise InputError(f"{path}: unknown part {extra[0]!r}")
-    found = {}
+        raise InputError(f"{path}: unknown part {extra[0]!r:.80}")
+    classes = {}
     for name in known:
         if name in entries or name in REQUIRED[family]:
-            found |= _entry(path, name, entries.get(name))
-    return family, found
+            classes |= _entry(path, name, entries.get(name))
+    return family, classes
 
 
 def _entry(path: Path, name: str, entry) -> dict[str, str]:
     """{part: class} of one folder, nothing for tokenizers and the like."""
     kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    kind = kind if isinstance(kind, str) else None
     if name in TOKENIZERS:
         families = TOKENIZERS[name]
         if not any(family in str(kind) for family in families):
             raise InputError(
-                f"{path}: {name} is of class {kind!r}; a {' or '.join(families)} one is needed"
+                f"{path}: {name} is of class {kind!r:.80}; a {' or '.join(families)} one is needed"
             )
         return {}
     choices = {c: n for n, part in PARTS.items() if part.folder == name for c in part.classes}
     if not choices:
         return {}
     if kind not in choices:
-        raise InputError(f"{path}: {name} is of class {kind!r}; known: {' or '.join(choices)}")
+        raise InputError(f"{path}: {name} is of class {kind!r:.80}; known: {' or '.join(choices)}")
     return {choices[kind]: kind}
 
 
 def read_json(path: Path) -> dict:
     """A JSON object. Raises InputError if the file is missing or holds none."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: missing; the checkpoint is incomplete")
     return files.read_json(path)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import tree
-from audioldm2_jax.checkpoints.torch_files import read_torch
-from audioldm2_jax.checkpoints.weights import read
+from audioldm2_jax.checkpoints.convert import checked
+from audioldm2_jax.checkpoints.weights import read, unwrapped
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.files import path as user_path
 from audioldm2_jax.models.lpips import STAGES
 
 # Places of VGG16's convolutions in torchvision's `features`.
+_NAMES = re.compile(r"features\.\d+\.(weight|bias)|lin\d\.model\.1\.weight")
 _PLACES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 
 
@@ -24,22 +26,24 @@ def load(files: str) -> dict:
     (`features.0.weight`, ...) and LPIPS' own layers (`lin0.model.1.weight`, ...). Raises InputError
     for what is missing or misshapen.
     """
-    found: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray] = {}
     for name in filter(None, (text.strip() for text in files.split(","))):
-        path = Path(name).expanduser()
+        path = user_path(name)
         if not path.is_file():
             raise InputError(f"perceptual_weights {path}: no such file")
-        weights = read(path) if path.suffix == ".safetensors" else read_torch(path)
-        found |= {key: np.asarray(weights[key], np.float32) for key in weights}
+        weights = unwrapped(read(path), _NAMES.fullmatch)
+        for key in filter(_NAMES.fullmatch, weights):
+            where = f"perceptual_weights {path}: tensor {key}"
+            tensors[key] = np.asarray(checked(weights[key], where), np.float32)
 
     def take(key, shape):
-        if key not in found:
+        if key not in tensors:
             raise InputError(f"perceptual_weights {files}: lack {key}")
-        if found[key].shape != shape:
+        if tensors[key].shape != shape:
             raise InputError(
-                f"perceptual_weights {files}: {key} is {found[key].shape}, not {shape}"
+                f"perceptual_weights {files}: {key} is {tensors[key].shape}, not {shape}"
             )
-        return found[key]
+        return tensors[key]
 
     flat, before = {}, 3
     for i, (widths, places) in enumerate(zip(STAGES, _PLACES)):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from audioldm2_jax.checkpoints import configs
 from audioldm2_jax.checkpoints.convert import Table
 from audioldm2_jax.checkpoints.tables import audio, audiomae, clap, language, tagger, unet
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache
@@ -44,9 +45,20 @@ class Part:
     write_config: Callable
     inputs: Callable[[Any], tuple]
 
-    def shapes(self, config) -> dict:
-        """Tree of parameter shapes; nothing is computed."""
-        return jax.tree.map(lambda shape: shape, _shapes(self, config))
+    def shapes(self, config, where: str = "") -> dict:
+        """Tree of parameter shapes; nothing is computed.
+
+        where: the file that the configuration is of. Raises InputError where its entries do not fit
+        together.
+        """
+        try:
+            return jax.tree.map(lambda shape: shape, _shapes(self, config))
+        except Exception as error:  # whatever layers answer to sizes that make no model
+            where = where or f"{self.folder}/config.json"
+            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            raise InputError(
+                f"{where}: its entries do not fit together ({reason[0][:200]})"
+            ) from None
 
 
 @functools.cache

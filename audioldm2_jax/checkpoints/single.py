@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints import configs, weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
-from audioldm2_jax.checkpoints.hub import convention_named, read_tokenizer
+from audioldm2_jax.checkpoints.hub import convention_named
 from audioldm2_jax.checkpoints.index import read_json, write_json
 from audioldm2_jax.checkpoints.parts import SINGLES
-from audioldm2_jax.checkpoints.torch_files import read_torch
+from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ClapMelConfig
 
@@ -41,17 +41,20 @@ def kind_of(folder: Path) -> str | None:
         return "clap"
     if "architecture" in config:
         return "tagger" if config["architecture"] == configs.ARCHITECTURE else "audiomae"
+    architectures = config.get("architectures")
+    named = [config.get("_class_name"), *(architectures if isinstance(architectures, list) else ())]
     kinds = {"AutoencoderKL": "vae", "SpeechT5HifiGan": "vocoder"}
-    named = [config.get("_class_name"), *(config.get("architectures") or ())]
-    return next((kinds[name] for name in named if name in kinds), None)
+    return next((kind for name, kind in kinds.items() if name in named), None)
 
 
-def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
+def load(
+    folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
+) -> Single:
     """Reads a folder of CLAP, AudioMAE, VAE, vocoder or tagger, or PANNs' published file.
 
-    Raises InputError naming what is wrong.
+    variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
-    folder = Path(folder)
+    folder = files.path(folder)
     if folder.is_file():
         return _load_panns(folder, dtype)
     name = kind_of(folder)
@@ -66,9 +69,8 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
             tokenizer = read_tokenizer(folder)
     else:
         config = getattr(configs, f"read_{name}")(read_json(path), str(path))
-    file, part = weights.find(folder), SINGLES[name]
-
-    like = part.shapes(config)
+    file, part = weights.find(folder, variant), SINGLES[name]
+    like = part.shapes(config, str(path))
     params = to_params(
         weights.read(file), part.table(config), like, put=cast_to(dtype), where=str(file)
     )
@@ -77,13 +79,11 @@ def load(folder, *, convention: str = "authors", dtype=jnp.float32) -> Single:
 
 def _load_panns(path: Path, dtype) -> Single:
     """`Cnn14_16k_mAP=0.438.pth` and its kin."""
-    found = read_torch(path)
-    config = configs.tagger_of_shapes({name: found[name].shape for name in found}, str(path))
-    part = SINGLES["tagger"]
-    like, put = part.shapes(config), cast_to(dtype)
-    return Single(
-        "tagger", config, to_params(found, part.table(config), like, put=put, where=str(path))
-    )
+    source = weights.unwrapped(weights.read(path), lambda name: name == "fc_audioset.weight")
+    config = configs.tagger_of_shapes({name: source.shape(name) for name in source}, str(path))
+    part, put = SINGLES["tagger"], cast_to(dtype)
+    like, table = part.shapes(config, str(path)), part.table(config)
+    return Single("tagger", config, to_params(source, table, like, put=put, where=str(path)))
 
 
 def _front_end(folder: Path, content: dict) -> dict:
@@ -91,10 +91,11 @@ def _front_end(folder: Path, content: dict) -> dict:
     if (folder / _EXTRACTOR).is_file():
         return read_json(folder / _EXTRACTOR)
     processor = folder / "processor_config.json"
-    if processor.is_file() and "feature_extractor" in (found := read_json(processor)):
-        return found["feature_extractor"]
+    if processor.is_file() and "feature_extractor" in (settings := read_json(processor)):
+        return settings["feature_extractor"]
     # The model alone: CLAP's own front end, by whether it fuses.
-    fusion = (content.get("audio_config") or {}).get("enable_fusion", False)
+    audio = content.get("audio_config")
+    fusion = isinstance(audio, dict) and audio.get("enable_fusion") is True
     return configs.write_mel(ClapMelConfig(fusion=fusion))
 
 
@@ -111,4 +112,4 @@ def _write(model, folder):
     if model.name == "clap":
         write_json(folder / _EXTRACTOR, configs.write_mel(model.config.mel))
     if model.tokenizer is not None:
-        model.tokenizer.save_pretrained(folder)
+        write_tokenizer(model.tokenizer, folder)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from audioldm2_jax import phonemes
 from audioldm2_jax.checkpoints.download import choose_tokenizer, fetch
-from audioldm2_jax.checkpoints.hub import read_tokenizer
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
+from audioldm2_jax.errors import InputError, note
+from audioldm2_jax.files import path as user_path
 from audioldm2_jax.presets import ModelConfig
 
 # Where the weights' own tokenizers were published.
@@ -47,25 +47,23 @@ def tokenizers_for(
     Raises InputError if they cannot be had; unless `required`, those of the hub are left out with a
     note on stderr.
     """
-    needed = [
-        name for name, part in (("tokenizer", config.clap), ("tokenizer_2", config.t5)) if part
-    ]
-    found = {}
-    for name in needed:
+    parts = (("tokenizer", config.clap), ("tokenizer_2", config.t5))
+    tokenizers = {}
+    for name in [name for name, part in parts if part]:
         try:
-            found[name] = _one(name, source)
+            tokenizers[name] = _one(name, source)
         except InputError as error:
             if required or source is not None:
                 raise
-            print(f"note: written without {name}: {error}", file=sys.stderr)
+            note(f"written without {name}: {error}")
     if config.phonemes:
-        found["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
-    return found
+        tokenizers["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
+    return tokenizers
 
 
 def _one(name: str, source: str | None):
     if source is not None:
-        folder = Path(source).expanduser()
+        folder = user_path(source)
         if not (folder / name).is_dir():
             raise InputError(f"--tokenizers {folder}: holds no folder {name}")
         return read_tokenizer(folder / name)

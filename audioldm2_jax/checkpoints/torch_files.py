@@ -1,139 +1,323 @@
-"""Torch's archives (.bin, .ckpt, .pth, .pt) without torch.
+"""Torch's archives (.bin, .ckpt, .pth, .pt) without torch: the zip files of today and older files.
 
-Such a file is a pickle, which can run code when opened. The reader here builds tensors and plain
-containers only and refuses a file that asks for anything else, by the name of what it asks for.
+Such a file is a pickle beside raw storages. The pickle is read by `pickles`, which runs nothing;
+what it says of shapes and places is checked against the file before anything is allocated.
 """
 
 from __future__ import annotations
 
-import collections
+import io
 import math
-import pickle
+import struct
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from audioldm2_jax.checkpoints.weights import Weights
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.checkpoints import pickles
+from audioldm2_jax.checkpoints.pickles import Foreign, Global, Table
+from audioldm2_jax.checkpoints.torch_archives import MAX_PICKLE, Archive, OldFile
+from audioldm2_jax.checkpoints.weights import Weights, checked_names
+from audioldm2_jax.errors import InputError, note
 
+_DTYPES = {
+    "float": np.float32,
+    "double": np.float64,
+    "half": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "long": np.int64,
+    "int": np.int32,
+    "short": np.int16,
+    "char": np.int8,
+    "byte": np.uint8,
+    "bool": np.bool_,
+    **{name: np.dtype(name) for name in ("uint16", "uint32", "uint64")},
+}
 _STORAGES = {
-    "FloatStorage": np.float32,
-    "DoubleStorage": np.float64,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
+    "BFloat16Storage": "bfloat16",
+    **{f"{name.title()}Storage": name for name in _DTYPES if name != "bfloat16"},
 }
-# Where files of training keep the model: lightning, AudioMAE, HiFi-GAN.
-_INSIDE = ("state_dict", "model", "generator")
-# Values that published files hold beside their tensors (LAION's scores, AudioMAE's options). None
-# of them is made: an empty stand-in takes their place.
-_INERT = {
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    ("argparse", "Namespace"),
-}
+_UNTYPED = "UntypedStorage"
+_TORCH = ("torch", "torch.storage", "torch.cuda")
+_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+# Where files keep the model: frameworks of training, AudioMAE, HiFi-GAN.
+_INSIDE = ("state_dict", "model_state_dict", "model", "module", "generator", "network", "weights")
+_AVERAGES = ("ema", "ema_state_dict", "model_ema", "ema_model", "state_dict_ema")
+# Values that published files hold beside their tensors, in one dict with them.
+_PLAIN = {"argparse", "numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs"}
 
 
-def read_torch(path: Path) -> Weights:
+def read_torch(path: Path, choice: str = "auto") -> Weights:
     """A torch archive as tensors by name; of a file of training, the model's.
 
-    Raises InputError if it is damaged or asks for anything but tensors and plain containers.
+    choice: "ema" takes the moving average where the file keeps one beside the model, "raw" and
+    "auto" the model. Raises InputError if it is damaged, or if an object of another library takes
+    the place of a tensor.
     """
+    path = Path(path)
     try:
-        archive = zipfile.ZipFile(path)
-        entry = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
-    except (zipfile.BadZipFile, OSError):
+        source, content = _open(path)
+    except pickles.Refused as refused:
         raise InputError(
-            f"{path}: not a complete torch archive (or older than torch 1.6); fetch it again, "
-            "or save it anew with a current torch"
+            f"{path}: refused, it asks for {refused}; only tensors and plain containers are read"
         ) from None
-    if entry is None:
-        raise InputError(f"{path}: a zip file, but not torch's: it holds no data.pkl")
-    try:
-        with archive.open(entry) as stream:
-            content = _Unpickler(stream, archive, entry.removesuffix("data.pkl"), path).load()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror or error})") from None
     except InputError:
         raise
     except Exception as error:  # whatever a damaged pickle makes of the stack machine
         raise InputError(f"{path}: its pickle is damaged ({type(error).__name__})") from None
-    for name in _INSIDE:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
-    return Weights({k: v for k, v in content.items() if isinstance(v, _LazyTensor)})
+    state = _state(content, path, choice)
+    tensors = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
+    _refuse_foreign(state, tensors, path)
+    checked_names(tensors, path)
+    total = 0
+    for name, tensor in tensors.items():
+        total += tensor.check(name, source)
+    if total > 4 * path.stat().st_size + (1 << 20):
+        raise InputError(f"{path}: its tensors ask for {total} bytes, several times the file")
+    return Weights({name: _Reader(source, tensor) for name, tensor in tensors.items()})
 
 
-class _Inert:
-    """Stands for a value that nothing here reads."""
+def _open(path: Path):
+    """(source of the storages, what is pickled)."""
+    with path.open("rb") as file:
+        start = file.read(len(_MAGIC))
+        if start == _MAGIC:
+            file.seek(0)
+            return _open_old(path, file.read(MAX_PICKLE))
+    try:
+        source = Archive(path)
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error):
+        raise InputError(f"{path}: not a complete torch archive; fetch it again") from None
+    return source, pickles.load(
+        io.BytesIO(source.pickle()), rebuild=_rebuild, persistent=_persistent
+    )
 
-    def __init__(self, *_):
-        pass
 
-    def __setstate__(self, _):
-        pass
+def _open_old(path: Path, head: bytes):
+    stream, itemsizes = io.BytesIO(head), {}
+
+    def persistent(reference):
+        if isinstance(reference, tuple) and reference[:1] == ("module",) and len(reference) > 1:
+            return reference[1]
+        storage = _persistent(reference)
+        if itemsizes.setdefault(storage.key, storage.itemsize) != storage.itemsize:
+            raise ValueError("a storage of two types")
+        return storage
+
+    pickles.load(stream)
+    pickles.load(stream)
+    about = pickles.load(stream)
+    if isinstance(about, Table) and about.get("little_endian") is False:
+        raise InputError(f"{path}: written on a big-endian machine, which is not read")
+    content = pickles.load(stream, rebuild=_rebuild, persistent=persistent)
+    keys = pickles.load(stream)
+    if not isinstance(keys, list) or not all(type(key) in (str, int) for key in keys):
+        raise ValueError("no list of storages")
+    source = OldFile(path)
+    source.place(keys, stream.tell(), itemsizes)
+    return source, content
 
 
-class _LazyTensor:
-    """Where a tensor lies in the archive."""
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """key: its name in the file; dtype: a name, "" where the tensor has to say it; start: elements
+    before it, of a view."""
 
-    def __init__(self, storage, offset, shape, strides):
-        self.storage, self.offset = storage, offset
-        self.shape, self.strides = tuple(shape), tuple(strides)
-        plain = [*self.shape, *self.strides, offset]
-        if not all(isinstance(n, int) and n >= 0 for n in plain) or len(self.shape) != len(strides):
-            path, name = storage[3], storage[1]
-            raise InputError(f"{path}: a tensor in storage {name} has an impossible shape")
+    key: str
+    dtype: str
+    start: int = 0
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(_DTYPES[self.dtype]).itemsize if self.dtype in _DTYPES else 1
+
+
+def _persistent(reference) -> _Storage:
+    """A reference to a storage: ("storage", class, key, device, elements, view)."""
+    if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
+        raise ValueError("a reference to no storage")
+    _, kind, key, *_ = reference
+    if not isinstance(kind, Global) or type(key) not in (str, int):
+        raise ValueError("a reference to no storage")
+    if kind.module not in _TORCH:
+        raise pickles.Refused(str(kind))
+    dtype = "" if kind.name == _UNTYPED else _STORAGES.get(kind.name, kind.name)
+    view = reference[5] if len(reference) > 5 else None
+    start = view[1] if isinstance(view, tuple) and len(view) == 3 else 0
+    if type(start) is not int:
+        raise ValueError("no view of a storage")
+    return _Storage(str(key), dtype, start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """What the pickle says of a tensor; nothing is checked yet."""
+
+    storage: _Storage
+    offset: Any
+    shape: Any
+    strides: Any
+    dtype: str
+
+    def check(self, name: str, source) -> int:
+        """The bytes to read. Raises InputError for a shape that no tensor of the file can have."""
+        where = f"{source.path}: tensor {name}"
+        if self.dtype not in _DTYPES:
+            raise InputError(f"{where} is stored as {self.dtype or 'bytes'}, which is not read")
+        shape, strides = self.shape, self.strides
+        if not (isinstance(shape, tuple) and isinstance(strides, tuple)):
+            raise InputError(f"{where} has an impossible shape")
+        plain = (*shape[:33], *strides[:33], self.offset, self.storage.start)
+        if len(shape) != len(strides) or len(shape) > 32:
+            raise InputError(f"{where} has an impossible shape")
+        if not all(type(n) is int and 0 <= n < 1 << 48 for n in plain):
+            raise InputError(f"{where} has an impossible shape")
+        itemsize = np.dtype(_DTYPES[self.dtype]).itemsize
+        size = source.nbytes(self.storage.key)
+        if size % itemsize:
+            raise InputError(f"{where}: its storage is damaged; fetch the file again")
+        if (self.start + self.span) * itemsize > size:
+            raise InputError(f"{where}: its storage is shorter than its tensor; fetch it again")
+        return max(self.span, math.prod(shape)) * itemsize
+
+    @property
+    def start(self) -> int:
+        return self.offset + self.storage.start
+
+    @property
+    def span(self) -> int:
+        """Elements from the first to the last."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    source: Any
+    tensor: _Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
 
     def read(self) -> np.ndarray:
-        archive, name, dtype, path = self.storage
-        try:
-            flat = np.frombuffer(archive.read(name), dtype)
-        except (KeyError, zipfile.BadZipFile, EOFError, ValueError, OSError):
-            raise InputError(f"{path}: storage {name} is damaged; fetch the file again") from None
-        reach = sum((n - 1) * s for n, s in zip(self.shape, self.strides))
-        if math.prod(self.shape) and self.offset + reach >= flat.size:
-            raise InputError(f"{path}: storage {name} is shorter than its tensor; fetch it again")
-        strides = [s * flat.itemsize for s in self.strides]
-        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides)
+        tensor, dtype = self.tensor, np.dtype(_DTYPES[self.tensor.dtype])
+        if not tensor.span:
+            return np.zeros(tensor.shape, dtype)
+        start, length = tensor.start * dtype.itemsize, tensor.span * dtype.itemsize
+        content = self.source.read(tensor.storage.key, start, length)
+        if len(content) != length:
+            raise InputError(f"{self.source.path}: has changed while it was read")
+        strides = [s * dtype.itemsize for s in tensor.strides]
+        flat = np.frombuffer(content, dtype)
+        return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Admits tensors and plain containers; everything else is refused by its name."""
+def _rebuild(function: Global, arguments: tuple):
+    """What torch's own functions make; None for all others."""
+    if function.module == "torch._utils":
+        if function.name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
+            return _tensor(function.name, *arguments[:7])
+        if function.name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+            return arguments[0]
+    if str(function) == "torch._tensor._rebuild_from_type_v2":
+        inner, kind, inside, *_ = arguments
+        if isinstance(kind, Global) and kind.module.split(".")[0] == "torch":
+            return _rebuild(inner, inside)
+    return None
 
-    def __init__(self, stream, archive, root, path):
-        super().__init__(stream)
-        self.archive, self.root, self.path = archive, root, path
 
-    def find_class(self, module, name):
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _LazyTensor(
-                storage, offset, shape, strides
+def _tensor(function, storage, offset, shape, strides, grad=None, hooks=None, dtype=None):
+    if not isinstance(storage, _Storage):
+        raise ValueError("a tensor without a storage")
+    name = storage.dtype
+    if function.endswith("v3"):
+        name = dtype.name if isinstance(dtype, Global) else ""
+        # torch.float32 and its like, named as storages are.
+        names = {np.dtype(kind).name: known for known, kind in _DTYPES.items()}
+        name = names.get(name, name)
+    return _Tensor(storage, offset, shape, strides, name)
+
+
+def _state(content, path: Path, choice: str) -> Table:
+    """The model's state dict, wherever the file keeps it."""
+    for _ in range(8):
+        if isinstance(content, Foreign):
+            raise InputError(
+                f"{path}: refused, it asks for {content.name}; an object was saved in place of its "
+                "state_dict(), and only tensors and plain containers are read"
             )
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
-        if (module, name) in _INERT:
-            return _Inert
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if module in ("torch", "torch.storage") and name in _STORAGES:
-            return np.dtype(_STORAGES[name])
-        raise InputError(
-            f"{self.path}: refused, it asks for {module}.{name}; only tensors and plain containers "
-            "are read"
-        )
+        if not isinstance(content, Table):
+            raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
+        order = (*_AVERAGES, *_INSIDE) if choice == "ema" else (*_INSIDE, *_AVERAGES)
+        inside = {n: content[n] for n in order if isinstance(content.get(n), (Table, Foreign))}
+        inside = {n: v for n, v in inside.items() if isinstance(v, Foreign) or _reaches_tensor(v)}
+        if not inside and not _tensors_of(content):
+            # One state under a name that we do not know.
+            tables = {n: v for n, v in content.items() if isinstance(v, Table) and _tensors_of(v)}
+            if len(tables) > 1:
+                names = " ".join(sorted(tables))[:200]
+                raise InputError(f"{path}: holds several sets of tensors: {names!r}; keep one")
+            inside = tables
+        if not inside:
+            return content
+        name, content = next(iter(inside.items()))
+        if set(inside) & set(_AVERAGES) and len(inside) > 1:
+            others = " ".join(sorted(set(inside) - {name}))
+            note(f"{path}: the weights under {name} are taken, not those under {others}")
+    raise InputError(f"{path}: its state dict lies too deep")
 
-    def persistent_load(self, reference):
-        kind, dtype, key, *_ = reference
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise InputError(f"{self.path}: refused, it refers to an unknown {kind!r}")
-        return self.archive, f"{self.root}data/{key}", dtype, self.path
+
+def _tensors_of(table: Table) -> bool:
+    return any(isinstance(value, _Tensor) for value in table.values())
+
+
+def _refuse_foreign(state: Table, tensors: dict, path: Path) -> None:
+    """Objects of other libraries may lie beside tensors, not in place of them."""
+    seen: set[int] = set()
+    for key, value in state.others:
+        if isinstance(value, _Tensor):
+            raise InputError(f"{path}: a tensor under the key {str(key)[:50]!r}, which is no name")
+    for name, value in state.items():
+        if isinstance(value, _Storage):
+            raise InputError(f"{path}: {name!r:.200} is a storage without a tensor's shape")
+        if not isinstance(value, Foreign):
+            continue
+        numbers = value.name.name in ("_reconstruct", "ndarray") or "torch" in value.name.module
+        foreign = value.name.module not in _PLAIN and not tensors
+        if numbers or foreign or _reaches_tensor(value, seen):
+            raise InputError(
+                f"{path}: refused, it asks for {value.name} ({name!r:.200}); only tensors and "
+                "plain containers are read"
+            )
+
+
+def _reaches_tensor(value, seen: set[int] | None = None) -> bool:
+    """Whether a tensor lies in a dict or went into a foreign object, at any depth.
+
+    seen: ids of what is known to hold none.
+    """
+    queue, seen = [value], set() if seen is None else seen
+    while queue:
+        item = queue.pop()
+        if isinstance(item, (_Tensor, _Storage)):
+            return True
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Foreign):
+            queue.extend(item.parts)
+        elif isinstance(item, (list, tuple)):
+            queue.extend(item)
+        elif isinstance(item, Table):
+            queue.extend(item.values())
+            queue.extend(value for _, value in item.others)
+    return False

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from pathlib import Path
 
 from audioldm2_jax.cli.help import Example, choices
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, printable
 
 EXAMPLES = (
     Example(
@@ -36,7 +35,8 @@ def add_arguments(parser) -> None:
         help="authors' file, hub-layout folder, transformers or timm folder",
     )
     add("target", metavar="DST", help="new folder; it appears whole or not at all")
-    choice = "raw, ema (the moving average), or auto: what the authors' own command samples with"
+    choice = "of the U-Net in an authors' file: raw, ema, or auto: what the authors' own command "
+    choice += "samples with (AudioLDM the average, AudioLDM 2 raw)"
     add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
     tokenizers = "folder in the hub layout to take tokenizers from, where SRC has none; default: "
     tokenizers += "the hub's, and none while it cannot be reached"
@@ -48,15 +48,18 @@ def add_arguments(parser) -> None:
     dtype = "of the written weights; bf16 is half the size"
     add("--dtype", default="fp32", choices=("fp32", "bf16"), help=dtype)
     add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
+    variant = "of a folder's weights, such as fp16 of model.fp16.safetensors; default: the plain "
+    variant += "ones, or the only variant there is"
+    add("--variant", default=None, metavar="NAME", help=variant)
     add("-q", "--quiet", action="store_true", help="no progress")
 
 
 def run(options) -> int:
+    from audioldm2_jax import files
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.files import check_new
 
-    target, source = Path(options.target), Path(options.source).expanduser()
-    check_new(target)
+    target, source = files.path(options.target), files.path(options.source)
+    files.check_new(target)
     hub.convention_named(options.convention)
     import jax
 
@@ -67,9 +70,10 @@ def run(options) -> int:
         else:
             if options.weights == "ema":
                 raise InputError("--weights ema: folders hold one set of weights")
-            folder = download.locate(options.source, revision=options.revision, quiet=options.quiet)
+            place = {"revision": options.revision, "variant": options.variant}
+            folder = download.locate(options.source, quiet=options.quiet, **place)
             _from_folder(folder, target, options)
-    print(target)
+    print(printable(str(target)))
     return 0
 
 
@@ -91,12 +95,12 @@ def _from_folder(folder, target, options):
     from audioldm2_jax.checkpoints import hub, single
 
     say = _speaker(options)
+    reading = {"convention": options.convention, "variant": options.variant}
     if (folder / "model_index.json").is_file() or single.kind_of(folder) is None:
-        checkpoint = hub.load(folder, convention=options.convention, report=say)
+        checkpoint = hub.load(folder, report=say, **reading)
         _save_model(checkpoint, target, options)
     else:
-        found = single.load(folder, convention=options.convention)
-        single.save(_cast(found, options), target)
+        single.save(_cast(single.load(folder, **reading), options), target)
 
 
 def _save_model(checkpoint, target, options):
@@ -127,6 +131,6 @@ def _speaker(options):
     from audioldm2_jax.checkpoints.parts import PARTS
 
     def say(text):
-        print(f"reading {text}" if text in PARTS else text, file=sys.stderr)
+        print(printable(f"reading {text}" if text in PARTS else text), file=sys.stderr)
 
     return (lambda text: None) if options.quiet else say

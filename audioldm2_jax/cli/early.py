@@ -56,7 +56,7 @@ def check_request(options, entries) -> None:
     """Raises InputError for what the model, as far as it is known without weights, cannot do."""
     from audioldm2_jax.checkpoints import hub
     from audioldm2_jax.diffusion.samplers import make_plan
-    from audioldm2_jax.phonemes import require_espeak
+    from audioldm2_jax.phonemes import check_spoken
     from audioldm2_jax.pipelines import request
     from audioldm2_jax.presets import ModelConfig, ScheduleConfig
 
@@ -94,7 +94,7 @@ def check_request(options, entries) -> None:
                 f"--candidates {options.candidates}: {name} holds no CLAP audio tower to rank them"
             )
     if options.transcription:
-        require_espeak()
+        check_spoken(options.transcription)
 
 
 def _local(name: str) -> Path | None:

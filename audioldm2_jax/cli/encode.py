@@ -11,7 +11,7 @@ import sys
 
 from audioldm2_jax.cli.device import add_device, use_device
 from audioldm2_jax.cli.help import Example, choices
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, printable
 
 EXAMPLES = (
     Example(
@@ -40,7 +40,8 @@ def add_arguments(parser) -> None:
     add(*names, type=float, default=10.24, metavar="SECONDS", help=seconds)
     crops = "random crops of each clip longer than that, as many epochs see"
     add("--crops", type=int, default=1, metavar="N", help=crops)
-    add("--text_length", type=int, default=128, metavar="N", help="T5's tokens at most")
+    tokens = "T5's tokens at most; default: 128"
+    add("--text_length", type=int, default=None, metavar="N", help=tokens)
     add("--seed", type=int, default=0, metavar="N", help="of the random crops")
     add("-b", "--batchsize", type=int, default=8, metavar="N", help="clips encoded at once")
     dtype = "of the encoders; default bf16 on GPU and TPU, fp32 on CPU"
@@ -55,8 +56,9 @@ def run(options) -> int:
     use_device(options.device)
     from tqdm import tqdm
 
+    from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.data.encode import Encoding, clips_of, encode
+    from audioldm2_jax.data.encode import Encoding, clips_of, encode, without_texts
     from audioldm2_jax.data.report import Report
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
@@ -64,16 +66,24 @@ def run(options) -> int:
         seconds=options.seconds,
         crops=options.crops,
         loa=poolings,
-        text_length=options.text_length,
+        text_length=128 if options.text_length is None else options.text_length,
         batch=options.batchsize,
         seed=options.seed,
         dtype=choose_dtype(options.dtype),
     )
+    say = (lambda text: None) if options.quiet else _say
     total, report = clips_of(options.source, encoding), Report()
     folder = download.locate(options.model, quiet=options.quiet)
+    say(f"loading {options.model}")
     checkpoint = hub.load(folder, dtype=encoding.dtype, only=("vae", "clap", "t5", "audiomae"))
+    if options.text_length is not None and not checkpoint.config.t5:
+        raise InputError(f"--text_length: {options.model} has no T5; leave it out")
+    for line in without_texts(options.source, checkpoint.config):
+        _say(line)
+    enable_cache()
+    say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
-        found = encode(
+        statistics = encode(
             options.source,
             options.target,
             checkpoint,
@@ -83,8 +93,12 @@ def run(options) -> int:
         )
     for line in report.summary():
         print(line, file=sys.stderr)
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+    print(json.dumps(statistics, indent=2, ensure_ascii=False))
     return 0
+
+
+def _say(text):
+    print(printable(text), file=sys.stderr)
 
 
 def _poolings(text: str) -> tuple[int, ...]:
@@ -100,6 +114,9 @@ def _poolings(text: str) -> tuple[int, ...]:
 def _check(options):
     if not 0.1 <= options.seconds <= 600:
         raise InputError(f"--seconds is {options.seconds}: it must be from 0.1 to 600 seconds")
+    if not 0 <= options.seed < 1 << 31:
+        raise InputError(f"--seed is {options.seed}: it must be from 0 to 2^31 - 1")
     for name in ("crops", "text_length", "batchsize"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} is {getattr(options, name)}: it must be at least 1")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} is {value}: it must be at least 1")

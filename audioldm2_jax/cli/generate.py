@@ -105,7 +105,7 @@ def _add_output(add):
 
 
 def _add_sampling(add):
-    from audioldm2_jax.diffusion.samplers import SAMPLERS
+    from audioldm2_jax.diffusion.registry import SAMPLERS
 
     seconds = "length of a clip; default as trained: 10.24, of nano 2.56"
     names = ("-dur", "--seconds", "--duration")

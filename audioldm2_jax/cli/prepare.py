@@ -7,13 +7,16 @@ files of a published corpus.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
 
 from audioldm2_jax.cli.help import Example
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, printable
+
+# Options that only a folder of one's own takes.
+OWN_FOLDER = ("metadata", "file_column", "caption_columns", "label_column", "transcript_column")
+OWN_FOLDER += ("split_column", "name", "allow_outside")
 
 EXAMPLES = (
     Example(
@@ -59,8 +62,12 @@ def add_arguments(parser) -> None:
         ("--split_column", "each clip's split"),
     ):
         add(name, default=None, metavar="NAME", help=f"column with {holds}; default: recognised")
-    share = "share of train that becomes validation"
-    add("--validation", type=float, default=0.0, metavar="SHARE", help=share)
+    held = "clips of train that become validation: a number (10), or a share below 1 (0.05)"
+    add("--validation", default="0", metavar="N", help=held)
+    links = "read files and folders that symbolic links in SRC lead to"
+    add("--follow_links", action="store_true", help=links)
+    outside = "read files outside SRC that a table names"
+    add("--allow_outside", action="store_true", help=outside)
     rate = "Hz; audio becomes mono 16-bit FLAC (smaller, quicker); default: files as they are"
     add("--sample_rate", type=int, default=None, metavar="HZ", help=rate)
     add("--name", default=None, help="the corpus' name; default: DST's")
@@ -79,20 +86,19 @@ def run(options) -> int:
 
     from audioldm2_jax.data.prepare import prepare
     from audioldm2_jax.data.report import Report
+    from audioldm2_jax.data.splits import hold_back
 
-    _check(options)
+    held = _check(options)
     report = Report()
     say = (lambda text: None) if options.quiet else _say
-    say(f"looking through {options.source}")
-    about, splits = (
-        _published(options, report, say) if options.corpus else _own(options, report, say)
-    )
-    splits = _divided(splits, options.validation)
+    about, splits = _listed(options, report, say)
     total = sum(map(len, splits.values()))
     if not total:
-        raise InputError(f"{options.source}: no audio there")
+        raise InputError(f"{options.source}: no audio there{report.reasons()}")
+    if held:
+        splits = hold_back(splits, held)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
-        found = prepare(
+        statistics = prepare(
             splits,
             options.target,
             about=about,
@@ -103,38 +109,58 @@ def run(options) -> int:
         )
     for line in report.summary():
         print(line, file=sys.stderr)
-    if report.skipped:
+    if report.skipped or report.notes:
         say(f"all names: {Path(options.target) / 'skipped.jsonl'}")
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+    if held and "validation" not in statistics["splits"]:
+        say("none of the clips held back for validation can be used; hold back more")
+    print(json.dumps(statistics, indent=2, ensure_ascii=False))
     return 0
 
 
 def _say(text):
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
-def _check(options):
-    if not 0 <= options.validation < 1:
-        raise InputError(f"--validation is {options.validation}: it must be from 0 to below 1")
+def _check(options) -> float:
+    """What --validation holds back. Raises InputError for options that do not fit together."""
+    from audioldm2_jax.data.splits import parse_held
+
     if options.sample_rate is not None and not 1000 <= options.sample_rate <= 384000:
         raise InputError(f"--sample_rate is {options.sample_rate}: Hz from 1000 to 384000")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    for name in OWN_FOLDER if options.corpus else ():
+        if getattr(options, name):
+            raise InputError(f"--{name}: a published corpus (--corpus) decides it; leave it out")
     source, target = Path(options.source).resolve(), Path(options.target).resolve()
     if not source.is_dir():
         raise InputError(f"{options.source}: no such folder")
     if target.is_relative_to(source):
         raise InputError(f"{options.target}: lies inside {options.source}; choose another folder")
+    return parse_held(options.validation)
 
 
-def _published(options, report, say):
-    from audioldm2_jax.data.corpus import load_corpus
+def _listed(options, report, say):
+    """(what is known of the corpus, its entries by split), with progress."""
+    from tqdm import tqdm
 
-    builder = load_corpus(options.corpus)
-    return builder.about(), builder.splits(options.source, _scratch(options), report, say)
+    say(f"looking through {options.source}")
+    with tqdm(unit="file", file=sys.stderr, disable=options.quiet, leave=False) as progress:
+        shelf = {
+            "follow_links": options.follow_links,
+            "allow_outside": options.allow_outside,
+            "tick": progress.update,
+        }
+        if options.corpus:
+            from audioldm2_jax.data.corpus import load_corpus
+
+            builder = load_corpus(options.corpus)
+            scratch = _scratch(options)
+            return builder.about(), builder.splits(options.source, scratch, report, say, **shelf)
+        return _own(options, report, say, shelf)
 
 
-def _own(options, report, say):
+def _own(options, report, say, shelf):
     from audioldm2_jax.data.entries import merge
     from audioldm2_jax.data.importers import folder, huggingface
     from audioldm2_jax.data.importers.columns import Columns
@@ -148,8 +174,8 @@ def _own(options, report, say):
         options.transcript_column,
         options.split_column,
     )
-    shelf = Shelf(options.source, _scratch(options), report, say)
-    if options.metadata is None and huggingface.is_export(shelf.folder):
+    shelf = Shelf(options.source, _scratch(options), report, say, **shelf)
+    if options.metadata is None and huggingface.is_export(shelf):
         found = huggingface.read(shelf, columns)
     else:
         tables = options.metadata and _tables(options.metadata)
@@ -165,27 +191,10 @@ def _scratch(options) -> Path:
 
 
 def _tables(given: list[str]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    tables: dict[str, list[Path]] = {}
     for text in given:
-        split, _, file = text.rpartition("=")
+        split, _, file = ("", "", text) if Path(text).is_file() else text.rpartition("=")
         if not Path(file).is_file():
             raise InputError(f"--metadata {text}: no such file")
-        found.setdefault(split, []).append(Path(file))
-    return found
-
-
-def _divided(splits, share):
-    """train with `share` of its clips in validation, chosen by their names alone."""
-    if not share:
-        return splits
-    if "validation" in splits or "train" not in splits:
-        raise InputError(f"--validation: the splits are {' '.join(splits)}, nothing to divide")
-
-    def chosen(entry):
-        return int(hashlib.sha256(entry.id.encode()).hexdigest()[:8], 16) < share * 2**32
-
-    train = splits["train"]
-    return splits | {
-        "train": [e for e in train if not chosen(e)],
-        "validation": [e for e in train if chosen(e)],
-    }
+        tables.setdefault(split, []).append(Path(file))
+    return tables

@@ -24,6 +24,9 @@ EXAMPLES = (
         "one clip and one picture of each class",
     ),
 )
+# Options of a corpus, and what they are when not given: the examples take none of them.
+NOT_EXAMPLES = {"count": 1000, "seconds": 10.24, "speech": 0.0, "voices": "varied"}
+NOT_EXAMPLES |= {"kinds": "", "classes": "", "workers": None}
 
 
 def notes() -> str:
@@ -65,16 +68,7 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     from audioldm2_jax.data.soundscapes import build
 
-    if options.count < 1:
-        raise InputError(f"--count is {options.count}: it must be at least 1")
-    if not 0 <= options.speech <= 1:
-        raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
-    if not 0.5 <= options.seconds <= 600:
-        raise InputError(f"--seconds is {options.seconds}: it must be from 0.5 to 600 seconds")
-    kinds = _kinds(options.kinds)
-    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
-    if classes and (options.speech or options.kinds):
-        raise InputError("--classes: give either classes, or --speech and --kinds")
+    kinds, classes = _check(options)
     if options.examples:
         for path in build.write_examples(Path(options.target), seed=options.seed):
             print(path)
@@ -102,15 +96,46 @@ def run(options) -> int:
     return 0
 
 
+def _check(options) -> tuple[dict[str, float], list[str]]:
+    """(shares of kinds, classes). Raises InputError for values, and options without effect."""
+    if options.count < 1:
+        raise InputError(f"--count is {options.count}: it must be at least 1")
+    if not 0 <= options.seed < 1 << 64:
+        raise InputError(f"--seed is {options.seed}: it must be from 0 to 2^64 - 1")
+    if not 0 <= options.speech <= 1:
+        raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
+    if not 0.5 <= options.seconds <= 600:
+        raise InputError(f"--seconds is {options.seconds}: it must be from 0.5 to 600 seconds")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    kinds = _kinds(options.kinds)
+    classes = [name.strip() for name in options.classes.split(",") if name.strip()]
+    if options.classes and not classes:
+        raise InputError(f"--classes {options.classes}: names no class")
+    if classes and (options.speech or options.kinds):
+        raise InputError("--classes: give either classes, or --speech and --kinds")
+    if options.voices != "varied" and not options.speech:
+        raise InputError("--voices: there is no speech; give --speech SHARE too")
+    if options.kinds and options.speech == 1:
+        raise InputError("--kinds: with --speech 1 all clips are speech; leave one of them out")
+    if options.examples:
+        for name, default in NOT_EXAMPLES.items():
+            if getattr(options, name) != default:
+                raise InputError(f"--{name}: --examples makes one clip of each class; leave it out")
+    return kinds, classes
+
+
 def _kinds(text: str) -> dict[str, float]:
     """Shares that add up to 1; of kinds that are not named, none. "" gives the default."""
     from audioldm2_jax.data.soundscapes.scene import KINDS
 
     if not text:
         return KINDS
-    found = dict.fromkeys(KINDS, 0.0)
+    found: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for part in text.split(","):
         name, _, share = part.strip().partition("=")
+        if found.get(name):
+            raise InputError(f"--kinds {text}: {name} stands there twice")
         if name not in KINDS or not share.replace(".", "", 1).isdigit():
             raise InputError(
                 f"--kinds {part.strip()}: KIND=NUMBER is expected, of {' '.join(KINDS)}"

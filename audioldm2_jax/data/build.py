@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +51,10 @@ class Build:
         plan = self.work / "plan.json"
         if self.finished:
             found = records.describe(self.target).get("settings")
-        elif plan.is_file():
-            found = json.loads(plan.read_text())
-        elif self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
-            raise InputError(f"{target}: exists and is not empty; choose another folder")
+        elif plan.exists():
+            found = self._plan(plan)
         else:
+            files.check_new(self.target)
             found = self._claim(plan)
         if found != self.settings:
             raise InputError(
@@ -65,47 +66,75 @@ class Build:
     def finished(self) -> bool:
         return records.is_dataset(self.target)
 
+    def _plan(self, plan: Path) -> dict:
+        try:
+            return files.read_json(plan)
+        except InputError as error:
+            raise InputError(f"{error}; delete {self.target} to begin anew") from None
+
     def _claim(self, plan: Path):
         try:
             self.work.mkdir(parents=True)
-            files.write_json(plan, self.settings)
         except OSError as error:
-            raise InputError(
-                f"{self.target}: cannot write there ({error.strerror or error})"
-            ) from None
+            raise files.cannot(self.target, "write there", error) from None
+        files.write_json(plan, self.settings)
         return self.settings
 
     def summary(self, part: Part) -> dict | None:
-        """What a part that is done holds; None for one to do."""
-        path = self.work / f"{part.stem}.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        """What a finished part holds; None for one to do, or to do again for it is damaged."""
+        try:
+            found = files.read_json(self.work / f"{part.stem}.json")
+        except InputError:
+            return None
+        same = found.pop("sum", None) == _sum(found)
+        record = self.work / f"{part.stem}.array_record"
+        if record.is_file():
+            whole = record.stat().st_size == found.get("file")
+        else:  # finishing has begun and moved it
+            whole = any(self.work.glob("*.array_record-*")) or self._moved()
+        return found if same and whole else None
+
+    def _moved(self) -> list[Path]:
+        return sorted(self.target.glob("*.array_record-*"))
 
     def write(self, part: Part, examples: Iterable[dict], features, report: Report) -> dict:
-        """Writes a part. `report` is read when the examples are through."""
+        """Writes a part. `report` is read when the examples are through. Raises InputError."""
         from array_record.python.array_record_module import ArrayRecordWriter
 
         beside = self.work / f".{part.stem}.array_record"
         writer = ArrayRecordWriter(str(beside), records.WRITER)
-        found = {"clips": 0, "bytes": 0, "seconds": 0.0, "captioned": 0, "captions": 0}
-        labels, rates = Counter(), Counter()
+        found, labels, rates = _empty(), Counter(), Counter()
         try:
             for example in examples:
                 record = features.serialize_example(example)
-                writer.write(record)
-                found["clips"] += 1
-                found["bytes"] += len(record)
-                found["seconds"] += float(example["seconds"])
-                found["captioned"] += bool(example["captions"])
-                found["captions"] += len(example["captions"])
+                self._written(lambda record=record: writer.write(record))
+                _count(found, example, len(record))
                 labels.update(example["labels"])
                 rates[str(example["sample_rate"])] += 1
+            self._written(writer.close)
+            found |= {"labels": dict(labels), "rates": dict(rates)}
+            found |= {"skipped": report.skipped, "notes": report.notes}
+            found["file"] = beside.stat().st_size
+            os.replace(beside, self.work / f"{part.stem}.array_record")
+        except OSError as error:
+            raise files.cannot(self.target, "write", error) from None
         finally:
-            writer.close()
-        found |= {"labels": dict(labels), "rates": dict(rates)}
-        found |= {"skipped": report.skipped, "notes": report.notes}
-        os.replace(beside, self.work / f"{part.stem}.array_record")
-        files.write_json(self.work / f"{part.stem}.json", found)
+            with suppress(RuntimeError, OSError):
+                writer.close()
+            beside.unlink(missing_ok=True)
+        found = json.loads(json.dumps(found))
+        files.write_json(self.work / f"{part.stem}.json", found | {"sum": _sum(found)})
         return found
+
+    def _written(self, write) -> None:
+        """ArrayRecord's error for a full disk as one line; a new call goes on."""
+        try:
+            write()
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).split(";")[0]
+            raise InputError(
+                f"{self.target}: cannot write ({reason}); the same command goes on from here"
+            ) from None
 
     def finish(
         self, done: Mapping[Part, dict], features, *, report: Report, about: Mapping
@@ -114,13 +143,18 @@ class Build:
 
         about: `name` and, where known, `citation`, `license`, `homepage`, `description`.
         """
+        try:
+            return self._finished(done, features, report, about)
+        except OSError as error:
+            raise files.cannot(self.target, "write", error) from None
+
+    def _finished(self, done, features, report, about) -> dict:
         full = {part: found for part, found in done.items() if found["clips"]}
         for found in done.values():
             report.add(Report(found["skipped"], found["notes"]))
         if not full:
-            lines = "".join(f"\n  {line}" for line in report.summary())
             shutil.rmtree(self.target, ignore_errors=True)
-            raise InputError(f"{self.target}: no clip can be used{lines}")
+            raise InputError(f"{self.target}: no clip can be used{report.reasons()}")
         statistics = _statistics(full, report)
         labels = sum((Counter(found["labels"]) for found in full.values()), Counter())
         names = self._gather(full, features, statistics, about)
@@ -136,7 +170,7 @@ class Build:
         """Names of the corpus' files, complete in the work folder, in the order to move them."""
         import tensorflow_datasets as tfds
 
-        for moved in self.target.glob("*.array_record-*"):  # by an earlier try to finish
+        for moved in self._moved():  # by an earlier try to finish
             os.replace(moved, self.work / moved.name)
         name, splits, names = records.dataset_name(about["name"]), [], []
         for split in sorted({part.split for part in full}):
@@ -153,6 +187,8 @@ class Build:
                 names.append(Path(final).name)
                 if made.is_file():
                     os.replace(made, final)
+                if not Path(final).is_file() or Path(final).stat().st_size != full[part]["file"]:
+                    raise InputError(f"{final}: damaged; delete {self.target} to begin anew")
             splits.append(
                 tfds.core.SplitInfo(
                     name=split,
@@ -176,13 +212,37 @@ class Build:
         return [*names, "features.json", *license_file, "dataset_info.json"]
 
 
+def _sum(found: dict) -> str:
+    """Tells a damaged summary from a whole one."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _empty() -> dict:
+    """A part's summary: clips, their bytes and seconds, how many have which texts; notes."""
+    counts = {"clips": 0, "bytes": 0, "seconds": 0.0, "captions": 0, "file": 0}
+    counts |= dict.fromkeys(records.TEXTS, 0)
+    return counts | {"labels": {}, "rates": {}, "skipped": [], "notes": []}
+
+
+def _count(found: dict, example: dict, size: int) -> None:
+    found["clips"] += 1
+    found["bytes"] += size
+    found["seconds"] += float(example["seconds"])
+    found["captions"] += len(example["captions"])
+    found["captioned"] += bool(example["captions"])
+    found["described"] += bool(example["captions"] or example["labels"])
+    found["transcribed"] += bool(example["transcript"])
+
+
 def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
     def total(key):
         return sum(found[key] for found in full.values())
 
     splits: Counter = Counter()
+    texts: dict[str, Counter] = {}
     for part, found in full.items():
         splits[part.split] += found["clips"]
+        texts.setdefault(part.split, Counter()).update({k: found[k] for k in records.TEXTS})
     rates = sum((Counter(found["rates"]) for found in full.values()), Counter())
     return {
         "clips": total("clips"),
@@ -191,6 +251,8 @@ def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
         "splits": dict(splits),
         "clips with captions": total("captioned"),
         "captions": total("captions"),
+        "clips with transcripts": total("transcribed"),
+        "texts": {split: dict(counts) for split, counts in sorted(texts.items())},
         "labels": len(set().union(*(found["labels"] for found in full.values()))),
         "sample rates": dict(rates.most_common()),
         "skipped": len(report.skipped),
@@ -201,4 +263,9 @@ def _difference(found, asked) -> str:
     if not isinstance(found, dict):
         return "it does not say how"
     keys = [k for k in {**found, **asked} if found.get(k) != asked.get(k)]
-    return ", ".join(f"{k} {found.get(k)!r}, now {asked.get(k)!r}" for k in keys)
+    return ", ".join(f"{k} {_short(found.get(k))}, now {_short(asked.get(k))}" for k in keys[:4])
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

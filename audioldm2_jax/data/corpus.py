@@ -48,15 +48,20 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 report.skip(name, "metadata not there")
         return [(split, name, shelf.need(name)) for split, name in there.items()]
 
-    def splits(self, folder, scratch, report: Report, say=None) -> dict[str, list[Entry]]:
-        """`entries`, those of one clip merged. Raises InputError if metadata is missing."""
-        shelf = Shelf(folder, scratch, report, say)
+    def splits(
+        self, folder, scratch, report: Report, say=None, **settings
+    ) -> dict[str, list[Entry]]:
+        """`entries`, those of one clip merged; settings: of the shelf.
+
+        Raises InputError if metadata is missing.
+        """
+        shelf = Shelf(folder, scratch, report, say, **settings)
         try:
             found = self.entries(shelf, report)
             return {split: list(merge(entries, report)) for split, entries in found.items()}
         except InputError:
             raise
-        except (KeyError, ValueError, TypeError) as error:
+        except Exception as error:  # whatever a table of another form makes of a builder
             raise InputError(
                 f"{folder}: the metadata is not as {self.name} publishes it "
                 f"({type(error).__name__}: {error}); see data/{self.name}/README.md"

@@ -9,7 +9,7 @@ import numpy as np
 
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data import sounds
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.place import Unreadable
 
 TRIES = 10
 _UNKNOWN = 1 << 40  # samples; libsndfile gives 2^63 - 1 where a header states none

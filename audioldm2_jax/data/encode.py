@@ -67,7 +67,7 @@ def encode(
     }
     build = Build(target, settings)
     if build.finished:
-        return records.describe(target)["statistics"]
+        return records.statistics(target)
     machine, done = _Machine(checkpoint, encoding), {}
     features = encoded_features(checkpoint, encoding)
     for split in sorted(info.splits):
@@ -91,6 +91,26 @@ def clips_of(source, encoding: Encoding) -> int:
     """How many crops there are to encode."""
     info = records.open_builder(source).info
     return encoding.crops * sum(split.num_examples for split in info.splits.values())
+
+
+def without_texts(source, config) -> list[str]:
+    """A line for each split whose clips, all or some, have no text that the model would read.
+
+    Labels stand in for captions; what is left is encoded as an empty text.
+    """
+    if not (config.t5 or config.clap):
+        return []
+    lines = []
+    for split in sorted(records.open_builder(source).info.splits):
+        counts = records.texts(source, split)
+        missing = counts["clips"] - counts["described"] if counts else 0
+        if missing:
+            share = "all" if missing == counts["clips"] else f"{missing}"
+            lines.append(
+                f"{split}: {share} of {counts['clips']} clips have neither caption nor labels; "
+                "their text is encoded as empty"
+            )
+    return lines
 
 
 def encoded_features(checkpoint: Checkpoint, encoding: Encoding):

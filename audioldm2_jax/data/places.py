@@ -1,100 +1,22 @@
-"""Where a file's bytes are: on disk, or inside an archive as it was distributed."""
+"""All files of a corpus' folder by name, those in its archives included."""
 
 from __future__ import annotations
 
 import fnmatch
 import functools
-import io
-import lzma
 import os
-import shutil
-import tarfile
-import tempfile
-import unicodedata
-import zipfile
-import zlib
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from audioldm2_jax.data import split_zip
+from audioldm2_jax.data import archives
+from audioldm2_jax.data.place import AUDIO, OTHER_AUDIO, Place, Unreadable, open_zip, plain
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 
-# What libsndfile decodes; other sound and video is found, and reported by name.
-AUDIO = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
-OTHER_AUDIO = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
-_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
+__all__ = ["AUDIO", "OTHER_AUDIO", "Place", "Shelf", "Unreadable", "plain"]
 
-
-# What reading files and archives raises for damage; of passwords and methods that it does not know
-# zipfile says RuntimeError or a kind of it.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-)
-
-
-class Unreadable(Exception):
-    """A clip that cannot be used; its message is the reason, the same for clips of one kind."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A file, a member of a zip, or `size` bytes at `offset` of an uncompressed tar."""
-
-    path: str
-    member: str = ""
-    offset: int = -1
-    size: int = -1
-
-    def read(self) -> bytes:
-        """All bytes. Raises Unreadable."""
-        try:
-            if self.member:
-                return _zip(self.path).read(self.member)
-            with open(self.path, "rb") as file:
-                if self.offset < 0:
-                    return file.read()
-                file.seek(self.offset)
-                data = file.read(self.size)
-        except _DAMAGE as error:
-            raise Unreadable(f"cannot be read ({type(error).__name__})") from None
-        if len(data) < self.size:
-            raise Unreadable("cut off with its archive")
-        return data
-
-    def open(self) -> BinaryIO:
-        """The bytes as a file, for those too many to hold. Raises Unreadable."""
-        if self.member or self.offset >= 0:
-            return io.BytesIO(self.read())
-        try:
-            return open(self.path, "rb")
-        except OSError as error:
-            raise Unreadable(f"cannot be read ({type(error).__name__})") from None
-
-    @property
-    def name(self) -> str:
-        return PurePosixPath(self.member or self.path).name
-
-
-@functools.lru_cache(16)
-def _zip(path: str) -> zipfile.ZipFile:
-    """Opened once in a process; members are found by its directory."""
-    split = split_zip.parts(Path(path))
-    return zipfile.ZipFile(split_zip.Joined(split) if split else path)
-
-
-def plain(name: str) -> str:
-    """A name as it is compared: composed characters (macOS decomposes them), forward slashes."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+LINK = "link; --follow_links reads what it leads to"
 
 
 class Shelf:
@@ -102,17 +24,30 @@ class Shelf:
 
     Zips (whole or split) and plain tars are read where they are; compressed tars and 7z, which can
     only be read from front to back, are unpacked into `scratch` once. Names are relative to the
-    folder; an archive counts as a folder of its own name. A damaged archive is reported. Raises
-    InputError if there is no such folder.
+    folder; an archive counts as a folder of its own name. What is left out (damaged archives, links
+    unless `follow_links`, pipes and devices, folders that cannot be listed) is reported by name.
+    allow_outside: whether tables may name files outside the folder. tick: is called for each file.
+    Raises InputError if there is no such folder.
     """
 
-    def __init__(self, folder, scratch, report: Report, say: Callable[[str], None] | None = None):
+    def __init__(
+        self,
+        folder,
+        scratch,
+        report: Report,
+        say: Callable[[str], None] | None = None,
+        *,
+        follow_links: bool = False,
+        allow_outside: bool = False,
+        tick: Callable[[], object] | None = None,
+    ):
         self.folder, self.scratch, self.report = Path(folder), Path(scratch), report
-        self.say = say or (lambda text: None)
+        self.say, self.tick = say or (lambda text: None), tick or (lambda: None)
+        self.allow_outside = allow_outside
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; put the corpus' files there")
         self.files: dict[str, Place] = {}
-        self._walk(self.folder)
+        self._walk(self.folder, "", follow_links)
 
     @functools.cached_property
     def by_base(self) -> dict[str, list[str]]:
@@ -126,13 +61,36 @@ class Shelf:
         names = [n for n in self.files if PurePosixPath(n).suffix.lower() in kinds]
         return _group(names, lambda name: PurePosixPath(name).stem)
 
+    @functools.cached_property
+    def folded(self) -> dict[str, list[str]]:
+        """Names by their last component in small letters."""
+        return _group(self.files, lambda name: name.rpartition("/")[2].casefold())
+
     def matches(self, name: str) -> list[str]:
-        """Names that equal `name` or end with it as whole components, the shortest first."""
+        """Names that equal `name` or end with it as whole components, the shortest first.
+
+        Where there is none, those that do in another case (`a.WAV`).
+        """
         name = plain(name)
         if name in self.files:
             return [name]
         found = self.by_base.get(name.rpartition("/")[2], [])
-        return sorted((n for n in found if n.endswith("/" + name)), key=lambda n: (len(n), n))
+        found = [n for n in found if n.endswith("/" + name)]
+        if not found:
+            name = name.casefold()
+            found = self.folded.get(name.rpartition("/")[2], [])
+            found = [n for n in found if f"/{n.casefold()}".endswith("/" + name)]
+            top = [n for n in found if n.casefold() == name]
+            found = top or found
+        return sorted(found, key=lambda n: (len(n), n))
+
+    def beside(self, name: str, suffix: str) -> str | None:
+        """The file of `name`'s stem with another suffix, in any case of that; None without one."""
+        stem = name.rpartition(".")[0]
+        if stem + suffix in self.files:
+            return stem + suffix
+        found = self.folded.get(f"{stem.rpartition('/')[2]}{suffix}".casefold(), [])
+        return next((n for n in found if n.rpartition(".")[0] == stem), None)
 
     def glob(self, pattern: str) -> list[str]:
         """Names that fit a pattern such as `json_files/*.json`, below any folder, sorted."""
@@ -155,38 +113,74 @@ class Shelf:
         except Unreadable as error:
             raise InputError(f"{self.folder}: {name}: {error}") from None
 
-    def _walk(self, folder: Path, under: str = "") -> None:
-        for root, folders, names in os.walk(folder):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            for name in sorted(names):
-                path = Path(root, name)
-                if not name.startswith(".") and not name.endswith(".part"):
-                    inner = under + plain(path.relative_to(folder).as_posix())
-                    self.files[inner] = Place(str(path))
-                    self._open(path, f"{inner}/")
+    def _walk(self, folder: Path, under: str, follow_links: bool) -> None:
+        # (folder, its name here, the folders above it)
+        waiting = [(folder, under, ())]
+        while waiting:
+            folder, under, above = waiting.pop()
+            try:
+                facts = os.stat(folder)
+                listing = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError as error:
+                self.report.skip(under or str(folder), f"cannot be listed ({error.strerror})")
+                continue
+            here = (facts.st_dev, facts.st_ino)
+            if here in above:
+                self.report.skip(under, "link to a folder above it")
+                continue
+            folders = []
+            for entry in listing:
+                name = under + plain(entry.name)
+                if _hidden(entry.name):
+                    continue
+                if entry.is_symlink() and not follow_links:
+                    self.report.skip(name, LINK)
+                elif entry.is_dir():
+                    folders.append((Path(entry.path), f"{name}/", (*above, here)))
+                elif entry.is_file():
+                    self.tick()
+                    self.files[name] = Place(entry.path)
+                    self._open(Path(entry.path), f"{name}/")
+                else:
+                    self.report.skip(name, "no ordinary file (pipe, socket, device, broken link)")
+            waiting += reversed(folders)
 
     def _open(self, path: Path, under: str) -> None:
         """Adds an archive's members, if it is one."""
         name = path.name.lower()
         try:
             if name.endswith(".zip"):
-                for member in _zip(str(path)).infolist():
-                    if not member.is_dir():
-                        place = Place(str(path), member.filename)
-                        self.files[under + plain(member.filename)] = place
+                self._add(archives.zip_members(open_zip(str(path)), str(path)), under)
             elif name.endswith(".tar"):
-                self._tar(path, under)
-            elif name.endswith(_PACKED):
-                self._walk(unpack(path, self.scratch, self.say), under)
-        except (*_DAMAGE, Unreadable) as error:
-            self.report.skip(path.name, f"damaged archive ({error})")
+                self._add(archives.tar_members(path), under)
+            elif name.endswith(archives.PACKED):
+                folder = archives.unpack(path, self.scratch, self.say, self.report)
+                # Links of an archive's making lead wherever it likes.
+                self._walk(folder, under, follow_links=False)
+        except InputError:
+            raise
+        except Exception as error:  # archives raise many kinds for damage
+            self.report.skip(under[:-1], f"damaged archive ({_line(error)})")
 
-    def _tar(self, path: Path, under: str) -> None:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                if member.isfile():
-                    place = Place(str(path), "", member.offset_data, member.size)
-                    self.files[under + plain(member.name)] = place
+    def _add(self, members: Iterator[tuple[str, Place | str]], under: str) -> None:
+        """Places by name; a str in a place's stead is the reason that there is none."""
+        for name, place in members:
+            if any(_hidden(part) for part in name.split("/")):
+                continue
+            self.tick()
+            if isinstance(place, str):
+                self.report.skip(under + name, place)
+            else:
+                self.files[under + name] = place
+
+
+def _hidden(name: str) -> bool:
+    """Names that systems and downloads leave behind."""
+    return (name.startswith(".") and name != "..") or name == "__MACOSX" or name.endswith(".part")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _group(names, key) -> dict[str, list[str]]:
@@ -194,41 +188,3 @@ def _group(names, key) -> dict[str, list[str]]:
     for name in names:
         groups[key(name)].append(name)
     return groups
-
-
-def unpack(archive: Path, scratch: Path, say: Callable[[str], None]) -> Path:
-    """The folder with an archive's content, made once, whole or not at all.
-
-    Raises Unreadable for a damaged archive.
-    """
-    target = scratch / archive.name
-    if target.is_dir():
-        return target
-    say(f"unpacking {archive.name}")
-    scratch.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=scratch, prefix=f".{archive.name[:40]}-"))
-    try:
-        if archive.name.lower().endswith(".7z"):
-            _unpack_7z(archive, beside)
-        else:
-            with tarfile.open(archive) as packed:
-                packed.extractall(beside, filter="data")
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return target
-
-
-def _unpack_7z(archive: Path, target: Path) -> None:
-    try:
-        import py7zr
-    except ImportError:
-        raise InputError(
-            f"{archive}: 7z archives need the package py7zr: pip install 'audioldm2-jax[corpora]'; "
-            "or unpack it beside"
-        ) from None
-    try:
-        with py7zr.SevenZipFile(archive) as packed:
-            packed.extractall(target)
-    except (py7zr.exceptions.ArchiveError, lzma.LZMAError) as error:
-        raise Unreadable(str(error) or type(error).__name__) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from audioldm2_jax.data import parts, records
 from audioldm2_jax.data.build import Build, Part, part_size
 from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.place import Unreadable
 from audioldm2_jax.data.report import Report
 
 
@@ -34,7 +34,7 @@ def prepare(
     settings = {"name": about["name"], "sample_rate": sample_rate, "plan": _fingerprint(splits)}
     build = Build(target, settings)
     if build.finished:
-        return records.describe(target)["statistics"]
+        return records.statistics(target)
     jobs, done = [], {}
     for split, entries in splits.items():
         size = part_size(len(entries))

@@ -15,12 +15,15 @@ import numpy as np
 
 from audioldm2_jax.data import sounds
 from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Unreadable
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.data.place import Unreadable
+from audioldm2_jax.errors import InputError, printable
 
 # Audio is compressed already, and each record is read alone.
 WRITER = "group_size:1,uncompressed"
 VERSION = "1.0.0"
+# What is counted of each split's texts: clips with captions, clips with captions or labels (which
+# stand in for captions), clips with a transcript.
+TEXTS = ("captioned", "described", "transcribed")
 
 
 @functools.cache
@@ -58,17 +61,27 @@ def audio_example(entry: Entry, sample_rate: int | None = None) -> tuple[dict, l
         rate = sample_rate or min(rate, 384000)
         data, more = sounds.flac(data, name, sound, rate, entry.start, entry.stop)
         notes += more
+    texts = {"captions": list(entry.captions), "labels": list(entry.labels)}
+    valid = {key: [valid_text(text) for text in values] for key, values in texts.items()}
+    transcript = valid_text(entry.transcript)
+    if valid != texts or transcript != entry.transcript:
+        notes.append("characters that are none in its texts: replaced")
+    extra = json.dumps(entry.extra, ensure_ascii=False)
     example = {
-        "id": entry.id,
+        "id": printable(entry.id),
         "audio": data,
-        "captions": list(entry.captions),
-        "labels": list(entry.labels),
-        "transcript": entry.transcript,
+        **valid,
+        "transcript": transcript,
         "seconds": sound.seconds,
         "sample_rate": rate,
-        "extra": json.dumps(entry.extra, ensure_ascii=False),
+        "extra": extra.encode("utf-8", "backslashreplace").decode(),
     }
     return example, notes
+
+
+def valid_text(text: str) -> str:
+    """Text that UTF-8 can hold and tokenizers read: U+FFFD for lone surrogates and NUL."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def dataset_name(text: str) -> str:
@@ -94,11 +107,16 @@ def open_builder(folder):
         several = f" several ({', '.join(str(f) for f in found[:4])}); name one" if found else ""
         what = several or " none; make it with `audioldm2-jax prepare`"
         raise InputError(f"{folder}: a prepared corpus (dataset_info.json) is expected;{what}")
+    for path in found[0].iterdir():
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: no ordinary file; delete the folder and make it anew")
     try:
         return tfds.builder_from_directory(str(found[0]))
     except Exception as error:  # TFDS raises many kinds for a damaged folder
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{found[0]}: the corpus does not load ({line})") from None
+        raise InputError(
+            f"{found[0]}: the corpus does not load ({line}); delete the folder and make it anew"
+        ) from None
 
 
 def _datasets(folder: Path):
@@ -134,6 +152,39 @@ def describe(folder) -> dict:
     description = open_builder(folder).info.description or ""
     try:
         found = json.loads(description)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def statistics(folder) -> dict:
+    """What was counted when the corpus was made. Raises InputError where it does not say."""
+    found = describe(folder).get("statistics")
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{folder}: its dataset_info.json holds no statistics; delete the folder and make it "
+            "anew"
+        )
+    return found
+
+
+def texts(folder, split: str) -> dict[str, int] | None:
+    """How many clips of a split (or of several, as `a+b`) have which texts.
+
+    clips, and those with captions (`captioned`), with captions or labels (`described`), with a
+    transcript (`transcribed`). None for corpora that were made without counting.
+    """
+    info = open_builder(folder).info
+    counts = describe(folder).get("statistics", {})
+    counts = counts.get("texts") if isinstance(counts, dict) else None
+    total = dict.fromkeys(("clips", *TEXTS), 0)
+    for name in (re.sub(r"\[.*\]$", "", part.strip()) for part in split.split("+")):
+        if not isinstance(counts, dict) or not isinstance(counts.get(name), dict):
+            return None
+        total["clips"] += info.splits[name].num_examples
+        for key in TEXTS:
+            count = counts[name].get(key)
+            if type(count) is not int:
+                return None
+            total[key] += count
+    return total

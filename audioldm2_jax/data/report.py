@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from audioldm2_jax import files
+from audioldm2_jax.errors import printable
 
 FILE = "skipped.jsonl"
 
@@ -35,8 +36,13 @@ class Report:
             for reason, count in Counter(reason for _, reason in pairs).most_common():
                 names = [name for name, why in pairs if why == reason][:examples]
                 more = ", ..." if count > len(names) else ""
-                lines.append(f"{verb} {count}, {reason}: {', '.join(names)}{more}")
+                lines.append(printable(f"{verb} {count}, {reason}: {', '.join(names)}{more}"))
         return lines
+
+    def reasons(self) -> str:
+        """The summary as the end of an error's line; "" if nothing was skipped."""
+        lines = self.summary()
+        return f" ({'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''})" if lines else ""
 
     def save(self, folder: Path) -> None:
         """A line for each skipped thing and note in skipped.jsonl."""

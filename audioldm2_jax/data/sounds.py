@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from audioldm2_jax.data import containers
-from audioldm2_jax.data.places import OTHER_AUDIO, Unreadable
+from audioldm2_jax.data.place import OTHER_AUDIO, Unreadable
 
 SILENT = 1e-4  # the reference's bound of a crop that is not worth training on
 RATES = (1000, 768000)  # Hz

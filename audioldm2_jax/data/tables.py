@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 
+from audioldm2_jax.data import delimited
 from audioldm2_jax.errors import InputError
-
-csv.field_size_limit(1 << 30)
 
 
 def rows(
@@ -25,48 +22,31 @@ def rows(
     objects, an object {"data": [...]} as the authors' training files are, or objects by file name.
     Raises InputError naming the file and the line.
     """
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{name}: line {line} is not UTF-8; save the file as UTF-8") from None
+    text = decoded(data, name, encoding)
     suffix = name.lower().rpartition(".")[2]
     if suffix == "json":
         return _json(text, name)
     if suffix in ("jsonl", "ndjson"):
         lines = enumerate(text.split("\n"), 1)
         return [_object(_parse(line, name, i), name, i) for i, line in lines if line.strip()]
-    return _csv(text, name, columns, comment)
+    return delimited.read(text, name, columns, comment=comment, tsv=suffix == "tsv")
 
 
-def _csv(text, name, columns, comment):
-    """comment: how lines to pass over begin, if there are any."""
-    head = text.split("\n", 1)[0]
-    delimiter = "," if columns else max(",;\t|", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    found = []
+def decoded(data: bytes, name: str, encoding: str = "utf-8-sig") -> str:
+    """A table's text. Raises InputError naming the line that is not UTF-8."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{name}: it is UTF-16; save the file as UTF-8")
     try:
-        for row in reader:
-            if not any(cell.strip() for cell in row) or (comment and row[0].startswith(comment)):
-                continue
-            if columns is None:
-                columns = [cell.strip() for cell in row]
-                continue
-            if len(row) > len(columns):
-                raise InputError(
-                    f"{name}: line {reader.line_num} has {len(row)} values for {len(columns)} "
-                    "columns; put values that contain the delimiter in double quotes"
-                )
-            found.append(dict(zip(columns, row)) | dict.fromkeys(columns[len(row) :], ""))
-    except csv.Error as error:
-        raise InputError(f"{name}: line {reader.line_num}: {error}") from None
-    return found
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{name}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
 def _parse(text, name, line=None):
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         place = f"line {line}: " if line else ""
         raise InputError(f"{name}: {place}no JSON ({error})") from None
 

@@ -14,12 +14,12 @@ class Builder(Corpus):
 
     def entries(self, shelf, report):
         text = shelf.need("metadata.csv").decode("utf-8")
-        return {"train": [entry(shelf, line) for line in text.splitlines() if line.strip()]}
+        return {"train": [entry(shelf, line) for line in text.split("\n") if line.strip()]}
 
 
 def entry(shelf, line):
     # Fields are split at each bar; quotes mean nothing.
-    fields = line.split("|")
+    fields = line.rstrip("\r").split("|")
     if len(fields) < 2:
         raise InputError(f"metadata.csv: id|text|normalised text is expected, found {line[:60]!r}")
     name, raw, spelt = fields[0], fields[1], fields[-1]

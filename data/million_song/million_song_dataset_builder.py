@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 from audioldm2_jax.data.corpus import Corpus
 from audioldm2_jax.data.entries import Entry, locate
@@ -62,7 +63,9 @@ def seven_digital(shelf):
     if place is None or place.member or place.offset >= 0:
         return {}
     try:
-        with closing(sqlite3.connect(f"file:{place.path}?mode=ro", uri=True)) as database:
+        with closing(
+            sqlite3.connect(f"{Path(place.path).resolve().as_uri()}?mode=ro", uri=True)
+        ) as database:
             return dict(database.execute("SELECT track_id, track_7digitalid FROM songs"))
     except sqlite3.Error as error:
         raise InputError(f"{place.path}: no table of the songs ({error})") from None

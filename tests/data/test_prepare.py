@@ -239,7 +239,7 @@ def test_bad_input_is_one_line(tmp_path, capsys):
         (["good", "full"], "not empty"),
         (["good", "good/out"], "lies inside"),
         (["good", "out", "--metadata", "absent.csv"], "--metadata absent.csv: no such file"),
-        (["good", "out", "--validation", "1"], "--validation is 1.0"),
+        (["good", "out", "--validation", "1"], "--validation is 1: train has 1 clips"),
         (["good", "out", "--sample_rate", "16"], "--sample_rate is 16"),
         (["good", "out", "--corpus", "nonesuch"], "--corpus nonesuch: no such builder"),
     ):

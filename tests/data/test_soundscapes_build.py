@@ -92,7 +92,7 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
         (["c", "--classes", "beep,blip"], "class 'blip': choose of"),
         (["c", "--classes", "beep", "--speech", "1"], "--classes: give either"),
         (["c", "--speech", "1", "--voices", "loud"], "voices 'loud': choose one of"),
-        (["c", "-dur", "0.1"], "--duration is 0.1"),
+        (["c", "-dur", "0.1"], "--seconds is 0.1"),
         (["c", "--kinds", "one=1,duet=2"], "duet=2"),
         (["c", "--kinds", "one=-1"], "one=-1"),
         (["c", "--kinds", "one=0"], "above 0"),

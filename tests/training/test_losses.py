@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
-from audioldm2_jax.diffusion.schedules import alphas_bar
+from audioldm2_jax.diffusion.schedules import alphas_cumprod
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian, spectral
 from audioldm2_jax.models.audiomae import patches_of
@@ -28,14 +28,14 @@ from tests.training.values import draw
 def test_noise_has_the_schedules_variance():
     config = ScheduleConfig()
     latents, keys = 2.0 * draw(64, 8, 4, 2), jax.random.split(jax.random.key(0), 64)
-    mixed, noise, timesteps = diffusion.noised(latents, keys, config)
-    kept = alphas_bar(config)[np.asarray(timesteps)].reshape(-1, 1, 1, 1)
+    mixed, noise, timesteps = diffusion.add_noise(latents, keys, config)
+    kept = alphas_cumprod(config)[np.asarray(timesteps)].reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(
         mixed, np.sqrt(kept) * latents + np.sqrt(1 - kept) * np.asarray(noise), atol=1e-5
     )
     assert len(set(np.asarray(timesteps).tolist())) > 50
     assert abs(float(noise.std()) - 1) < 0.05
-    again = diffusion.noised(latents[:3], keys[:3], config)[0]
+    again = diffusion.add_noise(latents[:3], keys[:3], config)[0]
     np.testing.assert_allclose(again, mixed[:3], atol=1e-6, err_msg="draws belong to clips")
 
 

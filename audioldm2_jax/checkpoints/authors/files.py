@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,15 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.checkpoints import weights
-from audioldm2_jax.checkpoints.authors import shapes, tables
-from audioldm2_jax.checkpoints.convert import Table, cast_to, to_params
+from audioldm2_jax.checkpoints.authors import averages, shapes, tables
+from audioldm2_jax.checkpoints.convert import Table, cast_to, checked, to_params
 from audioldm2_jax.checkpoints.hub import Checkpoint
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.checkpoints.tables import audiomae, language
 from audioldm2_jax.checkpoints.tokenizers import tokenizers_for
 from audioldm2_jax.checkpoints.weights import Known, Weights
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, note
+from audioldm2_jax.files import path as user_path
 from audioldm2_jax.presets import CONVENTIONS, ModelConfig
 
 # A tensor that every file with the part holds, behind whatever prefix.
@@ -49,42 +49,56 @@ _TABLES: dict[str, Callable[..., Table]] = {
 }
 # Training state and constants beside the parts.
 _BESIDE = re.compile(
-    r"(model_ema\..*|betas|.*alphas_cumprod.*|posterior_.*|lvlb_weights|logvar|scale_factor|"
+    r"(.*\bmodel_ema\..*|betas|.*alphas_cumprod.*|posterior_.*|lvlb_weights|logvar|(.*\.)?scale_factor|"
     r".*mel_transform\..*|first_stage_model\.loss\..*|loss\..*|.*\.num_batches_tracked|global_step)"
 )
 
 
 @dataclasses.dataclass
 class Source:
-    """An opened file: its parts' tensors under the names that their tables know."""
+    """An opened file: its parts' tensors under the names that their tables know.
+
+    left_out: names of tensors that no part reads; taken: which of two sets of the U-Net's weights
+    were chosen, "" where the file has one.
+    """
 
     path: Path
     parts: dict[str, Weights]
     scale: float | None
     left_out: list[str]
+    taken: str = ""
 
     @property
     def is_model(self) -> bool:
         """Whether it generates sound, against a single part such as CLAP."""
         return "unet" in self.parts
 
+    def say(self) -> None:
+        """Notes on stderr: what was chosen, and what was passed over."""
+        if self.taken:
+            note(f"{self.path}: {self.taken}")
+        if self.left_out:
+            note(describe_left_out(self))
+
 
 def open_file(path, choice: str = "auto") -> Source:
     """Finds the parts of a file. choice: "raw" weights, their "ema", or "auto".
 
-    "auto" is what the authors' commands sample with: the moving average for AudioLDM, where the
-    file has it, the raw weights for AudioLDM 2. Raises InputError for a file without known parts.
+    "auto" is what the authors' commands sample with: see `averages.choose`. Raises InputError for a
+    file without known parts.
     """
-    path = Path(path)
-    content = weights.read(path)
+    path = user_path(path)
+    # Wrappers' names go; what stands before a part's names is found by its mark.
+    content = weights.unwrapped(weights.read(path, choice), lambda name: True)
     prefixes = {name: _prefixes(content, mark) for name, mark in _MARKS.items()}
-    if not any(prefixes.values()):
-        raise InputError(f"{path}: none of the known models is in it ({len(content)} tensors)")
     parts = {name: _under(content, found[0]) for name, found in prefixes.items() if found}
-    if "unet" in parts:
-        parts["unet"] = _chosen(content, prefixes["unet"][0], parts["unet"], choice, path)
-    elif choice == "ema":
+    average, taken = averages.find(content, parts.get("unet"), path), ""
+    if "unet" in parts or average:
+        parts["unet"], taken = averages.choose(parts.get("unet"), average, choice, path)
+    elif choice == "ema" and parts:
         raise InputError(f"{path}: holds no U-Net, so no moving average of one (--weights ema)")
+    if not parts:
+        raise InputError(f"{path}: none of the known models is in it ({len(content)} tensors)")
     if "vae" in parts:
         # The whole autoencoder, of which the mark is the encoder's.
         wanted = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
@@ -95,9 +109,18 @@ def open_file(path, choice: str = "auto") -> Source:
         _join_sequence(parts, path)
     known = tuple(p for found in prefixes.values() for p in found)
     left = [n for n in content if not n.startswith(known) and not _BESIDE.fullmatch(n)]
-    factor = content["scale_factor"].ravel() if "scale_factor" in content else ()
-    scale = float(factor[0]) if len(factor) else None
-    return Source(path, parts, scale, left)
+    return Source(path, parts, _scale(content, path), left, taken)
+
+
+def _scale(content: Weights, path) -> float | None:
+    """The latents' factor, if the file has one."""
+    name = next((n for n in content if _ends(n, "scale_factor")), None)
+    if name is None:
+        return None
+    values = checked(content[name], f"{path}: tensor {name}").ravel()
+    if values.size != 1 or not values[0] > 0:
+        raise InputError(f"{path}: tensor {name} is no factor of latents (one number above zero)")
+    return float(values[0])
 
 
 def _prefixes(content: Weights, mark: str) -> list[str]:
@@ -122,22 +145,6 @@ def _under(content: Weights, prefix: str) -> Weights:
 
 def _starting(content: Weights, starts: tuple[str, ...]) -> Weights:
     return content.renamed({name: name for name in content if name.startswith(starts)})
-
-
-def _chosen(content, prefix, raw, choice, path) -> Weights:
-    """The U-Net's raw weights or their moving average, kept under names without dots."""
-    inner = prefix.removeprefix("model.")
-    average = {n: f"model_ema.{(inner + n).replace('.', '')}" for n in raw}
-    complete = all(name in content for name in average.values())
-    if choice == "ema" and not complete:
-        raise InputError(
-            f"{path}: holds no moving average (model_ema.*) of the U-Net; use --weights raw"
-        )
-    # AudioLDM's files have one conditioner, AudioLDM 2's (the 48 kHz and T5 models too) a list.
-    averaged = any(name.startswith("cond_stage_model.") for name in content)
-    if choice == "raw" or not complete or (choice == "auto" and not averaged):
-        return raw
-    return content.renamed({there: here for here, there in average.items()})
 
 
 def _vocoder(content: Weights, path) -> Weights:
@@ -229,25 +236,25 @@ def model_config(source: Source) -> ModelConfig:
     if not source.is_model:
         parts = " ".join(source.parts)
         raise InputError(f"{source.path}: holds {parts}, which alone makes no sound; convert it")
-    found = read_configs(source)
-    if "gpt2" in found:
-        family, text = "audioldm2", "phonemes" if "phonemes" in found else "t5"
+    parts = read_configs(source)
+    if "gpt2" in parts:
+        family, text = "audioldm2", "phonemes" if "phonemes" in parts else "t5"
         needed = ("clap", text, "projection", "gpt2")
-    elif found["unet"].film:
+    elif parts["unet"].film:
         family, needed = "audioldm", ("clap",)
-        if "clap" in found:
-            found["clap"] = dataclasses.replace(found["clap"], scales=False)
+        if "clap" in parts:
+            parts["clap"] = dataclasses.replace(parts["clap"], scales=False)
     else:
         family, needed = "audioldm_t5", ("t5",)
     for name in (*needed, "vae", "vocoder"):
-        if name not in found:
+        if name not in parts:
             raise InputError(
                 f"{source.path}: a U-Net of the family {family}, but no {name} with it"
             )
     if source.scale is None:
         raise InputError(f"{source.path}: tensor scale_factor is missing; without it no latents")
     empty = dict.fromkeys(("clap", "t5", "projection", "gpt2"))
-    return ModelConfig(family, **empty | found)
+    return ModelConfig(family, **empty | parts)
 
 
 def load_part(source: Source, name: str, config, dtype=jnp.float32) -> dict:
@@ -256,8 +263,9 @@ def load_part(source: Source, name: str, config, dtype=jnp.float32) -> dict:
     if name == "clap" and not config.scales:
         content = content.renamed({n: n for n in content if not n.startswith("logit_scale")})
 
-    table, like = _TABLES[name](config), PARTS[name].shapes(config)
-    return to_params(content, table, like, put=cast_to(dtype), where=f"{source.path}: {name}")
+    where = f"{source.path}: {name}"
+    table, like = _TABLES[name](config), PARTS[name].shapes(config, where)
+    return to_params(content, table, like, put=cast_to(dtype), where=where)
 
 
 def load(
@@ -275,15 +283,14 @@ def load(
     unless `need_tokenizers`. Raises InputError.
     """
     config = dataclasses.replace(model_config(source), **dict.fromkeys(without))
-    if source.left_out:
-        print(f"note: {describe_left_out(source)}", file=sys.stderr)
-    found = tokenizers_for(config, tokenizers, required=need_tokenizers)
+    source.say()
+    texts = tokenizers_for(config, tokenizers, required=need_tokenizers)
     params = {}
     for name in parts_of(config):
         if report:
             report(name)
         params[name] = load_part(source, name, getattr(config, name), dtype)
-    return Checkpoint(config, params, found, CONVENTIONS["authors"], str(source.path))
+    return Checkpoint(config, params, texts, CONVENTIONS["authors"], str(source.path))
 
 
 def load_single(source: Source, tokenizers: str | None = None) -> Single:
@@ -291,17 +298,22 @@ def load_single(source: Source, tokenizers: str | None = None) -> Single:
 
     Of several (an autoencoder with its vocoder) the first. Raises InputError.
     """
-    config = read_configs(source)
-    name = next((n for n in ("clap", "audiomae", "vae", "vocoder") if n in config), None)
-    if name is None:
-        found = " ".join(source.parts)
-        raise InputError(f"{source.path}: holds {found}, which is no model of its own")
-    params = load_part(source, name, config[name])
-    found = {}
-    if name == "clap":
-        text = ModelConfig(clap=config[name], t5=None)
-        found = tokenizers_for(text, tokenizers, required=False)
-    return Single(name, config[name], params, found.get("tokenizer"))
+    holds = " ".join(source.parts)
+    name = next((n for n in ("clap", "audiomae", "vae", "vocoder") if n in source.parts), None)
+    if name is None or set(source.parts) not in ({name}, {"vae", "vocoder"}):
+        raise InputError(f"{source.path}: holds {holds}, which is neither a model nor one part")
+    if source.left_out:
+        raise InputError(
+            f"{describe_left_out(source)}, so it is more than the {name} that it holds"
+        )
+    config = read_configs(source)[name]
+    params = load_part(source, name, config)
+    tokenizers = (
+        tokenizers_for(ModelConfig(clap=config, t5=None), tokenizers, required=False)
+        if name == "clap"
+        else {}
+    )
+    return Single(name, config, params, tokenizers.get("tokenizer"))
 
 
 def describe_left_out(source: Source) -> str:

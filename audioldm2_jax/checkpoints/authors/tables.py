@@ -22,6 +22,9 @@ from audioldm2_jax.checkpoints.tables.clap import bert_rules, embedding_rules
 from audioldm2_jax.checkpoints.tables.unet import time_rules, transformer_rules
 from audioldm2_jax.presets import HiFiGANConfig, UNetConfig, VAEConfig
 
+# A U-Net's modules outside its blocks.
+_OUTSIDE = ("time_embed.0", "time_embed.2", "film_emb", "out.0", "out.2")
+
 
 def unet_table(config: UNetConfig) -> Table:
     """CompVis' UNetModel: blocks numbered through, each a list of layers."""
@@ -64,6 +67,18 @@ def unet_table(config: UNetConfig) -> Table:
             source = f"output_blocks.{block}.{1 + places(level)}.conv"
             rules.append(Rule(source, f"up_{i}/upsample", CONV2D))
     return Table(tuple(rules))
+
+
+def unet_rules() -> list[Rule]:
+    """Every kind of module that a U-Net of any configuration has, blocks and layers as {}.
+
+    Their targets are of no use.
+    """
+    rules = [Rule(name, "", LINEAR) for name in _OUTSIDE]
+    for block in ("input_blocks.{}.{}", "output_blocks.{}.{}", "middle_block.{}"):
+        rules += [*_resnet(block, "", False), *transformer_rules(block, "")]
+        rules += [Rule(f"{block}{layer}", "", CONV2D) for layer in ("", ".op", ".conv")]
+    return rules
 
 
 def _resnet(source: str, target: str, filmed: bool) -> tuple[Rule, ...]:

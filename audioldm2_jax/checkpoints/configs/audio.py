@@ -1,28 +1,26 @@
-"""diffusers' AutoencoderKL and schedulers, transformers' SpeechT5HifiGanConfig."""
+"""diffusers' AutoencoderKL, transformers' SpeechT5HifiGanConfig."""
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
-from audioldm2_jax.presets import HiFiGANConfig, ScheduleConfig, VAEConfig
-
-# diffusers' class for a model's own sampler, and the entries that are that class' alone. The
-# published scheduler stands for our usual sampler.
-_SCHEDULERS = {
-    "dpm++2m": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
-    "dpm++2m-sde": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
-    ),
-}
+from audioldm2_jax.checkpoints.configs.reading import (
+    DIFFUSERS,
+    Entries,
+    filled,
+    groups_of,
+    require,
+)
+from audioldm2_jax.presets import HiFiGANConfig, VAEConfig
 
 
 def read_vae(config: dict, where: str) -> VAEConfig:
-    channels = tuple(config.get("block_out_channels") or (64,))
+    entries = Entries(config, where)
+    channels = entries.wholes("block_out_channels", (64,))
+    mels = entries.whole("in_channels", 3, high=1024)
     require(
         config,
         where,
         act_fn="silu",
-        out_channels=config.get("in_channels", 3),
+        out_channels=mels,
         down_block_types=["DownEncoderBlock2D"] * len(channels),
         up_block_types=["UpDecoderBlock2D"] * len(channels),
         use_quant_conv=True,
@@ -33,12 +31,12 @@ def read_vae(config: dict, where: str) -> VAEConfig:
         latents_std=None,
     )
     return VAEConfig(
-        mel_channels=config.get("in_channels", 3),
-        latent_channels=config.get("latent_channels", 4),
+        mel_channels=mels,
+        latent_channels=entries.whole("latent_channels", 4, high=1024),
         channels=channels,
-        layers=config.get("layers_per_block", 1),
-        groups=config.get("norm_num_groups", 32),
-        scale=config.get("scaling_factor", 0.18215),
+        layers=entries.whole("layers_per_block", 1, high=16),
+        groups=groups_of(entries, channels),
+        scale=entries.number("scaling_factor", 0.18215, 1e-6, 1e6),
     )
 
 
@@ -62,18 +60,30 @@ def write_vae(config: VAEConfig) -> dict:
 
 
 def read_vocoder(config: dict, where: str) -> HiFiGANConfig:
-    full = filled("SpeechT5HifiGanConfig", config)
+    full = filled("SpeechT5HifiGanConfig", config, where)
+    rates = full.wholes("upsample_rates", high=64)
+    kernels = full.wholes("upsample_kernel_sizes", high=256)
+    if len(kernels) != len(rates) or any(k < r for k, r in zip(kernels, rates)):
+        full.refuse("upsample_kernel_sizes", f"one size, not below the rate, for each of {rates}")
+    blocks = full.wholes("resblock_kernel_sizes", high=256)
+    dilations = full.get("resblock_dilation_sizes", [])
+    if not isinstance(dilations, list) or len(dilations) != len(blocks):
+        full.refuse("resblock_dilation_sizes", "a list for each of resblock_kernel_sizes")
+    inner = [Entries({"resblock_dilation_sizes": d}, where) for d in dilations]
+    channels = full.whole("upsample_initial_channel", None)
+    if channels % 2 ** len(rates):
+        full.refuse("upsample_initial_channel", f"a multiple of {2 ** len(rates)}")
     return HiFiGANConfig(
-        mels=full.model_in_dim,
-        sample_rate=full.sampling_rate,
-        channels=full.upsample_initial_channel,
-        rates=tuple(full.upsample_rates),
-        kernels=tuple(full.upsample_kernel_sizes),
-        block_kernels=tuple(full.resblock_kernel_sizes),
-        dilations=tuple(tuple(d) for d in full.resblock_dilation_sizes),
-        slope=full.leaky_relu_slope,
-        normalize=full.normalize_before,
-        griffin_lim=config.get("griffin_lim", 0),
+        mels=full.whole("model_in_dim", None, high=1024),
+        sample_rate=full.whole("sampling_rate", None, high=768_000),
+        channels=channels,
+        rates=rates,
+        kernels=kernels,
+        block_kernels=blocks,
+        dilations=tuple(e.wholes("resblock_dilation_sizes", high=1024) for e in inner),
+        slope=full.number("leaky_relu_slope", 0.1, high=1),
+        normalize=full.flag("normalize_before", True),
+        griffin_lim=full.whole("griffin_lim", 0, 0, 1000),
     )
 
 
@@ -91,49 +101,3 @@ def write_vocoder(config: HiFiGANConfig) -> dict:
         "leaky_relu_slope": config.slope,
         "normalize_before": config.normalize,
     } | ({"griffin_lim": config.griffin_lim} if config.griffin_lim else {})
-
-
-def read_schedule(config: dict, where: str) -> ScheduleConfig:
-    require(
-        config,
-        where,
-        beta_schedule="scaled_linear",
-        trained_betas=None,
-        prediction_type="epsilon",
-        clip_sample=False,
-        thresholding=False,
-        rescale_betas_zero_snr=False,
-        timestep_spacing="leading",
-        set_alpha_to_one=False,
-    )
-    stochastic = config.get("algorithm_type") == "sde-dpmsolver++"
-    return ScheduleConfig(
-        train_steps=config.get("num_train_timesteps", 1000),
-        beta_start=config.get("beta_start", 0.0001),
-        beta_end=config.get("beta_end", 0.02),
-        steps_offset=config.get("steps_offset", 0),
-        sampler="dpm++2m-sde" if stochastic else "dpm++2m",
-    )
-
-
-def scheduler_class(config: ScheduleConfig) -> str:
-    """diffusers' class for the model's own sampler."""
-    return _SCHEDULERS[config.sampler][0]
-
-
-def write_schedule(config: ScheduleConfig) -> dict:
-    name, own = _SCHEDULERS[config.sampler]
-    return {
-        "_class_name": name,
-        "_diffusers_version": DIFFUSERS,
-        "num_train_timesteps": config.train_steps,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
-        "beta_schedule": "scaled_linear",
-        "trained_betas": None,
-        "prediction_type": "epsilon",
-        "thresholding": False,
-        "steps_offset": config.steps_offset,
-        "timestep_spacing": "leading",
-        "rescale_betas_zero_snr": False,
-    } | own

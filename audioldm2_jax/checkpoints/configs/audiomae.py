@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.configs.reading import levels, require
+from audioldm2_jax.checkpoints.configs.reading import DEPTH, Entries, levels, require
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import AudioMAEConfig
 
@@ -13,19 +13,28 @@ def read_audiomae(config: dict, where: str) -> AudioMAEConfig:
     """The architecture, and `model_args` where they change it."""
     architecture = str(config.get("architecture", "")).split(".")[0]
     if architecture not in (_BASE, "vit_base_patch16_1024_128"):
-        raise InputError(f"{where}: architecture is {architecture!r}; only {_BASE!r} is supported")
-    args = config.get("model_args") or {}
-    require(args, where, in_chans=1, qkv_bias=True, class_token=True)
-    frames, bins = levels(args.get("img_size", [1024, 128]), 2, where, "img_size")
-    width = args.get("embed_dim", AudioMAEConfig.width)
+        raise InputError(
+            f"{where}: architecture is {architecture!r:.80}; only {_BASE!r} is supported"
+        )
+    args = Entries(config.get("model_args") or {}, f"{where}: model_args")
+    require(args.content, where, in_chans=1, qkv_bias=True, class_token=True)
+    sizes = args.wholes("img_size", (1024, 128), count=2, high=1 << 14)
+    frames, bins = levels(sizes if len(sizes) > 1 else sizes[0], 2, where, "img_size")
+    patch = args.whole("patch_size", AudioMAEConfig.patch, high=1024)
+    if frames % patch or bins % patch:
+        args.refuse("patch_size", f"a divisor of img_size {[frames, bins]}")
+    width = args.whole("embed_dim", AudioMAEConfig.width)
+    heads = args.whole("num_heads", AudioMAEConfig.heads, high=1024)
+    if width % heads:
+        args.refuse("num_heads", "a divisor of embed_dim")
     return AudioMAEConfig(
         frames=frames,
         bins=bins,
-        patch=args.get("patch_size", AudioMAEConfig.patch),
+        patch=patch,
         width=width,
-        depth=args.get("depth", AudioMAEConfig.depth),
-        heads=args.get("num_heads", AudioMAEConfig.heads),
-        hidden=int(width * args.get("mlp_ratio", 4)),
+        depth=args.whole("depth", AudioMAEConfig.depth, high=DEPTH),
+        heads=heads,
+        hidden=max(1, int(width * args.number("mlp_ratio", 4, 0.001, 64))),
     )
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.configs.reading import filled, levels, require
+from audioldm2_jax.checkpoints.configs.reading import (
+    DEPTH,
+    ROWS,
+    WIDTH,
+    Entries,
+    filled,
+    heads_of,
+    levels,
+    require,
+)
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import (
     CLAPConfig,
@@ -23,76 +32,84 @@ def join_towers(text: dict, audio: dict | None) -> dict:
 def read_clap(config: dict, mel: dict | None, convention: Convention, where: str) -> CLAPConfig:
     """transformers' ClapConfig (or `join_towers`) and the ClapFeatureExtractor's configuration."""
     towers = config.get("towers")
-    full = filled("ClapConfig", {k: v for k, v in config.items() if k != "towers"})
-    text = full.text_config
-    require(text.to_dict(), where, hidden_act="gelu", projection_hidden_act="relu")
+    full = Entries(config, where)
+    text = filled("ClapTextConfig", full.get("text_config", {}), f"{where}: text_config")
+    require(text.content, where, hidden_act="gelu", projection_hidden_act="relu")
+    eps = text.number("layer_norm_eps", RobertaConfig.eps, high=1)
     # transformers' default says nothing about what the weights were trained with.
-    open_eps = text.layer_norm_eps == RobertaConfig.eps and convention.text_eps is not None
+    open_eps = eps == RobertaConfig.eps and convention.text_eps is not None
+    vocab = text.whole("vocab_size", None, high=ROWS)
+    audio = None if towers == "text" else full.get("audio_config", {})
     return CLAPConfig(
         text=RobertaConfig(
-            vocab=text.vocab_size,
-            width=text.hidden_size,
-            depth=text.num_hidden_layers,
-            heads=text.num_attention_heads,
-            hidden=text.intermediate_size,
-            positions=text.max_position_embeddings,
-            pad_id=text.pad_token_id,
-            types=text.type_vocab_size,
-            eps=convention.text_eps if open_eps else text.layer_norm_eps,
+            vocab=vocab,
+            width=text.whole("hidden_size", None),
+            depth=text.whole("num_hidden_layers", None, high=DEPTH),
+            heads=heads_of(text, "num_attention_heads", "hidden_size"),
+            hidden=text.whole("intermediate_size", None, high=4 * WIDTH),
+            positions=text.whole("max_position_embeddings", None, 3, ROWS),
+            pad_id=text.whole("pad_token_id", 1, 0, vocab - 1),
+            types=text.whole("type_vocab_size", None, high=1024),
+            eps=convention.text_eps if open_eps else eps,
         ),
-        audio=None if towers == "text" else _read_htsat(full.audio_config, where),
+        audio=None if audio is None else _read_htsat(audio, f"{where}: audio_config"),
         mel=None if mel is None or towers == "text" else _read_mel(mel),
-        width=full.projection_dim,
+        width=full.whole("projection_dim", 512),
         scales=towers is None,
     )
 
 
-def _read_htsat(audio, where: str) -> HTSATConfig:
+def _read_htsat(config: dict, where: str) -> HTSATConfig:
+    audio = filled("ClapAudioConfig", config, where)
     require(
-        audio.to_dict(),
+        audio.content,
         where,
         hidden_act="gelu",
         flatten_patch_embeds=True,
         patch_embed_input_channels=1,
     )
-    if list(levels(audio.patch_stride, 2, where, "patch_stride")) != [audio.patch_size] * 2:
-        raise InputError(f"{where}: patch_stride {audio.patch_stride} differs from patch_size")
-    if audio.enable_fusion and audio.fusion_type not in (None, "aff_2d"):
-        raise InputError(
-            f"{where}: fusion_type is {audio.fusion_type!r}; only 'aff_2d' is supported"
-        )
+    patch, stride = audio.whole("patch_size", None, 2, 64), audio.get("patch_stride", [])
+    if list(levels(stride, 2, where, "patch_stride")) != [patch] * 2:
+        raise InputError(f"{where}: patch_stride {stride!r:.80} differs from patch_size")
+    fusion = audio.flag("enable_fusion", False)
+    if fusion and audio.get("fusion_type") not in (None, "aff_2d"):
+        audio.refuse("fusion_type", "'aff_2d'")
+    depths = audio.wholes("depths", high=DEPTH)
+    heads = audio.wholes("num_attention_heads", high=1024)
+    if len(heads) != len(depths):
+        audio.refuse("num_attention_heads", f"one number for each of {len(depths)} depths")
     return HTSATConfig(
-        image=audio.spec_size,
-        mels=audio.num_mel_bins,
-        patch=audio.patch_size,
-        embed=audio.patch_embeds_hidden_size,
-        depths=tuple(audio.depths),
-        heads=tuple(audio.num_attention_heads),
-        window=audio.window_size,
-        mlp_ratio=audio.mlp_ratio,
-        qkv_bias=audio.qkv_bias,
-        patch_norm=audio.enable_patch_layer_norm,
-        eps=audio.layer_norm_eps,
-        fusion=audio.enable_fusion,
-        squeeze=audio.aff_block_r,
+        image=audio.whole("spec_size", None, high=1024),
+        mels=audio.whole("num_mel_bins", None, high=1024),
+        patch=patch,
+        embed=audio.whole("patch_embeds_hidden_size", None, high=4096),
+        depths=depths,
+        heads=heads,
+        window=audio.whole("window_size", None, high=16),
+        mlp_ratio=audio.number("mlp_ratio", 4.0, 0.01, 64),
+        qkv_bias=audio.flag("qkv_bias", True),
+        patch_norm=audio.flag("enable_patch_layer_norm", True),
+        eps=audio.number("layer_norm_eps", 1e-5, high=1),
+        fusion=fusion,
+        squeeze=audio.whole("aff_block_r", 4, high=4096),
     )
 
 
-def _read_mel(mel: dict) -> ClapMelConfig:
+def _read_mel(config: dict) -> ClapMelConfig:
     where = "feature_extractor/preprocessor_config.json"
-    require(mel, where, top_db=None)
-    truncation = mel.get("truncation", "fusion")
-    if truncation not in ("fusion", "rand_trunc"):
-        raise InputError(f"{where}: truncation is {truncation!r}: rand_trunc or fusion")
+    mel = Entries(config, where)
+    require(config, where, top_db=None)
+    truncation = mel.choice("truncation", "fusion", ("rand_trunc", "fusion"))
+    low = mel.number("frequency_min", 0, high=1e6)
     return ClapMelConfig(
-        sample_rate=mel.get("sampling_rate", 48000),
-        fft=mel.get("fft_window_size", 1024),
-        hop=mel.get("hop_length", 480),
-        mels=mel.get("feature_size", 64),
-        low=mel.get("frequency_min", 0),
-        high=mel.get("frequency_max", 14000),
-        seconds=mel.get("max_length_s", 10),
-        padding=mel.get("padding", "repeatpad"),
+        sample_rate=mel.whole("sampling_rate", 48000, high=768_000),
+        fft=mel.whole("fft_window_size", 1024, 2, 1 << 16),
+        hop=mel.whole("hop_length", 480, high=1 << 16),
+        mels=mel.whole("feature_size", 64, high=1024),
+        low=low,
+        high=mel.number("frequency_max", 14000, low, 1e6),
+        seconds=mel.whole("max_length_s", 10, high=600),
+        padding=mel.choice("padding", "repeatpad", ("repeatpad", "repeat", "pad")),
         fusion=truncation == "fusion",
     )
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, filled, require
+from audioldm2_jax.checkpoints.configs.reading import (
+    DEPTH,
+    DIFFUSERS,
+    ROWS,
+    WIDTH,
+    Entries,
+    filled,
+    heads_of,
+    require,
+)
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import GPT2Config, PhonemeConfig, ProjectionConfig, T5Config
 
 
 def read_t5(config: dict, where: str) -> T5Config:
-    full = filled("T5Config", config)
-    require(full.to_dict(), where, feed_forward_proj="gated-gelu")
+    full = filled("T5Config", config, where)
+    require(full.content, where, feed_forward_proj="gated-gelu")
+    buckets = full.whole("relative_attention_num_buckets", 32, 4)
     return T5Config(
-        vocab=full.vocab_size,
-        width=full.d_model,
-        depth=full.num_layers,
-        heads=full.num_heads,
-        head_width=full.d_kv,
-        hidden=full.d_ff,
-        buckets=full.relative_attention_num_buckets,
-        distance=full.relative_attention_max_distance,
-        eps=full.layer_norm_epsilon,
+        vocab=full.whole("vocab_size", None, high=ROWS),
+        width=full.whole("d_model", None),
+        depth=full.whole("num_layers", None, high=DEPTH),
+        heads=full.whole("num_heads", None, high=1024),
+        head_width=full.whole("d_kv", None),
+        hidden=full.whole("d_ff", None, high=4 * WIDTH),
+        buckets=buckets,
+        distance=full.whole("relative_attention_max_distance", 128, buckets // 2 + 1),
+        eps=full.number("layer_norm_epsilon", 1e-6, high=1),
     )
 
 
@@ -42,17 +52,17 @@ def write_t5(config: T5Config) -> dict:
 
 
 def read_phonemes(config: dict, where: str) -> PhonemeConfig:
-    full = filled("VitsConfig", config)
-    require(full.to_dict(), where, hidden_act="relu", use_bias=True)
+    full = filled("VitsConfig", config, where)
+    require(full.content, where, hidden_act="relu", use_bias=True)
     return PhonemeConfig(
-        vocab=full.vocab_size,
-        width=full.hidden_size,
-        depth=full.num_hidden_layers,
-        heads=full.num_attention_heads,
-        hidden=full.ffn_dim,
-        kernel=full.ffn_kernel_size,
-        window=full.window_size,
-        eps=full.layer_norm_eps,
+        vocab=full.whole("vocab_size", None, high=ROWS),
+        width=full.whole("hidden_size", None),
+        depth=full.whole("num_hidden_layers", None, high=DEPTH),
+        heads=heads_of(full, "num_attention_heads", "hidden_size"),
+        hidden=full.whole("ffn_dim", None, high=4 * WIDTH),
+        kernel=full.whole("ffn_kernel_size", None, high=64),
+        window=full.whole("window_size", None, high=1024),
+        eps=full.number("layer_norm_eps", 1e-5, high=1),
     )
 
 
@@ -74,24 +84,25 @@ def write_phonemes(config: PhonemeConfig) -> dict:
 
 
 def read_gpt2(config: dict, where: str) -> GPT2Config:
-    full = filled("GPT2Config", config)
+    full = filled("GPT2Config", config, where)
     require(
-        full.to_dict(),
+        full.content,
         where,
         activation_function="gelu_new",
         scale_attn_weights=True,
         scale_attn_by_inverse_layer_idx=False,
         add_cross_attention=False,
     )
+    width = full.whole("n_embd", None)
     return GPT2Config(
-        vocab=full.vocab_size,
-        width=full.n_embd,
-        depth=full.n_layer,
-        heads=full.n_head,
-        hidden=full.n_inner or 4 * full.n_embd,
-        positions=full.n_positions,
-        eps=full.layer_norm_epsilon,
-        tokens=config.get("max_new_tokens") or GPT2Config.tokens,
+        vocab=full.whole("vocab_size", None, high=ROWS),
+        width=width,
+        depth=full.whole("n_layer", None, high=DEPTH),
+        heads=heads_of(full, "n_head", "n_embd"),
+        hidden=full.whole("n_inner", 4 * width, high=4 * WIDTH),
+        positions=full.whole("n_positions", None, high=ROWS),
+        eps=full.number("layer_norm_epsilon", 1e-5, high=1),
+        tokens=full.whole("max_new_tokens", GPT2Config.tokens, high=1 << 16),
     )
 
 
@@ -114,6 +125,7 @@ def write_gpt2(config: GPT2Config) -> dict:
 
 
 def read_projection(config: dict, where: str) -> ProjectionConfig:
+    entries = Entries(config, where)
     names = ("text_encoder_dim", "text_encoder_1_dim", "langauge_model_dim")
     missing = [name for name in names if name not in config]
     if missing:
@@ -123,8 +135,8 @@ def read_projection(config: dict, where: str) -> ProjectionConfig:
         raise InputError(
             f"{where}: max_seq_length is missing beside use_learned_position_embedding"
         )
-    positions = config["max_seq_length"] if learned is not None else 0
-    return ProjectionConfig(*(config[name] for name in names), positions)
+    positions = 0 if learned is None else entries.whole("max_seq_length", None, high=ROWS)
+    return ProjectionConfig(*(entries.whole(name, None) for name in names), positions)
 
 
 def write_projection(config: ProjectionConfig) -> dict:

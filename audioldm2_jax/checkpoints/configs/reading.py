@@ -1,13 +1,15 @@
-"""Helpers of the configuration readers."""
+"""Helpers of the configuration readers: entries by name, each of its type and within bounds."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 from audioldm2_jax.errors import InputError
 
 # The version whose format we write.
 DIFFUSERS = "0.42.0"
+# Far beyond any published model, so that no file can ask for memory or time without bound.
+WIDTH, DEPTH, LEVELS, ROWS = 1 << 15, 128, 8, 1 << 21
 
 
 def require(config: dict, where: str, **expected):
@@ -15,8 +17,9 @@ def require(config: dict, where: str, **expected):
     for name, value in expected.items():
         found = config.get(name, value)
         found = list(found) if isinstance(found, (list, tuple)) else found
-        if found != value:
-            raise InputError(f"{where}: {name} is {found!r}; only {value!r} is supported")
+        same_type = isinstance(found, bool) == isinstance(value, bool)
+        if found != value or not same_type:
+            raise InputError(f"{where}: {name} is {found!r:.200}; only {value!r} is supported")
 
 
 def levels(value, count: int, where: str, name: str) -> tuple:
@@ -27,9 +30,87 @@ def levels(value, count: int, where: str, name: str) -> tuple:
     return values
 
 
-def filled(name: str, config: dict) -> Any:
-    """A transformers configuration with its class's defaults filled in."""
+class Entries:
+    """A configuration's entries. Every reader takes the default where the entry is absent or null.
+
+    Each raises InputError naming the file, the entry and its value.
+    """
+
+    def __init__(self, content, where: str):
+        if not isinstance(content, dict):
+            raise InputError(f"{where}: {content!r:.80} is no object of entries")
+        self.content, self.where = content, where
+
+    def get(self, name: str, default=None):
+        value = self.content.get(name)
+        return default if value is None else value
+
+    def refuse(self, name: str, wanted: str):
+        value = self.content.get(name)
+        raise InputError(f"{self.where}: {name} is {value!r:.80}; {wanted} is needed")
+
+    def whole(self, name: str, default: int | None, low: int = 1, high: int = WIDTH) -> int:
+        return self.whole_of(self.get(name, default), name, low, high)
+
+    def whole_of(self, value, name: str, low: int = 1, high: int = WIDTH) -> int:
+        """A value of the entry, checked."""
+        if type(value) is not int or not low <= value <= high:
+            self.refuse(name, f"a whole number from {low} to {high}")
+        return value
+
+    def wholes(
+        self, name: str, default=None, *, count: int = LEVELS, low: int = 1, high: int = WIDTH
+    ) -> tuple[int, ...]:
+        """A list of whole numbers, at least one and at most `count`."""
+        values = self.get(name, default)
+        if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= count:
+            self.refuse(name, f"a list of 1 to {count} whole numbers")
+        return tuple(self.whole_of(value, name, low, high) for value in values)
+
+    def number(self, name: str, default: float, low: float = 0.0, high: float = 1e9) -> float:
+        """A finite number within bounds."""
+        value = self.get(name, default)
+        plain = type(value) in (int, float) and math.isfinite(value)
+        if not plain or not low <= value <= high:
+            self.refuse(name, f"a number from {low:g} to {high:g}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.get(name, default)
+        if type(value) is not bool:
+            self.refuse(name, "true or false")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.get(name, default)
+        if value not in choices:
+            self.refuse(name, f"one of {' '.join(choices)}")
+        return value
+
+
+def filled(name: str, config: dict, where: str) -> Entries:
+    """A transformers configuration with its class's defaults filled in, its values unchecked."""
     import transformers
 
-    ignored = ("architectures", "model_type", "transformers_version", "torch_dtype", "dtype")
-    return getattr(transformers, name)(**{k: v for k, v in config.items() if k not in ignored})
+    kind = getattr(transformers, name)
+    content = Entries(config, where).content
+    # Entries go by two names, such as GPT-2's n_embd and hidden_size.
+    renamed = {kind.attribute_map.get(k, k): v for k, v in content.items()}
+    own = {k: v for k, v in content.items() if k not in kind.attribute_map}
+    return Entries(kind().to_dict() | renamed | own, where)
+
+
+def heads_of(entries: Entries, heads: str, width: str) -> int:
+    """The number of heads, which divides the width."""
+    count = entries.whole(heads, None, high=1024)
+    if entries.whole(width, None) % count:
+        entries.refuse(heads, f"a divisor of {width}")
+    return count
+
+
+def groups_of(entries: Entries, channels: tuple[int, ...]) -> int:
+    """The groups of the norms, which divide every level's width."""
+    groups = entries.whole("norm_num_groups", 32)
+    if any(width % groups for width in channels):
+        entries.refuse("norm_num_groups", f"a divisor of the widths {list(channels)}")
+    return groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from audioldm2_jax.checkpoints.configs.reading import WIDTH, Entries
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import TaggerConfig
 
@@ -11,13 +12,31 @@ ARCHITECTURE = "PANNs"
 
 
 def read_tagger(config: dict, where: str) -> TaggerConfig:
-    """Every field of TaggerConfig is in the file. Raises InputError for others, or none."""
-    values = {k: v for k, v in config.items() if k != "architecture"}
-    values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-    try:
-        return TaggerConfig(**values)
-    except TypeError as error:
-        raise InputError(f"{where}: {error}") from None
+    """Every field of TaggerConfig may be in the file. Raises InputError for others."""
+    entries, default = Entries(config, where), TaggerConfig()
+    known = {field.name for field in dataclasses.fields(TaggerConfig)}
+    if unknown := sorted(set(config) - known - {"architecture"}):
+        raise InputError(f"{where}: {unknown[0]!r:.80} is no entry of a tagger's configuration")
+    labels = entries.get("labels", ())
+    classes = entries.whole("classes", default.classes)
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(x, str) for x in labels):
+        entries.refuse("labels", "a list of names")
+    if labels and len(labels) != classes:
+        raise InputError(f"{where}: {len(labels)} labels for {classes} classes")
+    sample_rate = entries.whole("sample_rate", default.sample_rate, high=768_000)
+    low = entries.number("low", default.low, high=sample_rate / 2)
+    return TaggerConfig(
+        sample_rate=sample_rate,
+        fft=entries.whole("fft", default.fft, 2, 1 << 16),
+        hop=entries.whole("hop", default.hop, high=1 << 16),
+        mels=entries.whole("mels", default.mels, high=1024),
+        low=low,
+        high=entries.number("high", default.high, low, sample_rate / 2),
+        channels=entries.wholes("channels", default.channels, count=16),
+        width=entries.whole("width", default.width),
+        classes=classes,
+        labels=tuple(labels),
+    )
 
 
 def write_tagger(config: TaggerConfig) -> dict:
@@ -26,10 +45,12 @@ def write_tagger(config: TaggerConfig) -> dict:
 
 def tagger_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> TaggerConfig:
     """From the shapes of a published file's tensors; its front end is that of `Cnn14_16k`."""
-    try:
-        count = sum(name.endswith(".conv1.weight") for name in shapes)
-        channels = tuple(shapes[f"conv_block{i + 1}.conv1.weight"][0] for i in range(count))
-        classes, width = shapes["fc_audioset.weight"]
-    except (KeyError, ValueError):
-        raise InputError(f"{where}: not a Cnn14 of PANNs") from None
-    return TaggerConfig(channels=channels, width=width, classes=classes)
+    count = sum(name.endswith(".conv1.weight") for name in shapes)
+    firsts = [shapes.get(f"conv_block{i + 1}.conv1.weight", ()) for i in range(min(count, 17))]
+    last = shapes.get("fc_audioset.weight", ())
+    plain = len(last) == 2 and 0 < len(firsts) <= 16 and all(len(s) == 4 for s in firsts)
+    sizes = (*last, *(shape[0] for shape in firsts)) if plain else (0,)
+    if not plain or not all(1 <= size <= WIDTH for size in sizes):
+        raise InputError(f"{where}: not a Cnn14 of PANNs")
+    channels = tuple(shape[0] for shape in firsts)
+    return TaggerConfig(channels=channels, width=last[1], classes=last[0])

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS, levels, require
+from audioldm2_jax.checkpoints.configs.reading import (
+    DIFFUSERS,
+    Entries,
+    groups_of,
+    levels,
+    require,
+)
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import Convention, UNetConfig
 
@@ -14,37 +20,62 @@ def read_unet(
     config: dict, convention: Convention, where: str, kind: str = "AudioLDM2UNet2DConditionModel"
 ) -> UNetConfig:
     """`kind` is the class: UNet2DConditionModel has one self-attending transformer to a block."""
+    entries = Entries(config, where)
     _refuse_unknown(config, where)
-    channels = tuple(config.get("block_out_channels") or ())
-    count = len(channels)
-    down = list(config.get("down_block_types", ()))
-    attention = tuple(name == _DOWN[True] for name in down)
-    mirrored = [_UP[a] for a in reversed(attention)]
-    if not channels or down != [_DOWN[a] for a in attention] or len(down) != count:
-        raise InputError(f"{where}: down_block_types {down} do not fit the levels {channels}")
-    require(config, where, up_block_types=mirrored)
-    layers = set(levels(config.get("layers_per_block", 2), count, where, "layers_per_block"))
+    channels = entries.wholes("block_out_channels")
+    count, down = len(channels), entries.get("down_block_types", [])
+    attention = tuple(name == _DOWN[True] for name in down) if isinstance(down, list) else ()
+    if len(attention) != count or down != [_DOWN[a] for a in attention]:
+        raise InputError(
+            f"{where}: down_block_types {down!r:.200} do not fit the levels {channels}"
+        )
+    require(config, where, up_block_types=[_UP[a] for a in reversed(attention)])
+
+    def every(name, default, high):
+        """A whole number for each level."""
+        values = levels(entries.get(name, default), count, where, name)
+        return tuple(entries.whole_of(value, name, 1, high) for value in values)
+
+    layers = set(every("layers_per_block", 2, 16))
     if len(layers) > 1:
         raise InputError(f"{where}: layers_per_block differs between levels")
-    contexts = levels(config.get("cross_attention_dim", 1280), count, where, "cross_attention_dim")
-    contexts = tuple(tuple(c) if isinstance(c, (list, tuple)) else (c,) for c in contexts)
+    contexts = _contexts(entries, count)
     if kind == "UNet2DConditionModel":
         contexts = _self_attending(contexts, channels, attention, where)
-    depths = config.get("transformer_layers_per_block", 1)
     return UNetConfig(
-        in_channels=config.get("in_channels", 4),
-        out_channels=config.get("out_channels", 4),
+        in_channels=entries.whole("in_channels", 4, high=1024),
+        out_channels=entries.whole("out_channels", 4, high=1024),
         channels=channels,
         layers=layers.pop(),
         attention=attention,
         contexts=contexts,
-        depths=levels(depths, count, where, "transformer_layers_per_block"),
-        heads=_heads(config, channels, attention, convention, where),
-        groups=config.get("norm_num_groups", 32),
-        eps=config.get("norm_eps", 1e-5),
-        sample_size=config.get("sample_size") or UNetConfig.sample_size,
-        film=_film(config, where),
+        depths=every("transformer_layers_per_block", 1, 16),
+        heads=_heads(entries, channels, attention, convention),
+        groups=groups_of(entries, channels),
+        eps=entries.number("norm_eps", 1e-5, high=1),
+        sample_size=_sample_size(entries),
+        film=_film(entries),
     )
+
+
+def _contexts(entries: Entries, count: int) -> tuple[tuple[int | None, ...], ...]:
+    """The widths of each level's contexts: one number, or a list with null for self-attention."""
+    name = "cross_attention_dim"
+    given = levels(entries.get(name, 1280), count, entries.where, name)
+    given = [level if isinstance(level, (list, tuple)) else (level,) for level in given]
+    if not all(1 <= len(level) <= 8 for level in given):
+        entries.refuse(name, "1 to 8 widths for each level")
+    return tuple(
+        tuple(None if width is None else entries.whole_of(width, name) for width in level)
+        for level in given
+    )
+
+
+def _sample_size(entries: Entries) -> int:
+    """Latent frames; diffusers takes a pair, too."""
+    size = entries.get("sample_size", UNetConfig.sample_size) or UNetConfig.sample_size
+    size = size[0] if isinstance(size, list) and len(size) == 2 else size
+    return entries.whole_of(size, "sample_size", 1, 1 << 20)
 
 
 def _refuse_unknown(config: dict, where: str):
@@ -91,32 +122,34 @@ def _self_attending(contexts, channels, attention, where):
     return ((None,),) * len(channels)
 
 
-def _film(config, where) -> int:
+def _film(entries: Entries) -> int:
     """Width of the conditioning vector, which is projected and concatenated to the time's."""
+    config, where = entries.content, entries.where
     if config.get("class_embed_type") is None:
         return 0
     require(config, where, class_embed_type="simple_projection", class_embeddings_concat=True)
-    width = config.get("projection_class_embeddings_input_dim")
-    if not width:
+    if not config.get("projection_class_embeddings_input_dim"):
         raise InputError(f"{where}: projection_class_embeddings_input_dim is missing")
-    return width
+    return entries.whole("projection_class_embeddings_input_dim", None)
 
 
-def _heads(config, channels, attention, convention, where):
+def _heads(entries: Entries, channels, attention, convention) -> tuple[int, ...]:
     """Heads of every level. diffusers calls their number `attention_head_dim`.
 
     One number for all levels is what the published files say whatever was trained; the convention
     decides what it means. Widths that 32 does not divide cannot be the authors' and keep it.
     """
-    given = config.get("attention_head_dim", 8)
-    heads = levels(given, len(channels), where, "attention_head_dim")
+    name = "attention_head_dim"
+    given = entries.get(name, 8)
+    heads = levels(given, len(channels), entries.where, name)
+    heads = tuple(entries.whole_of(count, name, 1, 1024) for count in heads)
     if not isinstance(given, (list, tuple)) and convention.heads_from_width:
         # AudioLDM's L, alone of all, was trained with heads of 64.
-        size = 64 if channels[0] == 256 and _film(config, where) else 32
+        size = 64 if channels[0] == 256 and _film(entries) else 32
         heads = tuple(c // size if c % size == 0 else h for c, h in zip(channels, heads))
     for width, count, used in zip(channels, heads, attention):
         if used and width % count:
-            raise InputError(f"{where}: attention_head_dim {count} does not divide width {width}")
+            raise InputError(f"{entries.where}: {name} {count} does not divide width {width}")
     return heads
 
 

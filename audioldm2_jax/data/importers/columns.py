@@ -82,7 +82,7 @@ def texts(value) -> list[str]:
     """A value's texts: one or a list, without empty ones and surrounding space."""
     values = value if isinstance(value, (list, tuple)) else [value]
     # NaN is what tables exported by pandas hold where nothing was.
-    found = [str(v).strip() for v in values if v is not None and v == v]
+    found = [str(v).strip().strip("\ufeff").strip() for v in values if v is not None and v == v]
     return [text for text in found if text]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from audioldm2_jax.data import records, tables
 from audioldm2_jax.data.entries import Entry
 from audioldm2_jax.data.importers.columns import RECOGNISED, Columns, texts
+from audioldm2_jax.data.importers.find import find
 from audioldm2_jax.data.places import AUDIO, OTHER_AUDIO, Place, Shelf, Unreadable, plain
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+_CAPTION = 1 << 20  # bytes of a text beside a clip
 
 
 def read(
@@ -41,6 +44,10 @@ def read(
         for row_split, entry in _entries(shelf, report, name, place, base, columns):
             found.setdefault(records.dataset_name(row_split or split or "train"), []).append(entry)
             named.add(entry.id)
+    if not sources and columns != RECOGNISED:
+        raise InputError(
+            f"{shelf.folder}: columns are named, but there is no table; leave them out"
+        )
     if not sources:
         return {"train": list(_untabled(shelf, report))}
     for name in _audio(shelf):
@@ -61,7 +68,7 @@ def _tables(shelf: Shelf) -> list[str]:
     if named:
         return named
     # A JSON file that has its audio's name describes that clip alone.
-    alone = {n.rpartition(".")[0] + ".json" for n in _audio(shelf)}
+    alone = {shelf.beside(n, ".json") for n in _audio(shelf)}
     names = [n for n in names if n not in alone]
     top = [n for n in names if "/" not in n] or names
     if len(top) > 1:
@@ -89,6 +96,7 @@ def _split_of(name: str) -> str:
 
 def _entries(shelf, report, name, place, base, columns):
     """(split or "", entry) of a table's rows."""
+    folder = None if place.member or place.offset >= 0 else Path(place.path).parent
     try:
         rows = tables.rows(place.read(), name)
     except Unreadable as error:
@@ -102,74 +110,51 @@ def _entries(shelf, report, name, place, base, columns):
         if not value:
             report.skip(f"{name}, row {number}", "names no file")
             continue
-        found, reason = resolve(shelf, value, base)
-        entry = Entry(
-            found or plain(value),
-            placed(shelf, found, value),
-            reason=reason,
-            **columns.facts(row),
-        )
+        match = find(shelf, value, base, folder)
+        entry = Entry(match.name, match.place, reason=match.reason, **columns.facts(row))
+        if match.note:
+            report.note(entry.id, match.note)
         if not (entry.captions or entry.transcript or entry.labels):
             report.note(entry.id, "without a caption")
         yield next(iter(texts(row.get(columns.split))), "") if columns.split else "", entry
 
 
-def resolve(shelf: Shelf, value: str, base: str = "") -> tuple[str, str]:
-    """(the shelf's name of a file as a table names it, why there is none).
-
-    Tried in turn: relative to the table, to the folder, the end of a path, the last component, the
-    last component without a suffix. Where several files fit, none is taken.
-    """
-    value = plain(value)
-    if (name := f"{base}/{value}" if base else value) in shelf.files:
-        return name, ""
-    if value.startswith("/"):
-        absolute = plain(Path(value).as_posix())
-        root = plain(shelf.folder.resolve().as_posix())
-        if absolute.startswith(f"{root}/") and absolute[len(root) + 1 :] in shelf.files:
-            return absolute[len(root) + 1 :], ""
-    last = value.rpartition("/")[2]
-    for found in (
-        shelf.matches(value),
-        shelf.by_base.get(last, []),
-        shelf.audio_by_stem.get(last, []),
-    ):
-        if len(found) == 1 or (found and found[0] == value):
-            return found[0], ""
-        if found:
-            return "", "several files have that name; give the path"
-    return "", "missing"
-
-
-def placed(shelf: Shelf, found: str, value: str) -> Place | None:
-    """The file that `resolve` found, or the one at an absolute path."""
-    if found:
-        return shelf.files[found]
-    # Tables of other tools may hold absolute paths.
-    return Place(value) if value.startswith("/") and Path(value).is_file() else None
-
-
 def _untabled(shelf: Shelf, report: Report):
     """Every audio file; captions are the lines of a .txt of its name, or those in a .json."""
     for name in _audio(shelf):
-        stem = name.rpartition(".")[0]
         facts: dict = {}
-        if (text := shelf.files.get(f"{stem}.txt")) is not None:
-            facts["captions"] = tuple(texts(_decoded(text, f"{stem}.txt").splitlines()))
-        elif (record := shelf.files.get(f"{stem}.json")) is not None:
-            try:
-                rows = tables.rows(b"[" + record.read() + b"]", f"{stem}.json")
-            except Unreadable as error:
-                raise InputError(f"{stem}.json: {error}") from None
-            keys = ["file_name", *rows[0]]
-            facts = Columns(file="file_name").recognised(keys, f"{stem}.json").facts(rows[0])
+        try:
+            facts = _facts_beside(shelf, name)
+        except Unreadable as error:
+            yield Entry(name, None, reason=str(error))
+            continue
         if not any(facts.get(key) for key in ("captions", "labels", "transcript")):
             report.note(name, "without a caption")
         yield Entry(name, shelf.files[name], **facts)
 
 
-def _decoded(place, name):
+def _facts_beside(shelf: Shelf, name: str) -> dict:
+    """What a .txt or .json of a clip's name says of it. Raises Unreadable."""
+    if text := shelf.beside(name, ".txt"):
+        lines = re.split(r"\r\n|\n|\r", _text(shelf.files[text], ".txt"))
+        return {"captions": tuple(texts(lines))}
+    if record := shelf.beside(name, ".json"):
+        text = _text(shelf.files[record], ".json")
+        try:
+            (row,) = tables.rows(f"[{text}]".encode("utf-8", "surrogatepass"), record)
+        except (InputError, ValueError):
+            raise Unreadable("its .json is not one object with named values") from None
+        return Columns(file="file_name").recognised(["file_name", *row], record).facts(row)
+    return {}
+
+
+def _text(place: Place, suffix: str) -> str:
     try:
-        return place.read().decode("utf-8-sig")
-    except (UnicodeDecodeError, Unreadable):
-        raise InputError(f"{name}: not UTF-8; save the file as UTF-8") from None
+        text = place.read(_CAPTION).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unreadable(f"its {suffix} is not UTF-8; save it as UTF-8") from None
+    except Unreadable as error:
+        raise Unreadable(f"its {suffix}: {error}") from None
+    if "\0" in text:
+        raise Unreadable(f"its {suffix} holds a NUL; save it as UTF-8 text")
+    return text

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from audioldm2_jax import files
 from audioldm2_jax.data import records
 from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.importers.columns import RECOGNISED, Columns
-from audioldm2_jax.data.importers.folder import placed, resolve
-from audioldm2_jax.data.places import Shelf, Unreadable
+from audioldm2_jax.data.importers.columns import RECOGNISED, Columns, texts
+from audioldm2_jax.data.importers.find import find
+from audioldm2_jax.data.place import LARGEST, Unreadable
+from audioldm2_jax.data.places import Shelf
 from audioldm2_jax.errors import InputError
 
 
@@ -34,33 +36,40 @@ class Cell:
             data = _column(self.path, self.group, self.column)[self.row].as_py()["bytes"]
         except Exception as error:  # pyarrow raises many kinds for damaged files
             raise Unreadable(f"cannot be read ({type(error).__name__})") from None
+        if len(data or b"") > LARGEST:
+            raise Unreadable(f"larger than {LARGEST / 1e6:.0f} MB")
         return data or b""
 
 
-def is_export(folder: Path) -> bool:
+def is_export(shelf: Shelf) -> bool:
     """Whether a folder is such an export."""
-    return bool(_files(Path(folder)))
+    return bool(_files(shelf))
 
 
 def read(shelf: Shelf, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
     """Entries by split. Raises InputError for files that are damaged or hold no audio."""
     found: dict[str, list[Entry]] = {}
-    for split, path in _files(shelf.folder):
-        found.setdefault(records.dataset_name(split), []).extend(_entries(shelf, path, columns))
+    for split, path in _files(shelf):
+        for row_split, entry in _entries(shelf, path, columns):
+            found.setdefault(records.dataset_name(row_split or split), []).append(entry)
     return found
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """(split, file) of all tables of an export, sorted."""
-    if (folder / "dataset_dict.json").is_file():
-        return [
-            (sub.name, p) for sub in sorted(folder.iterdir()) for p in sorted(sub.glob("*.arrow"))
-        ]
-    if (folder / "state.json").is_file():
-        state = json.loads((folder / "state.json").read_text())
-        split = state.get("_split") or "train"
-        return [(split, path) for path in sorted(folder.glob("*.arrow"))]
-    return [(_split_of(path, folder), path) for path in sorted(folder.rglob("*.parquet"))]
+def _files(shelf: Shelf) -> list[tuple[str, Path]]:
+    """(split, file) of all tables of an export, sorted; what the shelf left out is not among them.
+
+    Raises InputError for a damaged state.json.
+    """
+    plain = {n: Path(p.path) for n, p in shelf.files.items() if not p.member and p.offset < 0}
+    arrows = sorted(n for n in plain if n.endswith(".arrow"))
+    if "dataset_dict.json" in plain:
+        return [(n.split("/")[0], plain[n]) for n in arrows if n.count("/") == 1]
+    if "state.json" in plain:
+        split = files.read_json(plain["state.json"]).get("_split")
+        split = split if isinstance(split, str) and split else "train"
+        return [(split, plain[n]) for n in arrows if "/" not in n]
+    tables = sorted((p for n, p in plain.items() if n.endswith(".parquet")))
+    return [(_split_of(path, shelf.folder), path) for path in tables]
 
 
 def _split_of(path: Path, folder: Path) -> str:
@@ -71,29 +80,42 @@ def _split_of(path: Path, folder: Path) -> str:
     return parent.name if parent != folder and parent.name != "data" else "train"
 
 
-def _entries(shelf, path: Path, columns: Columns) -> Iterator[Entry]:
+def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]:
+    """(split or "", entry) of each row."""
     try:
         schema, groups = _open(str(path))
     except Exception as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: damaged table ({line})") from None
+        raise _damaged(path, error) from None
     audio = columns.file or _audio_column(schema, path)
     known = dataclasses.replace(columns, file=audio).recognised(schema.names, str(path))
     inside = _is_struct(schema, audio)
     names, position = _class_names(schema), 0
     for group in range(groups):
-        for row, values in enumerate(_rows(str(path), group, audio, inside)):
+        try:
+            rows = list(_rows(str(path), group, audio, inside))
+        except Exception as error:  # pyarrow raises many kinds for damaged files
+            raise _damaged(path, error) from None
+        for row, values in enumerate(rows):
             for key, classes in names.items():
                 if isinstance(values.get(key), int) and 0 <= values[key] < len(classes):
                     values[key] = classes[values[key]]
-            file = values.pop(audio) or ""
-            place = Cell(str(path), audio, group, row, Path(file).name) if inside else None
+            file = values.pop(audio)
+            file = file if isinstance(file, str) else ""
             id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
-            if not inside or not values.pop(" holds bytes"):
-                place = placed(shelf, resolve(shelf, file)[0], file) if file else None
-            values.pop(" holds bytes", None)
+            place, reason = None, "names no file"
+            if values.pop(" holds bytes", False):
+                place = Cell(str(path), audio, group, row, Path(file).name)
+            elif file:
+                match = find(shelf, file)
+                place, reason = match.place, match.reason
             position += 1
-            yield Entry(id, place, **known.facts(values))
+            split = next(iter(texts(values.get(columns.split))), "") if columns.split else ""
+            yield split, Entry(id, place, reason=reason, **known.facts(values))
+
+
+def _damaged(path, error: Exception) -> InputError:
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"{path}: damaged table ({line})")
 
 
 def _audio_column(schema, path) -> str:

@@ -6,6 +6,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,36 +63,69 @@ def build(
     for done in parts.in_parts(write, starts, workers):
         if report:
             report(done)
-    lines = [line for start in starts for line in _part(folder, start).read_text().splitlines()]
-    files.write_text(folder / "metadata.jsonl", "\n".join(lines[:count]) + "\n")
-    return statistics(json.loads(line) for line in lines[:count])
+    lines = [line for start in starts for line in _lines(folder, start)]
+    files.write_text(
+        folder / "metadata.jsonl", "".join(json.dumps(x) + "\n" for x in lines[:count])
+    )
+    _sweep(folder)
+    return statistics(lines[:count])
 
 
 def _claim(folder: Path, settings: dict) -> None:
+    """Makes the folder, or sees that it is a build with these settings."""
     path = folder / "settings.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
+    if path.exists():
+        try:
+            found = files.read_json(path)
+        except InputError as error:
+            raise InputError(f"{error}; delete {folder} to begin anew") from None
         if found != settings:
-            raise InputError(f"{folder}: holds a build with {found}; choose another folder")
+            what = f"{found}"[:200]
+            raise InputError(f"{folder}: holds a build with {what}; choose another folder")
+        _sweep(folder)
         return
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: exists and is not empty; choose another folder")
-    try:
-        (folder / "audio").mkdir(parents=True, exist_ok=True)
-        (folder / "parts").mkdir()
-        path.write_text(json.dumps(settings))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+
+    def write(new: Path) -> None:
+        for name in ("audio", "parts"):
+            (new / name).mkdir()
+        files.write_json(new / "settings.json", settings)
+
+    files.write_folder(folder, write)
+
+
+def _sweep(folder: Path) -> None:
+    """Takes away what a killed build left half-written."""
+    for path in (*folder.glob(".*.part*"), *folder.glob("*/.*.part*")):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _part(folder: Path, start: int) -> Path:
     return folder / "parts" / f"{start:07d}.jsonl"
 
 
+def _lines(folder: Path, start: int) -> list[dict]:
+    """A part's records; [] for one that is not there, or damaged."""
+    try:
+        lines = [
+            json.loads(line) for line in files.read_text(_part(folder, start)).split("\n")[:-1]
+        ]
+        whole = all((folder / line["wav"]).is_file() and _complete(line) for line in lines)
+    except (InputError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return lines if whole else []
+
+
+def _complete(line: dict) -> bool:
+    """Whether a record has what `statistics` counts."""
+    kinds = {"seconds": float, "kind": str, "labels": list, "caption_1": str}
+    return all(isinstance(line.get(key), kind) for key, kind in kinds.items())
+
+
 def _write_part(folder: Path, start: int, *, count, seed, classes=(), **settings) -> int:
     """One part's audio, then its lines: a part with lines is whole. Returns its number of clips."""
-    stop, path = min(start + PART, count), _part(folder, start)
-    if path.is_file() and len(path.read_text().splitlines()) >= stop - start:
+    stop = min(start + PART, count)
+    if len(_lines(folder, start)) >= stop - start:
         return stop - start
     lines = []
     for index in range(start, stop):
@@ -99,8 +133,8 @@ def _write_part(folder: Path, start: int, *, count, seed, classes=(), **settings
         clip = make_clip(seed, index, only=only, **settings)
         file = f"audio/{index:07d}.flac"
         audio.save_wav(folder / file, clip.audio, clip.sample_rate)
-        lines.append(json.dumps(record(clip, file)))
-    files.write_text(path, "\n".join(lines) + "\n")
+        lines.append(json.dumps(record(clip, file)) + "\n")
+    files.write_text(_part(folder, start), "".join(lines))
     return stop - start
 
 
@@ -127,7 +161,10 @@ def statistics(records) -> dict:
 def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]:
     """One clip of each class as WAV and mel picture, and all pictures in table.png; the WAVs."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.cannot(folder, "write there", error) from None
     paths = []
     for name in sorted(SOUNDS):
         clip = make_clip(seed, 0, seconds=seconds, only=name)

@@ -47,7 +47,8 @@ class Plan:
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
-    X
+    that low-rank changes are of; drops: captions are dropped, for which a frozen CLAP or T5 reads
+    "" (`encoders.encode_nothing`).
     """
 
     stage: Stage

@@ -1,0 +1,42 @@
+"""Tokenizers' folders, as transformers saves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audioldm2_jax import files
+from audioldm2_jax.errors import InputError
+
+
+def read_tokenizer(folder: Path):
+    """A tokenizer as transformers saves it; nothing is fetched and no code of the folder runs.
+
+    Raises InputError if it does not load.
+    """
+    from transformers import AutoTokenizer
+
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: missing; the checkpoint is incomplete (a tokenizer of the same kind can be "
+            "copied there from another one)"
+        )
+    for path in sorted(folder.glob("*.json")):
+        files.read_json(path, (dict, list))
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # transformers raises many kinds; tokenizers' own panics are no
+        # Exception
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise InputError(f"{folder}: the tokenizer does not load ({line})") from None
+
+
+def write_tokenizer(tokenizer, folder: Path) -> None:
+    """Raises InputError where the folder cannot be written."""
+    try:
+        tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise files.cannot(folder, "write", error) from None
+    except Exception as error:  # the library of tokenizers has no other kind for a full disk
+        raise InputError(f"{folder}: cannot write the tokenizer ({error})") from None

@@ -1,0 +1,52 @@
+"""Clips of train that are held back for validation, chosen by their names alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.errors import InputError
+
+
+def parse_held(text: str) -> float:
+    """A count from 1 on, or a share below 1; 0 for none. Raises InputError."""
+    try:
+        held = float(text)
+    except ValueError:
+        held = -1.0
+    if not 0 <= held < math.inf or (held >= 1 and held != int(held)):
+        raise InputError(
+            f"--validation is {text}: a number of clips (10), or a share below 1 (0.05)"
+        )
+    return held
+
+
+def hold_back(splits: Mapping[str, list[Entry]], held: float) -> dict[str, list[Entry]]:
+    """train with `held` of its clips in validation: a count, or, below 1, a share of them.
+
+    A larger version of the corpus holds back the same clips of a share. At least one clip stays in
+    each. Raises InputError if there is nothing to divide.
+    """
+    if "validation" in splits or "train" not in splits:
+        raise InputError(f"--validation: the splits are {' '.join(splits)}, nothing to divide")
+    train = splits["train"]
+    if len(train) <= max(1, held):
+        raise InputError(
+            f"--validation is {held:g}: train has {len(train)} clips, and some must stay in it"
+        )
+    order = sorted(train, key=lambda entry: (_draw(entry), entry.id))
+    count = int(held) if held >= 1 else sum(_draw(entry) < held for entry in order)
+    chosen = {entry.id for entry in order[: min(max(count, 1), len(order) - 1)]}
+    return {
+        **splits,
+        "train": [entry for entry in train if entry.id not in chosen],
+        "validation": [entry for entry in train if entry.id in chosen],
+    }
+
+
+def _draw(entry: Entry) -> float:
+    """From 0 to below 1, by the clip's name."""
+    digest = hashlib.sha256(entry.id.encode("utf-8", "surrogateescape")).hexdigest()
+    return int(digest[:8], 16) / 2**32

@@ -1,0 +1,141 @@
+"""Every option of every command, with values of every type."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from tests.fuzz import mutate
+from tests.fuzz.law import command
+from tests.fuzz.targets import Case, Target
+from tests.fuzz.targets.data import corpus_ready
+from tests.fuzz.targets.runs import CONFIG, ROOT
+
+# A quick valid call of each command; {x} is a folder of other targets' input.
+BASES = {
+    "generate": "-t dog --model_name {models}/tiny -dur 0.5 --steps 1 -q -s out -gs 1",
+    "convert": "{models}/tiny-audioldm out -q",
+    "prepare": "{tables}/csv out -q --workers 1",
+    "encode": "{corpora} out --model_name {models}/tiny-audioldm -dur 0.5 -b 2 -q",
+    "soundscapes": "out --count 2 -dur 0.5 --workers 1 -q",
+    "train": "--config {config}:tiny --workdir out -q --config.steps=1 "
+    "--config.data.sources={corpora}",
+    "export": "{runs}/run out",
+    "rehearse": "--config {config}:tiny --topology x -q",
+    "doctor": "--quick",
+}
+# Another machine's part of the matter, or minutes of honest work.
+LEFT_OUT = {"gpu", "tpu", "nano", "/", "//", "~nobody/x", "..", "../..", "hf://a/b"}
+# As root, a command may write anywhere.
+_ABSOLUTE = [t for t in mutate.TEXTS if t.startswith("/")]
+
+
+def build_options(folder: Path) -> None:
+    """The words of each command, one a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in BASES.items():
+        (folder / name).write_text("\n".join(text.split(" ")))
+
+
+def damage_options_of(name: str):
+    def damage(rng, folder: Path) -> str:
+        for path in folder.iterdir():
+            if path.name != name:
+                path.unlink()
+        words = (folder / name).read_text().split("\n")
+        changes = [_change(rng, name, words) for _ in range(rng.choice((1, 1, 2)))]
+        mutate.replace(folder / name, "\n\0".join(words).encode("utf-8", "surrogatepass"))
+        return f"{name}: {'; '.join(changes)}"
+
+    return damage
+
+
+def _change(rng, name, words) -> str:
+    """Sets one option, or a positional word, to junk."""
+    from audioldm2_jax.cli.main import COMMANDS
+
+    parser = argparse.ArgumentParser()
+    COMMANDS[name].add_arguments(parser)
+    actions = [a for a in parser._actions if a.nargs != 0 and a.dest != "device"]
+    action = rng.choice(actions)
+    value = rng.choice([*mutate.TEXTS, *PLACES])
+    reads = {"source", "model_name", "text_list", "lora", "tokenizers", "onto", "metadata"}
+    if value in LEFT_OUT or (value in _ABSOLUTE and action.dest not in reads):
+        value = rng.choice(PLACES)
+    if action.option_strings:
+        flag = rng.choice(action.option_strings)
+        if flag.startswith("--"):
+            words.append(f"{flag}={value}")
+        else:
+            words.extend((flag, value))
+        return f"{flag} {value!r:.60}"
+    positional = [a.dest for a in parser._actions if not a.option_strings]
+    words[positional.index(action.dest)] = value
+    return f"{action.dest} {value!r:.60}"
+
+
+# In the folder where the command runs.
+PLACES = (
+    "file folder full-folder fifo null zero full loop dangling x.wav new.wav file/x out/x".split()
+)
+
+
+def _furnish(folder: Path) -> None:
+    (folder / "file").write_text("a file")
+    (folder / "folder").mkdir()
+    (folder / "full-folder" / "x").mkdir(parents=True)
+    (folder / "x.wav").mkdir()
+    os.mkfifo(folder / "fifo")
+    for name, minor in (("null", 3), ("zero", 5), ("full", 7)):
+        with contextlib.suppress(OSError):
+            os.mknod(folder / name, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("nowhere")
+
+
+def run_options(case: Case):
+    root = case.template.parent
+    places = {name: root / name for name in ("models", "tables", "corpora", "runs")}
+    (name,) = case.input.iterdir() if len(list(case.input.iterdir())) == 1 else [None]
+    here = case.output / "a" / "b" / "c"
+    here.mkdir(parents=True)
+    _furnish(here)
+    for path in [name] if name else [case.input / "doctor"]:
+        text = path.read_bytes().decode("utf-8", "surrogatepass")
+        words = text.split("\n\0" if "\n\0" in text else "\n")
+        filled = [_filled(w, places | {"config": CONFIG}) for w in words]
+        os.chdir(here)
+        try:
+            command(path.name, *filled)
+        finally:
+            os.chdir(ROOT)
+
+
+def _filled(word: str, places: dict) -> str:
+    for name, path in places.items():
+        word = word.replace("{" + name + "}", str(path))
+    return word
+
+
+def sound_or_corpus(folder: Path) -> list:
+    found = [str(p) for p in folder.rglob("*.wav") if p.is_file()]
+    return found + corpus_ready(folder) + [str(p) for p in folder.rglob("model_index.json")]
+
+
+TARGETS = [
+    Target(
+        f"options of {name}",
+        build_options,
+        run_options,
+        damage_options_of(name),
+        sound_or_corpus,
+        limit=60,
+        least=1 if name in ("generate", "train", "encode") else 3,
+        memory=2 << 30,
+        needs=("models", "tables", "corpora", "runs"),
+    )
+    for name in BASES
+]

@@ -1,0 +1,132 @@
+"""No damaged file and no odd option ends in anything but an answer or one line: see `law`."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from audioldm2_jax.errors import InputError
+from tests.fuzz import law
+from tests.fuzz.targets import Case, copied, data, models, options, runs, texts
+
+TARGETS = [*models.TARGETS, *data.TARGETS, *runs.TARGETS, *texts.TARGETS, *options.TARGETS]
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    """Valid input of each target that has been asked for."""
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def template(root: Path, target) -> Path:
+    """The target's valid input, built once."""
+    path = root / target.name
+    if not path.exists():
+        target.build(path)
+    return path
+
+
+def run_case(target, root: Path, seed: str, number: int, folder: Path) -> str:
+    """Raises law.Broken with the seed, the damage and where the input lies."""
+    rng = random.Random(f"{seed}/{target.name}/{number}")
+    case = Case(rng, folder / "input", folder / "output", root / target.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    copied(case.template, case.input)
+    case.output.mkdir()
+    note = target.damage(rng, case.input) if number else "none"
+    refused = True
+    try:
+        with law.released(folder, target.limit):
+            outcome = law.lawful(lambda: target.run(case), target.limit, target.memory)
+        refused = outcome == "refused"
+        law.require(number or not refused, "valid input is refused")
+        if refused and (names := target.finished(case.output)):
+            law.require(False, "what was refused left finished output", str(names))
+    except law.Broken as error:
+        where = f"{target.name}, seed {seed}, case {number}, damage {note}"
+        raise law.Broken(f"{error} [{where}]", error.signature) from error
+    return outcome
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=[t.name.replace(" ", "-") for t in TARGETS])
+def test_law(target, root, tmp_path, request, capsys):
+    seconds = float(request.config.getoption("--fuzz-seconds"))
+    seed = request.config.getoption("--fuzz-seed")
+    only = request.config.getoption("--fuzz-case")
+    for other in TARGETS:
+        if other.name in target.needs or other is target:
+            template(root, other)
+    share = seconds * target.share / sum(t.share for t in TARGETS)
+    found, count, outcomes, start = {}, 0, {"answer": 0, "refused": 0}, time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        # Caches, plug-ins and warnings' filters settle with the first, undamaged case.
+        with _lenient():
+            run_case(target, root, seed, 0, tmp_path / "case")
+        run_case(target, root, seed, 0, tmp_path / "case")
+        begin = time.monotonic()
+        while only is None and (count < target.least or time.monotonic() - begin < share):
+            count += 1
+            _try(target, root, seed, count, tmp_path, found, outcomes)
+        if only is not None:
+            count = target.least
+            _try(target, root, seed, int(only), tmp_path, found, outcomes)
+    with capsys.disabled():
+        took = time.monotonic() - start
+        print(f"\n{target.name}: {count} cases {outcomes}, {took:.1f} s", file=sys.stderr)
+    assert count >= target.least
+    assert not found, "\n\n".join(found.values())
+
+
+def _try(target, root, seed, number, tmp_path, found, outcomes):
+    folder = tmp_path / "case"
+    try:
+        outcomes[run_case(target, root, seed, number, folder)] += 1
+    except law.Broken as error:
+        if error.signature not in found:
+            kept = tmp_path / f"kept-{number}"
+            shutil.rmtree(kept, ignore_errors=True)
+            folder.rename(kept)
+            found[error.signature] = f"{error}; input: {kept}"
+            if os.environ.get("FUZZ_LOG"):
+                with open(os.environ["FUZZ_LOG"], "a") as log:
+                    print(found[error.signature].encode("unicode_escape").decode(), file=log)
+
+
+class _lenient:
+    """Lets pass what only changes with the first use of a library."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, _):
+        return isinstance(error, law.Broken) and "state changed" in str(error)
+
+
+def test_law_can_break():
+    """Each clause of the law fails a case that breaks it."""
+    cases = {
+        "ZeroDivisionError": lambda: 1 / 0,
+        "state changed": lambda: sys.path.append("x"),
+        "of several lines": lambda: _raise(InputError("a\nb")),
+        "more than 0.2 s": lambda: time.sleep(5),
+        "of memory": lambda: len(b"x" * (300 << 20)),
+    }
+    before = list(sys.path)
+    for message, run in cases.items():
+        try:
+            with pytest.raises(law.Broken, match=message):
+                law.lawful(run, 0.2 if "0.2" in message else 20, 100 << 20)
+        finally:
+            sys.path[:] = before
+
+
+def _raise(error):
+    raise error
