@@ -192,13 +192,13 @@ def test_settings_that_wait_for_another_one():
 
 
 VALUES = [
-    ("steps=abc", "--config.steps=abc: an integer is expected"),
-    ("steps=1.5", "--config.steps=1.5: an integer is expected"),
-    ("steps=", "--config.steps=: an integer is expected"),
+    ("steps=abc", "--config.steps=abc: a value of another type; an integer is expected"),
+    ("steps=1.5", "--config.steps=1.5: a value of another type; an integer is expected"),
+    ("steps=", "--config.steps=: a value of another type; an integer is expected"),
     ("steps=0", "steps is 0: it must be at least 1"),
     ("steps=-5", "steps is -5: it must be at least 1"),
     ("steps=1e99", "steps"),
-    ("steps=nan", "--config.steps=nan: an integer is expected"),
+    ("steps=nan", "--config.steps=nan: a value of another type; an integer is expected"),
     ("steps=99999999999999999999", "it must be at most"),
     ("optim.learning_rate=fast", "a number is expected"),
     ("optim.learning_rate=nan", "optim.learning_rate is nan: it must be finite"),
@@ -206,7 +206,7 @@ VALUES = [
     ("optim.learning_rate=-1", "it must be at least 0"),
     ("optim.beta1=1", "optim.beta1"),
     ("optim.schedule=linear", "choose one of constant cosine exponential"),
-    ("optim.learning_rat=1", 'did you mean "optim.learning_rate"?'),
+    ("optim.learning_rat=1", 'Did you mean "learning_rate"?'),
     ("optim=5", "it is a group of values; set one of optim.beta1"),
     ("settings=5", "it is a group of values; set one of settings."),
     ("optim.learning_rate.x=1", "no such value"),
@@ -229,6 +229,10 @@ VALUES = [
     ("settings.poolings=0", "settings.poolings is 0: it must be at least 1"),
     ("sample.prompts=@absent.txt", "absent.txt: no such file"),
     ("sample.prompts=[1, 2]", "texts"),
+    ("seed=-1e309", "an integer is expected"),
+    ("data.workers=a\nb", "--config.data.workers=a\\nb: "),
+    ("accumulate=" + "9" * 5000, "9 ...: "),
+    ("a." * 500 + "b=1", "no such value"),
 ]
 
 
@@ -281,7 +285,7 @@ FILES = {
     "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
     "    del c.steps\n    return c": "steps: missing in the configuration",
     "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
-    "    c.stepz = 4\n    return c": 'stepz: no entry of a configuration; did you mean "steps"?',
+    "    c.stepz = 4\n    return c": 'stepz: no entry of a configuration; Did you mean "steps"?',
     "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict()": (
         "missing in the configuration"
     ),
