@@ -46,7 +46,10 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
     effect.
     """
     config = _run(file)
-    entries.check(config)
+    try:
+        entries.check(config)
+    except InputError as error:
+        raise InputError(f"--config {file}: {error}") from None
     config.lock()
     given: dict[str, list[str]] = {}
     for text in overrides:
@@ -74,9 +77,7 @@ def _run(file: str) -> Any:
     if size is not None and size > LARGEST:
         raise InputError(f"--config {path}: {size} bytes are no configuration")
     if size is None:
-        raise InputError(
-            f"--config {shown(str(path), 300)}: no such file; `train --help` lists what there is"
-        )
+        raise InputError(f"--config {shown(str(path), 300)}: no such file (see train --help)")
     # Configurations import each other as `configs.common`, from wherever they lie.
     root = next((p for p in path.resolve().parents if p.name == "configs"), path.resolve().parent)
     sys.path.insert(0, str(root.parent))

@@ -11,8 +11,8 @@ from audioldm2_jax.training import entries
 from audioldm2_jax.training.stages import STAGES, StageKind
 from audioldm2_jax.training.stages.kinds import idle_settings
 
-# A configuration's file may set these, and settings of its stage, for the case that validation or samples are asked for, or
-# that its start is not named; whoever sets them by hand means to be obeyed.
+# A configuration's file may set these, and settings of its stage, for the case that another value
+# puts them to use; whoever sets them by hand means to be obeyed.
 PREPARED = ("preset", "validation.every", "validation.batches", "sample.prompts", "sample.steps")
 
 

@@ -183,7 +183,7 @@ def test_settings_that_wait_for_another_one():
         ("joint", "truth=1", "through=False"),
         ("sequence", "free=0", "through=False"),
     ):
-        with pytest.raises(InputError, match="it has no effect while settings"):
+        with pytest.raises(InputError, match="it has no effect, for settings"):
             read(stage, f"settings.{name}", f"settings.{value}")
     assert set(BOUNDS) | {"through", "mixup", "local", "text"} == {
         name for kind in STAGES.values() for name in kind.settings
@@ -285,7 +285,7 @@ FILES = {
     "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
     "    del c.steps\n    return c": "steps: missing in the configuration",
     "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
-    "    c.stepz = 4\n    return c": 'stepz: no entry of a configuration; Did you mean "steps"?',
+    "    c.stepz = 4\n    return c": 'stepz: no entry of a configuration. Did you mean "steps"?',
     "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict()": (
         "missing in the configuration"
     ),
@@ -298,7 +298,7 @@ def test_files_that_are_no_configuration(text, tmp_path, capsys):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     assert main(["train", f"--config={tmp_path / 'mine.py'}", "--workdir=x", "-q"]) == 2
     error = capsys.readouterr().err
-    assert FILES[text] in error and "mine.py" in error or FILES[text] in error
+    assert FILES[text] in error and "mine.py" in error
     assert error.startswith("error: ") and error.count("\n") == 1
 
 
