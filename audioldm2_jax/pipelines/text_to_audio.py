@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import sys
@@ -196,8 +197,10 @@ class Pipeline:
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
         at_once = min(asked.clips, GROUP) if in_parts() else asked.clips
         least = request.working_memory(frames, self.config, width, at_once) // 4
+        # All clips' initial noise and waveforms, in fp32.
+        shape, rate = latents_shape(self.config, asked), self.config.vocoder.sample_rate
+        least += 4 * (math.prod(shape) + asked.clips * int(asked.grid.seconds * rate))
         check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
-        shape = latents_shape(self.config, asked)
         keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
         if latents is None:
             latents = program.clip_noise(keys, 0, shape)
