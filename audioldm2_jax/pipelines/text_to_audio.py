@@ -29,7 +29,7 @@ from audioldm2_jax.pipelines.memory import (
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.parts import GROUP, compile_parts, in_parts, run_parts
+from audioldm2_jax.pipelines.parts import compile_parts, in_parts, run_parts
 from audioldm2_jax.pipelines.run import (
     Note,
     Runner,
@@ -195,7 +195,7 @@ class Pipeline:
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
-        at_once = min(asked.clips, GROUP) if in_parts() else asked.clips
+        at_once = 1 if in_parts() else asked.clips
         least = request.working_memory(frames, self.config, width, at_once) // 4
         # All clips' initial noise and waveforms, in fp32.
         shape, rate = latents_shape(self.config, asked), self.config.vocoder.sample_rate
