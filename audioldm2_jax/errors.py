@@ -8,12 +8,13 @@ import sys
 class InputError(ValueError):
     """Bad input from outside: a path, a checkpoint, a value. The command exits with code 2.
 
-    Its message can be printed on any terminal: control characters and lone surrogates, which names
-    of files may hold, are escaped.
+    Its message is one line that any terminal can print: control characters, line breaks and lone
+    surrogates, which names of files may hold, are escaped, and the middle of a long text left out.
     """
 
     def __init__(self, message: str):
-        super().__init__(printable(message))
+        line = printable(message).replace("\n", "\\n")
+        super().__init__(line if len(line) <= 1600 else f"{line[:1200]} ... {line[-300:]}")
 
 
 def printable(text: str) -> str:

@@ -32,6 +32,11 @@ def sampler_names() -> str:
     return " ".join(SAMPLERS)
 
 
+def describe(name: str) -> str:
+    """The first line of the sampler's docstring, for the docs."""
+    return (SAMPLERS[name].__doc__ or "").partition("\n")[0].strip()
+
+
 def sampler_named(name: str) -> Callable[..., Plan]:
     """Raises InputError for an unknown name."""
     if not isinstance(name, str) or name not in SAMPLERS:

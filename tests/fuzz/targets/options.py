@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import stat
 from pathlib import Path
@@ -55,10 +56,8 @@ def damage_options_of(name: str):
 
 def _change(rng, name, words) -> str:
     """Sets one option, or a positional word, to junk."""
-    from audioldm2_jax.cli.main import COMMANDS
-
     parser = argparse.ArgumentParser()
-    COMMANDS[name].add_arguments(parser)
+    importlib.import_module(f"audioldm2_jax.cli.{name}").add_arguments(parser)
     actions = [a for a in parser._actions if a.nargs != 0 and a.dest != "device"]
     action = rng.choice(actions)
     value = rng.choice([*mutate.TEXTS, *PLACES])
