@@ -4,13 +4,27 @@ from audioldm2_jax import Pipeline
 Pipeline.from_pretrained("cvssp/audioldm2")("a dog barks in the rain").save("out")
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audioldm2_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from audioldm2_jax.pipelines.text_to_audio import Pipeline
+
 __version__ = "0.1.0"
+__all__ = ["InputError", "Pipeline", "__version__"]
 
 
-def __getattr__(name):
+def __getattr__(name: str):
     # Deferred: importing JAX and the models takes seconds that `--help` should not cost.
     if name == "Pipeline":
         from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
         return Pipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -23,6 +23,10 @@ SYMBOLS = (
     "♪☎☒☝⚠"
 )
 STOP = len(SYMBOLS) - 1  # ⚠, behind the last phoneme
+# An element's start or end, as GigaSpeech's <MUSIC> or <break time="1s"/>, against a < b > c.
+_NAME = r"[A-Za-z][\w:.-]*"
+_ATTRIBUTE = rf"""\s+{_NAME}\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
+_TAG = re.compile(rf"</?{_NAME}(?:{_ATTRIBUTE})*\s*/?>")
 _ONE_AT_A_TIME = threading.Lock()
 # The apostrophe stands twice; its last place counts.
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
@@ -49,22 +53,39 @@ _ABBREVIATIONS = {
 }
 
 
+class NothingToSay(InputError):
+    """A transcription without anything that is pronounced."""
+
+
 def clean(text: str) -> str:
     """Plain lower-case ASCII without markup, abbreviations written out."""
     from unidecode import unidecode
 
-    text = unidecode(re.sub(r"<.*?>", "", text)).lower()
+    text = unidecode(_TAG.sub("", text)).lower()
     for short, long in _ABBREVIATIONS.items():
         text = re.sub(rf"\b{short}\.", long, text)
     return text
 
 
 def phonemize(text: str) -> str:
-    """IPA with stress marks and punctuation, en-us. Raises InputError if the extra is missing."""
-    # espeak-ng writes into one buffer, and corpora are read by threads.
+    """IPA with stress marks and punctuation, en-us.
+
+    Raises NothingToSay for a text of signs alone, and InputError if the extra is missing.
+    """
+    espeak = _espeak()
+    # One line: espeak-ng takes each for a text of its own. It writes into one buffer, and corpora
+    # are read by threads.
     with _ONE_AT_A_TIME:
-        spoken = _espeak().phonemize([clean(text)], strip=True)[0]
-    return re.sub(r"\s+", " ", spoken)
+        lines = espeak.phonemize([" ".join(clean(text).split())], strip=True)
+    spoken = re.sub(r"\s+", " ", " ".join(lines))
+    if not any(map(str.isalpha, spoken)):
+        raise NothingToSay(f"transcription {text[:40]!r}: nothing in it is spoken; give words")
+    return spoken
+
+
+def check_spoken(text: str) -> None:
+    """Raises NothingToSay for a text of signs alone, and InputError if the extra is missing."""
+    phonemize(text)
 
 
 def to_ids(phonemes: str, length: int) -> list[int]:

@@ -22,7 +22,7 @@ from transformers import GPT2Config, GPT2Model
 
 from audioldm2_jax import features
 from audioldm2_jax.checkpoints import configs
-from audioldm2_jax.diffusion.schedules import alphas_bar
+from audioldm2_jax.diffusion.schedules import alphas_cumprod
 
 
 class Peer:
@@ -88,7 +88,7 @@ class Denoiser(Peer):
         mean, logvar = batch["mean"], batch["logvar"].clamp(-30, 20)
         latents = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         latents = (latents * self.model.vae.scale).permute(0, 3, 1, 2)
-        bars = torch.tensor(alphas_bar(self.model.schedule), dtype=torch.float32)
+        bars = torch.tensor(alphas_cumprod(self.model.schedule), dtype=torch.float32)
         times = torch.randint(0, len(bars), (len(mean),), device=mean.device)
         kept = bars.to(mean.device)[times].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from audioldm2_jax.checkpoints.index import PIPELINES, read_index, read_json, wr
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig
+from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig, ScheduleConfig
 
 # CLAP's audio tower, which AudioLDM's published layout lacks, lies beside the text tower.
 _AUDIO_TOWER = "audio_encoder"
@@ -54,7 +55,6 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
         return getattr(configs, f"read_{name}")(read_json(path), str(path))
 
     unet = folder / "unet" / "config.json"
-    scheduler = folder / "scheduler" / "scheduler_config.json"
     phonemes, gpt2, vocoder = part("phonemes"), part("gpt2"), part("vocoder")
     if vocoder and not convention.mended_phases:
         vocoder = dataclasses.replace(vocoder, griffin_lim=0)
@@ -72,11 +72,26 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
         unet=configs.read_unet(read_json(unet), convention, str(unet), classes["unet"]),
         vae=part("vae"),
         vocoder=vocoder,
-        schedule=configs.read_schedule(read_json(scheduler), str(scheduler)),
+        schedule=_read_schedule(folder),
         audiomae=configs.read_audiomae(read_json(audiomae), str(audiomae))
         if audiomae.is_file()
         else None,
     )
+
+
+def _read_schedule(folder: Path) -> ScheduleConfig:
+    """The file's own class decides; the index names it where the file does not."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    config, entry = read_json(path), read_json(folder / "model_index.json").get("scheduler")
+    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    schedule = configs.read_schedule(config, str(path), kind)
+    if kind not in (None, config.get("_class_name", kind)):
+        warnings.warn(
+            f"{path}: _class_name is {config['_class_name']!r}, which is taken, though "
+            f"model_index.json says {kind!r}",
+            stacklevel=2,
+        )
+    return schedule
 
 
 def _read_clap(folder: Path, kind: str, convention: Convention) -> CLAPConfig:

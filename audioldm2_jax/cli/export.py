@@ -1,4 +1,4 @@
-"""Turn a training run's last state into a checkpoint that generates sound."""
+"""Turn a training run's state into a checkpoint that generates sound."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def add_arguments(parser) -> None:
     choice = "raw, ema (the moving average), or auto: the average where the stage keeps one"
     other = "checkpoint to put the trained parts into; default: the run's start"
     add("--onto", default="", metavar="CHECKPOINT", help=other)
+    add("--step", type=int, metavar="N", help="state of that step; default: the last")
     add("--weights", default="auto", choices=("auto", "raw", "ema"), help=choice)
 
 
@@ -34,7 +35,13 @@ def run(options) -> int:
     from audioldm2_jax.training.export import export
 
     with jax.default_device(jax.devices("cpu")[0]):
-        step = export(options.workdir, options.target, weights=options.weights, onto=options.onto)
+        step = export(
+            options.workdir,
+            options.target,
+            weights=options.weights,
+            onto=options.onto,
+            step=options.step,
+        )
     print(f"step {step}", file=sys.stderr)
     print(options.target)
     return 0

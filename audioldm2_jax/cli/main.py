@@ -37,7 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
         _say("interrupted")
         return 130
     except BrokenPipeError:
-        _close_streams()
         return 1
     except Exception as error:
         message = _message(error)
@@ -45,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _say(f"error: {printable(message)}")
         return 2
+    finally:
+        _settle_streams()
 
 
 def _run(arguments) -> int:
@@ -124,12 +125,14 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _close_streams() -> None:
-    """Points stdout and stderr nowhere, so that the interpreter's last flush cannot fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _settle_streams() -> None:
+    """Points streams that cannot be written any more nowhere: the last flush would complain."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _quiet_libraries() -> None:

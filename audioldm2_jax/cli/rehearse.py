@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from audioldm2_jax.cli import configurations
 from audioldm2_jax.cli.help import Example
-from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.training.configuration import read_config
 
 OVERRIDES = True
 EXAMPLES = (
@@ -34,10 +35,9 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
-    config = read_config(options.config, options.overrides)
-    import os
-
+    # Before JAX is imported, by configurations too.
     os.environ["JAX_PLATFORMS"] = "cpu"
+    config = read_config(options.config, options.overrides)
     from audioldm2_jax.training.rehearse import rehearse
 
     if not options.quiet:

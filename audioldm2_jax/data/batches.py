@@ -7,6 +7,7 @@ from collections import deque
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from audioldm2_jax.data.pipeline import DataConfig, Stream
 from audioldm2_jax.errors import InputError
@@ -55,11 +56,21 @@ class Batches:
     def _placed(self, batch: dict) -> dict:
         if self._sharding is None:
             return batch
-        place = jax.make_array_from_process_local_data
+        place, where = jax.make_array_from_process_local_data, self._sharding
+        try:
+            where.shard_shape((len(batch["id"]) * self._stream.hosts,))
+        except ValueError:
+            # A short last batch, which one process alone has, lies on every device.
+            where = NamedSharding(where.mesh, PartitionSpec())
         return {
-            key: value if value.dtype.kind == "U" else place(self._sharding, value)
+            key: value if value.dtype.kind == "U" else place(where, value)
             for key, value in batch.items()
         }
+
+    @property
+    def clips(self) -> int:
+        """How many different clips the stream holds."""
+        return self._stream.clips
 
     @property
     def failed(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from audioldm2_jax.data import crops
 from audioldm2_jax.data.failures import Failure
 from audioldm2_jax.data.places import Unreadable
 from audioldm2_jax.data.tokens import Tokens
+from audioldm2_jax.errors import InputError
 
 CLAP_RATE = 48000
 
@@ -43,13 +44,17 @@ class Recipe:
         """
         if isinstance(example, Failure):
             return example
-        name = example["id"].decode()
+        name = example["id"].decode("utf-8", "backslashreplace")
         try:
             make = self._waveform if "audio" in example else self._encoded
             texts, chosen = self._texts(example, rng)
             return {"id": name, **texts, **make(example, chosen, rng)}
+        except InputError:
+            raise
         except Unreadable as error:
             return Failure(name, str(error))
+        except (ValueError, LookupError, TypeError, ArithmeticError, EOFError) as error:
+            return Failure(name, f"damaged ({type(error).__name__}: {error})")
 
     def _texts(self, example, rng) -> tuple[dict, int]:
         """Texts and tokens, and which caption was drawn."""

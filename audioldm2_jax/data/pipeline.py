@@ -84,6 +84,7 @@ class Stream:
         self.config, self.hosts = config, hosts
         corpora = [Examples(source) for source in config.sources]
         self.clips = sum(map(len, corpora))
+        _check_alike(corpora)
         mixed = config.sources[0].weight is not None
         if (smallest := min(map(len, corpora)) if mixed else self.clips) < hosts:
             raise InputError(f"{smallest} clips cannot be dealt to {hosts} hosts")
@@ -116,6 +117,19 @@ class Stream:
         # several hosts must agree on the number of steps.
         stream = stream.filter(self.tolerance)
         return iter(stream.batch(config.batch // self.hosts, drop_remainder=self.hosts > 1))
+
+
+def _check_alike(corpora: list[Examples]) -> None:
+    """Raises InputError where some corpora hold sound and others what encoders made of it."""
+    heard = {}
+    for corpus in corpora:
+        example = next((x for x in map(corpus.__getitem__, range(min(8, len(corpus)))) if x), None)
+        if isinstance(example, dict):
+            heard["audio" in example] = corpus.name
+    if len(heard) > 1:
+        raise InputError(
+            f"sources: {heard[True]} holds sound, {heard[False]} is encoded; encode all or none"
+        )
 
 
 def _dealt(stream, config, number, host, hosts):

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.errors import InputError
+
 
 @dataclass(frozen=True)
 class Tokens:
     """One way to number a clip's text.
 
-    encode: text -> numbers, at most `length`; pad: fills the rest; spoken: numbers the transcript,
-    not the caption.
+    encode: text -> numbers, at most `length`, or Unreadable for a text that has none; pad: fills
+    the rest; spoken: numbers the transcript, not the caption.
     """
 
     encode: Callable[[str], list[int]]
@@ -60,4 +63,13 @@ def _tokenised(tokenizer, length, text):
 def _spoken(length, text):
     from audioldm2_jax import phonemes
 
-    return phonemes.to_ids(phonemes.phonemize(text), length) if text else []
+    if not text.strip():
+        return []
+    phonemes.require_espeak()
+    try:
+        found = phonemes.to_ids(phonemes.phonemize(text), length)
+    except (InputError, LookupError, ValueError) as error:
+        raise Unreadable(f"its transcript {text[:40]!r} cannot be said ({error})") from None
+    if not found:
+        raise Unreadable(f"its transcript {text[:40]!r} has nothing to say")
+    return found

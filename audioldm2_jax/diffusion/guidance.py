@@ -13,9 +13,9 @@ def guided(denoise: Callable, scale) -> Callable:
     denoise takes x [2 B, T, F, C], unconditional half first; the result takes [B, T, F, C].
     """
 
-    def both(x, index):
+    def cfg_denoise(x, index):
         prediction = denoise(jnp.concatenate([x, x]), index)
-        without, within = jnp.split(prediction.astype(jnp.float32), 2)
-        return without + scale * (within - without)
+        uncond, cond = jnp.split(prediction.astype(jnp.float32), 2)
+        return uncond + scale * (cond - uncond)
 
-    return both
+    return cfg_denoise

@@ -1,36 +1,161 @@
-"""The forward process and the grids of timesteps that samplers walk down (arXiv 2006.11239)."""
+"""The forward process and the grids that samplers walk down (arXiv 2006.11239, 2305.08891)."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig
 
+# Where zero terminal SNR leaves no signal, samplers in sigma take this share of it, as diffusers.
+_LEAST_ALPHA = 2.0**-24
 
-def alphas_bar(config: ScheduleConfig) -> np.ndarray:
-    """Share of signal variance left at every training step, float64: [train_steps]."""
-    roots = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.train_steps)
-    return np.cumprod(1.0 - roots**2)
+
+def betas(config: ScheduleConfig) -> np.ndarray:
+    """Variance that each training step adds, before any rescaling, float64: [train_steps]."""
+    kind, n = config.beta_schedule, config.train_steps
+    start, end = config.beta_start, config.beta_end
+    if config.trained_betas is not None:
+        return np.asarray(config.trained_betas, np.float64)
+    if kind == "scaled_linear":
+        return np.linspace(start**0.5, end**0.5, n) ** 2
+    if kind == "linear":
+        return np.linspace(start, end, n)
+    if kind == "sigmoid":
+        return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, n)))
+    remaining = _CURVES[kind](np.arange(n + 1) / n)
+    return np.minimum(1 - remaining[1:] / remaining[:-1], 0.999)
+
+
+def _cosine(t):
+    return np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+
+
+def _laplace(t):
+    log_snr = -0.5 * np.copysign(1, 0.5 - t) * np.log(1 - 2 * np.abs(0.5 - t) + 1e-6)
+    return np.sqrt(1 / (1 + np.exp(-log_snr)))
+
+
+_CURVES = {
+    "squaredcos_cap_v2": _cosine,
+    "laplace": _laplace,
+    "exp": lambda t: np.exp(-12.0 * t),
+}
+BETA_SCHEDULES = ("linear", "scaled_linear", "sigmoid", *_CURVES)
+
+
+def alphas_cumprod(config: ScheduleConfig) -> np.ndarray:
+    """Share of signal variance left at every training step, float64: [train_steps].
+
+    The published kind of process is computed in float64, and others are diffusers' float32 tables:
+    their rounding shows where much noise is left.
+    """
+    exact = config.beta_schedule == "scaled_linear" and config.trained_betas is None
+    if exact and not config.rescale_betas_zero_snr:
+        return np.cumprod(1.0 - betas(config))
+    return _alphas_float32(config).astype(np.float64)
+
+
+def _alphas_float32(config) -> np.ndarray:
+    product = _product_float32(_betas_float32(config))
+    if config.rescale_betas_zero_snr:
+        root = np.sqrt(product)
+        square = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+        product = _product_float32(1 - np.append(square[:1], square[1:] / square[:-1]))
+    return product
 
 
 def sigmas(config: ScheduleConfig) -> np.ndarray:
     """Noise to signal ratio at every training step: [train_steps]."""
-    kept = alphas_bar(config)
-    return np.sqrt((1.0 - kept) / kept)
+    return _ratio(config, alphas_cumprod(config))
 
 
-def leading(config: ScheduleConfig, steps: int) -> np.ndarray:
-    """`steps` timesteps at multiples of train_steps // steps, descending, shifted by the offset.
+def sigmas_float32(config: ScheduleConfig) -> np.ndarray:
+    """`sigmas` in the precision of diffusers' tables, float32: [train_steps].
 
-    Where the shift would leave the training range (1000 steps of 1000), it is dropped.
+    Grids that look timesteps up by sigma round them, and agree with diffusers' only from its table.
     """
-    grid = np.arange(steps)[::-1] * (config.train_steps // steps)
-    fits = grid[0] + config.steps_offset < config.train_steps
-    return grid + config.steps_offset * fits
+    return _ratio(config, _alphas_float32(config))
 
 
-def leading_but_last(config: ScheduleConfig, steps: int) -> np.ndarray:
-    """The grid of DPM-Solver++ and UniPC: the first `steps` timesteps of a grid of steps + 1."""
-    if steps >= config.train_steps:
-        return leading(config, steps)
-    return leading(config, steps + 1)[:-1]
+def _ratio(config, product):
+    if config.rescale_betas_zero_snr:
+        product[-1] = _LEAST_ALPHA
+    with np.errstate(divide="ignore"):  # readers refuse what leaves no signal
+        return np.sqrt((1 - product) / product)
+
+
+def _betas_float32(config: ScheduleConfig) -> np.ndarray:
+    if config.trained_betas is None and config.beta_schedule == "linear":
+        return _linspace_float32(config.beta_start, config.beta_end, config.train_steps)
+    if config.trained_betas is None and config.beta_schedule == "scaled_linear":
+        ends = config.beta_start**0.5, config.beta_end**0.5
+        return _linspace_float32(*ends, config.train_steps) ** 2
+    return betas(config).astype(np.float32)
+
+
+def _product_float32(values) -> np.ndarray:
+    """torch accumulates in float64 and stores float32."""
+    return np.cumprod((1 - values).astype(np.float64)).astype(np.float32)
+
+
+def _linspace_float32(start: float, end: float, n: int) -> np.ndarray:
+    """torch's: a float32 step, counted from both ends, each product and sum rounded once."""
+    first, last = np.float32(start), np.float32(end)
+    if n == 1:
+        return np.asarray([first])
+    step, i = np.float64((last - first) / np.float32(n - 1)), np.arange(n)
+    return np.where(i < n // 2, first + step * i, last - step * (n - 1 - i)).astype(np.float32)
+
+
+def timesteps(config: ScheduleConfig, steps: int, *, fractional: bool = False) -> np.ndarray:
+    """The grid of `steps` timesteps, descending. fractional: whether linspace stays unrounded.
+
+    Raises InputError where the spacing leaves the training range.
+    """
+    n = config.train_steps
+    if config.timestep_spacing == "leading":
+        return _shifted(config, np.arange(steps)[::-1] * (n // steps))
+    if config.timestep_spacing == "trailing":
+        return _trailing(config, n, steps)
+    dtype = np.float32 if fractional else np.float64
+    grid = np.linspace(0, n - 1, steps, dtype=dtype)[::-1]
+    return grid if fractional else grid.round().astype(np.int64)
+
+
+def timesteps_but_last(config: ScheduleConfig, steps: int, *, last: int) -> np.ndarray:
+    """The grid of DPM-Solver and UniPC: the first `steps` timesteps of a grid of steps + 1.
+
+    last: how many training steps the grid spans. Raises InputError as `timesteps` does.
+    """
+    if config.timestep_spacing == "trailing":
+        return _trailing(config, last, steps)
+    if config.timestep_spacing == "leading":
+        if steps >= last:  # No step is left out of a grid of every training step.
+            return _shifted(config, np.arange(steps)[::-1])
+        return _shifted(config, np.arange(steps + 1)[:0:-1] * (last // (steps + 1)))
+    return np.linspace(0, last - 1, steps + 1).round()[:0:-1].astype(np.int64)
+
+
+def _shifted(config, grid) -> np.ndarray:
+    """Adds the offset. An offset of 1 is left out of a grid of every training step."""
+    top, n, offset = int(grid[0]), config.train_steps, config.steps_offset
+    if top == n - 1 and offset == 1:
+        return grid
+    if top + offset >= n:
+        raise InputError(
+            f"steps_offset is {offset}: {len(grid)} steps would start at timestep {top + offset}, "
+            f"but training ends at {n - 1}; take other steps"
+        )
+    return grid + offset
+
+
+def _trailing(config, last: int, steps: int) -> np.ndarray:
+    grid = np.arange(last, 0, -config.train_steps / steps).round().astype(np.int64) - 1
+    if not len(grid) or grid[-1] < 0:
+        # np.arange goes one too far for some numbers, and diffusers with it.
+        raise InputError(
+            f"steps is {steps}: the trailing spacing leaves the {config.train_steps} training "
+            "steps; take other steps"
+        )
+    return grid

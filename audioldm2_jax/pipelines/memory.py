@@ -13,8 +13,9 @@ from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import fast_kernels
 from audioldm2_jax.pipelines import program
+from audioldm2_jax.pipelines.parts import compile_parts, in_parts
 from audioldm2_jax.pipelines.request import Request
-from audioldm2_jax.pipelines.run import Runner, available_memory, tree_bytes
+from audioldm2_jax.pipelines.run import Runner, available_memory, needed_memory, tree_bytes
 from audioldm2_jax.pipelines.text import blank
 from audioldm2_jax.presets import Convention, ModelConfig
 
@@ -83,11 +84,13 @@ def estimate(
         jax.ShapeDtypeStruct(latents_shape(config, asked), jnp.float32),
     )
     job = job_for(config, convention, asked, dtype)
-    stepwise = jax.default_backend() == "cpu"
-    _, needed = Runner(shapes, dtype).programs(
-        job, *arguments, stepwise=stepwise, progress=progress
-    )
-    return tree_bytes(shapes), needed
+    runner = Runner(shapes, dtype)
+    if in_parts():
+        shape = latents_shape(config, asked)
+        parts = compile_parts(runner, job, *arguments[:2], shape, progress=progress)
+        return tree_bytes(shapes), parts.needed
+    run = runner.whole(job, *arguments, progress=progress)
+    return tree_bytes(shapes), needed_memory(run)
 
 
 def memory_line(weights: int, needed: int) -> str:

@@ -30,8 +30,9 @@ from audioldm2_jax.presets import ModelConfig
 class Job:
     """What is fixed when a program is compiled.
 
-    unconditional: U, the number of unconditional texts (0: no guidance); zero_loa: their LOA is
-    zeros; candidates: clips for each prompt; samples: length of the waveform, None for all of it.
+    unconditional: U, the number of unconditional texts (0: no guidance); zero_loa: the LOA of all
+    of them is zeros; candidates: clips for each prompt; samples: length of the waveform, None for
+    all of it.
     """
 
     config: ModelConfig
@@ -59,8 +60,8 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
         )
     unet, variables = UNet(c.unet, job.dtype), {"params": params["unet"]}
     if c.gpt2:
-        loa = _language_of_audio(job, params, texts, features, states, skip)
-        streams, masks = (loa, states), (None, None if c.phonemes else texts.text_mask)
+        loa, loa_mask = _language_of_audio(job, params, texts, features, states, skip)
+        streams, masks = (loa, states), (loa_mask, None if c.phonemes else texts.text_mask)
     else:
         streams, masks = (states, None), (texts.text_mask, None)
     prompts = (texts.clap if texts.text is None else texts.text).shape[0] - first
@@ -94,11 +95,14 @@ def _text_states(job, params, texts):
 
 
 def _language_of_audio(job, params, texts, features, states, skip):
-    """LOA of all texts [U + P, K, D], zeros for the first `skip`; of the prompts' as given."""
-    c, dtype = job.config, job.dtype
-    if texts.loa is not None and skip == job.unconditional:
-        loa = texts.loa.astype(dtype)
-        return jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), dtype), loa])
+    """LOA of all texts [U + P, K, D] and its mask [U + P, K] or None; the prompts' as given.
+
+    The first `skip` are zeros, and each unconditional one where `texts.zero_loa` says so.
+    """
+    c, dtype, first = job.config, job.dtype, job.unconditional
+    given = None if texts.loa is None else texts.loa.astype(dtype)
+    if given is not None and skip == first:
+        return jnp.concatenate([jnp.zeros((skip, *given.shape[1:]), dtype), given]), None
     sequence, kept = SequenceProjection(c.projection, dtype).apply(
         {"params": params["projection"]}, features, states[skip:], texts.text_mask[skip:]
     )
@@ -106,9 +110,20 @@ def _language_of_audio(job, params, texts, features, states, skip):
     loa = roll_out(
         GPT2(c.gpt2, dtype), params["gpt2"], sequence, kept, positions, tokens=c.gpt2.tokens
     )
-    if texts.loa is not None:
-        loa = jnp.concatenate([loa[: job.unconditional - skip], texts.loa.astype(dtype)])
-    return jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), loa.dtype), loa])
+    without, within = loa[: first - skip], loa[first - skip :] if given is None else given
+    without = jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), loa.dtype), without])
+    without = jnp.where(texts.zero_loa[:, None, None], 0, without)
+    lengths = without.shape[1], within.shape[1]
+    if lengths[0] == lengths[1]:
+        return jnp.concatenate([without, within]), None
+    # A given LOA may be longer or shorter than what GPT-2 says of the negatives.
+    pads = [((0, 0), (0, max(lengths) - length), (0, 0)) for length in lengths]
+    rows = [jnp.pad(x, pad) for x, pad in zip((without, within), pads)]
+    kept = [
+        jnp.broadcast_to(jnp.arange(max(lengths)) < length, x.shape[:2])
+        for x, length in zip(rows, lengths)
+    ]
+    return jnp.concatenate(rows), jnp.concatenate(kept)
 
 
 def denoiser(job: Job, params: dict, context: dict, guidance):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import secrets
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ from audioldm2_jax.presets import Convention, ModelConfig
 
 # The voice that the authors' command takes when none is described.
 VOICE = "A female reporter is speaking full of emotion"
+_LONGEST = 20_000  # characters of a text; models read some 500 tokens
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,17 @@ def check(
 ) -> Request:
     """Raises InputError for the first value that cannot be used.
 
-    None for the sampler or the guidance is the model's own.
+    None for the sampler or the guidance is the model's own; a seed of None or -1 is drawn.
     """
     sampler = config.schedule.sampler if sampler is None else sampler
     prompts, transcriptions = check_speech(config, prompt, transcription)
     prompts, negatives = check_texts(prompts, negative_prompt)
+    guidance = config.guidance if guidance is None else check_guidance(guidance)
+    if any(negatives) and guidance <= 1:
+        raise InputError(
+            f"negative_prompt: has no effect at guidance {guidance:g}; leave it out, or ask for "
+            "more than 1"
+        )
     return Request(
         prompts,
         negatives,
@@ -124,16 +133,16 @@ def check(
         sampler,
         eta,
         make_plan(sampler, config.schedule, steps, eta=eta),
-        config.guidance if guidance is None else check_guidance(guidance),
+        guidance,
         check_count("candidates", candidates, 1),
-        check_count("seed", seed, 0),
+        draw_seed(seed),
         check_count("first_clip", first_clip, 0),
     )
 
 
 def check_speech(config: ModelConfig, prompt, transcription) -> tuple[list[str], list[str]]:
     """Voice descriptions and what they say, as many of one as of the other."""
-    said = [transcription] if isinstance(transcription, str) else list(transcription or [])
+    said = _texts("transcription", transcription)
     if not config.phonemes:
         if any(said):
             raise InputError(
@@ -141,14 +150,12 @@ def check_speech(config: ModelConfig, prompt, transcription) -> tuple[list[str],
                 "anhnct/audioldm2_gigaspeech"
             )
         return prompt, []
-    for i, text in enumerate(said):
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"transcription {i + 1} of {len(said)} is empty: give a text")
+    _check_each("transcription", said)
     if not said:
         raise InputError("transcription: this checkpoint speaks; say what, with transcription=TEXT")
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         prompt = VOICE
-    voices = [prompt] if isinstance(prompt, str) else list(prompt)
+    voices = _texts("prompt", prompt)
     if len(voices) != len(said):
         if 1 not in (len(voices), len(said)):
             raise InputError(f"transcription: {len(said)} texts for {len(voices)} prompts")
@@ -159,20 +166,62 @@ def check_speech(config: ModelConfig, prompt, transcription) -> tuple[list[str],
 
 def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:
     """Prompts as a list, and negatives as none, one for all, or one for each prompt."""
-    prompts = [prompts] if isinstance(prompts, str) else prompts
-    if not isinstance(prompts, (list, tuple)) or not prompts:
+    prompts = _texts("prompt", prompts)
+    if not prompts:
         raise InputError("prompt: give a text or a list of texts")
-    for i, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise InputError(f"prompt {i + 1} of {len(prompts)} is empty: give a text")
-    negatives = [negatives] if isinstance(negatives, str) else list(negatives or [])
-    if not all(isinstance(text, str) for text in negatives):
-        raise InputError("negative_prompt: give a text or a list of texts")
+    _check_each("prompt", prompts)
+    negatives = _texts("negative_prompt", negatives)
+    _check_each("negative_prompt", negatives, empty=True)
+    # White space steers away from nothing, as "" does.
+    negatives = [text if text.strip() else "" for text in negatives]
     if len(negatives) not in (0, 1, len(prompts)):
         raise InputError(f"negative_prompt: {len(negatives)} texts for {len(prompts)} prompts")
     if len(set(negatives)) == 1:
         negatives = negatives[:1]
-    return list(prompts), negatives
+    return prompts, negatives
+
+
+def _texts(name: str, value) -> list[str]:
+    """A text or a sequence of texts as a list; None has none."""
+    if value is None or isinstance(value, str):
+        return [] if value is None else [value]
+    if not isinstance(value, (list, tuple, np.ndarray)) or not all(
+        isinstance(text, str) for text in value
+    ):
+        raise InputError(f"{name}: give a text or a list of texts")
+    return [str(text) for text in value]
+
+
+def _check_each(name: str, texts: list[str], *, empty: bool = False) -> None:
+    for i, text in enumerate(texts):
+        which = f"{name} {i + 1} of {len(texts)}"
+        if not (empty or text.strip()):
+            raise InputError(f"{which} is empty: give a text")
+        check_text(which, text)
+
+
+def check_text(name: str, text: str) -> None:
+    """Raises InputError for a text that no tokenizer can be given: too long, or not of characters.
+
+    name: what the message calls it.
+    """
+    if len(text) > _LONGEST:
+        raise InputError(f"{name} has {len(text)} characters: at most {_LONGEST} are taken")
+    for character in text:
+        kind = unicodedata.category(character)
+        if kind == "Cs" or (kind == "Cc" and not character.isspace()):
+            code = f"U+{ord(character):04X}"
+            raise InputError(f"{name} holds {code}, which is no character of a text: {text[:40]!r}")
+
+
+def draw_seed(seed) -> int:
+    """The seed; one drawn at random for None or -1. Raises InputError for what is no seed."""
+    if seed is None or (seed == -1 and not isinstance(seed, bool)):
+        return secrets.randbelow(2**32)
+    try:
+        return check_count("seed", seed, 0)
+    except InputError as error:
+        raise InputError(f"{error}, or -1 to draw one") from None
 
 
 def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import program
 
@@ -55,15 +54,14 @@ class Runner:
         self.params = params
         self.dtype = dtype
         self._compiled: dict = {}
+        self._shapes: dict = {}
 
     def compiled(self, function, job, *arguments, label: str, progress: bool):
         """The program of function(job, *arguments), compiled once for each job and shape.
 
         Arguments may be shapes alone. Raises InputError if it needs more memory than is free.
         """
-        leaves, structure = jax.tree.flatten(arguments)
-        shapes = tuple((np.shape(x), str(jnp.result_type(x))) for x in leaves)
-        key = (function, job, structure, shapes)
+        key = _identity(function, job, arguments)
         if key not in self._compiled:
             with Note(f"compiling the {label}", progress):
                 jitted = jax.jit(functools.partial(function, job))
@@ -74,69 +72,28 @@ class Runner:
         check_fits(needed_memory(self._compiled[key]), f"the {label}")
         return self._compiled[key]
 
-    def programs(self, job, texts, plan, guidance, keys, latents, *, stepwise, progress):
-        """({name: compiled program}, bytes that running them takes beside the weights).
+    def shapes(self, function, job, *arguments):
+        """Shapes of what function(job, *arguments) returns, traced once for each job and shape."""
+        key = _identity(function, job, arguments)
+        if key not in self._shapes:
+            self._shapes[key] = jax.eval_shape(functools.partial(function, job), *arguments)
+        return self._shapes[key]
 
-        stepwise: in parts, behind a bar that counts evaluations of the network. For the CPU, where
-        a step takes seconds and a program with a callback is never cached.
+    def whole(self, job, *arguments, progress: bool):
+        """The program from tokens to waveform; arguments as `program.generate` takes them, after
+        the parameters. Raises InputError if it needs more memory than is free.
         """
-        if not stepwise:
-            arguments = (self.params, texts, plan, guidance, keys, latents)
-            run = self.compiled(
-                program.generate, job, *arguments, label="whole program", progress=progress
-            )
-            return {"whole": run}, needed_memory(run)
-        before = (self.params, texts, _padded(plan))
-        context, _ = jax.eval_shape(functools.partial(program.condition, job), *before)
-        sample = jax.ShapeDtypeStruct(latents.shape, jnp.float32)
-        within = (self.params, context, sample, 0, guidance)
-        made = {
-            "condition": self.compiled(
-                program.condition, job, *before, label="text encoders", progress=progress
-            ),
-            "predict": self.compiled(_predict, job, *within, label="U-Net", progress=progress),
-            "render": self.compiled(
-                program.render, job, self.params, sample, label="decoders", progress=progress
-            ),
-        }
-        bytes_of = {name: needed_memory(run) for name, run in made.items()}
-        bytes_of["predict"] += tree_bytes(context)
-        return made, max(bytes_of.values())
-
-    def whole(self, made, arguments, *, progress):
-        """One program from tokens to waveform; arguments as `programs` takes them, after job."""
-        with Note(f"generating {arguments[-1].shape[0]} clips", progress):
-            return jax.block_until_ready(made["whole"](self.params, *arguments))
-
-    def stepwise(self, made, texts, plan, guidance, keys, latents):
-        """The same in parts, with a bar."""
-        from tqdm import tqdm
-
-        context, features = made["condition"](self.params, texts, _padded(plan))
-        state = samplers.start(latents, plan)
-        steps = range(len(plan.timesteps))
-        for i in tqdm(steps, desc="sampling", unit="step", file=sys.stderr):
-            x = state[0] * plan.scales[i]
-            prediction = made["predict"](self.params, context, x, i, guidance)
-            drawn = program.clip_noise(keys, i + 1, x.shape) if plan.stochastic else None
-            state = jax.block_until_ready(_update(state, prediction, plan.matrices[i], drawn))
-        with Note("decoding", True):
-            return jax.block_until_ready(made["render"](self.params, state[0])), features
+        arguments = (self.params, *arguments)
+        return self.compiled(
+            program.generate, job, *arguments, label="whole program", progress=progress
+        )
 
 
-def _padded(plan):
-    """Timesteps in few distinct lengths, so that another number finds everything compiled."""
-    evaluations = len(plan.timesteps)
-    padded = np.zeros(max(64, 1 << (evaluations - 1).bit_length()), np.float32)
-    padded[:evaluations] = plan.timesteps
-    return padded
-
-
-def _predict(job, params, context, x, index, guidance):
-    return program.denoiser(job, params, context, guidance)(x, index)
-
-
-_update = jax.jit(samplers.update)
+def _identity(function, job, arguments):
+    """What decides a program: the function, its job, and the arguments' structure and shapes."""
+    leaves, structure = jax.tree.flatten(arguments)
+    shapes = tuple((np.shape(x), str(jnp.result_type(x))) for x in leaves)
+    return function, job, structure, shapes
 
 
 class Note:

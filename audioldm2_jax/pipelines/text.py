@@ -12,7 +12,8 @@ from audioldm2_jax import phonemes
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import Convention, ModelConfig
 
-_LENGTHS = (16, 32, 64, 128, 256, 512)
+# Nearly every prompt has fewer tokens than the first: one program serves them all.
+_LENGTHS = (64, 128, 256, 512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Texts:
     """Tokens of U unconditional texts followed by P prompts; masks are True = keep.
 
     clap, clap_mask: [U + P, L1]; text, text_mask: [U + P, L2], T5's tokens or phonemes; positions:
-    [U + P], how many text slots GPT-2's positions count; loa: [P, K, D] in place of what GPT-2
-    would say. U is 0 without guidance, 1 if all prompts share it, or P. What a model does not read
-    is None.
+    [U + P], how many text slots GPT-2's positions count; zero_loa: [U], where the LOA is zeros and
+    not what GPT-2 says; loa: [P, K, D] in place of what GPT-2 would say. U is 0 without guidance, 1
+    if all prompts share it, or P. What a model does not read is None.
     """
 
     clap: np.ndarray | None
@@ -30,7 +31,18 @@ class Texts:
     text: np.ndarray | None
     text_mask: np.ndarray | None
     positions: np.ndarray | None
+    zero_loa: np.ndarray
     loa: np.ndarray | None = None
+
+    def of_prompt(self, index: int) -> Texts:
+        """The texts of one prompt: P is 1, U is 1 or 0."""
+        first = len(self.zero_loa)
+        without = [min(index, first - 1)] * (first > 0)
+        rows = {"zero_loa": self.zero_loa[without]}
+        for name in ("clap", "clap_mask", "text", "text_mask", "positions"):
+            array = getattr(self, name)
+            rows[name] = None if array is None else array[[*without, first + index]]
+        return Texts(**rows, loa=None if self.loa is None else self.loa[index : index + 1])
 
 
 jax.tree_util.register_dataclass(Texts, [f.name for f in dataclasses.fields(Texts)], [])
@@ -57,7 +69,8 @@ def encode(
     elif config.t5:
         rows, positions = _t5(prompts, negatives, tokenizers["tokenizer_2"], config, convention)
         text, text_mask = _pad(rows, 0)
-    return Texts(clap, clap_mask, text, text_mask, positions)
+    zero_loa = np.array([convention.zero_loa and not text for text in negatives], bool)
+    return Texts(clap, clap_mask, text, text_mask, positions, zero_loa)
 
 
 def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig):
@@ -80,7 +93,8 @@ def blank(config: ModelConfig, negatives: int, prompts: int) -> Texts:
         text = tokens(config.projection.positions)
     elif config.t5:
         text = tokens(_LENGTHS[0])
-    return Texts(*clap, *text, None if text[0] is None else np.zeros(rows, np.int32))
+    positions = None if text[0] is None else np.zeros(rows, np.int32)
+    return Texts(*clap, *text, positions, np.ones(negatives, bool))
 
 
 def _t5(prompts, negatives, tokenizer, config, convention):
@@ -112,6 +126,9 @@ def _phonemes(transcriptions, tokenizer, config, convention):
         ids[:length] + [phonemes.STOP] * (len(ids) < length)
         for ids in tokenizer(transcriptions).input_ids
     ]
+    for text, row in zip(transcriptions, rows):
+        if row[0] == phonemes.STOP:
+            raise phonemes.NothingToSay(f"transcription {text[:40]!r}: nothing in it is spoken")
     # diffusers writes the stop symbol over the first zero, wherever it is.
     rows = [
         [phonemes.STOP if i == row.index(0) else n for i, n in enumerate(row)] if 0 in row else row

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import flax
 import jax
@@ -13,23 +14,28 @@ import jax.numpy as jnp
 import numpy as np
 
 import audioldm2_jax
-from audioldm2_jax import audio
+from audioldm2_jax import audio, tree
 from audioldm2_jax.backend import enable_cache
-from audioldm2_jax.checkpoints import download, hub, registry
-from audioldm2_jax.checkpoints import lora as low_rank
-from audioldm2_jax.checkpoints.authors import files
+from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.clap import CLAP
-from audioldm2_jax.pipelines import program, request, text
+from audioldm2_jax.pipelines import program, request, text, vocabulary
+from audioldm2_jax.pipelines.loading import load
 from audioldm2_jax.pipelines.memory import (
-    check_model,
     fast_params,
     job_for,
     latents_shape,
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.run import Note, Runner, check_fits, tree_bytes
+from audioldm2_jax.pipelines.parts import GROUP, compile_parts, in_parts, run_parts
+from audioldm2_jax.pipelines.run import (
+    Note,
+    Runner,
+    check_fits,
+    needed_memory,
+    tree_bytes,
+)
 
 DTYPES = {
     "fp32": jnp.float32,
@@ -52,48 +58,59 @@ class Pipeline:
         self.tokenizers, self.source = checkpoint.tokenizers, checkpoint.source
         self.dtype = choose_dtype(dtype)
         self.params = checkpoint.params
+        self._words = None
+        if self.source in download.bundled():
+            self._words = vocabulary.bundled_words(self.tokenizers, self.config)
         fast_params(self.params, self.dtype)
         self._runner = Runner(self.params, self.dtype)
         enable_cache()
 
+    def __repr__(self) -> str:
+        config, unet, vocoder = self.config, self.config.unet, self.config.vocoder
+        seconds = unet.sample_size * config.vae.factor * vocoder.hop / vocoder.sample_rate
+        return (
+            f"Pipeline({self.source!r}, family={config.family!r}, "
+            f"{tree.count(self.params) / 1e6:.1f} M parameters, {vocoder.sample_rate} Hz, trained "
+            f"on {seconds:g} s, dtype={jnp.dtype(self.dtype).name}, "
+            f"convention={self.convention.name!r})"
+        )
+
     @classmethod
     def from_pretrained(
         cls,
-        folder_or_hub_id,
-        dtype=None,
-        convention="authors",
+        model: str | os.PathLike,
+        dtype: str | None = None,
+        convention: str = "authors",
         *,
-        revision=None,
-        tokenizers=None,
-        lora=None,
-        lora_strength=1.0,
-        progress=True,
+        revision: str | None = None,
+        tokenizers: str | os.PathLike | None = None,
+        lora: str | os.PathLike | None = None,
+        lora_strength: float = 1.0,
+        progress: bool = True,
     ) -> Pipeline:
-        """Loads a hub-layout folder, a hub id through the hub's cache, or an authors' file.
+        """Loads a checkpoint.
 
-        dtype: "fp32", "bf16" or a jnp dtype; None is bf16 on GPU and TPU, fp32 on CPU. convention:
+        model: a model of the package ("nano", "nano-speech"), an official name ("audioldm2-full"),
+        a folder in the hub layout, a hub id through the hub's cache, or an authors' file. dtype:
+        "fp32", "bf16" or a jnp dtype; None is bf16 on GPU and TPU, fp32 on CPU. convention:
         "authors" reads the weights as they were trained, "diffusers" as diffusers does. revision:
         a branch, tag or commit of the hub repository. tokenizers: for an authors' file, which has
         none, a hub-layout folder to take them from; None is the hub. lora: a file that
         `audioldm2-jax export` made of low-rank training, added with `lora_strength`.
-        Raises InputError, one line that names what is wrong.
+        Raises InputError, one line that names what is wrong, and for options without effect.
         """
         dtype = choose_dtype(dtype)
-        hub.convention_named(convention)
-        folder_or_hub_id = registry.resolve(folder_or_hub_id, revision=revision, quiet=not progress)
-        if Path(folder_or_hub_id).expanduser().is_file():
-            made = _from_file(folder_or_hub_id, dtype, convention, tokenizers, progress)
-            return cls(_changed(made, lora, lora_strength), dtype)
-        folder = download.locate(folder_or_hub_id, revision=revision, quiet=not progress)
-        # The hub's cache names a snapshot's folder after its commit.
-        commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
-        source = f"{folder_or_hub_id}{commit}"
-        check_model(hub.read_config(folder, hub.convention_named(convention)), dtype, source)
-        with Note(f"loading {source}", progress):
-            checkpoint = hub.load(
-                folder, convention=convention, dtype=dtype, source=source, without=("audiomae",)
-            )
-        return cls(_changed(checkpoint, lora, lora_strength), dtype)
+        checkpoint = load(
+            model,
+            dtype,
+            convention,
+            revision=revision,
+            tokenizers=tokenizers,
+            lora=lora,
+            lora_strength=lora_strength,
+            progress=progress,
+        )
+        return cls(checkpoint, dtype)
 
     def update(self, parts: dict) -> None:
         """Takes over new parameters of some parts, of the same shapes; what is compiled stays."""
@@ -102,23 +119,23 @@ class Pipeline:
 
     def __call__(
         self,
-        prompt,
-        negative_prompt=None,
-        seconds=None,
-        steps=25,
-        sampler=None,
-        eta=0.0,
-        guidance=None,
-        candidates=1,
-        seed=0,
-        latents=None,
-        progress=True,
+        prompt: str | Sequence[str] | None,
+        negative_prompt: str | Sequence[str] | None = None,
+        seconds: float | None = None,
+        steps: int = 25,
+        sampler: str | None = None,
+        eta: float = 0.0,
+        guidance: float | None = None,
+        candidates: int = 1,
+        seed: int | None = 0,
+        latents: np.ndarray | jax.Array | None = None,
+        progress: bool = True,
         *,
-        transcription=None,
-        loa=None,
-        first_clip=0,
+        transcription: str | Sequence[str] | None = None,
+        loa: np.ndarray | jax.Array | None = None,
+        first_clip: int = 0,
     ) -> Output:
-        """Generates a clip for each prompt.
+        """Generates a clip for each prompt. What a clip is follows from its own request alone.
 
         prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
         speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer
@@ -126,11 +143,12 @@ class Pipeline:
         sampler, eta: see `diffusion.samplers`; None is the model's own (dpm++2m; nano's with fresh
         noise). guidance: classifier-free scale, 1 or less for none; None is the model's own (3.5;
         AudioLDM 2.5, MusicLDM 2). candidates: clips for each prompt, ranked by CLAP against that
-        prompt. latents: initial noise [P * candidates, T, F, C], a prompt's candidates contiguous,
-        in place of the seed's. loa: AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of
-        real clips, in place of what GPT-2 makes of the prompts. first_clip: number of the request's
-        first clip among the seed's clips, to repeat a part of a longer request. Raises InputError
-        for values it cannot use and for a result with NaN.
+        prompt. seed: None or -1 draws one, which the metadata tells. latents: initial noise
+        [P * candidates, T, F, C], a prompt's candidates contiguous, in place of the seed's. loa:
+        AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of real clips, in place of what
+        GPT-2 makes of the prompts. first_clip: number of the request's first clip among the seed's
+        clips, to repeat a part of a longer request. Raises InputError for values it cannot use and
+        for a result with NaN.
         """
         asked = request.check(
             self.config,
@@ -148,6 +166,12 @@ class Pipeline:
             first_clip=first_clip,
         )
         self._check_ranks(candidates)
+        name, words = self.source, self._words
+        vocabulary.check_words(
+            asked.prompts, asked.negatives, self.tokenizers, self.config, model=name, words=words
+        )
+        if seed in (None, -1) and progress:
+            print(f"seed: {asked.seed}", file=sys.stderr)
         waves, features = self._generate(asked, latents, loa, progress)
         metadata = self._metadata(asked, latents is not None, loa is not None)
         rate = self.config.vocoder.sample_rate
@@ -170,7 +194,8 @@ class Pipeline:
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
-        least = request.working_memory(frames, self.config, width, asked.clips) // 4
+        at_once = min(asked.clips, GROUP) if in_parts() else asked.clips
+        least = request.working_memory(frames, self.config, width, at_once) // 4
         check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
         shape = latents_shape(self.config, asked)
         keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
@@ -191,14 +216,7 @@ class Pipeline:
             loa = request.check_loa(loa, self.config, len(asked.prompts))
             texts = dataclasses.replace(texts, loa=loa)
         arguments = (texts, asked.plan, np.float32(asked.guidance), keys, jnp.asarray(latents))
-        stepwise = progress and jax.default_backend() == "cpu"
-        made, needed = self._runner.programs(job, *arguments, stepwise=stepwise, progress=progress)
-        if progress:
-            print(memory_line(tree_bytes(self.params), needed), file=sys.stderr)
-        if stepwise:
-            waves, features = self._runner.stepwise(made, *arguments)
-        else:
-            waves, features = self._runner.whole(made, arguments, progress=progress)
+        waves, features = self._run(job, arguments, progress)
         waves = np.asarray(waves, np.float32).reshape(len(asked.prompts), asked.candidates, -1)
         if not np.isfinite(waves).all():
             raise InputError(
@@ -206,6 +224,22 @@ class Pipeline:
                 "was written; try --dtype fp32, or check the weights"
             )
         return waves, None if features is None else np.asarray(features)
+
+    def _run(self, job, arguments, progress):
+        """Waveforms [B, samples] and CLAP features [P, D] or None, in parts or as one program."""
+        runner, (texts, plan, *_, latents) = self._runner, arguments
+        if in_parts():
+            parts = compile_parts(runner, job, texts, plan, latents.shape, progress=progress)
+            self._tell_memory(parts.needed, progress)
+            return run_parts(runner, parts, job, *arguments, progress=progress)
+        run = runner.whole(job, *arguments, progress=progress)
+        self._tell_memory(needed_memory(run), progress)
+        with Note(f"generating {latents.shape[0]} clips", progress):
+            return jax.block_until_ready(run(self.params, *arguments))
+
+    def _tell_memory(self, needed: int, progress: bool) -> None:
+        if progress:
+            print(memory_line(tree_bytes(self.params), needed), file=sys.stderr)
 
     def _scores(self, waves, features) -> np.ndarray:
         """Similarity of each clip to its own prompt. [P, n, samples], [P, D] -> [P, n].
@@ -275,26 +309,6 @@ class Pipeline:
             "latents_injected": own_latents,
             "loa_injected": own_loa,
         }
-
-
-def _from_file(path, dtype, convention, tokenizers, progress):
-    """A checkpoint from one of the authors' files, read as they read it."""
-    if convention != "authors":
-        raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
-    path = Path(path).expanduser()
-    source = files.open_file(path)
-    check_model(files.model_config(source), dtype, str(path))
-    with Note(f"loading {path}", progress):
-        return files.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
-
-
-def _changed(checkpoint, path, strength):
-    """The checkpoint with a LoRA file merged in, if there is one."""
-    if path is None:
-        return checkpoint
-    params = low_rank.merge(checkpoint.params, low_rank.load(path), strength)
-    source = f"{checkpoint.source} + {path} x {strength:g}"
-    return dataclasses.replace(checkpoint, params=params, source=source)
 
 
 def _hear(job, params, mel, longer):

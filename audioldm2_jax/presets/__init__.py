@@ -15,6 +15,7 @@ from audioldm2_jax.presets.parts import (  # noqa: F401
     ProjectionConfig,
     RobertaConfig,
     ScheduleConfig,
+    SolverConfig,
     T5Config,
     TaggerConfig,
     UNetConfig,

@@ -5,6 +5,7 @@ Defaults are the published values of AudioLDM 2 base (arXiv 2308.05734 and the p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -239,10 +240,45 @@ class HiFiGANConfig:
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
-    """The forward process: variances linear in their square root (arXiv 2112.10752).
+class SolverConfig:
+    """What a scheduler file says of its solver, by diffusers' names (`docs/samplers.md`).
 
-    sampler: what is taken where none is named, "dpm++2m" or "dpm++2m-sde" (`diffusion.samplers`).
+    solver_type: UniPC takes "midpoint" for its bh2. clip_sample, thresholding and use_flow_sigmas
+    are here to be refused by the samplers that would have to obey them.
+    """
+
+    solver_order: int = 2
+    algorithm_type: str = "dpmsolver++"
+    solver_type: str = "midpoint"
+    lower_order_final: bool = True
+    euler_at_final: bool = False
+    final_sigmas_type: str = "zero"
+    use_karras_sigmas: bool = False
+    use_exponential_sigmas: bool = False
+    use_beta_sigmas: bool = False
+    use_lu_lambdas: bool = False
+    use_flow_sigmas: bool = False
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    lambda_min_clipped: float = -math.inf
+    interpolation_type: str = "linear"
+    timestep_type: str = "discrete"
+    predict_x0: bool = True
+    disable_corrector: tuple[int, ...] = ()
+    skip_prk_steps: bool = False
+    set_alpha_to_one: bool = False
+    variance_type: str = "fixed_small"
+    clip_sample: bool = False
+    thresholding: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The forward process (arXiv 2006.11239), what the U-Net predicts, and how it is sampled.
+
+    The defaults are the published models'. trained_betas: one beta for each of `train_steps`, in
+    place of beta_schedule. prediction_type: epsilon, v_prediction or sample. sampler: what is
+    taken where none is named (`diffusion.registry`).
     """
 
     train_steps: int = 1000
@@ -250,6 +286,12 @@ class ScheduleConfig:
     beta_end: float = 0.0195
     steps_offset: int = 1
     sampler: str = "dpm++2m"
+    beta_schedule: str = "scaled_linear"
+    trained_betas: tuple[float, ...] | None = None
+    prediction_type: str = "epsilon"
+    rescale_betas_zero_snr: bool = False
+    timestep_spacing: str = "leading"
+    solver: SolverConfig = SolverConfig()
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,25 @@ def check_bounds(name: str, value: float, least: float | None, most: float | Non
 
 
 def suggestion(name: str, known) -> str:
-    """`; did you mean "..."?` where a known name is near, else ""."""
+    """`. Did you mean "..."?` where a known name is near, else ""."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    return f'. Did you mean "{near[0]}"?' if near else ""
+
+
+def changes(previous: dict, config: ConfigDict) -> str:
+    """`; steps was 10 and is 20, ...` of what decides a state's form; "" where nothing differs."""
+    forms = ("start", "preset", "lora", "fixed", "settings.", "optim.clip", "data.seconds")
+    try:
+        before = flat(ConfigDict(previous))
+    except (TypeError, ValueError, AttributeError):
+        return ""
+    lines = [
+        f"{name} was {before[name]!r} and is {value!r}"
+        for name, value in flat(config).items()
+        if name.startswith(forms) and name in before and _plain(before[name]) != _plain(value)
+    ]
+    return "; " + ", ".join(lines) if lines else ""
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -13,54 +12,82 @@ from audioldm2_jax import files
 from audioldm2_jax.checkpoints import hub, lora, single
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import entries
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.low_rank import PART
-from audioldm2_jax.training.run import Run, open_run
+from audioldm2_jax.training.run import Run, open_run, read_classes, read_scale
 from audioldm2_jax.training.start import open_start
 from audioldm2_jax.training.state import init_state, state_shardings
 
 
-def export(workdir, target, *, weights: str = "auto", onto: str = "") -> int:
-    """Writes target from the last state in workdir; returns its step.
+def export(
+    workdir, target, *, weights: str = "auto", onto: str = "", step: int | None = None
+) -> int:
+    """Writes target from a state in workdir; returns its step.
 
     With a start, target is that model with the trained parts in place of its own (hub layout, loads
     in the pipeline and in diffusers); without, the one part alone (`single`); of low-rank changes,
     one safetensors file. weights: ema, raw, or auto, the average where there is one; onto: another
     checkpoint of the same configuration to take the other parts of, so that parts which were
-    trained side by side come together. Raises InputError.
+    trained side by side come together; step: of the state, by default the last. Raises InputError.
     """
-    workdir = Path(workdir)
+    workdir, target = Path(workdir), Path(target)
+    config = read_run(workdir)
+    if config.lora and target.suffix != ".safetensors":
+        raise InputError(f"{target}: low-rank changes are one file; name it FILE.safetensors")
+    if config.lora and target.is_dir():
+        raise InputError(f"{target}: it is a folder; name a file for the low-rank changes")
+    if not config.lora:
+        files.check_new(target)
+    run = _open(workdir, config)
+    if onto:
+        run = _onto(run, onto)
+    step, trained = trained_parts(run, workdir, weights, step)
+    try:
+        _write(run, workdir, target, trained)
+    except OSError as error:
+        raise files.cannot(target, "write", error) from None
+    return step
+
+
+def read_run(workdir: Path) -> ConfigDict:
+    """The configuration of the run in a folder. Raises InputError if it holds none, or damaged."""
     path = workdir / "config.json"
     if not path.is_file():
         raise InputError(f"{workdir}: no config.json there; it is not the folder of a run")
-    target = Path(target)
-    config = ConfigDict(json.loads(path.read_text()))
-    if config.lora and target.suffix != ".safetensors":
-        raise InputError(f"{target}: low-rank changes are one file; name it FILE.safetensors")
-    files.check_new(target)
-    config.mesh = ConfigDict({"data": -1})
-    config.batch = config.accumulate * jax.device_count()
+    try:
+        config = ConfigDict(files.read_json(path))
+        entries.check(config)
+    except (InputError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not as a run writes it ({error})") from None
+    return config
+
+
+def _open(workdir: Path, config: ConfigDict) -> Run:
+    """The run on this machine's devices."""
+    with config.unlocked():
+        config.mesh = ConfigDict({"data": -1, "fsdp": 1, "context": 1, "tensor": 1})
+        config.batch = config.accumulate * jax.device_count()
     known = workdir / CLASSES
-    run = open_run(config, classes=tuple(json.loads(known.read_text())) if known.is_file() else ())
-    if onto:
-        run = _onto(run, onto)
-    step, trained = trained_parts(run, workdir, weights)
-    if config.lora:
+    return open_run(config, classes=read_classes(known) if known.is_file() else ())
+
+
+def _write(run: Run, workdir: Path, target: Path, trained: dict) -> None:
+    """The file or the folder of the trained parts."""
+    if run.config.lora:
         target.parent.mkdir(parents=True, exist_ok=True)
         lora.save(trained[PART], target)
-        return step
-    if config.start and not run.plan.alone:
+        return
+    if run.config.start and not run.plan.alone:
         path = workdir / "latent_scale.json"
-        scale = json.loads(path.read_text()) if path.is_file() else None
-        hub.save(run.whole(trained, scale), target)
-        return step
+        hub.save(run.whole(trained, read_scale(path) if path.is_file() else None), target)
+        return
     if len(trained) != 1:
         raise InputError(f"{workdir}: several parts without a start; name one with config.start")
     ((name, params),) = trained.items()
     settings = run.plan.alone or getattr(run.start.model, name)
     tokenizer = run.start.tokenizers.get("tokenizer") if name == "clap" else None
     single.save(single.Single(name, settings, params, tokenizer), target)
-    return step
 
 
 def _onto(run: Run, name: str) -> Run:
@@ -74,16 +101,19 @@ def _onto(run: Run, name: str) -> Run:
     return dataclasses.replace(run, start=other)
 
 
-def trained_parts(run: Run, workdir: Path, weights: str = "auto") -> tuple[int, dict]:
-    """(step, parameters by part) of the last state. Raises InputError if there is none."""
-    saved = Checkpoints(workdir / "checkpoints", every=1)
-    if saved.latest is None:
-        raise InputError(f"{workdir}: no state has been saved yet")
-    stage = run.plan.stage
+def trained_parts(
+    run: Run, workdir: Path, weights: str = "auto", step: int | None = None
+) -> tuple[int, dict]:
+    """(step, parameters by part) of a state, by default the last. Raises InputError if none is."""
+    folder, stage = workdir / "checkpoints", run.plan.stage
     if weights == "ema" and not stage.ema:
         raise InputError(f"--weights ema: stage {stage.name} keeps no average")
+    if not folder.is_dir():
+        raise InputError(f"{workdir}: no state has been saved yet")
     shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-    state, _ = saved.restore(shapes, state_shardings(stage, run.mesh))
-    saved.finish()
+    with Checkpoints(folder, every=1) as saved:
+        if saved.latest is None:
+            raise InputError(f"{workdir}: no state has been saved yet")
+        state, _ = saved.restore(shapes, state_shardings(stage, run.mesh), step)
     chosen = state.params if weights == "raw" else state.params | state.ema
     return int(state.step), run.exported(chosen)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 
 from audioldm2_jax.data.batches import arrays
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import samples
 from audioldm2_jax.training.run import Run, needed, open_batches
+from audioldm2_jax.training.stages import STAGES
 from audioldm2_jax.training.validation import Validation
 
 
@@ -35,13 +38,15 @@ def hooks_of(run: Run, batch: dict | None, writer) -> list:
         """Of this state, as a checkpoint has it."""
         return samples.gathered(run.heard(state.params | state.ema, frozen))
 
-    if config.stage in ("vae", "vocoder") and "waveform" in clips:
+    kind = STAGES[config.stage].samples
+    if kind == "clips" and "waveform" in clips:
         settings = {"model": run.start.model, "part": config.stage}
-        heard = samples.gathered(clips["waveform"])[: len(asked.prompts)]
+        heard = samples.gathered(clips["waveform"])[: samples.CLIPS]
         made = samples.Reconstructed(asked.every, trained, writer, clips=heard, **settings)
         return [*found, made]
-    if config.stage in samples.GENERATING and run.start.tokenizers:
-        settings = {"prompts": asked.prompts, "steps": asked.steps, "seconds": config.data.seconds}
+    if kind == "prompts" and run.start.tokenizers:
+        texts = asked.prompts or samples.default_prompts(run.start.model)
+        settings = {"prompts": texts, "steps": asked.steps, "seconds": config.data.seconds}
         found.append(samples.Generated(asked.every, trained, run.whole, writer, **settings))
     return found
 
@@ -50,9 +55,10 @@ def _validation_batches(run: Run) -> list[dict]:
     """The first batches of the held-out clips; always the same."""
     asked = run.config.validation
     with open_batches(run, asked.sources, epochs=1) as batches:
-        found = [batch for batch, _ in zip(batches, range(asked.batches))]
-    size = run.config.batch
-    found = [b for b in found if len(jax.tree.leaves(arrays(b))[0]) == size]
+        found = list(itertools.islice(batches, asked.batches))
     if not found:
-        raise InputError(f"validation.sources {asked.sources}: holds less than a batch of {size}")
+        # Several processes must agree on the number of batches, so that short ones are left out.
+        size = run.config.batch
+        why = f"holds less than a batch of {size}" if jax.process_count() > 1 else "has no clips"
+        raise InputError(f"validation.sources {asked.sources}: {why}")
     return found

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
 from pathlib import Path
 
 import jax
@@ -13,16 +10,28 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from audioldm2_jax import distributed, files, sharding
+from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.batches import Batches, arrays
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.encoders import encode_posterior
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training import metrics
+from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
+from audioldm2_jax.training.console import Console
 from audioldm2_jax.training.hooks import hooks_of
-from audioldm2_jax.training.run import Run, frozen_parts, open_batches, open_run, step_of
+from audioldm2_jax.training.rehearse import check_encoded
+from audioldm2_jax.training.remarks import check_texts, remarks
+from audioldm2_jax.training.run import (
+    Run,
+    frozen_parts,
+    open_batches,
+    open_run,
+    read_scale,
+    step_of,
+)
 from audioldm2_jax.training.state import born_sharded, init_state, state_shardings
 from audioldm2_jax.training.step import given_up
+from audioldm2_jax.training.stopping import Stopping
 
 
 def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict[str, float]:
@@ -30,34 +39,66 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
 
     hooks: called as hook(step, state, frozen) -> metrics every `hook.every` steps, before
     the first and after the last one, behind those that the configuration asks for (validation,
-    samples). SIGTERM saves and ends the run, without hooks. Raises InputError, also when too many
-    steps in a row are not finite, naming the step and the clips.
+    samples). SIGTERM and Ctrl-C save and end the run, without hooks; Ctrl-C raises
+    KeyboardInterrupt then, and at once when it comes again or before the first step. Raises
+    InputError, also when too many steps in a row are not finite, naming the step and the clips.
     """
-    workdir, run = Path(workdir), open_run(config)
-    _check_stage(workdir, config)
+    enable_cache()
+    console = Console(quiet=quiet or not distributed.is_main())
+    workdir = Path(workdir)
+    with console.work("opening the start"):
+        run = open_run(config)
+    previous = _check_workdir(workdir, config)
     # Data first: a run that cannot read them leaves nothing behind.
     with jax.set_mesh(run.mesh), open_batches(run) as batches:
+        for line in (*check_texts(run), *remarks(run, batches.clips)):
+            console.say(line)
         _make(workdir)
         main = distributed.is_main()
         about = {"wandb": config.wandb, "config": config.to_dict()}
         with (
-            metrics.Writer(workdir, main=main, quiet=quiet, **about) as writer,
+            metrics.Writer(workdir, console, main=main, **about) as writer,
             _checkpoints(workdir, config) as saved,
-            _Stopping() as stopping,
+            Stopping() as stopping,
         ):
-            return _steps(run, workdir, batches, writer, saved, stopping, hooks)
+            try:
+                last = _steps(run, workdir, batches, writer, saved, stopping, hooks, previous)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise _memory(config, error) from None
+    stopping.end()
+    return last
 
 
-def _steps(run: Run, workdir: Path, batches: Batches, writer, saved, stopping, hooks):
+def _memory(config: ConfigDict, error: Exception) -> InputError:
+    line = " ".join(str(error).split())[:160]
+    return InputError(
+        f"stage {config.stage}: the device's memory does not hold a batch of {config.batch} "
+        f"({line}); lower batch, or raise accumulate, or set remat=blocks"
+    )
+
+
+def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, previous):
     """From the last state to the last step; the last metrics."""
-    config = run.config
-    state, placed = _state(run, saved, batches)
+    config, console = run.config, writer.console
+    state, placed = _state(run, saved, batches, console, previous)
     _keep_config(workdir, run)
     first = int(state.step)
-    writer.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
-    batch = next(batches) if first < config.steps else None
+    if first >= config.steps:
+        console.say(
+            f"{workdir}: the run is at step {first} of {config.steps}; raise steps to go on"
+        )
+    else:
+        console.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
+    batch = None
+    if first < config.steps:
+        with console.work("reading the first batch"):
+            batch = next(batches)
+    check_encoded(run, batch or {})
     last, step, clock = {}, None, metrics.Clock()
-    frozen = frozen_parts(run, batch or ("waveform",))
+    with console.work("loading the frozen parts"):
+        frozen = frozen_parts(run, batch or ("waveform",))
     if batch is not None and config.latent_scale == "batch":
         frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
     shown = writer if distributed.is_main() else None
@@ -67,12 +108,14 @@ def _steps(run: Run, workdir: Path, batches: Batches, writer, saved, stopping, h
     for number in range(first, config.steps):
         batch = batch if number == first else clock.wait(lambda: next(batches))
         if step is None:
-            step, flops = _compiled(run, placed, state, frozen, batch, writer)
+            step, flops = _compiled(run, placed, state, frozen, batch, console)
+            console.begin(config.stage, first, config.steps)
             clock.restart()
         state, found = step(state, frozen, arrays(batch))
         clock.steps += 1
         done, told = number + 1, stopping.asked()
         last_step = done == config.steps
+        console.advance(found[loss_of(found)], config.batch)
         if done % config.log_every == 0 or last_step or told:
             last = {k: float(v) for k, v in jax.device_get(found).items()}
             _check_finite(last, config, done, batch)
@@ -81,10 +124,15 @@ def _steps(run: Run, workdir: Path, batches: Batches, writer, saved, stopping, h
         # A job that is told to end may have seconds left: its state comes before all else.
         saved.save(done, state, batches.state(), now=last_step or told)
         if told and not last_step:
-            writer.say(f"told to end; saving step {done}")
+            console.say(f"told to end; saving step {done}: the same command goes on from there")
             break
         last |= _hooked(hooks, done, last_step, state, frozen, writer, clock)
     return last
+
+
+def loss_of(metrics: dict) -> str:
+    """The metric to show: the loss, of the last player where there are several."""
+    return [name for name in metrics if name == "loss" or name.endswith("/loss")][-1]
 
 
 def _checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints:
@@ -109,11 +157,20 @@ def _hooked(hooks, done: int, over: bool, state, frozen, writer, clock) -> dict[
     return found
 
 
-def _check_stage(workdir: Path, config: ConfigDict) -> None:
-    """Raises InputError where another stage's run lies: it is not gone on with."""
+def _check_workdir(workdir: Path, config: ConfigDict) -> dict:
+    """The configuration of the run that lies there, {} for none.
+
+    Raises InputError where another stage's run lies, a file, or a damaged configuration.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: it is a file; --workdir is the folder of a run")
     path = workdir / "config.json"
-    if path.is_file() and (found := json.loads(path.read_text())["stage"]) != config.stage:
-        raise InputError(f"{workdir}: holds a run of stage {found}; choose another folder")
+    if not path.exists():
+        return {}
+    found = files.read_json(path)
+    if (stage := found.get("stage")) != config.stage:
+        raise InputError(f"{workdir}: holds a run of stage {stage}; choose another folder")
+    return found
 
 
 def _make(workdir: Path) -> None:
@@ -131,28 +188,39 @@ def _keep_config(workdir: Path, run: Run) -> None:
             files.write_json(workdir / CLASSES, run.classes)
 
 
-def _state(run: Run, saved: Checkpoints, batches: Batches):
-    """(the last saved state, or a fresh one that begins with the start's weights; shardings)."""
+def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, previous: dict):
+    """(the last saved state, or a fresh one that begins with the start's weights; shardings).
+
+    previous: the configuration that the folder's states are of.
+    """
     stage, placed = run.plan.stage, state_shardings(run.plan.stage, run.mesh)
     if saved.latest is not None:
         shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-        state, data = saved.restore(shapes, placed)
+        with console.work(f"restoring step {saved.latest}"):
+            try:
+                state, data = saved.restore(shapes, placed)
+            except InputError as error:
+                changed = entries.changes(previous, run.config)
+                raise InputError(f"{error}{changed}") from None
         batches.restore(data)
         return state, placed
     start = {}
     if run.config.begin and run.config.start:
-        start = run.start.load(run.plan.begin, jnp.float32)
-        start = {name: run.plan.unfold(params) for name, params in start.items()}
-    return born_sharded(stage, run.mesh, run.config.seed, start), placed
+        with console.work("loading the start's weights"):
+            start = run.start.load(run.plan.begin, jnp.float32)
+            start = {name: run.plan.unfold(params) for name, params in start.items()}
+    with console.work("making the first state"):
+        state = jax.block_until_ready(born_sharded(stage, run.mesh, run.config.seed, start))
+    return state, placed
 
 
-def _compiled(run: Run, placed, state, frozen, batch, writer):
+def _compiled(run: Run, placed, state, frozen, batch, console):
     """The step for these shapes, and its FLOPs on one device."""
     step = step_of(run)
     whole = sharding.replicated(run.mesh)
     jitted = jax.jit(step, donate_argnums=given_up(), out_shardings=(placed, whole))
-    writer.say("compiling the step ...")
-    compiled = jitted.lower(state, frozen, arrays(batch)).compile()
+    with console.work("compiling the step"):
+        compiled = jitted.lower(state, frozen, arrays(batch)).compile()
     costs = compiled.cost_analysis() or {}
     return compiled, costs.get("flops")
 
@@ -179,31 +247,5 @@ def _latent_scale(run: Run, frozen: dict, batch: dict, workdir: Path):
         if distributed.is_main():
             files.write_json(path, scale)
     else:
-        scale = json.loads(path.read_text())
+        scale = read_scale(path)
     return jax.device_put(np.float32(scale), sharding.replicated(run.mesh))
-
-
-class _Stopping:
-    """Whether the job was told to end: by SIGTERM, on any of its processes."""
-
-    def __enter__(self):
-        self._told, self._before = False, None
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._tell)
-        self._step = 0
-        return self
-
-    def _tell(self, *_):
-        self._told = True
-
-    def asked(self) -> bool:
-        if jax.process_count() == 1:
-            return self._told
-        from jax.experimental import multihost_utils
-
-        self._step += 1
-        return multihost_utils.reached_preemption_sync_point(self._step)
-
-    def __exit__(self, *_):
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)

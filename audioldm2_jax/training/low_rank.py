@@ -32,13 +32,20 @@ def adapted(plan: Plan, rank: int) -> Plan:
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return {PART: lora.make(zeros, rank, key)}
 
-    def loss(params, frozen, batch, keys, step):
-        base = {part: frozen[part] for part in trained}
-        return player.loss(lora.merge(base, params[PART]), frozen, batch, keys, step)
+    def merged(inner):
+        """The loss of the merged weights; statistics of theirs stay as they are."""
 
-    stage = dataclasses.replace(
-        plan.stage, init=init, players={"model": Player((PART,), loss, player.optim)}, ema=()
-    )
+        def loss(params, frozen, batch, keys, step):
+            base = {part: frozen[part] for part in trained}
+            weights = lora.merge(base, params[PART])
+            value, metrics = inner(weights, frozen, batch, keys, step)
+            return value, {name: x for name, x in metrics.items() if name != "moving"}
+
+        return loss
+
+    measure = merged(player.measure) if player.measure else None
+    changes = Player((PART,), merged(player.loss), player.optim, measure=measure)
+    stage = dataclasses.replace(plan.stage, init=init, players={"model": changes}, ema=())
     frozen = (*plan.frozen, *trained)
     about = {"begin": (), "exports": (PART,), "adapts": trained}
     return dataclasses.replace(plan, stage=stage, frozen=frozen, **about)

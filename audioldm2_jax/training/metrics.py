@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 import time
 from pathlib import Path
 
 import jax
 
+from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.loudness import level
 from audioldm2_jax.pictures import mel_picture
+from audioldm2_jax.training.board import Board
+from audioldm2_jax.training.console import Console
 
 # Peak bf16 products of one chip, FLOP/s, by the start of its name (makers' data sheets).
 PEAKS = {
@@ -71,31 +74,39 @@ class Clock:
 class Writer:
     """What the main process tells: console, metrics.jsonl, TensorBoard, wandb if asked for.
 
-    Use it in `with`; on other processes every method does nothing. wandb: a project's name.
+    Use it in `with`; on other processes every method does nothing. wandb: a project's name. Raises
+    InputError where the folder cannot be written, at once or later.
     """
 
-    def __init__(self, workdir: Path, *, main: bool, quiet: bool, wandb: str = "", config=None):
-        self._quiet, self._main, self._board, self._lines = quiet, main, None, None
+    def __init__(
+        self, workdir: Path, console: Console, *, main: bool, wandb: str = "", config=None
+    ):
+        self._main, self._workdir, self._board, self._lines = main, workdir, None, None
+        self.console = console
         self._wandb = _open_wandb(wandb, workdir, config) if wandb and main else None
         if main:
-            from tensorboardX import SummaryWriter
+            with self._disk():
+                self._board = Board(workdir / "tensorboard")
+                self._lines = open(workdir / "metrics.jsonl", "a", encoding="utf-8")
 
-            self._board = SummaryWriter(str(workdir / "tensorboard"))
-            self._lines = open(workdir / "metrics.jsonl", "a", encoding="utf-8")
+    @contextlib.contextmanager
+    def _disk(self):
+        try:
+            yield
+        except OSError as error:
+            raise files.cannot(self._workdir, "write metrics", error) from None
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Scalars of a step."""
         if not self._main:
             return
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
         if self._wandb:
             self._wandb.log(values, step=step)
-        self._lines.write(json.dumps({"step": step} | values) + "\n")
-        self._lines.flush()
-        if not self._quiet:
-            shown = (f"{name} {value:.4g}" for name, value in values.items())
-            print(f"step {step}: {', '.join(shown)}", file=sys.stderr)
+        with self._disk():
+            self._lines.write(json.dumps({"step": step} | values) + "\n")
+            self._lines.flush()
+            self._board.scalars(step, values)
+        self.console.step(step, values)
 
     def sound(self, name: str, step: int, wave, rate: int) -> None:
         """A sound, wave: [samples], at the level of written clips, and the picture of its mel."""
@@ -103,7 +114,8 @@ class Writer:
         if not self._main:
             return
         wave, _ = level(wave, rate)
-        self._board.add_audio(name, wave[:, None], step, rate)
+        with self._disk():
+            self._board.sound(name, step, wave, rate)
         if self._wandb:
             import wandb
 
@@ -113,25 +125,29 @@ class Writer:
         """picture: uint8 [H, W, 3]."""
         if not self._main:
             return
-        self._board.add_image(name, picture, step, dataformats="HWC")
+        with self._disk():
+            self._board.picture(name, step, picture)
         if self._wandb:
             import wandb
 
             self._wandb.log({name: wandb.Image(picture)}, step=step)
 
-    def say(self, text: str) -> None:
-        if self._main and not self._quiet:
-            print(text, file=sys.stderr)
-
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        if self._main:
-            self._board.close()
-            self._lines.close()
+    def __exit__(self, kind, *_):
+        self.console.close()
         if self._wandb:
             self._wandb.finish()
+        if self._main:
+            try:
+                with self._disk():
+                    self._board.close()
+                    self._lines.close()
+            except InputError:
+                # The first error is the one to tell.
+                if kind is None:
+                    raise
 
 
 def _open_wandb(project: str, workdir: Path, config):

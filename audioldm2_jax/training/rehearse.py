@@ -25,7 +25,7 @@ from audioldm2_jax.data.encoders import encoder_of_nothing
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of
-from audioldm2_jax.training.samples import GENERATING
+from audioldm2_jax.training.stages import STAGES
 from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.state import init_state, state_shardings
 from audioldm2_jax.training.step import given_up
@@ -109,7 +109,7 @@ def batch_shapes(run: Run, *, encoded: bool = False) -> dict:
         shapes[f"{name}_mask"] = ((width,), jnp.bool_)
     if reads.labels:
         shapes["labels"] = ((len(run.classes),), jnp.float32)
-    shapes |= _encoded(run) if encoded else _heard(run)
+    shapes |= encoded_shapes(run) if encoded else _heard(run)
     place = sharding.of_batch(run.mesh)
     return {
         name: jax.ShapeDtypeStruct((config.batch, *shape), dtype, sharding=place)
@@ -142,9 +142,26 @@ def frozen_shapes(run: Run, batch) -> dict:
     return frozen
 
 
-def _encoded(run: Run) -> dict:
+def check_encoded(run: Run, batch: dict) -> None:
+    """Raises InputError where an encoded batch is of another model, or clips of another length."""
+    if "mean" not in batch:
+        return
+    for name, (shape, _) in encoded_shapes(run).items():
+        if name in batch and (found := batch[name].shape[1:]) != tuple(shape):
+            raise InputError(
+                f"data.sources {run.config.data.sources}: {name} is {found} there, and this run's "
+                f"model takes {tuple(shape)} for data.seconds={run.config.data.seconds:g}; encode "
+                "the corpus with this start and that duration"
+            )
+
+
+def encoded_shapes(run: Run) -> dict:
+    """{name: (shape, type)} of a clip that `encode` made, as the stage reads it.
+
+    Raises InputError for stages that train on sound.
+    """
     config, model, reads = run.config, run.start.model, run.plan.reads
-    if config.stage not in GENERATING:
+    if STAGES[config.stage].samples != "prompts":
         raise InputError(f"--encoded: stage {config.stage} trains on sound")
     front, vae = features.mel_config(model.vocoder), model.vae
     frames = int(config.data.seconds * front.sample_rate) // front.hop

@@ -133,7 +133,7 @@ def _held(made: Plan, patterns: tuple[str, ...]) -> Plan:
     return dataclasses.replace(made, stage=dataclasses.replace(made.stage, players=players))
 
 
-def _sources(texts: str) -> tuple[Source, ...]:
+def sources_of(texts: str) -> tuple[Source, ...]:
     """`path[:split[:weight]]`, separated by commas."""
     found = []
     if not texts.strip(" ,"):
@@ -153,7 +153,7 @@ def _sources(texts: str) -> tuple[Source, ...]:
 def _classes(config) -> tuple[str, ...]:
     """All labels of the corpora, sorted by name."""
     found: set[str] = set()
-    for source in _sources(config.data.sources):
+    for source in sources_of(config.data.sources):
         path = Path(records.open_builder(source.path).data_path) / CLASSES
         if not path.is_file():
             raise InputError(f"{path}: missing; prepare the corpus with this program")
@@ -161,6 +161,14 @@ def _classes(config) -> tuple[str, ...]:
     if not found:
         raise InputError(f"data.sources {config.data.sources}: no clip has a label to learn")
     return tuple(sorted(found))
+
+
+def read_scale(path) -> float:
+    """The latents' scale that a run has measured. Raises InputError for anything else."""
+    scale = files.read_json(path, (int, float))
+    if not 0 < scale < float("inf"):
+        raise InputError(f"{path}: a number above 0 is expected; delete it to measure it again")
+    return float(scale)
 
 
 def read_classes(path) -> tuple[str, ...]:
@@ -191,7 +199,7 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
         loa=reads.loa,
     )
     data = DataConfig(
-        _sources(sources or config.data.sources),
+        sources_of(sources or config.data.sources),
         config.batch,
         recipe,
         seed=config.seed,

@@ -15,8 +15,23 @@ from audioldm2_jax.pictures import colours
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
 from audioldm2_jax.presets import ModelConfig
 
-# Stages whose trained parts take part when a prompt becomes sound.
-GENERATING = ("sequence", "latent_diffusion", "joint", "audioldm")
+# Clips that the VAE and the vocoder restore.
+CLIPS = 4
+PROMPTS = (
+    "a dog barks in the rain",
+    "a calm piano melody with soft strings",
+    "people talk while an engine idles",
+    "birds sing and water flows",
+)
+SENTENCES = (
+    "the birch canoe slid on the smooth planks",
+    "glue the sheet to the dark blue background",
+)
+
+
+def default_prompts(model: ModelConfig) -> tuple[str, ...]:
+    """What is made to sound where a configuration names nothing; sentences of speech models."""
+    return SENTENCES if model.phonemes else PROMPTS
 
 
 class Generated:

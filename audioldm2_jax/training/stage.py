@@ -34,10 +34,11 @@ class Player:
 class Stage:
     """A stage's networks and losses; the trainer knows no more of it.
 
-    init: key -> parameters by part; players: by name; ema: parts with a moving average.
+    init: (key, parts to leave out) -> parameters by part; players: by name; ema: parts with a
+    moving average.
     """
 
     name: str
-    init: Callable[[Any], dict]
+    init: Callable[..., dict]
     players: Mapping[str, Player]
     ema: tuple[str, ...] = ()

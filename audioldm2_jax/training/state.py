@@ -36,7 +36,13 @@ class TrainState:
 
 def init_state(stage: Stage, key, start: dict | None = None) -> TrainState:
     """A fresh state; parts in `start` begin with these parameters."""
-    params = stage.init(jax.random.fold_in(key, 0)) | dict(start or {})
+    start = dict(start or {})
+    trained = {part for player in stage.players.values() for part in player.parts}
+    params = start
+    # What the start gives is not drawn: for a large network that alone takes minutes to compile.
+    if trained - set(start):
+        without = (tuple(sorted(start)),) if start else ()
+        params = stage.init(jax.random.fold_in(key, 0), *without) | start
     opt = {}
     for name, player in stage.players.items():
         own, _ = parted({part: params[part] for part in player.parts}, player.fixed)

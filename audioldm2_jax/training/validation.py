@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,16 +14,18 @@ from audioldm2_jax.training.state import TrainState
 
 
 def make_measure(stage: Stage) -> Callable:
-    """(state, frozen, batch, number) -> metrics of every player on a batch, by averaged weights.
+    """(state, frozen, batch, first) -> metrics of every player on a batch, by averaged weights.
 
-    number: of the batch; its draws follow from it, so that they are the same at every step.
+    first: number of its first clip among those held out. A clip's draws follow from its number, so
+    that they are the same at every step and in batches of any size.
     """
 
-    def measure(state: TrainState, frozen: dict, batch: dict, number) -> dict:
+    def measure(state: TrainState, frozen: dict, batch: dict, first) -> dict:
         params, metrics = state.params | state.ema, {}
-        size = jax.tree.leaves(batch)[0].shape[0]
-        key = jax.random.fold_in(jax.random.fold_in(state.key, 2), number)
-        keys = jax.random.split(key, size)
+        numbers = first + jnp.arange(size_of(batch))
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(state.key, 2)))(
+            numbers
+        )
         for name, player in stage.players.items():
             loss = player.measure or player.loss
             value, found = loss(params, frozen, batch, keys, state.step)
@@ -35,9 +38,9 @@ def make_measure(stage: Stage) -> Callable:
 
 
 class Validation:
-    """A hook: means of a stage's metrics over held-out batches, which stay on the devices.
+    """A hook: means of a stage's metrics over held-out clips, whose batches stay on the devices.
 
-    batches: of arrays, placed on the mesh. Metrics are named valid/...
+    batches: of arrays, placed on the mesh, of any sizes. Metrics are named valid/...
     """
 
     def __init__(self, stage: Stage, every: int, batches: list[dict]):
@@ -45,9 +48,17 @@ class Validation:
         self._measure = jax.jit(make_measure(stage))
 
     def __call__(self, step: int, state: TrainState, frozen: Any) -> dict[str, float]:
-        found = [
-            self._measure(state, frozen, batch, jnp.int32(number))
-            for number, batch in enumerate(self._batches)
-        ]
-        means = jax.tree.map(lambda *x: sum(map(float, x)) / len(x), *jax.device_get(found))
+        found, sizes = [], [size_of(batch) for batch in self._batches]
+        for number, batch in enumerate(self._batches):
+            found.append(self._measure(state, frozen, batch, jnp.int32(sum(sizes[:number]))))
+
+        def mean(*values):
+            return sum(size * float(x) for size, x in zip(sizes, values)) / sum(sizes)
+
+        means = jax.tree.map(mean, *jax.device_get(found))
         return {f"valid/{name}": value for name, value in means.items()}
+
+
+def size_of(batch: dict) -> int:
+    """Clips of a batch of arrays."""
+    return jax.tree.leaves(batch)[0].shape[0]

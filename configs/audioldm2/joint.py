@@ -16,8 +16,18 @@ def get_config(arg: str = ""):
     config = base("joint", drop=0.1, poolings=(8,), truth=0.25, audio=0.0, text=False)
     config.optim.warmup = 10_000
     config.steps = 800_000
-    kinds = ("full", "full-large", "ac", "ac-large", "msd", "ljs", "gig", "few")
-    kinds += ("tiny", "tiny-speech")
+    kinds = (
+        "full",
+        "full-large",
+        "ac",
+        "ac-large",
+        "msd",
+        "ljs",
+        "gig",
+        "few",
+        "tiny",
+        "tiny-speech",
+    )
     kind = variant(arg, kinds)
     config.preset = "large" if kind.endswith("large") else "base"
     if kind == "few":

@@ -105,7 +105,7 @@ def test_every_step_count_stays_finite_and_in_range(name, steps):
 def test_recovers_a_point_from_its_true_noise(name):
     """With the exact noise of one clean point every deterministic method lands on it."""
     clean = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    kept = jnp.asarray(schedules.alphas_bar(ScheduleConfig()), jnp.float32)
+    kept = jnp.asarray(schedules.alphas_cumprod(ScheduleConfig()), jnp.float32)
     plan = samplers.make_plan(name, ScheduleConfig(), 40)
     times = jnp.asarray(plan.timesteps, jnp.int32)
 

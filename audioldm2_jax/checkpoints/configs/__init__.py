@@ -5,11 +5,8 @@ refuse by name what no code here computes.
 """
 
 from audioldm2_jax.checkpoints.configs.audio import (  # noqa: F401
-    read_schedule,
     read_vae,
     read_vocoder,
-    scheduler_class,
-    write_schedule,
     write_vae,
     write_vocoder,
 )
@@ -30,6 +27,11 @@ from audioldm2_jax.checkpoints.configs.language import (  # noqa: F401
     write_phonemes,
     write_projection,
     write_t5,
+)
+from audioldm2_jax.checkpoints.configs.scheduler import (  # noqa: F401
+    read_schedule,
+    scheduler_class,
+    write_schedule,
 )
 from audioldm2_jax.checkpoints.configs.tagger import (  # noqa: F401
     ARCHITECTURE,

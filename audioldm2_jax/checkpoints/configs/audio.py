@@ -1,4 +1,4 @@
-"""diffusers' AutoencoderKL and schedulers, transformers' SpeechT5HifiGanConfig."""
+"""diffusers' AutoencoderKL, transformers' SpeechT5HifiGanConfig."""
 
 from __future__ import annotations
 
@@ -9,17 +9,7 @@ from audioldm2_jax.checkpoints.configs.reading import (
     groups_of,
     require,
 )
-from audioldm2_jax.presets import HiFiGANConfig, ScheduleConfig, VAEConfig
-
-# diffusers' class for a model's own sampler, and the entries that are that class' alone. The
-# published scheduler stands for our usual sampler.
-_SCHEDULERS = {
-    "dpm++2m": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
-    "dpm++2m-sde": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
-    ),
-}
+from audioldm2_jax.presets import HiFiGANConfig, VAEConfig
 
 
 def read_vae(config: dict, where: str) -> VAEConfig:
@@ -111,49 +101,3 @@ def write_vocoder(config: HiFiGANConfig) -> dict:
         "leaky_relu_slope": config.slope,
         "normalize_before": config.normalize,
     } | ({"griffin_lim": config.griffin_lim} if config.griffin_lim else {})
-
-
-def read_schedule(config: dict, where: str) -> ScheduleConfig:
-    require(
-        config,
-        where,
-        beta_schedule="scaled_linear",
-        trained_betas=None,
-        prediction_type="epsilon",
-        clip_sample=False,
-        thresholding=False,
-        rescale_betas_zero_snr=False,
-        timestep_spacing="leading",
-        set_alpha_to_one=False,
-    )
-    stochastic = config.get("algorithm_type") == "sde-dpmsolver++"
-    return ScheduleConfig(
-        train_steps=config.get("num_train_timesteps", 1000),
-        beta_start=config.get("beta_start", 0.0001),
-        beta_end=config.get("beta_end", 0.02),
-        steps_offset=config.get("steps_offset", 0),
-        sampler="dpm++2m-sde" if stochastic else "dpm++2m",
-    )
-
-
-def scheduler_class(config: ScheduleConfig) -> str:
-    """diffusers' class for the model's own sampler."""
-    return _SCHEDULERS[config.sampler][0]
-
-
-def write_schedule(config: ScheduleConfig) -> dict:
-    name, own = _SCHEDULERS[config.sampler]
-    return {
-        "_class_name": name,
-        "_diffusers_version": DIFFUSERS,
-        "num_train_timesteps": config.train_steps,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
-        "beta_schedule": "scaled_linear",
-        "trained_betas": None,
-        "prediction_type": "epsilon",
-        "thresholding": False,
-        "steps_offset": config.steps_offset,
-        "timestep_spacing": "leading",
-        "rescale_betas_zero_snr": False,
-    } | own

@@ -89,6 +89,18 @@ def draw_voice(rng, kind: str = "varied") -> Voice:
     return Voice(gender, name, speed, pitch, lilt)
 
 
+def caption_words() -> set[str]:
+    """All words that captions of voices hold."""
+    ends = [(speed, pitch) for speed in _SPEEDS for pitch in _PITCHES] + [_middle()]
+    voices = [Voice(gender, "", *end, 50) for gender in _VOICES for end in ends]
+    return {word for voice in voices for text in voice.captions() for word in text.split()}
+
+
+def _middle() -> tuple[int, int]:
+    """The speed and the pitch that captions do not tell."""
+    return tuple(int((low * high) ** 0.5) for low, high in (_SPEEDS, _PITCHES))
+
+
 def draw_sentence(rng, *, brief: bool = False) -> str:
     """Ten thousand plain sentences of one pattern; brief ones, a thousand, lack their endings."""
     words = (_SUBJECTS, _VERBS, _OBJECTS) if brief else (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,8 @@ class Plan:
     start's weights; exports: which trained parts a checkpoint has; fold: a part's parameters as a
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
-    X
+    that low-rank changes are of; drops: captions are dropped, for which a frozen CLAP or T5 reads
+    "" (`encoders.encode_nothing`).
     """
 
     stage: Stage
@@ -73,12 +75,16 @@ def initial(part: str, config):
 
 
 def init_of(makers: Mapping[str, Callable]) -> Callable:
-    """key -> parameters by part. Compiled functions are traced once for all that ask for shapes."""
+    """(key, parts to leave out) -> parameters by part.
 
-    @jax.jit
-    def init(key):
+    Compiled functions are traced once for all that ask for shapes.
+    """
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def init(key, without=()):
         keys = jax.random.split(key, len(makers))
-        return {name: make(k) for (name, make), k in zip(makers.items(), keys)}
+        drawn = zip(makers.items(), keys)
+        return {name: make(k) for (name, make), k in drawn if name not in without}
 
     return init
 
@@ -156,10 +162,6 @@ def plan_vocoder(model, optim, settings, dtype) -> Plan:
         # By periods alone: narrow grouped convolutions at the full rate cost a CPU 20 times that.
         judges = WaveDiscriminators((2, 3, 5, 7), (16, 32, 64, 64, 64), scales=0)
     made = vocoder.Vocoder(model, discriminators=judges, dtype=dtype, **settings)
-    if made.segment % model.vocoder.hop:
-        raise InputError(
-            f"settings.segment is {made.segment}: it must be a multiple of {model.vocoder.hop}"
-        )
     makers = {"vocoder": lambda key: split(initial("vocoder", model.vocoder)(key))}
     players = {}
     if made.adversarial:

@@ -1,0 +1,129 @@
+"""The level of written sound: BS.1770 against its own numbers and pyloudnorm, and the rule."""
+
+import numpy as np
+import pyloudnorm
+import pytest
+
+from audioldm2_jax import loudness
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.loudness import integrated, level
+
+RATE = 16000
+CEILING = 10 ** (-loudness.HEADROOM / 20)
+
+
+def noise(seconds=2.0, scale=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    return (scale * rng.standard_normal(int(seconds * RATE))).astype(np.float32)
+
+
+def tone(seconds=2.0, peak=0.1, hertz=500):
+    return (peak * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype("f4")
+
+
+def test_filters_are_the_standards():
+    """Tables 1 and 2 of BS.1770-4, which are for 48 kHz."""
+    (b, a), (b2, a2) = loudness.k_filters(48000)
+    np.testing.assert_allclose(b, [1.53512485958697, -2.69169618940638, 1.19839281085285], 1e-9)
+    np.testing.assert_allclose(a, [1, -1.69065929318241, 0.73248077421585], 1e-9)
+    np.testing.assert_allclose(b2, [1, -2, 1])
+    np.testing.assert_allclose(a2, [1, -1.99004745483398, 0.99007225036621], 1e-9)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_the_standards_tone(rate):
+    """997 Hz at full scale in one channel is -3.01 LUFS."""
+    wave = np.sin(2 * np.pi * 997 * np.arange(3 * rate) / rate)
+    assert integrated(wave, rate) == pytest.approx(-3.01, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "wave",
+    [noise(), noise(10, 0.01), tone(), np.concatenate([noise(2, 0.3), noise(5, 1e-3)])],
+    ids=["noise", "quiet", "tone", "gated"],
+)
+def test_loudness_is_pyloudnorms(wave):
+    # The library of De Man's design, which is the standard's; its blocks are counted by rounding.
+    meter = pyloudnorm.Meter(RATE, filter_class="DeMan")
+    theirs = meter.integrated_loudness(wave.astype(np.float64))
+    assert integrated(wave, RATE) == pytest.approx(theirs, abs=0.1)
+
+
+def test_clips_shorter_than_a_block_and_silence():
+    assert integrated(tone(0.1), RATE) == pytest.approx(integrated(tone(2.0), RATE), abs=0.3)
+    assert integrated(np.zeros(100), RATE) is None
+
+
+CLIPS = {
+    "peak 4": noise() * (4 / np.abs(noise()).max()),
+    "loud": noise(scale=0.5),
+    "ordinary": noise(scale=0.08),
+    "quiet": noise(scale=0.004),
+    "nearly silence": noise(scale=1e-6),
+    "click": np.eye(1, RATE, 5, dtype=np.float32)[0] * 3,
+    "short": noise(0.01),
+    "one sample": np.full(1, 2.0, np.float32),
+    "offset": np.full(RATE, 1.5, np.float32),
+    "silence": np.zeros(RATE, np.float32),
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("rule", ["auto", "raw", -23, -14.0, "-30"])
+def test_the_rule(name, rule):
+    wave = CLIPS[name]
+    found, done = level(wave, RATE, rule)
+    assert found.shape == wave.shape and found.dtype == np.float32
+    assert done.peak == pytest.approx(np.abs(wave).max())
+    if rule == "raw":
+        np.testing.assert_array_equal(found, np.clip(wave, -1, 1))
+        assert done.gain_db == 0 and done.clipped_samples == (np.abs(wave) > 1).sum()
+        return
+    assert done.clipped_samples == 0
+    assert np.abs(found).max() <= CEILING * (1 + 1e-6), "no sample at full scale"
+    # One gain for the whole clip, and the one that is told.
+    np.testing.assert_allclose(found, wave * 10 ** (done.gain_db / 20), rtol=1e-5)
+    if name == "silence":
+        assert done.gain_db == 0 and done.lufs is None
+    elif done.lufs is not None and rule == "auto":
+        after = done.lufs + done.gain_db
+        limited = np.abs(found).max() > CEILING * 0.999 or done.gain_db == loudness.RAISE
+        assert -28.001 < after < -17.999 or (limited and after < -17.999)
+    elif done.lufs is not None:
+        after, limited = done.lufs + done.gain_db, np.abs(found).max() > CEILING * 0.999
+        assert after == pytest.approx(float(rule), abs=1e-6) or (limited and after < float(rule))
+
+
+def test_ordinary_clips_are_not_touched():
+    wave = CLIPS["ordinary"]
+    assert -28 < integrated(wave, RATE) < -18
+    np.testing.assert_array_equal(level(wave, RATE)[0], wave)
+
+
+def test_clips_of_a_list_are_comparable():
+    """33 dB between clips become at most 10 wherever the peaks allow it."""
+    waves = [noise(scale=s, seed=i) for i, s in enumerate((1.2, 0.3, 0.05, 0.02))]
+    before = [integrated(w, RATE) for w in waves]
+    after = [integrated(level(w, RATE)[0], RATE) for w in waves]
+    assert np.ptp(before) > 33 and np.ptp(after) < 10.1
+    assert list(np.argsort(after, kind="stable")) == list(np.argsort(before, kind="stable"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_broken_waves_are_refused(bad):
+    wave = noise()
+    wave[3] = bad
+    with pytest.raises(InputError, match="NaN or infinity"):
+        level(wave, RATE)
+
+
+@pytest.mark.parametrize("wave", [np.zeros(0), np.zeros((2, 100)), np.float32(1)])
+def test_other_shapes_are_refused(wave):
+    with pytest.raises(InputError, match="one axis of samples"):
+        level(wave, RATE)
+
+
+@pytest.mark.parametrize("rule", ["loud", "", None, True, 3, 0, -90, "nan", "-inf", [], "-23 LUFS"])
+def test_other_rules_are_refused(rule):
+    with pytest.raises(InputError, match="auto, raw, or LUFS"):
+        level(noise(), RATE, rule)
