@@ -11,15 +11,19 @@ $(BIN)/python:
 
 # Each mark says that its packages are installed for the setup.py of that time.
 $(VENV)/.installed: setup.py | $(BIN)/python
-	$(BIN)/python -m pip install -q -e .
+	@echo "Installing into $(VENV): some 100 packages, 350 MB to download, 1.5 GB on disk; 1 to 5 minutes."
+	$(BIN)/python -m pip install -e .
 	touch $@
 
 $(VENV)/.installed-dev: setup.py $(VENV)/.installed
-	$(BIN)/python -m pip install -q -e '.[dev]'
+	@echo "Installing what the tests need, PyTorch above all: 0.5 GB to download and 1.5 GB on disk with"
+	@echo "its CPU build; on Linux PyPI's comes with CUDA, some 3 GB more. 1 to 10 minutes."
+	$(BIN)/python -m pip install -e '.[dev]'
 	touch $@
 
 # Four sounds of the model that comes with the package.
 demo: $(VENV)/.installed
+	@echo "Compiling the model for this machine, once: one to two minutes on two cores."
 	$(BIN)/audioldm2-jax generate -tl examples/prompts.txt -b 4 -s demo/out --pictures
 	@cat examples/next.txt
 

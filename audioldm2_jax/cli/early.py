@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import secrets
 import sys
 from pathlib import Path
 
 from audioldm2_jax.checkpoints import download
-from audioldm2_jax.checkpoints.registry import FULL, OFFICIAL_FILES, OFFICIAL_NAMES
+from audioldm2_jax.checkpoints.registry import FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
 from audioldm2_jax.cli.device import check_device
 from audioldm2_jax.errors import InputError
 
@@ -45,17 +44,19 @@ def check_options(options) -> None:
         raise InputError(f"--lora_strength is {options.lora_strength}: it must be a number")
 
 
-def draw_seed(options) -> None:
+def take_seed(options) -> None:
     """A seed in place of -1, which is printed: one for all batches of a list."""
+    from audioldm2_jax.pipelines.request import draw_seed
+
     if options.seed == -1:
-        options.seed = secrets.randbelow(2**32)
+        options.seed = draw_seed(options.seed)
         print(f"seed: {options.seed}", file=sys.stderr)
 
 
 def check_request(options, entries) -> None:
     """Raises InputError for what the model, as far as it is known without weights, cannot do."""
     from audioldm2_jax.checkpoints import hub
-    from audioldm2_jax.diffusion.samplers import make_plan
+    from audioldm2_jax.diffusion.registry import make_plan, sampler_named
     from audioldm2_jax.phonemes import check_spoken
     from audioldm2_jax.pipelines import request
     from audioldm2_jax.presets import ModelConfig, ScheduleConfig
@@ -66,35 +67,59 @@ def check_request(options, entries) -> None:
         raise InputError(f"--revision {options.revision}: is of a hub id; {name} lies here")
     if options.tokenizers is not None:
         _check_tokenizers(options, folder)
-    _check_speech(options, name)
     convention = hub.convention_named(options.convention)
-    if folder is None or folder.is_file():
+    if name in {*OFFICIAL_NAMES.values(), *OFFICIAL_FILES, *FULL.values()} and folder is None:
+        # Of published models it is known which ones speak, and what their schedule is.
+        _check_speech(options, "ljspeech" in name or "gigaspeech" in name)
         schedule = ScheduleConfig()
         make_plan(options.sampler or schedule.sampler, schedule, options.steps, eta=options.eta)
         request.time_grid(options.seconds, ModelConfig(), convention)
+    elif folder is None or folder.is_file():
+        if options.sampler is not None:
+            sampler_named(options.sampler)
+        request.check_count("steps", options.steps, 1)
+        request.time_grid(options.seconds, ModelConfig(), convention)
     else:
-        config = hub.read_config(folder, convention)
-        request.check(
-            config,
-            convention,
-            prompt=[entry.prompt for entry in entries],
-            negative_prompt=options.negative_prompt or None,
-            transcription=options.transcription or None,
-            seconds=options.seconds,
-            steps=options.steps,
-            sampler=options.sampler,
-            eta=options.eta,
-            guidance=options.guidance,
-            candidates=options.candidates,
-            seed=options.seed,
-            first_clip=0,
-        )
-        if options.candidates > 1 and not config.ranks:
-            raise InputError(
-                f"--candidates {options.candidates}: {name} holds no CLAP audio tower to rank them"
-            )
+        _check_configured(options, entries, hub.read_config(folder, convention), convention)
     if options.transcription:
         check_spoken(options.transcription)
+
+
+def _check_configured(options, entries, config, convention) -> None:
+    """The same for a model whose configuration lies here."""
+    import jax.numpy as jnp
+
+    from audioldm2_jax.pipelines import request
+    from audioldm2_jax.pipelines.run import check_fits
+    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
+
+    _check_speech(options, config.phonemes is not None)
+    prompts = [entry.prompt for entry in entries]
+    checked = request.check(
+        config,
+        convention,
+        prompt=prompts,
+        negative_prompt=options.negative_prompt or None,
+        transcription=options.transcription or None,
+        seconds=options.seconds,
+        steps=options.steps,
+        sampler=options.sampler,
+        eta=options.eta,
+        guidance=options.guidance,
+        candidates=options.candidates,
+        seed=options.seed,
+        first_clip=0,
+    )
+    if options.candidates > 1 and not config.ranks:
+        raise InputError(
+            f"--candidates {options.candidates}: {options.model} holds no CLAP audio tower to rank "
+            "them by"
+        )
+    # A quarter of the estimate: only what certainly cannot fit.
+    clips = min(len(prompts), options.batchsize) * options.candidates
+    width = jnp.dtype(choose_dtype(options.dtype)).itemsize
+    least = request.working_memory(checked.grid.frames, config, width, clips) // 4
+    check_fits(least, f"{clips} clips of {checked.grid.seconds:g} s")
 
 
 def _local(name: str) -> Path | None:
@@ -119,16 +144,11 @@ def _check_tokenizers(options, folder: Path | None) -> None:
         raise InputError(f"--tokenizers {options.tokenizers}: no such folder")
 
 
-def _check_speech(options, name: str) -> None:
-    """Of published models it is known by their names which ones speak."""
-    published = {*OFFICIAL_NAMES.values(), *OFFICIAL_FILES, *FULL.values()}
-    if name not in published:
-        return
-    speaks = "ljspeech" in name or "gigaspeech" in name
+def _check_speech(options, speaks: bool) -> None:
     if speaks and not options.transcription:
         raise InputError(f"{options.model} speaks: say what, with --transcription TEXT")
     if options.transcription and not speaks:
         raise InputError(
             f"--transcription: {options.model} does not speak; take a speech checkpoint, such as "
-            "anhnct/audioldm2_gigaspeech"
+            f"{FULL[SPEECH]}"
         )

@@ -18,8 +18,8 @@ from audioldm2_jax.errors import InputError
 
 EXAMPLES = (
     Example(
-        'audioldm2-jax generate -t "a small bell rings twice" --pictures',
-        "output/a_small_bell_rings_twice.wav, with its record (.json) and spectrogram (.png)",
+        'audioldm2-jax generate -t "two church bell tolls" --pictures',
+        "output/two_church_bell_tolls.wav, with its record (.json) and spectrogram (.png)",
     ),
     Example(
         'audioldm2-jax generate -t "loud rain" -n 4 --seed -1 -o rain.flac',
@@ -150,11 +150,11 @@ def run(options) -> int:
     folder, names = _target(options, entries)
     if options.model is None:
         _take_default(options)
-    early.check_request(options, entries)
     use_device(options.device)
+    early.check_request(options, entries)
     if options.lora is not None:
         lora.load(options.lora)
-    early.draw_seed(options)
+    early.take_seed(options)
     pipe = Pipeline.from_pretrained(
         options.model,
         options.dtype,
@@ -203,32 +203,37 @@ def _generate(pipe, options, batch: list[Entry], folder: Path, names, start: int
         print(path, flush=True)
         if not options.quiet and (twin := _twin(path)):
             print(
-                f"{path.name} is the same sound as {twin.name}: same prompt, seed and settings; "
+                f"{path.name} is the same sound as {twin}: same prompt, seed and settings; "
                 "--seed -1 draws another seed",
                 file=sys.stderr,
             )
 
 
-def _twin(path: Path) -> Path | None:
-    """An older record in the folder of the same sound, whose file name differs by its number."""
-    from audioldm2_jax.pipelines.file_names import RECORD, beside, free_name, identity
+# What a record says beside what makes the sound.
+_BESIDE_THE_SOUND = (
+    *("device", "versions", "scores", "prompt_index"),
+    *("loudness", "lufs", "peak", "gain_db", "clipped_samples"),
+)
 
-    def read(record: Path) -> dict:
-        ignored = ("device", "versions", "scores", "prompt_index", "loudness", "gain_db", "peak")
+
+def _twin(path: Path) -> str | None:
+    """The name of an older file of the same sound, where a number was put behind the prompt."""
+    from audioldm2_jax.audio import FORMATS
+
+    def sound(record: Path) -> dict:
         content = files.read_json(record)
-        return {k: v for k, v in content.items() if k not in (*ignored, "lufs", "clipped_samples")}
+        return {key: v for key, v in content.items() if key not in _BESIDE_THE_SOUND}
 
-    stem, bar, number = path.stem.rpartition("_")
-    if not (bar and number.isdigit() and int(number) > 1):
+    stem, _, number = path.stem.rpartition("_")
+    if not stem or not number.isdecimal():
         return None
-    new, older = read(beside(path, RECORD)), {identity(path.stem)}
-    for _ in range(int(number)):
-        name = free_name(stem, older)
-        older.add(identity(name))
-        record = path.with_name(name + RECORD)
+    new = sound(path.with_suffix(".json"))
+    for i in range(1, int(number)):
+        record = path.with_name(f"{stem}_{i}.json" if i > 1 else f"{stem}.json")
         try:
-            if record != beside(path, RECORD) and read(record) == new:
-                return record.with_suffix(path.suffix)
+            if sound(record) == new:
+                older = (record.with_suffix(suffix) for suffix in FORMATS)
+                return next((file.name for file in older if file.exists()), record.name)
         except InputError:  # somebody else's file, or none
             continue
     return None

@@ -11,7 +11,7 @@ import warnings
 
 import audioldm2_jax
 from audioldm2_jax.cli.help import CommandHelp, Parser, epilog, overview
-from audioldm2_jax.errors import InputError, printable
+from audioldm2_jax.errors import InputError, one_line
 
 # Each is a module of this package: its docstring (the first line is the summary), EXAMPLES,
 # add_arguments and run; where needed OVERRIDES (what argparse does not know is for the command),
@@ -37,14 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
         _say("interrupted")
         return 130
     except BrokenPipeError:
-        _close_streams()
         return 1
     except Exception as error:
         message = _message(error)
         if message is None:
             raise
-        _say(f"error: {printable(message)}")
+        _say(f"error: {one_line(message)}")
         return 2
+    finally:
+        _settle_streams()
 
 
 def _run(arguments) -> int:
@@ -124,12 +125,14 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _close_streams() -> None:
-    """Points stdout and stderr nowhere, so that the interpreter's last flush cannot fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _settle_streams() -> None:
+    """Points streams that cannot be written any more nowhere: the last flush would complain."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _quiet_libraries() -> None:
@@ -141,7 +144,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {printable(message)}")
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {one_line(message)}")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     for stream in (sys.stdout, sys.stderr):

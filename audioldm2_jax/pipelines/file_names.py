@@ -65,8 +65,10 @@ def check_names(names: Iterable[str], suffix: str = ".wav") -> list[str]:
         whole = check_name(name, suffix)
         key = identity(split(whole)[0])
         if key in stems:
-            same = "stands twice" if stems[key] == name else f"and {stems[key]!r} are one file"
-            raise InputError(f"the file name {name!r} {same}; every clip needs its own")
+            raise InputError(
+                f"the file name {name!r} stands twice: {stems[key]!r} is the same file, here "
+                "or on other systems"
+            )
         stems[key] = name
         checked.append(whole)
     return checked

@@ -188,5 +188,5 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot write there ({reason})") from None
     finally:
         for path in missing:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 path.rmdir()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main
+from audioldm2_jax.cli.prompts import read_list
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +78,32 @@ def test_lists_are_named_batched_and_resumed(folder, tmp_path, capsys):
     assert capsys.readouterr().out.split() == [str(tmp_path / "a" / "rain.wav")]
 
 
-def test_one_output_file(folder, tmp_path):
-    target = tmp_path / "new" / "bark.wav"
+def test_one_output_file(folder, tmp_path, capsys):
+    """Of any kind, at the loudness asked for, with a drawn seed that is told."""
+    target = tmp_path / "new" / "bark.FLAC"
     common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-q"]
-    assert generate(*common, "-o", target) == 0
-    assert sorted(p.name for p in target.parent.iterdir()) == ["bark.json", "bark.wav"]
+    assert generate(*common, "-o", target, "--loudness", -30, "--seed", -1) == 0
+    assert sorted(p.name for p in target.parent.iterdir()) == ["bark.FLAC", "bark.json"]
+    assert soundfile.info(target).format == "FLAC"
+    record = json.loads((target.parent / "bark.json").read_text())
+    assert f"seed: {record['seed']}\n" in capsys.readouterr().err
+    assert record["loudness"] == -30 and record["lufs"] + record["gain_db"] == pytest.approx(-30)
+
+
+def test_the_same_sound_under_another_name_is_told(folder, tmp_path, capsys):
+    common = ["-t", "rain", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-s", tmp_path]
+    (tmp_path / "rain.json").write_text("somebody else's")
+    lines = []
+    for more in ([], [], ["--loudness", "raw", "--format", "ogg"]):
+        assert generate(*common, *more) == 0
+        said = capsys.readouterr()
+        lines.append([line for line in said.err.splitlines() if "same sound" in line])
+    assert lines[0] == []
+    assert "rain_3.wav is the same sound as rain_2.wav" in lines[1][0]
+    assert "rain_4.ogg is the same sound as rain_2.wav" in lines[2][0]
+    assert "--seed -1" in lines[1][0]
+    first, second = (soundfile.read(tmp_path / f"rain_{i}.wav")[0] for i in (2, 3))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_pictures(folder, tmp_path):
@@ -89,7 +111,7 @@ def test_pictures(folder, tmp_path):
     assert generate(*common, "-s", tmp_path, "--pictures") == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rain.json", "rain.png", "rain.wav"]
     with Image.open(tmp_path / "rain.png") as picture:
-        assert picture.size == (512, 192) and len(picture.getcolors()) > 8
+        assert picture.size == (656, 274) and len(picture.getcolors()) > 8
 
 
 BAD = [
@@ -106,16 +128,47 @@ BAD = [
     (["-t", "a", "--ddim_steps", "5", "--sampler", "heun"], "--ddim_steps means DDIM"),
     (["-t", "a", "-n", "0"], "candidates"),
     (["-t", "a", "-b", "0"], "batchsize"),
-    (["-t", "a", "--seed", "-1"], "seed is -1"),
+    (["-t", "a", "--seed", "-2"], "seed is -2"),
+    (["-t", "a", "--seed", "4294967296"], "seed is 4294967296"),
     (["-t", "a", "-gs", "nan"], "guidance is nan"),
     (["-t", "a", "--dtype", "int8"], "unknown dtype 'int8'"),
     (["-t", "a", "--convention", "mine"], "unknown convention 'mine'"),
     (["-t", "a", "-d", "abacus"], "unknown device 'abacus'"),
-    (["-t", "a", "-d", "tpu"], "device tpu: not available"),
-    (["-t", "a", "-o", "sound.mp3"], "must be a .wav file"),
+    (["-t", "a", "-o", "sound.txt"], "must end in one of .wav .flac .ogg .mp3"),
+    (["-t", "a", "-o", "sound"], "must end in one of .wav .flac .ogg .mp3"),
+    (["-t", "a", "-o", ".wav"], "must end in one of .wav .flac .ogg .mp3"),
+    (["-t", "a", "-o", "x.wav", "-s", "out"], "takes the place of -s"),
+    (["-t", "a", "-o", "x.wav", "--format", "ogg"], "is not of --format ogg"),
+    (["-t", "a", "-o", "x" * 300 + ".wav"], "has 305 bytes"),
+    (["-t", "a", "-o", "x" * 300 + "/a.wav"], "cannot write there (File name too long)"),
+    (["-t", "a", "-o", "é" * 126 + ".wav"], "bytes, at most 255"),
+    (["-t", "a", "--format", "m4a"], "format is 'm4a': choose one of wav flac ogg mp3"),
+    (["-t", "a", "--loudness", "loud"], "loudness is 'loud': it must be auto, raw"),
+    (["-t", "a", "--loudness", "nan"], "loudness is 'nan': it must be auto, raw"),
+    (["-t", "a", "--loudness", "3"], "loudness is '3': it must be auto, raw"),
+    (["-t", "a", "--skip_existing"], "--skip_existing: needs files with names"),
+    (["-t", "a", "--eta", "0.5", "--sampler", "heun"], "only the sampler ddim uses it"),
+    (["-t", "a", "--eta", "nan", "--sampler", "ddim"], "eta is nan"),
+    (["-t", "a", "--steps", "3", "--sampler", "pndm"], "pndm: steps is 3"),
+    (["-t", "a", "--negative", "b", "-gs", "1"], "steers away from nothing"),
+    (["-t", "a", "--lora", "nofile"], "nofile: no such LoRA file"),
+    (["-t", "a", "--lora_strength", "0.5"], "--lora_strength: there is no --lora"),
+    (["-t", "a", "--tokenizers", "."], "--tokenizers .: is for an authors' file"),
+    (["-t", "a", "--revision", "main"], "--revision main: is of a hub id"),
+    (["-t", "a", "--transcription", "hello"], "does not speak"),
+    (["-t", "a", "--model", "nano-speech"], "nano-speech speaks: say what"),
+    (["-t", "a", "--model", "audioldm2-speech-ljspeech"], "speaks: say what"),
+    (["-t", "a", "--transcription", "x", "--model", "cvssp/audioldm2"], "does not speak"),
+    (["-t", "a\udcff"], "--prompt 'a\\udcff': not UTF-8"),
+    (["-t", "a", "--negative_prompt", "\udcff"], "--negative_prompt"),
+    (["-t", "a", "--transcription", "\udcff"], "--transcription '\\udcff': not UTF-8"),
+    (["-t", "a", "--model", "\udcff"], "\\udcff: no such folder"),
+    (["-t", "a", "--model", "x" * 5000], "no usable path"),
     (["-t", "a", "--model_name", "/no/such/checkpoint"], "no such folder"),
     (["-t", "a", "--model_name", "someone/something"], "the hub cannot be reached"),
-    (["-tl", "/no/such/list"], "cannot be read"),
+    (["-tl", "/no/such/list"], "/no/such/list: no such file"),
+    (["-tl", "/dev/zero"], "/dev/zero: no ordinary file"),
+    (["-tl", "/"], "/: no ordinary file"),
 ]
 
 
@@ -124,19 +177,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
     folder, tmp_path, capsys, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    target = [] if "-o" in arguments else ["-s", "out"]
-    if "tpu" in arguments:
-        command = [sys.executable, "-m", "audioldm2_jax.cli.main", "generate", *arguments, *target]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        code, err = done.returncode, done.stderr
-    else:
-        model = [] if "--model_name" in arguments else ["--model_name", folder]
-        code = generate("-q", *model, *arguments, *target)
-        err = capsys.readouterr().err
+    target = [] if "-o" in arguments else ["-s", "new/out"]
+    model = [] if {"--model_name", "--model"} & set(arguments) else ["--model_name", folder]
+    code = generate(*model, *arguments, *target)
+    err = capsys.readouterr().err
     assert code == 2
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0], err
+    assert err.count("\n") == 1 and "loading" not in err, err
     assert list(tmp_path.iterdir()) == [], "nothing may be written"
 
 
@@ -150,13 +198,24 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("a|x\nb", "of all prompts or of none"),
         ("a|../x", "must not hold a path"),
         ("a|/etc/x", "must not hold a path"),
+        ("a|x\nb|x.flac", "stands twice"),
+        ("a|é\nb|e\u0301", "stands twice"),
+        ("a|x\nb|x.", "stands twice"),
+        ("a|b|c", "more than one |"),
+        ("a|x\x00", "control characters"),
+        ("a|" + "x" * 251, "bytes, at most 255"),
+        ("a|x\nb|.wav", "the file name '.wav' is empty"),
+        (b"a\n\xff", "line 2 is not UTF-8"),
+        ("a".encode("utf-16"), "line 1 is not UTF-8"),
     ],
 )
 def test_bad_lists(folder, tmp_path, capsys, content, message):
-    (tmp_path / "list.txt").write_text(content)
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "list.txt").write_bytes(content)
     code = generate("-tl", tmp_path / "list.txt", "--model_name", folder, "-s", tmp_path / "out")
     assert code == 2
-    assert message in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert message in err and err.count("list.txt") == 1 and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -167,15 +226,45 @@ def test_an_unwritable_folder(folder, tmp_path, capsys):
     assert "cannot write there" in capsys.readouterr().err
 
 
+LISTS = {
+    "a byte-order mark": ("\ufeffa dog|x\nrain|y", [("a dog", "x.wav"), ("rain", "y.wav")]),
+    "one within": ("a\n\ufeffb", [("a", None), ("b", None)]),
+    "ends of lines": ("a\r\nb\rc\n\n d ", [("a", None), ("b", None), ("c", None), ("d", None)]),
+    "no ends": ("a\u2028b\x85c\vd\fe\x1cf\u2029g", [("a\u2028b\x85c\vd\fe\x1cf\u2029g", None)]),
+    "suffixes": ("a|x.wav.wav\nb|x.wav", [("a", "x.wav.wav"), ("b", "x.wav")]),
+    "kinds": ("a|x.OGG\nb|y.flac", [("a", "x.OGG"), ("b", "y.flac")]),
+    "any script": ("雨|雨の音", [("雨", "雨の音.wav")]),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_what_a_list_means(tmp_path, kind):
+    content, entries = LISTS[kind]
+    path = tmp_path / "list.txt"
+    path.write_bytes(content.encode())
+    assert [(e.prompt, e.name) for e in read_list(str(path))] == entries
+
+
 def test_unknown_flags_and_help(capsys):
-    for arguments in (["generate", "--stepz", "3"], ["nonsense"], []):
+    for arguments in (["generate", "--stepz", "3"], ["nonsense"], [], ["generate", "--steps", "x"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(SystemExit) as caught:
         main(["generate", "--help"])
     assert caught.value.code == 0
     assert "--ddim_steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["a dog barks"], ["a", "dog", "barks"], ["-t", "a", "dog", "barks"]]
+)
+def test_a_prompt_without_its_option(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", *arguments])
+    assert caught.value.code == 2
+    assert 'generate -t "a dog barks"' in capsys.readouterr().err
 
 
 def test_doctor(folder, capsys):
@@ -241,7 +330,7 @@ def test_speech_from_the_command(tmp_path, capsys, monkeypatch):
     path = capsys.readouterr().out.strip()
     assert path.endswith("A_female_reporter_is_speaking_full_of-TTS-hello_there.wav")
     assert generate("-t", "a man", *common) == 2
-    assert "this checkpoint speaks; say what" in capsys.readouterr().err
+    assert "speaks: say what" in capsys.readouterr().err
     monkeypatch.setattr(download, "bundled", lambda: {"nano-speech": speech})
     assert generate("--transcription", "hello there", *common[2:-3], "-s", tmp_path / "own") == 0
     said = capsys.readouterr().err
@@ -277,7 +366,7 @@ def test_without_a_model_the_package_s_own_is_used(capsys, tmp_path, monkeypatch
     common = ["-t", "a dog", "-dur", 0.5, "--steps", 1, "-s", tmp_path / "out"]
     assert generate(*common) == 0
     said = capsys.readouterr()
-    assert "model: nano" in said.err and "--model_name cvssp/audioldm2" in said.err
+    assert "model: nano" in said.err and "--model cvssp/audioldm2" in said.err
     record = json.loads(Path(said.out.strip()).with_suffix(".json").read_text())
     assert record["model"] == "nano"
     assert generate(*common, "-q") == 0
