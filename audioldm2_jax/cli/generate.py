@@ -148,12 +148,15 @@ def run(options) -> int:
     entries = _entries(options)
     early.check_options(options)
     folder, names = _target(options, entries)
-    if options.model is None:
-        _take_default(options)
+    default = options.model is None
+    if default:
+        options.model = SPEECH if options.transcription else DEFAULT
     use_device(options.device)
     early.check_request(options, entries)
     if options.lora is not None:
         lora.load(options.lora)
+    if default and not options.quiet:
+        _say_default(options)
     early.take_seed(options)
     pipe = Pipeline.from_pretrained(
         options.model,
@@ -239,11 +242,8 @@ def _twin(path: Path) -> str | None:
     return None
 
 
-def _take_default(options) -> None:
-    """An embedded model, and how to get one of full size."""
-    options.model = SPEECH if options.transcription else DEFAULT
-    if options.quiet:
-        return
+def _say_default(options) -> None:
+    """That an embedded model is taken, and how to get one of full size."""
     request = '--transcription "..."' if options.transcription else '-t "..."'
     print(
         f"model: {options.model}, the small one of the package, trained on synthesised sound; "
