@@ -8,12 +8,18 @@ import sys
 class InputError(ValueError):
     """Bad input from outside: a path, a checkpoint, a value. The command exits with code 2.
 
-    Its message can be printed on any terminal: control characters and lone surrogates, which names
-    of files may hold, are escaped.
+    Its message is one line that any terminal can print: control characters, line breaks and lone
+    surrogates, which names of files may hold, are escaped, and the middle of a long text left out.
     """
 
     def __init__(self, message: str):
-        super().__init__(printable(message))
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """`text` as one printable line; of a very long one, the middle is left out."""
+    line = printable(text).replace("\n", "\\n")
+    return line if len(line) <= 1600 else f"{line[:1200]} ... {line[-300:]}"
 
 
 def printable(text: str) -> str:

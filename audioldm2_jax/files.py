@@ -154,5 +154,8 @@ def write_folder(folder, write: Callable[[Path], None]) -> None:
         temporary.rename(folder)
     except OSError as error:
         raise cannot(folder, "write", error) from None
+    except InputError as error:
+        # A file inside it, which the user knows by the folder's own name.
+        raise InputError(str(error).replace(str(temporary), str(folder))) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

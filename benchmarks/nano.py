@@ -110,7 +110,12 @@ def generated(pipe: Pipeline, prompts: list[Prompt], loa=None, **asked) -> np.nd
             asked["loa"] = loa[np.minimum(np.arange(start, start + BATCH), len(prompts) - 1)]
         out = pipe(full, first_clip=start, progress=False, **asked)
         waves.append(out.audio[: len(texts)])
-    return np.concatenate(waves)
+    return as_written(np.concatenate(waves))
+
+
+def as_written(waves: np.ndarray) -> np.ndarray:
+    """Cut at full scale, as `--loudness raw` writes them: figures are of these."""
+    return np.clip(waves, -1.0, 1.0)
 
 
 def reconstructed(pipe: Pipeline, waves: np.ndarray, **changed) -> np.ndarray:
@@ -128,7 +133,7 @@ def reconstructed(pipe: Pipeline, waves: np.ndarray, **changed) -> np.ndarray:
         return vocode(config.vocoder, params["vocoder"], made)
 
     pieces = [both(pipe.params, waves[i : i + BATCH]) for i in range(0, len(waves), BATCH)]
-    return np.concatenate(pieces)[:, : waves.shape[1]]
+    return as_written(np.concatenate(pieces)[:, : waves.shape[1]])
 
 
 def true_loas(model, waves: np.ndarray, pooling: int = 4) -> np.ndarray:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
-from benchmarks.nano import clips_of, reconstructed
+from benchmarks.nano import as_written, clips_of, reconstructed
 from configs.nano.build import drawn
 
 JUDGE = Path(__file__).parent / "judges" / "listener"
@@ -57,7 +57,7 @@ def said(pipe: Pipeline, clips: list[dict], **asked) -> np.ndarray:
             **asked,
         )
         waves.append(out.audio[: len(some)])
-    return np.concatenate(waves)
+    return as_written(np.concatenate(waves))
 
 
 def compared(pipe: Pipeline, waves: np.ndarray, own: np.ndarray) -> dict:

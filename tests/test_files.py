@@ -69,3 +69,9 @@ def test_messages_can_be_printed():
     message = printable("a\x1b[31mred\u2028\udcff\u202eb")
     assert message == "a\\x1b[31mred\\u2028\\udcff\\u202eb"
     assert str(InputError("name\x07")) == "name\\x07"
+
+
+def test_a_message_is_one_line_of_bounded_length():
+    assert str(InputError("a\nb")) == "a\\nb"
+    long = str(InputError("begin " + "x" * 10**6 + " end"))
+    assert len(long) < 2000 and long.startswith("begin ") and long.endswith(" end")

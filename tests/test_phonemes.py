@@ -52,11 +52,34 @@ def test_threads():
         ("Mr. Naïve & Mrs. O'Neil", "mister naive & misess o'neil"),
         ("“Quoted” — dash…", '"quoted" -- dash...'),
         ("<speak>bold</speak> move", "bold move"),
+        ('<break time="1s"/>go <MUSIC>on<COMMA>', "go on"),
+        ("a < b > c", "a < b > c"),
+        ("if x<y and y>z", "if x<y and y>z"),
+        ("i <3 you", "i <3 you"),
         ("Acme Co. Ltd., St. Paul", "acme company limited, saint paul"),
     ],
 )
 def test_cleaning(text, cleaned):
     assert phonemes.clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text", ["\U0001f415", "<MUSIC>", "-", "\u2014", "!!!", "(", "<b></b>", "..."]
+)
+def test_nothing_to_say(text):
+    with pytest.raises(phonemes.NothingToSay, match="nothing in it is spoken") as caught:
+        phonemes.check_spoken(text)
+    assert isinstance(caught.value, InputError) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["$", "a", "5", "you\nand me", "a < b", "\u4f60\u597d"])
+def test_something_to_say(text):
+    assert "\n" not in phonemes.phonemize(text)
+    phonemes.check_spoken(text)
+
+
+def test_what_stands_between_angles_is_spoken():
+    assert phonemes.phonemize("a < b > c") == phonemes.phonemize("a b c")
 
 
 def test_too_long_is_cut_and_said():

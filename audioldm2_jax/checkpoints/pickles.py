@@ -57,7 +57,7 @@ class Table(dict):
 
     def __init__(self):
         super().__init__()
-        self.others = []
+        self.others: tuple | list = ()
 
     def put(self, items: list) -> None:
         """Takes key, value, key, value, ..."""
@@ -67,6 +67,7 @@ class Table(dict):
             if type(key) is str:
                 self[key] = value
             else:
+                self.others = self.others or []
                 self.others.append((key, value))
 
 
@@ -172,8 +173,11 @@ class _Machine:
     def build(self) -> None:
         """An object's state, which only a foreign one keeps."""
         (state,) = self.top(1)
-        if isinstance(self.stack[-1], Foreign):
-            self.stack[-1].parts.append(state)
+        target = self.stack[-1]
+        if isinstance(target, Global):
+            raise Refused(f"a change of {target}")
+        if isinstance(target, Foreign):
+            target.parts.append(state)
 
 
 def _of_pairs(items: list) -> Table:

@@ -58,6 +58,7 @@ def run(options) -> int:
 
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
+    from audioldm2_jax.data import records
     from audioldm2_jax.data.encode import Encoding, clips_of, encode, without_texts
     from audioldm2_jax.data.report import Report
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
@@ -81,7 +82,10 @@ def run(options) -> int:
     for line in without_texts(options.source, checkpoint.config):
         _say(line)
     enable_cache()
-    say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
+    if records.is_dataset(options.target):
+        say(f"{options.target} was finished already; delete it to encode anew")
+    else:
+        say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = encode(
             options.source,

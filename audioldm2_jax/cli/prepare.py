@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 from audioldm2_jax.cli.help import Example
@@ -35,11 +36,20 @@ EXAMPLES = (
 )
 
 
+def notes() -> str:
+    """The builders that there are, for --help."""
+    from audioldm2_jax.data.builders import builders
+
+    names = textwrap.wrap(" ".join(builders()) or "none here", 78)
+    lines = "\n".join(f"  {line}" for line in names)
+    return f"Published corpora (--corpus; their sizes and configurations: docs/data.md):\n{lines}"
+
+
 def add_arguments(parser) -> None:
     add = parser.add_argument
     add("source", metavar="SRC", help="folder with the audio; archives in it are read too")
     add("target", metavar="DST", help="folder of the corpus; a stopped preparation in it goes on")
-    builder = "builder of a published corpus: a folder such as data/clotho, or a name in ./data"
+    builder = "builder of a published corpus: its folder, such as data/clotho, or a name from below"
     add(
         "--corpus",
         default=None,
@@ -84,6 +94,7 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     from tqdm import tqdm
 
+    from audioldm2_jax.data import records
     from audioldm2_jax.data.prepare import prepare
     from audioldm2_jax.data.report import Report
     from audioldm2_jax.data.splits import hold_back
@@ -97,6 +108,7 @@ def run(options) -> int:
         raise InputError(f"{options.source}: no audio there{report.reasons()}")
     if held:
         splits = hold_back(splits, held)
+    finished = records.is_dataset(options.target)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = prepare(
             splits,
@@ -107,6 +119,8 @@ def run(options) -> int:
             workers=options.workers,
             progress=progress.update,
         )
+    if finished:
+        say(f"{options.target} was finished already; delete it to read the files anew")
     for line in report.summary():
         print(line, file=sys.stderr)
     if report.skipped or report.notes:

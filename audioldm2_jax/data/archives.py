@@ -133,12 +133,12 @@ def _unpack_tar(archive: Path, target: Path, report: Report) -> None:
     with _decompressed(archive) as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as packed:
         for member in packed:
             name = plain(member.name)
+            _room(archive, target, member.size)
             if member.isdir():
                 continue
             if reason := _refused(member, name):
                 report.skip(f"{archive.name}/{name}", reason)
                 continue
-            _room(archive, target, member.size)
             try:
                 packed.extract(member, target, set_attrs=False, filter="data")
             except tarfile.FilterError:
@@ -153,7 +153,7 @@ def _decompressed(archive: Path):
     name = archive.name.lower()
     if name.endswith("gz"):
         return gzip.open(archive)
-    return bz2.open(archive) if name.endswith("bz2") else lzma.open(archive)
+    return bz2.open(archive) if name.endswith("bz2") else lzma.open(archive, format=lzma.FORMAT_XZ)
 
 
 def _unpack_7z(archive: Path, target: Path) -> None:

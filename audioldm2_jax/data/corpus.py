@@ -12,10 +12,11 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from audioldm2_jax.data import records
+from audioldm2_jax.data.builders import builder_file, builders
 from audioldm2_jax.data.entries import Entry, merge
 from audioldm2_jax.data.places import Shelf
 from audioldm2_jax.data.prepare import audio_examples
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.report import Report, reason
 from audioldm2_jax.errors import InputError
 
 
@@ -64,7 +65,7 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         except Exception as error:  # whatever a table of another form makes of a builder
             raise InputError(
                 f"{folder}: the metadata is not as {self.name} publishes it "
-                f"({type(error).__name__}: {error}); see data/{self.name}/README.md"
+                f"({type(error).__name__}: {reason(error)}); see data/{self.name}/README.md"
             ) from None
 
     def about(self) -> dict:
@@ -98,28 +99,42 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             print(line)
 
 
+def _builder(path: Path) -> type[Corpus]:
+    """The class of a builder's file. Raises InputError if it does not load."""
+    folder = path.parent.resolve()
+    module = f"{folder.parent.name}.{folder.name}.{path.stem}"
+    loaded = sys.modules.get(module)
+    # Another folder may have a builder of the same name.
+    if loaded is None or Path(loaded.__file__ or "").resolve() != path.resolve():
+        spec = importlib.util.spec_from_file_location(module, path)
+        loaded = importlib.util.module_from_spec(spec)
+        try:
+            sys.modules[module] = loaded
+            spec.loader.exec_module(loaded)
+        except Exception as error:
+            del sys.modules[module]
+            raise InputError(
+                f"{path}: the builder does not load ({type(error).__name__}: {reason(error)})"
+            ) from None
+    builder = getattr(loaded, "Builder", None)
+    if not (isinstance(builder, type) and issubclass(builder, Corpus)):
+        raise InputError(f"{path}: a class Builder, a kind of Corpus, is expected in it")
+    # TFDS would look for a package of that name, and may find another one.
+    builder.pkg_dir_path = folder
+    return builder
+
+
 def load_corpus(name: str) -> Corpus:
-    """A builder: its folder, or its name in ./data; with :CONFIG where it has several.
+    """A builder: its folder, or its name (see `builders`); with :CONFIG where it has several.
 
     Raises InputError.
     """
     name, _, config = name.partition(":")
-    folder = Path(name)
-    if not folder.is_dir():
-        folder = Path("data") / name
-    path = folder / f"{folder.name}_dataset_builder.py"
-    if not path.is_file():
-        here = sorted(p.parent.name for p in Path("data").glob("*/*_dataset_builder.py"))
-        known = f"./data has {' '.join(here)}" if here else "run in the repository's root"
-        raise InputError(f"--corpus {name}: no such builder; {known}")
-    module = f"{folder.resolve().parent.name}.{folder.name}.{path.stem}"
-    if module not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module, path)
-        sys.modules[module] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[module])
-    builder = sys.modules[module].Builder
-    # TFDS would look for a package of that name, and may find another one.
-    builder.pkg_dir_path = folder.resolve()
+    path = builder_file(name)
+    if path is None:
+        known = " ".join(builders()) or "none; run in the repository's root"
+        raise InputError(f"--corpus {name}: no such builder; there are: {known}")
+    builder = _builder(path)
     configs = [c.name for c in builder.BUILDER_CONFIGS]
     if (configs or config) and config not in configs:
         choice = (

@@ -35,6 +35,8 @@ def read(
     lines = text.split("\n") if "\n" in text else text.split("\r")
     if comment:
         lines = ["" if line.startswith(comment) else line for line in lines]
+    elif columns is None:
+        lines = _without_title(lines)
     delimiter = "," if columns else _delimiter(lines, tsv)
     table = [(n, row) for n, row in _rows(lines, delimiter, name) if any(map(str.strip, row))]
     if columns is None:
@@ -42,6 +44,14 @@ def read(
             return []
         columns = _header(table.pop(0)[1], name)
     return [_named(row, columns, name, number) for number, row in table]
+
+
+def _without_title(lines: list[str]) -> list[str]:
+    """Lines that begin with "# " above the header, as people write them, count as empty."""
+    for number, line in enumerate(lines):
+        if line.strip() and not line.startswith("# "):
+            return [""] * number + lines[number:]
+    return []
 
 
 def _delimiter(lines: list[str], tsv: bool) -> str:

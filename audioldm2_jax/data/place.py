@@ -18,6 +18,7 @@ from audioldm2_jax.data import split_zip
 AUDIO = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
 OTHER_AUDIO = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
 # Bytes of a clip: a record cannot hold 2 GiB.
+_DENSE, _RATIO = 1 << 26, 200  # of larger members of a zip; sound is not that dense
 LARGEST = (1 << 31) - (1 << 20)
 
 
@@ -39,7 +40,10 @@ class Place:
         try:
             if self.member:
                 archive = open_zip(self.path)
-                _check_size(archive.getinfo(self.member).file_size, limit)
+                facts = archive.getinfo(self.member)
+                _check_size(facts.file_size, limit)
+                if facts.file_size > max(_DENSE, _RATIO * facts.compress_size):
+                    raise Unreadable(f"grows more than {_RATIO} times when unpacked")
                 return archive.read(self.member)
             facts = os.stat(self.path)
             if not stat.S_ISREG(facts.st_mode):

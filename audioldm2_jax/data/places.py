@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from audioldm2_jax.data import archives
 from audioldm2_jax.data.place import AUDIO, OTHER_AUDIO, Place, Unreadable, open_zip, plain
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.report import Report, reason
 from audioldm2_jax.errors import InputError
 
 __all__ = ["AUDIO", "OTHER_AUDIO", "Place", "Shelf", "Unreadable", "plain"]
@@ -160,7 +160,7 @@ class Shelf:
         except InputError:
             raise
         except Exception as error:  # archives raise many kinds for damage
-            self.report.skip(under[:-1], f"damaged archive ({_line(error)})")
+            self.report.skip(under[:-1], f"damaged archive ({reason(error)})")
 
     def _add(self, members: Iterator[tuple[str, Place | str]], under: str) -> None:
         """Places by name; a str in a place's stead is the reason that there is none."""
@@ -177,10 +177,6 @@ class Shelf:
 def _hidden(name: str) -> bool:
     """Names that systems and downloads leave behind."""
     return (name.startswith(".") and name != "..") or name == "__MACOSX" or name.endswith(".part")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _group(names, key) -> dict[str, list[str]]:

@@ -61,7 +61,7 @@ def _fingerprint(splits: Mapping[str, list[Entry]]) -> str:
     found = hashlib.sha256()
     for split, entries in splits.items():
         for e in entries:
-            found.update(repr((split, e.id, e.place, e.captions, e.labels, e.start)).encode())
+            found.update(repr((split, e)).encode("utf-8", "backslashreplace"))
     return found.hexdigest()[:16]
 
 
@@ -79,6 +79,9 @@ def audio_examples(entries, report: Report, sample_rate: int | None = None) -> I
             example, notes = records.audio_example(entry, sample_rate)
         except Unreadable as error:
             report.skip(entry.id, str(error))
+            continue
+        except (RuntimeError, ValueError, MemoryError) as error:  # a codec's own
+            report.skip(entry.id, f"cannot be converted ({type(error).__name__})")
             continue
         for note in notes:
             report.note(entry.id, note)

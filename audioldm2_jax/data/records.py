@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from audioldm2_jax import files
 from audioldm2_jax.data import sounds
 from audioldm2_jax.data.entries import Entry
 from audioldm2_jax.data.place import Unreadable
+from audioldm2_jax.data.report import reason
 from audioldm2_jax.errors import InputError, printable
 
 # Audio is compressed already, and each record is read alone.
@@ -110,13 +112,29 @@ def open_builder(folder):
     for path in found[0].iterdir():
         if not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: no ordinary file; delete the folder and make it anew")
+    _check_features(found[0])
     try:
         return tfds.builder_from_directory(str(found[0]))
     except Exception as error:  # TFDS raises many kinds for a damaged folder
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{found[0]}: the corpus does not load ({line}); delete the folder and make it anew"
+            f"{found[0]}: the corpus does not load ({reason(error)}); delete it and make it anew"
         ) from None
+
+
+def _check_features(folder: Path) -> None:
+    """Raises InputError for features that are not TFDS' own: it would import their modules."""
+    own, waiting = "tensorflow_datasets.core.features.", [files.read_json(folder / "features.json")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            for key in ("pythonClassName", "python_class_name", "type"):
+                kind = value.get(key, own)
+                if isinstance(kind, str) and not kind.startswith(own):
+                    raise InputError(
+                        f"{folder}/features.json: the feature {kind[:80]!r} is not one of TFDS' own"
+                    )
+        waiting += value.values() if isinstance(value, dict) else []
+        waiting += value if isinstance(value, list) else []
 
 
 def _datasets(folder: Path):
@@ -140,8 +158,7 @@ def open_split(folder, split: str):
     try:
         source = builder.as_data_source(split)
     except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{folder}: split {split!r} does not open ({line})") from None
+        raise InputError(f"{folder}: split {split!r} does not open ({reason(error)})") from None
     if not len(source):
         raise InputError(f"{folder}: split {split!r} holds no clips")
     return source

@@ -12,6 +12,12 @@ from audioldm2_jax.errors import printable
 FILE = "skipped.jsonl"
 
 
+def reason(error: Exception) -> str:
+    """The first line of an error of a library, shortened; its kind if it says nothing."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{line[:197]}..." if len(line) > 200 else line or type(error).__name__
+
+
 class Report:
     """Skipped things, and notes on kept ones; each a (name, reason)."""
 

@@ -7,6 +7,7 @@ as far as it decodes.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -178,6 +179,8 @@ def check(
 def _range(rate: int, start: float | None, stop: float | None) -> tuple[int, int | None]:
     if start is None:
         return 0, None
+    if not (math.isfinite(start) and math.isfinite(stop) and 0 <= start < stop):
+        raise Unreadable("its start and stop are no part of a file")
     return round(start * rate), max(1, round((stop - start) * rate))
 
 

@@ -81,7 +81,8 @@ def sigmas_float32(config: ScheduleConfig) -> np.ndarray:
 def _ratio(config, product):
     if config.rescale_betas_zero_snr:
         product[-1] = _LEAST_ALPHA
-    return np.sqrt((1 - product) / product)
+    with np.errstate(divide="ignore"):  # readers refuse what leaves no signal
+        return np.sqrt((1 - product) / product)
 
 
 def _betas_float32(config: ScheduleConfig) -> np.ndarray:
@@ -137,16 +138,16 @@ def timesteps_but_last(config: ScheduleConfig, steps: int, *, last: int) -> np.n
 
 
 def _shifted(config, grid) -> np.ndarray:
-    """Adds the offset; not to a grid of every training step, which has no room for it."""
-    top, n = int(grid[0]), config.train_steps
-    if top == n - 1:
+    """Adds the offset. An offset of 1 is left out of a grid of every training step."""
+    top, n, offset = int(grid[0]), config.train_steps, config.steps_offset
+    if top == n - 1 and offset == 1:
         return grid
-    if top + config.steps_offset >= n:
+    if top + offset >= n:
         raise InputError(
-            f"steps_offset is {config.steps_offset}: {len(grid)} steps would start at timestep "
-            f"{top + config.steps_offset}, but training ends at {n - 1}; take other steps"
+            f"steps_offset is {offset}: {len(grid)} steps would start at timestep {top + offset}, "
+            f"but training ends at {n - 1}; take other steps"
         )
-    return grid + config.steps_offset
+    return grid + offset
 
 
 def _trailing(config, last: int, steps: int) -> np.ndarray:

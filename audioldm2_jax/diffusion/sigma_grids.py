@@ -58,7 +58,9 @@ def timesteps_of(levels, config: ScheduleConfig) -> np.ndarray:
     levels: [S] -> [S].
     """
     table, wanted = np.log(schedules.sigmas_float32(config)), np.log(np.maximum(levels, 1e-10))
-    low = np.clip(np.searchsorted(table, wanted, side="right") - 1, 0, len(table) - 2)
+    # Zero terminal SNR's last sigma is set, and may lie below the one before it.
+    low = np.searchsorted(table[:-1], wanted, side="right") - 1
+    low = np.where(wanted >= table[-1], len(table) - 2, np.clip(low, 0, None))
     weight = (table[low] - wanted) / (table[low] - table[low + 1])
     weight = np.clip(weight, 0, 1)
     return (1 - weight) * low + weight * (low + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from audioldm2_jax.diffusion import schedules, sigma_grids
@@ -101,6 +103,9 @@ def heun(config: ScheduleConfig, steps: int) -> Plan:
 @supports(zero_snr=False, check=sigma_grids.check)
 def lms(config: ScheduleConfig, steps: int) -> Plan:
     """Linear multistep of up to four slopes: the integral of the polynomial through them."""
+    if config.solver.use_karras_sigmas:  # for which diffusers' class does not read the ends
+        solver = dataclasses.replace(config.solver, sigma_min=None, sigma_max=None)
+        config = dataclasses.replace(config, solver=solver)
     timesteps, levels = _grid(config, steps)
     scales, initial = _scales(config, levels)
     x, past, output, _ = basis(3)

@@ -21,6 +21,7 @@ from audioldm2_jax.training import entries
 from audioldm2_jax.training.entries import KINDS, suggestion
 
 PREFIX = "--config."
+LARGEST = 1 << 20  # bytes of a file
 
 
 def base(stage: str, **settings: Any) -> ConfigDict:
@@ -45,7 +46,10 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
     effect.
     """
     config = _run(file)
-    entries.check(config)
+    try:
+        entries.check(config)
+    except InputError as error:
+        raise InputError(f"--config {file}: {error}") from None
     config.lock()
     given: dict[str, list[str]] = {}
     for text in overrides:
@@ -58,7 +62,7 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
     from audioldm2_jax.training.stages import check_stage
 
     check_stage(config.stage, config.settings)
-    check_effects(config, [name for name in given if name in entries.ENTRIES])
+    check_effects(config, list(given))
     return config
 
 
@@ -66,8 +70,14 @@ def _run(file: str) -> Any:
     """What the file's get_config returns."""
     name, _, argument = file.partition(":")
     path = Path(name)
-    if not path.is_file():
-        raise InputError(f"--config {path}: no such file; `train --help` lists what there is")
+    try:
+        size = path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):
+        size = None
+    if size is not None and size > LARGEST:
+        raise InputError(f"--config {path}: {size} bytes are no configuration")
+    if size is None:
+        raise InputError(f"--config {shown(str(path), 300)}: no such file (see train --help)")
     # Configurations import each other as `configs.common`, from wherever they lie.
     root = next((p for p in path.resolve().parents if p.name == "configs"), path.resolve().parent)
     sys.path.insert(0, str(root.parent))
@@ -91,7 +101,7 @@ def _run(file: str) -> Any:
 
 def _line(error: BaseException, path: Path) -> str:
     """An exception as one line, with the file's line where it was raised."""
-    text = " ".join(str(error).split())
+    text = shown(" ".join(str(error).split()), 300)
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     if type(error) is ValueError:
@@ -109,8 +119,14 @@ def _split(text: str) -> tuple[str, str]:
     """(name, value) of --config.NAME=VALUE. Raises InputError."""
     name, given, value = text.removeprefix(PREFIX).partition("=")
     if not text.startswith(PREFIX) or not given:
-        raise InputError(f"{text}: values are given as --config.NAME=VALUE")
+        raise InputError(f"{shown(text)}: values are given as --config.NAME=VALUE")
     return name, value
+
+
+def shown(text: str, limit: int = 80) -> str:
+    """A person's text in a message of one line."""
+    line = text[:limit].replace("\n", "\\n")
+    return line + (" ..." if len(text) > limit else "")
 
 
 def _override(config: ConfigDict, name: str, values: list[str]) -> None:
@@ -119,9 +135,8 @@ def _override(config: ConfigDict, name: str, values: list[str]) -> None:
     if name not in known:
         if any(other.startswith(f"{name}.") for other in known):
             inner = ", ".join(x for x in known if x.startswith(f"{name}."))
-            raise InputError(f"{PREFIX}{name}: it is a group of values; set one of {inner}")
-        near = suggestion(name, known) or f"; there are {', '.join(known)}"
-        raise InputError(f"{PREFIX}{name}: no such value{near}")
+            raise InputError(f"{PREFIX}{shown(name)}: it is a group of values; set one of {inner}")
+        raise InputError(f"{PREFIX}{shown(name)}: no such value{_near(name, known)}")
     *groups, last = name.split(".")
     node = config
     for group in groups:
@@ -134,6 +149,13 @@ def _override(config: ConfigDict, name: str, values: list[str]) -> None:
         node[last] = tuple(x for several in found for x in several)
     else:
         node[last] = _like(name, old, values[-1])
+
+
+def _near(name: str, known: dict[str, Any]) -> str:
+    """A suggestion: of the same group its last name alone; else the names that there are."""
+    group, dot, last = name.rpartition(".")
+    inner = [x.removeprefix(group + dot) for x in known if x.rpartition(".")[0] == group]
+    return suggestion(last, inner) or suggestion(name, known) or f"; there are {', '.join(known)}"
 
 
 def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
@@ -162,7 +184,7 @@ def _listed(name: str, value: str, kind: type) -> tuple:
     found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
     if not found or not all(type(x) is kind for x in found):
         what = "integers, separated by commas," if kind is int else 'texts, as ["a, b", "c"],'
-        raise InputError(f"{PREFIX}{name}={value}: {what} are expected")
+        raise InputError(f"{PREFIX}{name}={shown(value)}: {what} are expected")
     return found
 
 
@@ -178,7 +200,8 @@ def _like(name: str, old: Any, value: str) -> Any:
             return _number(kind, value)
         except (ValueError, OverflowError):
             pass
-    raise InputError(f"{PREFIX}{name}={value}: {KINDS[kind]} is expected")
+    expected = f"a value of another type; {KINDS[kind]} is expected"
+    raise InputError(f"{PREFIX}{name}={shown(value)}: {expected}")
 
 
 def _number(kind: type, value: str) -> float:

@@ -168,9 +168,9 @@ def check_bounds(name: str, value: float, least: float | None, most: float | Non
 
 
 def suggestion(name: str, known) -> str:
-    """`; did you mean "..."?` where a known name is near, else ""."""
+    """`. Did you mean "..."?` where a known name is near, else ""."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    return f'. Did you mean "{near[0]}"?' if near else ""
 
 
 def changes(previous: dict, config: ConfigDict) -> str:

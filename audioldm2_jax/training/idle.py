@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.stages import STAGES, StageKind
+from audioldm2_jax.training.stages.kinds import idle_settings
 
-# A configuration's file may set these for the case that validation or samples are asked for, or
-# that its start is not named; whoever sets them by hand means to be obeyed.
+# A configuration's file may set these, and settings of its stage, for the case that another value
+# puts them to use; whoever sets them by hand means to be obeyed.
 PREPARED = ("preset", "validation.every", "validation.batches", "sample.prompts", "sample.steps")
 
 
@@ -22,15 +23,22 @@ def check_effects(config: ConfigDict, names: Iterable[str] | None = None) -> Non
     """
     reasons = idle(config)
     if names is None:
-        names = [name for name in reasons if name not in PREPARED]
+        names = [n for n in reasons if n not in PREPARED and not n.startswith("settings.")]
     for name in names:
-        value, default = entries.get(config, name), None
-        if name in reasons and value != (default := entries.ENTRIES[name].default):
+        value, default = entries.get(config, name), _default(config, name)
+        if name in reasons and value != default:
             # Switched off is what it is anyway.
             if name.endswith(".every") and value == 0:
                 continue
             shown = f"; leave it at {default!r}" if default != "" else "; leave it out"
             raise InputError(f"{name} is {value!r}: it has no effect, for {reasons[name]}{shown}")
+
+
+def _default(config: ConfigDict, name: str):
+    group, _, last = name.partition(".")
+    if group == "settings":
+        return STAGES[config.stage].settings[last]
+    return entries.ENTRIES[name].default if name in entries.ENTRIES else None
 
 
 def idle(config: ConfigDict) -> dict[str, str]:
@@ -41,6 +49,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
         | _of_optimiser(config, kind)
         | _of_data(config, kind)
         | _of_samples(config, kind)
+        | idle_settings(config.stage, kind, config.settings)
     )
 
 

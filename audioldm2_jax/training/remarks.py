@@ -17,10 +17,10 @@ def check_texts(run: Run, sources: str = "") -> list[str]:
     Raises InputError where no clip has one: the stage would train on empty texts.
     """
     lines = []
-    for what, lacks in kinds_of(run.plan.reads.texts):
+    for what, counted, lacks in kinds_of(run.plan.reads.texts):
         shares = {}
         for source in sources_of(sources or run.config.data.sources):
-            shares[f"{source.path} ({source.split})"] = share_without(source, lacks)
+            shares[f"{source.path} ({source.split})"] = share_without(source, counted, lacks)
         if all(share == 1 for share in shares.values()):
             raise InputError(
                 f"data.sources {run.config.data.sources}: no clip has a {what}, which stage "
@@ -35,16 +35,22 @@ def check_texts(run: Run, sources: str = "") -> list[str]:
 
 
 def kinds_of(texts: tuple[str, ...]):
-    """(name of a text, whether an example lacks it) for all that a stage reads."""
+    """(name of a text, its name in a corpus' counts, whether an example lacks it) of all read."""
     if "phonemes" in texts:
-        yield "transcript", lambda example: not example["transcript"].strip()
+        yield "transcript", "transcribed", lambda example: not example["transcript"].strip()
     if {"clap", "t5"} & set(texts):
         # Labels stand in for captions.
-        yield "caption", lambda x: not any(t.strip() for t in (*x["captions"], *x["labels"]))
+        yield "caption", "described", _undescribed
 
 
-def share_without(source: Source, lacks) -> float:
-    """The share of clips that lack a text, of some all over the corpus."""
+def _undescribed(example) -> bool:
+    return not any(text.strip() for text in (*example["captions"], *example["labels"]))
+
+
+def share_without(source: Source, counted: str, lacks) -> float:
+    """The share of clips that lack a text: as the corpus counts, else of some all over it."""
+    if counts := records.texts(source.path, source.split):
+        return 1 - counts[counted] / max(1, counts["clips"])
     examples = records.open_split(source.path, source.split)
     count = min(len(examples), LOOKED_AT)
     looked_at = without = 0

@@ -362,3 +362,23 @@ def test_a_tar_whose_header_states_gigabytes(folder, tmp_path):
     assert prepare(folder, tmp_path / "out") == 0
     assert "damaged archive" in report(tmp_path / "out")["x.tar"]
     assert "damaged archive" in report(tmp_path / "out")["x.tgz"]
+
+
+def test_a_zip_that_grows_without_end(folder, tmp_path):
+    """Silence of 80 MB in 80 kB."""
+    with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("b.wav", "w") as file:
+            for _ in range(80):
+                file.write(bytes(10**6))
+    assert prepare(folder, tmp_path / "out") == 0
+    assert "grows more than" in report(tmp_path / "out")["x.zip/b.wav"]
+
+
+def test_a_finished_corpus_says_so(folder, tmp_path, capsys):
+    """Another transcript is another corpus; changed files need a new one."""
+    write(folder, {"t.csv": b"file,transcript\na.wav,one\n"})
+    arguments = ["prepare", str(folder), str(tmp_path / "out"), "--workers", "1"]
+    assert main(arguments) == 0 and "finished already" not in capsys.readouterr().err
+    assert main(arguments) == 0 and "finished already" in capsys.readouterr().err
+    write(folder, {"t.csv": b"file,transcript\na.wav,two\n"})
+    assert main(arguments) == 2 and "made otherwise (plan" in capsys.readouterr().err

@@ -281,3 +281,33 @@ def test_options_without_effect_are_refused(tmp_path, capsys, command, arguments
     said = capsys.readouterr().err
     assert message in said
     assert not (tmp_path / "out").exists()
+
+
+def test_features_import_nothing(tmp_path, monkeypatch, clips):
+    """TFDS imports the module that features.json names."""
+    assert prepare(clips, tmp_path / "out") == 0
+    (tmp_path / "evil_module.py").write_text("import os; os.environ['EVIL'] = '1'")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("EVIL", raising=False)
+    path = tmp_path / "out" / "features.json"
+    text = path.read_text()
+    for old in ("tensorflow_datasets.core.features.text_feature.Text", "Sequence", "FeaturesDict"):
+        name = next(x for x in text.split('"') if x.startswith("tensorflow_") and old in x)
+        path.write_text(text.replace(name, "evil_module.Feature"))
+        with pytest.raises(InputError, match="is not one of TFDS' own"):
+            records.open_split(tmp_path / "out", "train")
+        path.write_text(path.read_text().replace("pythonClassName", "python_class_name"))
+        with pytest.raises(InputError, match="is not one of TFDS' own"):
+            records.open_split(tmp_path / "out", "train")
+    assert "EVIL" not in os.environ and "evil_module" not in sys.modules
+
+
+def test_long_messages_are_cut(tmp_path, clips):
+    assert prepare(clips, tmp_path / "out") == 0
+    path = tmp_path / "out" / "dataset_info.json"
+    facts = json.loads(path.read_text())
+    facts["splits"] = [["x" * 5000]] * 500
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError) as caught:
+        records.open_split(tmp_path / "out", "train")
+    assert len(str(caught.value)) < 600

@@ -138,6 +138,7 @@ def test_other_forms():
         ('file|caption\na.wav|say "one\n', {"a.wav": 'say "one'}),
         ('file,caption\na.wav,"say \\"one\\", two"\n', {"a.wav": 'say "one", two'}),
         (f'file,caption\na.wav,"{long}"\n', {"a.wav": long}),
+        ("# my clips, 2026\n\nfile,caption\na.wav,one\n", {"a.wav": "one"}),
         (",file,caption\n0,a.wav,one\n", {"a.wav": "one"}),
         ("file,caption\na.wav,one\u2028two\x85\x0bthree\n", {"a.wav": "one\u2028two\x85\x0bthree"}),
     ):

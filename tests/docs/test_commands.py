@@ -62,7 +62,7 @@ def place(tmp_path, models, corpora, monkeypatch):
     write_sounds(tmp_path / "my_sounds", 14)
     write_clotho(tmp_path / "downloads")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    (tmp_path / "prompts.txt").write_text("rain on a roof|rain\na dog barks\n")
+    (tmp_path / "prompts.txt").write_text("rain on a roof|rain\na dog barks|dog\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -114,6 +114,10 @@ def run(line: Line, capsys, done: list) -> None:
         return
     done.append(arguments)
     code = main(arguments)
+    if arguments[0] == "convert":
+        # Parts of the shrunk file do not fit each other, which the true one's do.
+        shutil.rmtree(arguments[2])
+        Path(arguments[2]).symlink_to(Path("start").resolve())
     said = capsys.readouterr().err
     assert code == 0, (
         f"{line}\nrun as: audioldm2-jax {' '.join(arguments)}\n{said}\n"

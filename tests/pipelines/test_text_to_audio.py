@@ -15,6 +15,7 @@ from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines import text_to_audio
 
 PROMPTS = ["a dog barks", "techno music with a strong upbeat tempo and high melodic riffs"]
 
@@ -196,10 +197,12 @@ def test_a_seed_gives_the_same_clip_at_any_batch_size(pipe):
         pytest.param("ddpm", 0.0, marks=pytest.mark.slow),
     ],
 )
-def test_stepwise_with_a_bar_equals_the_whole_program(pipe, sampler, eta):
+def test_parts_with_a_bar_equal_the_whole_program(pipe, monkeypatch, sampler, eta):
     settings = dict(seconds=0.5, steps=4, sampler=sampler, eta=eta)
+    inside = pipe(PROMPTS[0], progress=True, **settings).audio
+    monkeypatch.setattr(text_to_audio, "in_parts", lambda: False)
     whole = pipe(PROMPTS[0], progress=False, **settings).audio
-    assert relative(pipe(PROMPTS[0], progress=True, **settings).audio, whole) < 1e-4
+    assert relative(inside, whole) < 1e-4
 
 
 def test_candidates_are_ranked_against_their_own_prompt(pipe):
@@ -298,7 +301,18 @@ def test_saving(pipe, tmp_path):
         (dict(steps=0), "steps is 0"),
         (dict(steps=1001), "steps is 1001"),
         (dict(candidates=0), "candidates is 0"),
-        (dict(seed=-1), "seed is -1"),
+        (dict(seed=-2), "seed is -2: .*, or -1 to draw one"),
+        (dict(prompt=5), "prompt: give a text or a list of texts"),
+        (dict(prompt=["a", None]), "prompt: give a text or a list of texts"),
+        (dict(prompt="a\0b"), r"prompt 1 of 1 holds U\+0000"),
+        (dict(prompt="a\udc80b"), r"prompt 1 of 1 holds U\+DC80"),
+        (dict(prompt="a\x1b[2Jb"), r"prompt 1 of 1 holds U\+001B"),
+        (dict(prompt="rain " * 10_000), "50000 characters: at most"),
+        (dict(negative_prompt="\ud800"), r"negative_prompt 1 of 1 holds U\+D800"),
+        (dict(negative_prompt=3), "negative_prompt: give a text"),
+        (dict(negative_prompt="noise", guidance=1.0), "negative_prompt: has no effect"),
+        (dict(transcription=4), "transcription: give a text"),
+        (dict(eta=0.5, sampler="euler"), "eta"),
         (dict(guidance=float("nan")), "guidance is nan"),
         (dict(negative_prompt=["a", "b"]), "2 texts for 1 prompts"),
         (

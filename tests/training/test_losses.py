@@ -39,18 +39,49 @@ def test_noise_has_the_schedules_variance():
     np.testing.assert_allclose(again, mixed[:3], atol=1e-6, err_msg="draws belong to clips")
 
 
-def test_bounded_signal_to_noise_ratio():
-    """Weights as diffusers' training scripts have them; 1 where there is enough noise."""
-    config = ScheduleConfig()
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_the_target_is_what_the_schedule_predicts(prediction, zero_snr):
+    """As diffusers' training scripts have it; a perfect network's samples are the clips."""
+    config = ScheduleConfig(prediction_type=prediction, rescale_betas_zero_snr=zero_snr)
+    kind = DDPMScheduler(
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=zero_snr,
+    )
+    latents, keys = 2.0 * draw(64, 8, 4, 2), jax.random.split(jax.random.key(0), 64)
+    noise = diffusion.add_noise(latents, keys, ScheduleConfig())[1]
+    noisy, target, timesteps = diffusion.add_noise(latents, keys, config)
+    clean, noise, t = (torch.tensor(np.asarray(x)) for x in (latents, noise, timesteps))
+    expected = {
+        "epsilon": noise,
+        "v_prediction": kind.get_velocity(clean, noise, t),
+        "sample": clean,
+    }[prediction]
+    np.testing.assert_allclose(noisy, kind.add_noise(clean, noise, t), atol=1e-4)
+    np.testing.assert_allclose(target, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_bounded_signal_to_noise_ratio(prediction):
+    """Weights as diffusers' training scripts have them, by what is predicted."""
+    config = ScheduleConfig(prediction_type=prediction)
     scheduler = DDPMScheduler(
         config.train_steps, config.beta_start, config.beta_end, "scaled_linear"
     )
     timesteps = torch.arange(config.train_steps)
     ratio = compute_snr(scheduler, timesteps)
-    expected = torch.clamp(ratio, max=5.0) / ratio
-    found = diffusion.min_snr(jnp.arange(config.train_steps), config, 5.0)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert (np.asarray(found)[ratio < 5] == 1).all() and found[0] < 0.01
+    divisor = {"epsilon": ratio, "v_prediction": ratio + 1, "sample": 1.0}[prediction]
+    expected = torch.clamp(ratio, max=5.0) / divisor
+    weights = diffusion.min_snr(jnp.arange(config.train_steps), config, 5.0)
+    np.testing.assert_allclose(weights, expected, rtol=1e-4)
+    if prediction == "epsilon":
+        weights = np.asarray(weights)
+        assert (weights[ratio < 5] == 1).all() and weights[0] < 0.01
+    zero = dataclasses.replace(config, rescale_betas_zero_snr=True)
+    last = diffusion.min_snr(jnp.asarray([999]), zero, 5.0)[0]
+    assert last == (1.0 if prediction == "epsilon" else 0.0)
 
 
 def test_spectra_at_several_resolutions():
@@ -124,7 +155,7 @@ def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_hidden_shares_are_shares(share):
-    with pytest.raises(InputError, match=f"hide {share}"):
+    with pytest.raises(InputError, match=f"hide is {share}"):
         made("sequence", hide=share)
 
 

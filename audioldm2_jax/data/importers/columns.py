@@ -79,10 +79,11 @@ def _first(candidates: str, names: Sequence[str]) -> str | None:
 
 
 def texts(value) -> list[str]:
-    """A value's texts: one or a list, without empty ones and surrounding space."""
+    """A value's texts: one or a list, without empty ones, surrounding space and what is no text."""
     values = value if isinstance(value, (list, tuple)) else [value]
+    values = [v for v in values if isinstance(v, (str, int, float)) and not isinstance(v, bool)]
     # NaN is what tables exported by pandas hold where nothing was.
-    found = [str(v).strip().strip("\ufeff").strip() for v in values if v is not None and v == v]
+    found = [str(v).strip().strip("\ufeff").strip() for v in values if v == v]
     return [text for text in found if text]
 
 

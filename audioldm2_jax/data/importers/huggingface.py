@@ -17,6 +17,7 @@ from audioldm2_jax.data.importers.columns import RECOGNISED, Columns, texts
 from audioldm2_jax.data.importers.find import find
 from audioldm2_jax.data.place import LARGEST, Unreadable
 from audioldm2_jax.data.places import Shelf
+from audioldm2_jax.data.report import reason
 from audioldm2_jax.errors import InputError
 
 
@@ -114,8 +115,7 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]
 
 
 def _damaged(path, error: Exception) -> InputError:
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"{path}: damaged table ({line})")
+    return InputError(f"{path}: damaged table ({reason(error)})")
 
 
 def _audio_column(schema, path) -> str:

@@ -64,6 +64,9 @@ def plan(
         settings["classes"] = classes
     if kind.grid:
         check(model, seconds, ())
+    segment, samples = settings.get("segment", 0), int(seconds * model.vocoder.sample_rate)
+    if segment > samples:
+        raise InputError(f"settings.segment is {segment}: a clip has {samples} samples; lower it")
     try:
         return kind.make(model, optim, settings, dtype)
     except TypeError as error:
@@ -112,10 +115,18 @@ def _sequence(model, optim, settings, dtype) -> Plan:
     return Plan(stage, reads, frozen, parts, parts)
 
 
+_WITH = {"audiomae": "; the authors' file has it: convert it, and name that folder as the start"}
+
+
 def _needs(model: ModelConfig, stage: str, *parts: str) -> None:
     for part in parts:
         if getattr(model, part) is None:
-            raise InputError(f"stage {stage}: the model has no part {part}")
+            raise InputError(f"stage {stage}: the model has no part {part}{_WITH.get(part, '')}")
+    if model.audiomae.width != model.gpt2.width:
+        raise InputError(
+            f"stage {stage}: AudioMAE's vectors are {model.audiomae.width} wide, GPT-2's "
+            f"{model.gpt2.width}; name a start whose parts belong together"
+        )
 
 
 def _pretraining(model, optim, settings, dtype) -> Plan:

@@ -78,7 +78,7 @@ BOUNDS: dict[str, Setting] = {
     "error": Setting(choices=("l1", "mse")),
     "free": _POSITIVE,
     "audio": _SHARE,
-    "hide": _SHARE,
+    "hide": Setting(),  # the stage says its bounds
     "drop": _SHARE,
     "truth": _SHARE,
     "snr_gamma": _POSITIVE,
@@ -99,23 +99,23 @@ def fields_of(kind: type, *names: str, **changed: Any) -> dict[str, Any]:
 
 
 def check_settings(stage: str, kind: StageKind, given: Mapping[str, Any]) -> None:
-    """Raises InputError for an unknown setting, a value that is none, and one without effect."""
+    """Raises InputError for an unknown setting, or a value of another type or out of bounds."""
     for name, value in given.items():
         full = f"settings.{name}"
         if name not in kind.settings:
             near = entries.suggestion(name, kind.settings) or f"; it has {' '.join(kind.settings)}"
             raise InputError(f"{full}: stage {stage} has no such setting{near}")
-        default, bounds = kind.settings[name], BOUNDS.get(name, Setting())
-        _check_value(full, value, default, bounds)
-        needs = THROUGH[stage] if name == "through" else bounds.needs
-        if value == default or not needs:
-            continue
-        other, works = needs
-        if not works(current := given.get(other, kind.settings[other])):
-            raise InputError(
-                f"{full} is {value}: it has no effect while settings.{other} is {current}; "
-                f"leave it at {default!r}"
-            )
+        _check_value(full, value, kind.settings[name], BOUNDS.get(name, Setting()))
+
+
+def idle_settings(stage: str, kind: StageKind, given: Mapping[str, Any]) -> dict[str, str]:
+    """{setting: why it has no effect} beside the others that are given."""
+    found = {}
+    for name in given:
+        needs = THROUGH[stage] if name == "through" else BOUNDS.get(name, Setting()).needs
+        if needs and not needs[1](current := given.get(needs[0], kind.settings[needs[0]])):
+            found[f"settings.{name}"] = f"settings.{needs[0]} is {current}"
+    return found
 
 
 def _check_value(name: str, value: Any, default: Any, bounds: Setting) -> None:

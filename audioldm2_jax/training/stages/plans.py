@@ -162,10 +162,6 @@ def plan_vocoder(model, optim, settings, dtype) -> Plan:
         # By periods alone: narrow grouped convolutions at the full rate cost a CPU 20 times that.
         judges = WaveDiscriminators((2, 3, 5, 7), (16, 32, 64, 64, 64), scales=0)
     made = vocoder.Vocoder(model, discriminators=judges, dtype=dtype, **settings)
-    if made.segment % model.vocoder.hop:
-        raise InputError(
-            f"settings.segment is {made.segment}: it must be a multiple of {model.vocoder.hop}"
-        )
     makers = {"vocoder": lambda key: split(initial("vocoder", model.vocoder)(key))}
     players = {}
     if made.adversarial:

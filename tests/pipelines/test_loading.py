@@ -1,0 +1,92 @@
+"""Names, options without effect, and what a newcomer sees of the package in Python."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import audioldm2_jax
+from audioldm2_jax import InputError, Pipeline
+from audioldm2_jax.checkpoints import download, registry
+from audioldm2_jax.checkpoints.random import write_random
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loading") / "tiny"
+    write_random(folder, "tiny")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"revision": "main"}, "revision main: .* is on this machine"),
+        ({"tokenizers": "."}, "tokenizers .: are for an authors' file"),
+        ({"lora_strength": 0.5}, "lora_strength: there is no lora"),
+        ({"lora_strength": float("nan"), "lora": "x"}, "lora_strength is nan"),
+        ({"lora_strength": "1", "lora": "x"}, "lora_strength is 1"),
+        ({"lora": "nofile"}, "nofile"),
+        ({"dtype": "fp64"}, "unknown dtype"),
+        ({"convention": "mine"}, "mine"),
+    ],
+)
+def test_options_without_effect_are_refused(folder, monkeypatch, change, message):
+    """Before any weights are read."""
+    from audioldm2_jax.checkpoints import hub
+
+    monkeypatch.setattr(hub, "load", None)
+    for model in (folder, "nano"):
+        with pytest.raises(InputError, match=message) as caught:
+            Pipeline.from_pretrained(model, progress=False, **change)
+        assert "\n" not in str(caught.value)
+
+
+def test_official_names_work_in_python(monkeypatch, folder):
+    asked = []
+
+    def locate(name, *, revision=None, quiet=False):
+        asked.append((name, revision))
+        return folder
+
+    monkeypatch.setattr(download, "locate", locate)
+    for name, hub_id in registry.OFFICIAL_NAMES.items():
+        pipe = Pipeline.from_pretrained(name, revision="main", progress=False)
+        assert asked[-1] == (hub_id, "main") and pipe.source == hub_id
+        break
+    assert registry.resolve("somebody/else") == "somebody/else"
+
+
+def test_repr_says_what_it_is(folder):
+    text = repr(Pipeline.from_pretrained(folder, progress=False))
+    for part in (str(folder), "audioldm2", "M parameters", "16000 Hz", "float32", "authors"):
+        assert part in text
+    assert "\n" not in text
+
+
+def test_the_package_shows_its_names():
+    assert {"Pipeline", "InputError", "__version__"} <= set(dir(audioldm2_jax))
+    assert audioldm2_jax.Pipeline is Pipeline and issubclass(audioldm2_jax.InputError, ValueError)
+    with pytest.raises(AttributeError):
+        _ = audioldm2_jax.Pipelines
+
+
+def test_public_parameters_are_typed():
+    for method in (Pipeline.from_pretrained, Pipeline.__call__):
+        for name, parameter in inspect.signature(method).parameters.items():
+            assert name == "self" or parameter.annotation is not inspect.Parameter.empty, name
+
+
+def test_transformers_does_not_greet():
+    """Without torch it says so at its first import; the user's environment stays as it was."""
+    code = (
+        "import importlib.util as u, os; find = u.find_spec\n"
+        "u.find_spec = lambda n, *a: None if n == 'torch' else find(n, *a)\n"
+        "from audioldm2_jax.pipelines import loading; loading._import_transformers()\n"
+        "import transformers; assert not transformers.is_torch_available()\n"
+        "assert 'TRANSFORMERS_NO_ADVISORY_WARNINGS' not in os.environ\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch" not in done.stdout + done.stderr

@@ -1,0 +1,170 @@
+"""A clip's result follows from its own request alone, whatever it is made with."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from audioldm2_jax import Pipeline
+from audioldm2_jax.checkpoints.random import random_checkpoint, write_random
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines import memory, program, request, text, text_to_audio
+from audioldm2_jax.presets import CONVENTIONS, PRESETS
+
+LONG = "techno music with a strong upbeat tempo and many high melodic riffs and " * 12
+PROMPTS = ["a dog barks", LONG, "rain on a roof"]
+NEGATIVES = ["low quality, very noisy", "", " "]
+SAID = ["The cat sat.", "Hello there, friend of mine; what is up?", "Rain."]
+AUTHORS = CONVENTIONS["authors"]
+
+
+@functools.cache
+def checkpoint(preset):
+    return random_checkpoint(PRESETS[preset]())
+
+
+@functools.cache
+def compiled(job):
+    return jax.jit(functools.partial(program.condition, job))
+
+
+def conditions(preset, prompts, negatives, said, convention=AUTHORS, zero_loa=False, loa=None):
+    """What the U-Net is given of a request: by kind, a row for each clip."""
+    loaded = checkpoint(preset)
+    asked = request.check(
+        loaded.config,
+        convention,
+        prompt=prompts,
+        negative_prompt=negatives,
+        transcription=said if loaded.config.phonemes else None,
+        seconds=None,
+        steps=1,
+        sampler="ddim",
+        eta=0.0,
+        guidance=None,
+        candidates=1,
+        seed=0,
+        first_clip=0,
+    )
+    job = memory.job_for(loaded.config, convention, asked, np.float32)
+    assert not zero_loa or job.zero_loa
+    given = asked.prompts, asked.unconditional, asked.transcriptions
+    texts = text.encode(*given, loaded.tokenizers, loaded.config, convention)
+    if loa is not None:
+        texts.__dict__["loa"] = loa
+    context, features = compiled(job)(loaded.params, texts, np.zeros(1, np.float32))
+    return {k: context[k] for k in ("keys", "masks", "films") if k in context}, features
+
+
+def row(context, index, clips):
+    """The unconditional and the conditional row of a clip."""
+    return jax.tree.map(lambda x: np.asarray(x)[[index, clips + index]], context)
+
+
+def assert_same(one, other):
+    """Equal where something is kept; a longer bucket has more padding."""
+    masks = [np.asarray(m) for m in jax.tree.leaves(one["masks"])]
+    for a, b in zip(masks, jax.tree.leaves(other["masks"])):
+        np.testing.assert_array_equal(a.sum(1), np.asarray(b).sum(1))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
+        if a.dtype == bool:
+            continue
+        for i in range(2):
+            # Streams with a mask are padded to a bucket; their first tokens are kept.
+            kept = a.shape[1]
+            if a.ndim == 4 and a.shape != b.shape:
+                kept = int(masks[-1][i].sum())
+            np.testing.assert_allclose(a[i, :kept], b[i, :kept], atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tiny-audioldm", "tiny-t5", "tiny-speech"])
+def test_conditions_are_of_the_clip_alone(preset):
+    """Short and long, with a negative text and without, mixed in one batch."""
+    mixed, features = conditions(preset, PROMPTS, NEGATIVES, SAID)
+    differences = []
+    for i in range(len(PROMPTS)):
+        alone, own = conditions(preset, PROMPTS[i], NEGATIVES[i], SAID[i])
+        assert_same(row(mixed, i, 3), row(alone, 0, 1))
+        if features is not None:
+            np.testing.assert_allclose(features[i], own[0], atol=1e-4)
+        leaf = jax.tree.leaves({k: mixed[k] for k in mixed if k != "masks"})[0]
+        differences.append(float(np.abs(leaf[i] - leaf[(i + 1) % 3]).max()))
+    assert max(differences) > 1e-3, "negatives that change nothing prove nothing"
+
+
+def test_shared_negatives_stay_one_row():
+    """As many texts are encoded as differ; white space is no negative."""
+    for negatives, count in ((None, 1), ("", 1), ([" ", ""], 1), (["x", "x"], 1), (["x", ""], 2)):
+        assert len(request.check_texts(["a", "b"], negatives)[1] or [""]) == count
+
+
+@pytest.mark.parametrize("length", [8, 3, 12])
+def test_a_given_loa_of_any_length_beside_negatives(length):
+    """GPT-2 speaks for the negative text at its own length; what is shorter is masked."""
+    config = checkpoint("tiny").config
+    loa = np.random.default_rng(0).standard_normal((2, length, config.gpt2.width), np.float32)
+    mixed, _ = conditions("tiny", PROMPTS[:1] * 2, ["noise", ""], None, loa=loa)
+    alone, _ = conditions("tiny", PROMPTS[0], "noise", None, loa=loa[:1])
+    assert_same(row(mixed, 0, 2), row(alone, 0, 1))
+    silent, _ = conditions("tiny", PROMPTS[0], None, None, zero_loa=True, loa=loa[1:])
+    first = [np.asarray(x)[0, 0] for x in jax.tree.leaves(silent["keys"])]
+    for one, other in zip(first, jax.tree.leaves(row(mixed, 1, 2)["keys"])):
+        np.testing.assert_allclose(other[0, 0], one, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one") / "tiny"
+    write_random(folder, "tiny")
+    return Pipeline.from_pretrained(folder, progress=False)
+
+
+SETTINGS = {"seconds": 0.3, "steps": 2, "progress": False}
+
+
+def close(one, other):
+    np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
+
+
+def test_one_program_and_parts_agree(pipe, monkeypatch):
+    """With latents, LOA, negatives of their own, candidates; and each prompt as alone."""
+    rng, config = np.random.default_rng(0), pipe.config
+    loa = rng.standard_normal((2, config.gpt2.tokens, config.gpt2.width), np.float32)
+    latents = rng.standard_normal((4, 7, 16, 8), np.float32)
+    ask = {"sampler": "ddim", "eta": 1.0, "candidates": 2, "loa": loa, "latents": latents}
+    given = PROMPTS[:2], NEGATIVES[:2]
+    inside = pipe(*given, **ask, **SETTINGS)
+    monkeypatch.setattr(text_to_audio, "in_parts", lambda: False)
+    whole = pipe(*given, **ask, **SETTINGS)
+    close(inside.candidates, whole.candidates)
+    np.testing.assert_allclose(inside.scores, whole.scores, atol=1e-4)
+    monkeypatch.undo()
+    second = ask | {"loa": loa[1:], "latents": latents[2:]}
+    alone = pipe(given[0][1], given[1][1], **second, first_clip=2, **SETTINGS)
+    close(alone.candidates[0], whole.candidates[1])
+
+
+def test_requests_of_one_duration_share_their_programs(pipe):
+    """Prompts of other lengths and numbers, steps, samplers, quiet or not: nothing compiles."""
+    pipe("a dog barks", **SETTINGS)
+    before = set(pipe._runner._compiled)
+    pipe("rain " * 8, **SETTINGS | {"steps": 3, "progress": True})
+    pipe(["a dog", "rain", "a long story of wind and of many birds"], **SETTINGS)
+    pipe(["a dog", "rain"], candidates=8, sampler="ddim", guidance=5.0, seed=3, **SETTINGS)
+    new = set(pipe._runner._compiled) - before
+    assert {key[0].__name__ for key in new} <= {"_hear"}, "ranking alone is new"
+
+
+def test_seeds(pipe, capsys):
+    first = pipe("rain", **SETTINGS | {"steps": 1})
+    assert first.metadata["seed"] == 0
+    drawn = [pipe("rain", seed=s, **SETTINGS | {"steps": 1}).metadata["seed"] for s in (None, -1)]
+    assert len({0, *drawn}) == 3 and all(0 <= seed < 2**32 for seed in drawn)
+    out = pipe("rain", seed=-1, **SETTINGS | {"steps": 1, "progress": True})
+    assert f"seed: {out.metadata['seed']}\n" in capsys.readouterr().err
+    again = pipe("rain", seed=out.metadata["seed"], **SETTINGS | {"steps": 1})
+    np.testing.assert_array_equal(again.audio, out.audio)
+    for seed in (-2, 2**32, 0.5, True, "1"):
+        with pytest.raises(InputError, match="or -1 to draw one"):
+            pipe("rain", seed=seed, **SETTINGS)

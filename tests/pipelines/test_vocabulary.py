@@ -1,0 +1,83 @@
+"""Unknown words are said in one line, once for a request."""
+
+import functools
+import warnings
+
+import pytest
+
+from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.data.soundscapes.scene import SOUNDS
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.request import VOICE
+from audioldm2_jax.pipelines.vocabulary import bundled_words, check_words
+from audioldm2_jax.presets import PRESETS
+
+
+@functools.cache
+def bundled(name):
+    loaded = hub.load(download.locate(name), only=())
+    words = bundled_words(loaded.tokenizers, loaded.config)
+    return loaded.tokenizers, loaded.config, {"model": name, "words": words}
+
+
+@functools.cache
+def tiny(preset):
+    loaded = random_checkpoint(PRESETS[preset]())
+    return loaded.tokenizers, loaded.config, {}
+
+
+def said(model, *prompts, negatives=()):
+    tokenizers, config, about = model
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_words(list(prompts), list(negatives), tokenizers, config, **about)
+    assert len(caught) <= 1
+    return str(caught[0].message) if caught else ""
+
+
+@pytest.mark.parametrize(
+    "prompt, unknown",
+    [
+        ("a lion roars", "lion, roars"),
+        ("a dog barks loudly", "loudly"),
+        ("Siren", "Siren (known as siren)"),
+        ("\U0001f415 dog bark", "\U0001f415"),
+        ("caf\u00e9 noise", "caf\u00e9"),
+    ],
+)
+def test_words_that_nano_does_not_know(prompt, unknown):
+    line = said(bundled("nano"), prompt)
+    assert line.startswith(f"unknown words: {unknown}; nano knows the sounds of `soundscapes")
+
+
+def test_words_that_nano_knows():
+    captions = [f"{sound.noun}, then {sound.plural}" for sound in SOUNDS.values()]
+    captions += ["the sound of a piano note on F#4, in a large hall.", "a low-pitched siren"]
+    assert said(bundled("nano"), *captions) == ""
+
+
+def test_one_line_for_all_prompts():
+    line = said(bundled("nano"), "a lion", "a lion and a tiger", negatives=["opera"])
+    assert line.startswith("unknown words: lion, and, tiger, opera;")
+
+
+def test_voices():
+    assert said(bundled("nano-speech"), "A woman speaks slowly in a low voice.", VOICE) == ""
+    assert "unknown words: robot" in said(bundled("nano-speech"), "a robot speaks")
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tiny-t5"])
+def test_scripts_that_the_tokenizer_does_not_know(preset):
+    assert said(tiny(preset), "a dog barks") == ""
+    line = said(tiny(preset), "a \u72ee\u5b50 roars")
+    assert line == "unknown words: \u72ee\u5b50; the model reads English"
+    with pytest.raises(InputError, match="prompt 2 of 2: .* knows none of its words") as caught:
+        said(tiny(preset), "a dog", "\u72ee\u5b50 \u0440\u0451\u0432")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["tiny-audioldm", "tiny-speech"])
+def test_bytes_are_read_but_scarcely_understood(preset):
+    assert "unknown words: \u72ee\u5b50" in said(tiny(preset), "\u72ee\u5b50")
+    assert said(tiny(preset), "un \u00e9l\u00e9phant") == ""

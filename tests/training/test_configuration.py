@@ -1,0 +1,336 @@
+"""Entries of a configuration are obeyed or refused by name; bad files and values are one line."""
+
+import ast
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ml_collections import ConfigDict
+
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import entries, idle
+from audioldm2_jax.training.configuration import base, read_config
+from audioldm2_jax.training.stages import STAGES, plan
+from audioldm2_jax.training.stages.kinds import BOUNDS, THROUGH, StageKind
+from audioldm2_jax.training.start import open_start
+from tests.training.stages_of import QUICK, SECONDS, SETTINGS, TINY, batch
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGE = ROOT / "audioldm2_jax"
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def read(stage, *values):
+    file = f"configs/{STAGES[stage].config}:tiny"
+    return read_config(file, [f"--config.{value}" for value in values])
+
+
+def test_every_entry_is_read_by_the_code():
+    """A default that no line of the package reads would be an option that does nothing."""
+    files = [p for p in PACKAGE.rglob("*.py") if p.name not in ("entries.py", "idle.py")]
+    text = "\n".join(p.read_text() for p in files)
+    for name in entries.ENTRIES:
+        group, _, last = name.rpartition(".")
+        by_name = f"config.{name}", f"c.{name}", f"asked.{last}", f".{last}"
+        # Groups that are passed on whole.
+        whole = group == "optim" or group == "mesh"
+        assert whole or any(way in text for way in by_name), f"{name}: nothing reads it"
+
+
+# Of each entry a value that is neither the default nor what `:tiny` has.
+CHANGED = {
+    "begin": "False",
+    "preset": "nano",
+    "optim.steps": "77",
+    "optim.decay": "0.5",
+    "optim.decay_every": "7",
+    "ema_decay": "0.5",
+    "data.text_length": "17",
+    "latent_scale": "batch",
+    "validation.every": "3",
+    "validation.batches": "3",
+    "sample.every": "3",
+    "sample.prompts": "a dog",
+    "sample.steps": "3",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", CHANGED)
+def test_entries_that_a_stage_passes_over_are_refused(stage, name):
+    """Set by hand, each is in the list of reasons and refused, or it is not and accepted."""
+    config = read(stage)
+    why = idle.idle(config).get(name)
+    if why is None:
+        changed = read(stage, f"{name}={CHANGED[name]}")
+        assert entries.get(changed, name) != entries.get(config, name)
+        return
+    with pytest.raises(InputError, match=f"{name} is .*it has no effect, for {why}"):
+        read(stage, f"{name}={CHANGED[name]}")
+
+
+def test_an_entry_is_idle_only_where_another_one_says_so():
+    """What is switched off can be switched on, in some stage."""
+    for name, (stage, *others) in {
+        "optim.steps": ("vae", "optim.schedule=cosine"),
+        "optim.decay": ("vae", "optim.schedule=exponential"),
+        "optim.decay_every": ("vae", "optim.schedule=exponential", "optim.decay=0.5"),
+        "validation.every": ("vae", "validation.sources=x"),
+        "validation.batches": ("vae", "validation.sources=x"),
+        "sample.every": ("vae",),
+        "sample.prompts": ("joint", "sample.every=1"),
+        "sample.steps": ("joint", "sample.every=1"),
+        "latent_scale": ("joint",),
+        "data.text_length": ("joint",),
+        "ema_decay": ("joint",),
+        "begin": ("joint",),
+        "preset": ("joint",),
+    }.items():
+        read(stage, *others, f"{name}={CHANGED[name]}")
+
+
+def test_lengths_are_not_split_yet():
+    with pytest.raises(InputError, match="mesh.context is 2: it must be at most 1"):
+        read("vae", "mesh.context=2")
+
+
+def functions() -> dict[str, list[ast.FunctionDef]]:
+    """All functions and methods of the stages' files, by name."""
+    found = {}
+    for path in (PACKAGE / "training" / "stages").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                found.setdefault(node.name, []).append(node)
+    return found
+
+
+def reached(name: str, known: dict, seen: set) -> set[str]:
+    """Attributes and texts in a function, and in all that it names."""
+    seen.add(name)
+    words = set()
+    for node in (inner for outer in known[name] for inner in ast.walk(outer)):
+        if isinstance(node, ast.Attribute):
+            words.add(node.attr)
+        elif isinstance(node, ast.Name):
+            words.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words.add(node.value)
+    for word in list(words):
+        if word in known and word not in seen:
+            words |= reached(word, known, seen)
+    return words
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_setting_is_read_by_its_stage(stage):
+    words = reached(STAGES[stage].make.__name__, functions(), set())
+    for name in STAGES[stage].settings:
+        assert name in words, f"settings.{name}: nothing in stage {stage} reads it"
+
+
+# Of each setting another value. Tracing takes seconds, so that the quick stages stand for all.
+OTHER = {"channels": (8, 24), "width": 32, "decoder_width": 48, "decoder_depth": 1}
+OTHER |= {"decoder_heads": 1, "longest": 1.5}
+
+
+def program(stage, **settings) -> str:
+    """Everything that a stage computes of a batch, as text: parameters and losses."""
+    about = {"seconds": SECONDS, "dtype": jnp.float32, "classes": tuple("abcdef")}
+    found = plan(stage, TINY, QUICK, SETTINGS[stage] | settings, **about)
+    params = jax.eval_shape(found.stage.init, jax.random.key(0))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))
+    text = [str(jax.tree.map(lambda x: x.shape, params))]
+    for player in found.stage.players.values():
+        text.append(str(jax.make_jaxpr(player.loss)(params, {}, batch(), keys, 0)))
+    return "\n".join(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["audiomae", "tagger"])
+def test_every_setting_changes_what_a_stage_computes(stage):
+    plain = program(stage)
+    for name, default in STAGES[stage].settings.items():
+        value = OTHER.get(name, not default if isinstance(default, bool) else 0.75)
+        assert value != SETTINGS[stage].get(name, default), f"{name}: choose another value"
+        assert program(stage, **{name: value}) != plain, f"settings.{name} changes nothing"
+
+
+def test_settings_of_other_stages_are_refused():
+    everything = {name for kind in STAGES.values() for name in kind.settings}
+    for stage, kind in STAGES.items():
+        for name in everything - set(kind.settings):
+            with pytest.raises(InputError, match=f"settings.{name}: "):
+                read(stage, f"settings.{name}=1")
+            config = base(stage)
+            config.settings[name] = 1
+            with pytest.raises(InputError, match=f"settings.{name}: stage {stage} has no such"):
+                plan(stage, TINY, QUICK, config.settings.to_dict(), seconds=SECONDS, dtype=None)
+
+
+def test_settings_that_wait_for_another_one():
+    for stage, name, value in (
+        ("vae", "adversarial=0", "start=3"),
+        ("vae", "adversarial=0", "patch_width=16"),
+        ("vae", "perceptual=0", "perceptual_weights=a,b"),
+        ("vocoder", "adversarial=0", "small=True"),
+        ("joint", "truth=1", "through=False"),
+        ("sequence", "free=0", "through=False"),
+    ):
+        with pytest.raises(InputError, match="it has no effect, for settings"):
+            read(stage, f"settings.{name}", f"settings.{value}")
+    assert set(BOUNDS) | {"through", "mixup", "local", "text"} == {
+        name for kind in STAGES.values() for name in kind.settings
+    }, "each setting has bounds, or is true or false"
+    assert set(THROUGH) <= set(STAGES)
+
+
+VALUES = [
+    ("steps=abc", "--config.steps=abc: a value of another type; an integer is expected"),
+    ("steps=1.5", "--config.steps=1.5: a value of another type; an integer is expected"),
+    ("steps=", "--config.steps=: a value of another type; an integer is expected"),
+    ("steps=0", "steps is 0: it must be at least 1"),
+    ("steps=-5", "steps is -5: it must be at least 1"),
+    ("steps=1e99", "steps"),
+    ("steps=nan", "--config.steps=nan: a value of another type; an integer is expected"),
+    ("steps=99999999999999999999", "it must be at most"),
+    ("optim.learning_rate=fast", "a number is expected"),
+    ("optim.learning_rate=nan", "optim.learning_rate is nan: it must be finite"),
+    ("optim.learning_rate=inf", "it must be finite"),
+    ("optim.learning_rate=-1", "it must be at least 0"),
+    ("optim.beta1=1", "optim.beta1"),
+    ("optim.schedule=linear", "choose one of constant cosine exponential"),
+    ("optim.learning_rat=1", 'Did you mean "learning_rate"?'),
+    ("optim=5", "it is a group of values; set one of optim.beta1"),
+    ("settings=5", "it is a group of values; set one of settings."),
+    ("optim.learning_rate.x=1", "no such value"),
+    ("begin=maybe", "true or false is expected"),
+    ("begin=1", "true or false is expected"),
+    ("batch=-8", "batch is -8: it must be at least 1"),
+    ("keep=0", "keep is 0: it must be at least 1"),
+    ("log_every=0", "log_every is 0: it must be at least 1"),
+    ("seed=-1", "seed is -1: it must be at least 0"),
+    ("dtype=float16", "choose one of fp32 bf16"),
+    ("latent_scale=first", "choose one of model batch"),
+    ("remat=all", "choose one of none products blocks"),
+    ("data.tolerance=2", "it must be at most 1"),
+    ("data.workers=-1", "it must be at least 0"),
+    ("data.seconds=0", "data.seconds is 0"),
+    ("stage=vae", "a configuration is of one stage"),
+    ("settings.drop=1.5", "settings.drop is 1.5: it must be at most 1"),
+    ("settings.poolings=a,b", "integers, separated by commas, are expected"),
+    ("settings.poolings=4.5", "integers, separated by commas, are expected"),
+    ("settings.poolings=0", "settings.poolings is 0: it must be at least 1"),
+    ("sample.prompts=@absent.txt", "absent.txt: no such file"),
+    ("sample.prompts=[1, 2]", "texts"),
+    ("seed=-1e309", "an integer is expected"),
+    ("data.workers=a\nb", "--config.data.workers=a\\nb: "),
+    ("accumulate=" + "9" * 5000, "9 ...: "),
+    ("a." * 500 + "b=1", "no such value"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), VALUES)
+def test_values_that_do_not_fit(value, message, tmp_path, capsys):
+    command = ["train", "--config=configs/audioldm2/joint.py:tiny", f"--config.{value}", "-q"]
+    assert main([*command, f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_as_people_write_them():
+    assert read("vae", "steps=1e5").steps == 100_000
+    assert read("vae", "steps=10_000").steps == 10_000
+    assert read("vae", "optim.learning_rate=3e-5").optim.learning_rate == 3e-5
+    assert read("vae", "optim.learning_rate=1").optim.learning_rate == 1.0
+    assert read("joint", "settings.poolings=8").settings.poolings == (8,)
+    assert read("latent_diffusion", "settings.poolings=[2, 8]").settings.poolings == (2, 8)
+
+
+def test_texts_with_commas(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("rain, then thunder\n\na dog barks\n", encoding="utf-8-sig")
+    both = ("rain, then thunder", "a dog barks")
+    for values in (
+        [f"sample.prompts={json.dumps(both)}"],
+        ["sample.prompts=('rain, then thunder', 'a dog barks')"],
+        ["sample.prompts=rain, then thunder", "sample.prompts=a dog barks"],
+        [f"sample.prompts=@{file}"],
+    ):
+        assert read("joint", "sample.every=1", *values).sample.prompts == both
+    parted = read("joint", "sample.every=1", "sample.prompts=a dog,rain").sample.prompts
+    assert parted == ("a dog", "rain")
+    patterns = read("vae", "fixed=a{1,2}$", "fixed=b").fixed
+    assert patterns == ("a{1,2}$", "b")
+
+
+FILES = {
+    "def get_config(arg:": "line 1: SyntaxError",
+    "import nowhere_at_all": "line 1: ModuleNotFoundError",
+    "x = 1": "it defines no function get_config",
+    "def get_config(arg=''):\n    return 1 / 0": "line 2: ZeroDivisionError",
+    "def get_config(arg=''):\n    return {'stage': 'vae'}": "is a dict, not a ConfigDict",
+    "def get_config():\n    return 1": "TypeError",
+    "import sys\nsys.exit(3)": "line 2: SystemExit",
+    "from configs.common import base\ndef get_config(arg=''):\n    return base('vea')": "'vea'",
+    "from configs.common import base\ndef get_config(arg=''):\n"
+    "    return base('vae', divergense=1)": "has no setting 'divergense'",
+    "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
+    "    del c.steps\n    return c": "steps: missing in the configuration",
+    "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
+    "    c.stepz = 4\n    return c": 'stepz: no entry of a configuration. Did you mean "steps"?',
+    "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict()": (
+        "missing in the configuration"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_files_that_are_no_configuration(text, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    assert main(["train", f"--config={tmp_path / 'mine.py'}", "--workdir=x", "-q"]) == 2
+    error = capsys.readouterr().err
+    assert FILES[text] in error and "mine.py" in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_a_file_that_is_not_python(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("steps: 4")
+    assert main(["train", f"--config={tmp_path / 'mine.yaml'}", "--workdir=x", "-q"]) == 2
+    assert "a Python file, NAME.py, is expected" in capsys.readouterr().err
+
+
+def test_a_stage_of_ones_own(monkeypatch):
+    """One table: a stage that is added there has configurations, checks and its settings."""
+    kind = StageKind(lambda *_: "planned", {"depth": 2}, "dummy.py", grid=False)
+    monkeypatch.setitem(STAGES, "dummy", kind)
+    config = base("dummy", depth=3)
+    assert config.settings.depth == 3 and config.stage == "dummy"
+    entries.check(config)
+    about = {"seconds": 1.0, "dtype": jnp.float32}
+    assert plan("dummy", TINY, QUICK, config.settings.to_dict(), **about) == "planned"
+    with pytest.raises(InputError, match="settings.depht: stage dummy has no such setting"):
+        plan("dummy", TINY, QUICK, {"depht": 3}, **about)
+
+
+def test_the_docs_hold_the_table_of_stages():
+    text = (ROOT / "docs" / "training.md").read_text()
+    for name, kind in STAGES.items():
+        row = f"| {kind.trains} | {kind.needs} | {kind.reads} |"
+        assert f"`{kind.config}`" in text and row in text, f"docs/training.md, stage {name}: {row}"
+        assert (ROOT / "configs" / kind.config).is_file()
+
+
+def test_starts_give_their_own_sizes():
+    with pytest.raises(InputError, match="preset is 'nano': it has no effect"):
+        read("joint", "start=somewhere", "preset=nano")
+    assert isinstance(read("joint", "start=somewhere"), ConfigDict)
+    assert open_start("", "tiny").model.gpt2
