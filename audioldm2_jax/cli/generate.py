@@ -71,9 +71,11 @@ def _add_model(add):
     )
     add("--model", "--model_name", default=None, metavar="NAME", help=model)
     add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
+    variant = "of a folder's weights, such as fp16; default the plain ones, or the only ones"
+    add("--variant", default=None, metavar="NAME", help=variant)
     tokenizers = "for an authors' file: folder in the hub layout to take tokenizers from"
     add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
-    changes = "low-rank changes to add: a file that `audioldm2-jax export` made"
+    changes = "low-rank changes to add: a file of `audioldm2-jax export`, diffusers or PEFT"
     add("--lora", default=None, metavar="FILE", help=changes)
     strength = "how much of them; 1 is as trained"
     add("--lora_strength", type=float, default=1.0, metavar="X", help=strength)
@@ -160,6 +162,7 @@ def run(options) -> int:
         options.dtype,
         options.convention,
         revision=options.revision,
+        variant=options.variant,
         tokenizers=options.tokenizers,
         lora=options.lora,
         lora_strength=options.lora_strength,
