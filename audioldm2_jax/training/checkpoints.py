@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
-import io
 import logging
+import os
 import shutil
+import sys
+import threading
 import time
+import traceback
 import zlib
 from pathlib import Path
 from typing import Any
@@ -50,10 +54,15 @@ class Checkpoints:
             "data": ocp.JsonCheckpointHandler(),
         }
         self.folder = Path(folder).resolve()
-        with self._errors("open"):
-            self._manager = ocp.CheckpointManager(
-                self.folder, options=options, item_handlers=handlers
-            )
+        self._undo = _silence()
+        try:
+            with self._errors("open"):
+                self._manager = ocp.CheckpointManager(
+                    self.folder, options=options, item_handlers=handlers
+                )
+        except InputError:
+            self._undo()
+            raise
 
     @property
     def latest(self) -> int | None:
@@ -91,11 +100,12 @@ class Checkpoints:
         placed = ocp.checkpoint_utils.construct_restore_args(like)
         parts = {"state": ocp.args.PyTreeRestore(like, placed), "data": ocp.args.JsonRestore()}
         try:
-            with _quiet():
-                found = self._manager.restore(step, args=ocp.args.Composite(**parts))
+            found = self._manager.restore(step, args=ocp.args.Composite(**parts))
             state, data = found["state"], dict(found["data"])
             self._check(state, data)
         except Exception as error:  # orbax and tensorstore raise many kinds, also bare Exception
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            time.sleep(0.3)
             raise InputError(self._damage(step, shapes, error)) from None
         return state, data
 
@@ -112,7 +122,7 @@ class Checkpoints:
         """What is wrong with a state that does not restore, and what to do."""
         if other := self._other(step, shapes):
             return f"{self.folder}: the saved state is of another configuration ({other})"
-        line = " ".join(str(error).split())[:120] or type(error).__name__
+        line = _line(error)
         before = [x for x in self.steps if x < step]
         then = f"go on from step {before[-1]}" if before else "begin anew; there is no earlier one"
         path = self.folder / str(step)
@@ -121,8 +131,7 @@ class Checkpoints:
     def _other(self, step: int, shapes) -> str:
         """Where the saved tree differs from `shapes`; "" where it does not, or is damaged."""
         try:
-            with _quiet():
-                saved = self._manager.item_metadata(step)["state"]
+            saved = self._manager.item_metadata(step)["state"]
             ours, theirs = (
                 {jax.tree_util.keystr(p): tuple(x.shape) for p, x in _leaves(t)}
                 for t in (shapes, getattr(saved, "tree", saved))
@@ -145,19 +154,19 @@ class Checkpoints:
             with self._errors("save"):
                 self._manager.wait_until_finished()
         finally:
-            self._manager.close()
+            with contextlib.suppress(Exception):  # it has been told
+                self._manager.close()
+            self._undo()
 
     @contextlib.contextmanager
     def _errors(self, what: str):
         """Exceptions as InputError; what a failed save left is removed."""
         try:
-            with _quiet():
-                yield
+            yield
         except Exception as error:
             for path in self.folder.glob("*tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
-            line = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{self.folder}: cannot {what} the state ({line})") from None
+            raise InputError(f"{self.folder}: cannot {what} the state ({_line(error)})") from None
 
     def __enter__(self):
         return self
@@ -204,22 +213,43 @@ def _plain(path: str) -> str:
     return "/".join(part for part in path.split("/") if part)
 
 
-@contextlib.contextmanager
-def _quiet():
-    """Without what orbax, asyncio and tensorstore say of an error that becomes one line of ours."""
-    loggers = [logging.getLogger(name) for name in (None, "absl", "asyncio")]
-    before = [logger.level for logger in loggers]
+def _line(error: Exception) -> str:
+    """What the file system answered, or the beginning of what orbax says."""
+    text = " ".join(str(error).split())
+    codes = errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO
+    for answer in map(os.strerror, codes):
+        if answer in text:
+            return answer
+    return text[:120] or type(error).__name__
+
+
+def _without_orbax(hook):
+    """A hook for exceptions in threads, without those that a failed save or restore ends as one of.
+
+    They come of reads and writes that still end after one has failed, which is told in one line.
+    """
+
+    def told(about):
+        text = "".join(traceback.format_tb(about.exc_traceback)) + str(about.exc_value)
+        if "orbax" not in text and "Event loop is closed" not in text:
+            hook(about)
+
+    return told
+
+
+def _silence():
+    """Stops what orbax, asyncio and tensorstore say of errors that become one line; the undoing."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, hooks = [x.level for x in loggers], (sys.unraisablehook, threading.excepthook)
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
-    # After one read has failed, each that still ends prints a traceback.
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            yield
-        except Exception as error:
-            error.__traceback__ = error.__context__ = error.__cause__ = None
-            time.sleep(0.3)
-            gc.collect()
-            raise
-        finally:
-            for logger, level in zip(loggers, before):
-                logger.setLevel(level)
+    sys.unraisablehook, threading.excepthook = map(_without_orbax, hooks)
+
+    def undo():
+        # What still ends in their threads has its say before the hooks are back.
+        gc.collect()
+        sys.unraisablehook, threading.excepthook = hooks
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+    return undo
