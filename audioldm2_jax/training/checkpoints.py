@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 from orbax.checkpoint import type_handlers
@@ -78,7 +78,7 @@ class Checkpoints:
         """Begins to save if it is due, or `now`; returns whether it did. Raises InputError."""
         if step == self.latest or not (now or self._manager.should_save(step)):
             return False
-        data = data | {SUM: int(_sum(state))}
+        data = data | {SUM: _sum(state)}
         data[SUM + "_data"] = _sum_of(data)
         parts = {"state": ocp.args.PyTreeSave(state), "data": ocp.args.JsonSave(data)}
         with self._errors("save"):
@@ -115,7 +115,7 @@ class Checkpoints:
         if ours is not None and ours != _sum_of(data):
             raise ValueError("the data's position is not what was saved")
         data.pop(SUM, None)
-        if whole is not None and whole != int(_sum(state)):
+        if whole is not None and whole != _sum(state):
             raise ValueError("its values are not those that were saved")
 
     def _damage(self, step: int, shapes, error: Exception) -> str:
@@ -180,22 +180,26 @@ class Checkpoints:
                 raise
 
 
-@jax.jit
-def _sum(state):
+def _sum(state) -> int:
     """The sum of all 32-bit words, each leaf with a factor of its own: the same on any mesh."""
-    total = jnp.uint32(0)
+    total = 0
     for number, leaf in enumerate(jax.tree.leaves(state)):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        words = leaf.astype(jnp.uint32) if leaf.dtype == bool else _words(leaf)
-        total += jnp.uint32(2 * number + 1) * jnp.sum(words, dtype=jnp.uint32)
-    return total
+        shards = (x.data for x in leaf.addressable_shards if x.replica_id == 0)
+        total += (2 * number + 1) * sum(map(_words, shards))
+    total %= 1 << 32
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        total = int(multihost_utils.process_allgather(np.uint32(total)).sum(dtype=np.uint64))
+    return total % (1 << 32)
 
 
-def _words(leaf):
-    size = leaf.dtype.itemsize
-    kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
-    return jax.lax.bitcast_convert_type(leaf, kinds[min(size, 4)]).astype(jnp.uint32)
+def _words(array) -> int:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    kind = np.uint32 if flat.dtype.itemsize % 4 == 0 else np.uint8
+    return int(flat.view(kind).sum(dtype=np.uint64))
 
 
 def _sum_of(data: dict) -> int:
