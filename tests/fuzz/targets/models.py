@@ -188,8 +188,9 @@ def damage_authors(rng, folder: Path) -> str:
         elif kind == "rename":
             state[rng.choice(("x", name + ".x", name[:-1], "model.\x1b"))] = state.pop(name)
         elif kind == "shape":
-            changes = (value[None], value.flatten(), value[:1], value[..., :-1], value[:0])
-            state[name] = rng.choice(changes) if value.ndim else value[None]
+            wide = value[None] if value.ndim == 0 else value
+            changes = (value[None], value.flatten(), wide[:1], wide[..., :-1], wide[:0])
+            state[name] = rng.choice(changes)
         elif kind == "nan":
             state[name] = value * float("nan")
         elif kind == "type":
