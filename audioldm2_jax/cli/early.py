@@ -56,7 +56,7 @@ def take_seed(options) -> None:
 def check_request(options, entries) -> None:
     """Raises InputError for what the model, as far as it is known without weights, cannot do."""
     from audioldm2_jax.checkpoints import hub
-    from audioldm2_jax.diffusion.samplers import make_plan
+    from audioldm2_jax.diffusion.registry import make_plan, sampler_named
     from audioldm2_jax.phonemes import check_spoken
     from audioldm2_jax.pipelines import request
     from audioldm2_jax.presets import ModelConfig, ScheduleConfig
@@ -68,12 +68,16 @@ def check_request(options, entries) -> None:
     if options.tokenizers is not None:
         _check_tokenizers(options, folder)
     convention = hub.convention_named(options.convention)
-    if folder is None or folder.is_file():
-        if name in {*OFFICIAL_NAMES.values(), *OFFICIAL_FILES, *FULL.values()}:
-            # Of published models it is known by their names which ones speak.
-            _check_speech(options, "ljspeech" in name or "gigaspeech" in name)
+    if name in {*OFFICIAL_NAMES.values(), *OFFICIAL_FILES, *FULL.values()} and folder is None:
+        # Of published models it is known which ones speak, and what their schedule is.
+        _check_speech(options, "ljspeech" in name or "gigaspeech" in name)
         schedule = ScheduleConfig()
         make_plan(options.sampler or schedule.sampler, schedule, options.steps, eta=options.eta)
+        request.time_grid(options.seconds, ModelConfig(), convention)
+    elif folder is None or folder.is_file():
+        if options.sampler is not None:
+            sampler_named(options.sampler)
+        request.check_count("steps", options.steps, 1)
         request.time_grid(options.seconds, ModelConfig(), convention)
     else:
         _check_configured(options, entries, hub.read_config(folder, convention), convention)

@@ -18,8 +18,8 @@ from audioldm2_jax.errors import InputError
 
 EXAMPLES = (
     Example(
-        'audioldm2-jax generate -t "a small bell rings twice" --pictures',
-        "output/a_small_bell_rings_twice.wav, with its record (.json) and spectrogram (.png)",
+        'audioldm2-jax generate -t "two church bell tolls" --pictures',
+        "output/two_church_bell_tolls.wav, with its record (.json) and spectrogram (.png)",
     ),
     Example(
         'audioldm2-jax generate -t "loud rain" -n 4 --seed -1 -o rain.flac',

@@ -54,8 +54,7 @@ class Build:
         elif plan.exists():
             found = self._plan(plan)
         else:
-            files.check_new(self.target)
-            found = self._claim(plan)
+            found = self._claim()
         if found != self.settings:
             raise InputError(
                 f"{target}: holds a corpus made otherwise ({_difference(found, self.settings)}); "
@@ -72,12 +71,12 @@ class Build:
         except InputError as error:
             raise InputError(f"{error}; delete {self.target} to begin anew") from None
 
-    def _claim(self, plan: Path):
-        try:
-            self.work.mkdir(parents=True)
-        except OSError as error:
-            raise files.cannot(self.target, "write there", error) from None
-        files.write_json(plan, self.settings)
+    def _claim(self) -> dict:
+        def write(folder: Path) -> None:
+            (folder / self.work.name).mkdir()
+            files.write_json(folder / self.work.name / "plan.json", self.settings)
+
+        files.write_folder(self.target, write)
         return self.settings
 
     def summary(self, part: Part) -> dict | None:
@@ -106,7 +105,7 @@ class Build:
         found, labels, rates = _empty(), Counter(), Counter()
         try:
             for example in examples:
-                record = features.serialize_example(example)
+                record = _repeatable(features.serialize_example(example))
                 self._written(lambda record=record: writer.write(record))
                 _count(found, example, len(record))
                 labels.update(example["labels"])
@@ -210,6 +209,13 @@ class Build:
         )
         license_file = ["LICENSE"] if (self.work / "LICENSE").is_file() else []
         return [*names, "features.json", *license_file, "dataset_info.json"]
+
+
+def _repeatable(record: bytes) -> bytes:
+    """A record with its features in order: protobuf's own differs from process to process."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 def _sum(found: dict) -> str:

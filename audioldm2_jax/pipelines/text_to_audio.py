@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import sys
@@ -28,7 +29,7 @@ from audioldm2_jax.pipelines.memory import (
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.parts import GROUP, compile_parts, in_parts, run_parts
+from audioldm2_jax.pipelines.parts import compile_parts, in_parts, run_parts
 from audioldm2_jax.pipelines.run import (
     Note,
     Runner,
@@ -194,10 +195,12 @@ class Pipeline:
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
-        at_once = min(asked.clips, GROUP) if in_parts() else asked.clips
+        at_once = 1 if in_parts() else asked.clips
         least = request.working_memory(frames, self.config, width, at_once) // 4
+        # All clips' initial noise and waveforms, in fp32.
+        shape, rate = latents_shape(self.config, asked), self.config.vocoder.sample_rate
+        least += 4 * (math.prod(shape) + asked.clips * int(asked.grid.seconds * rate))
         check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
-        shape = latents_shape(self.config, asked)
         keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
         if latents is None:
             latents = program.clip_noise(keys, 0, shape)
