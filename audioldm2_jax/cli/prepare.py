@@ -146,12 +146,19 @@ def _check(options) -> float:
     for name in OWN_FOLDER if options.corpus else ():
         if getattr(options, name):
             raise InputError(f"--{name}: a published corpus (--corpus) decides it; leave it out")
-    source, target = Path(options.source).resolve(), Path(options.target).resolve()
+    source, target = _resolved(options.source), _resolved(options.target)
     if not source.is_dir():
         raise InputError(f"{options.source}: no such folder")
     if target.is_relative_to(source):
         raise InputError(f"{options.target}: lies inside {options.source}; choose another folder")
     return parse_held(options.validation)
+
+
+def _resolved(path: str) -> Path:
+    try:
+        return Path(path).resolve()
+    except (ValueError, OSError, RuntimeError):  # surrogates, NUL, links in a circle
+        raise InputError(f"{path}: no file can have this name") from None
 
 
 def _listed(options, report, say):

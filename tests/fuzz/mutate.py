@@ -298,7 +298,7 @@ def _misplaced(rng, root, path, paths) -> str:
         replace(path, two)
         replace(other, one)
     elif kind == "rename":
-        new = rng.choice(("x", ".x", "x" * 250, "\udcff", "a\x1b[31mb", "a\nb", "é", " ", "-q"))
+        new = rng.choice(("x", ".x", "x" * 200, "\udcff", "a\x1b[31mb", "a\nb", "é", " ", "-q"))
         path.rename(path.with_name(new + path.suffix))
     else:
         path.unlink()

@@ -69,10 +69,12 @@ def convert_folder(case: Case):
 
 
 def generate(case: Case):
+    folder = chosen(case)
+    speech = "speech" in str(folder.resolve())
     command(
-        *("generate", "-t", "a dog", "--model_name", chosen(case), "-dur", "0.5", "-q"),
+        *("generate", "-t", "a dog", "--model_name", folder, "-dur", "0.5", "-q"),
         *("--steps", "1", "-s", case.output),
-        *(["--transcription", "hello you"] if "speech" in str(chosen(case).resolve()) else []),
+        *(("--transcription", "hello you") if speech else ()),
     )
 
 
