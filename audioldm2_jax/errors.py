@@ -13,8 +13,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        line = printable(message).replace("\n", "\\n")
-        super().__init__(line if len(line) <= 1600 else f"{line[:1200]} ... {line[-300:]}")
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """`text` as one printable line; of a very long one, the middle is left out."""
+    line = printable(text).replace("\n", "\\n")
+    return line if len(line) <= 1600 else f"{line[:1200]} ... {line[-300:]}"
 
 
 def printable(text: str) -> str:

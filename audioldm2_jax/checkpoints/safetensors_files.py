@@ -36,6 +36,7 @@ _NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
 # The largest headers of published models have some 2 MB.
 _MAX_HEADER = 1 << 24
 _MAX_DIMENSIONS = 32
+MAX_TENSORS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Slice], dict[str, str]]:
         raise InputError(f"{path}: its safetensors header is {reason}; fetch it again") from None
     if not isinstance(header, dict):
         raise InputError(f"{path}: its safetensors header is no object; fetch it again")
+    if len(header) > MAX_TENSORS:
+        raise InputError(f"{path}: holds {len(header)} tensors, more than any model")
     metadata = header.pop("__metadata__", None)
     slices, places = {}, []
     for name, entry in header.items():

@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from audioldm2_jax import files
-from audioldm2_jax.checkpoints.safetensors_files import read_safetensors, write_safetensors
+from audioldm2_jax.checkpoints.safetensors_files import (
+    MAX_TENSORS,
+    read_safetensors,
+    write_safetensors,
+)
 from audioldm2_jax.errors import InputError, note
 
 
@@ -60,7 +64,6 @@ class Known:
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 # Safetensors before torch's.
 _KINDS = ("safetensors", "bin", "ckpt", "pth", "pt")
-_MAX_TENSORS = 100_000
 _MAX_NAME = 500
 # What wrappers of training put before names, or into them.
 _WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_forward_module|_fsdp_wrapped_module|"
@@ -145,7 +148,7 @@ def read(path: Path, choice: str = "auto") -> Weights:
 
 def checked_names(names, path: Path) -> None:
     """Raises InputError for names that no model's tensors have, or too many of them."""
-    if len(names) > _MAX_TENSORS:
+    if len(names) > MAX_TENSORS:
         raise InputError(f"{path}: holds {len(names)} tensors, more than any model")
     for name in names:
         if not name.isprintable() or len(name) > _MAX_NAME:
@@ -192,7 +195,7 @@ def _read_shards(path: Path) -> Weights:
         shards.setdefault(shard, []).append(name)
     readers = {}
     for shard, names in sorted(shards.items()):
-        plain = shard.isprintable() and len(shard) <= 200 and Path(shard).name == shard
+        plain = shard and shard.isprintable() and len(shard) <= 200 and Path(shard).name == shard
         if not plain or shard.endswith(".json"):
             raise InputError(f"{path}: {shard!r:.80} is no name of a shard beside it")
         if not (path.parent / shard).is_file():

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from audioldm2_jax.errors import printable
+from audioldm2_jax.errors import one_line
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,15 @@ class CommandHelp(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Wrong options are one line on stderr and exit code 2."""
 
+    def _get_values(self, action, arg_strings):
+        # Before Python 3.13 `--name=--` gives an empty list in place of a text.
+        if action.nargs is None and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str, command: str | None = None):
         of = f"{self.prog} {command}" if command else self.prog
-        print(f"error: {printable(message)} ({of} --help lists what there is)", file=sys.stderr)
+        print(f"error: {one_line(message)} ({of} --help lists what there is)", file=sys.stderr)
         sys.exit(2)
 
 

@@ -11,7 +11,7 @@ import warnings
 
 import audioldm2_jax
 from audioldm2_jax.cli.help import CommandHelp, Parser, epilog, overview
-from audioldm2_jax.errors import InputError, printable
+from audioldm2_jax.errors import InputError, one_line
 
 # Each is a module of this package: its docstring (the first line is the summary), EXAMPLES,
 # add_arguments and run; where needed OVERRIDES (what argparse does not know is for the command),
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         message = _message(error)
         if message is None:
             raise
-        _say(f"error: {printable(message)}")
+        _say(f"error: {one_line(message)}")
         return 2
     finally:
         _settle_streams()
@@ -144,7 +144,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {printable(message)}")
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {one_line(message)}")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     for stream in (sys.stdout, sys.stderr):

@@ -24,8 +24,7 @@ class _Grid:
         self.timesteps = timesteps.astype(np.int64)  # rounded down, as in diffusers
         self.alpha = 1 / np.sqrt(levels**2 + 1)
         self.sigma = levels * self.alpha
-        with np.errstate(divide="ignore"):
-            self.lambda_t = -np.log(levels)
+        self.lambda_t = -np.log(levels)
 
     def denoised(self, config, i, x, output):
         return denoised(config, self.alpha[i], self.sigma[i], x, output)
@@ -83,8 +82,7 @@ def dpmsolver(config: ScheduleConfig, steps: int) -> Plan:
             order = 1
         elif few and i == evaluations - 2:
             order = min(order, 2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rows.append([_dpm_step(solver, grid, i, order, x, outputs, noise), *outputs[:-1]])
+        rows.append([_dpm_step(solver, grid, i, order, x, outputs, noise), *outputs[:-1]])
     return assemble(grid.timesteps, rows)
 
 
@@ -193,13 +191,12 @@ def unipc(config: ScheduleConfig, steps: int) -> Plan:
     for i in range(evaluations):
         now = grid.denoised(config, i, predicted, output)[0 if solver.predict_x0 else 1]
         current = predicted
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if i > 0 and i - 1 not in solver.disable_corrector:
-                current = _unipc_step(solver, grid, i, order, corrected, past, now)
-            order = min(solver.solver_order, i + 1)
-            if solver.lower_order_final:
-                order = min(order, evaluations - i)
-            after = _unipc_step(solver, grid, i + 1, order, current, [now, *past], None)
+        if i > 0 and i - 1 not in solver.disable_corrector:
+            current = _unipc_step(solver, grid, i, order, corrected, past, now)
+        order = min(solver.solver_order, i + 1)
+        if solver.lower_order_final:
+            order = min(order, evaluations - i)
+        after = _unipc_step(solver, grid, i + 1, order, current, [now, *past], None)
         rows.append([after, current, now, *past[:-1]])
     return assemble(grid.timesteps, rows)
 

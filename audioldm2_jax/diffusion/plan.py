@@ -111,4 +111,4 @@ def require(config: ScheduleConfig, name: str, *values, where: str = "") -> None
 
 def _refuse(name, value, *values, where=""):
     choices = " or ".join(map(repr, values))
-    raise InputError(f"{name} is {value!r}; this sampler supports {choices}{where} only")
+    raise InputError(f"{name} is {value!r}{where}; supported by this sampler: {choices}")

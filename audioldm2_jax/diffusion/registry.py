@@ -62,7 +62,8 @@ def make_plan(name: str, config: ScheduleConfig, steps: int, *, eta: float = 0.0
     if eta and name != "ddim":
         raise InputError(f"eta is {eta}, but only the sampler ddim uses it (asked: {name})")
     try:
-        plan = build(config, int(steps), **({"eta": eta} if eta else {}))
+        with np.errstate(all="ignore"):  # lambda is infinite at sigma 0; the rest is checked below
+            plan = build(config, int(steps), **({"eta": eta} if eta else {}))
     except InputError as error:
         raise InputError(f"sampler {name}: {error}") from None
     if not all(np.isfinite(x).all() for x in (plan.matrices, plan.scales, plan.initial)):

@@ -1,7 +1,7 @@
 """A request in parts, behind a bar: for the CPU, where compiling takes longer than a clip.
 
-Texts are encoded prompt by prompt, and clips sampled one by one, from `GROUP` clips on in groups of
-so many. So requests of one duration run the same few programs, whatever their number of prompts.
+Texts are encoded prompt by prompt and clips sampled one by one: so all requests of one duration run
+the same few programs, whatever their number of prompts, and a CPU computes hardly slower.
 """
 
 from __future__ import annotations
@@ -20,29 +20,22 @@ from audioldm2_jax.pipelines import program
 from audioldm2_jax.pipelines.run import Runner, needed_memory, tree_bytes
 from audioldm2_jax.pipelines.text import Texts
 
-GROUP = 8
-
 
 def in_parts() -> bool:
     """Whether requests run in parts here, and not as one program."""
     return jax.default_backend() == "cpu"
 
 
-def group_sizes(clips: int) -> list[int]:
-    """How many clips are sampled at once, one group after another."""
-    return [GROUP] * (clips // GROUP) + [1] * (clips % GROUP)
-
-
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Compiled programs of a request.
+    """Compiled programs of one prompt's clip.
 
-    condition: by whether the unconditional LOA is zeros; predict: by the number of clips; render:
-    of one clip; needed: bytes that running them takes beside the weights.
+    condition: by whether the unconditional LOA is zeros; needed: bytes that running them takes
+    beside the weights.
     """
 
     condition: dict[bool, Any]
-    predict: dict[int, Any]
+    predict: Any
     render: Any
     needed: int
 
@@ -66,21 +59,14 @@ def compile_parts(
             program.condition, each, *given, label="text encoders", progress=progress
         )
     context, _ = runner.shapes(program.condition, each, *given)
-    predict = {}
-    for size in sorted(set(group_sizes(shape[0]))):
-        joined = jax.eval_shape(
-            lambda *rows: _join(rows, alone, jnp.concatenate), *[context] * size
-        )
-        sample = jax.ShapeDtypeStruct((size, *shape[1:]), jnp.float32)
-        given = runner.params, joined, sample, 0, np.float32(0)
-        predict[size] = runner.compiled(_predict, alone, *given, label="U-Net", progress=progress)
-    each = dataclasses.replace(alone, unconditional=0, samples=job.samples)
     sample = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32)
+    given = runner.params, context, sample, 0, np.float32(0)
+    predict = runner.compiled(_predict, alone, *given, label="U-Net", progress=progress)
+    each = dataclasses.replace(alone, unconditional=0, samples=job.samples)
     render = runner.compiled(
         program.render, each, runner.params, sample, label="decoders", progress=progress
     )
-    contexts = max(predict) * tree_bytes(context)
-    sampling = contexts + max(map(needed_memory, predict.values()))
+    sampling = tree_bytes(context) + needed_memory(predict)
     needed = max(sampling, *map(needed_memory, (*condition.values(), render)))
     return Parts(condition, predict, render, needed)
 
@@ -91,61 +77,37 @@ def run_parts(
     """(waveforms [B, samples] fp32, the prompts' CLAP features [P, D] or None), behind a bar."""
     from tqdm import tqdm
 
-    waves, features, first = [], [], 0
-    groups, context = group_sizes(latents.shape[0]), None
+    waves, features, clips = [], [], latents.shape[0]
     settings = {"desc": "sampling", "unit": "step", "file": sys.stderr, "disable": not progress}
-    with tqdm(total=len(groups) * len(plan.timesteps), **settings) as bar:
-        for size in groups:
-            rows, these = [], slice(first, first + size)
-            for clip in range(first, first + size):
-                if clip % job.candidates == 0:
-                    prompt = texts.of_prompt(clip // job.candidates)
-                    encode = parts.condition[_zero_loa(prompt)]
-                    context, vector = encode(runner.params, prompt, _padded(plan))
-                    features.append(vector)
-                rows.append(context)
-            predict = functools.partial(
-                parts.predict[size], runner.params, _join(rows, job, _concatenate)
-            )
-            drawn = _sample(predict, latents[these], plan, guidance, keys[these], bar)
-            waves += [parts.render(runner.params, drawn[i : i + 1]) for i in range(size)]
-            first += size
+    with tqdm(total=clips * len(plan.timesteps), **settings) as bar:
+        for clip in range(clips):
+            if clip % job.candidates == 0:
+                prompt = texts.of_prompt(clip // job.candidates)
+                encode = parts.condition[_zero_loa(prompt)]
+                context, vector = encode(runner.params, prompt, _padded(plan))
+                features.append(vector)
+            predict = functools.partial(parts.predict, runner.params, context)
+            its = slice(clip, clip + 1)
+            sample = _sample(predict, latents[its], plan, guidance, keys[its], bar)
+            waves.append(np.asarray(parts.render(runner.params, sample), np.float32))
     known = features[0] is not None
     return np.concatenate(waves), np.concatenate(features) if known else None
 
 
 def _sample(predict, latents, plan, guidance, keys, bar):
-    """Latents of a group, one evaluation of the network after another."""
+    """Latents of a clip, one evaluation of the network after another."""
     state = samplers.start(latents, plan)
     for i in range(len(plan.timesteps)):
         x = state[0] * plan.scales[i]
-        drawn = _noise(keys, i + 1, x.shape) if plan.stochastic else None
+        noise = _noise(keys, i + 1, x.shape) if plan.stochastic else None
         prediction = predict(x, i, guidance)
-        state = jax.block_until_ready(_update(state, prediction, plan.matrices[i], drawn))
+        state = jax.block_until_ready(_update(state, prediction, plan.matrices[i], noise))
         bar.update()
     return state[0]
 
 
 def _zero_loa(prompt: Texts) -> bool:
     return bool(prompt.zero_loa.all())
-
-
-def _join(contexts, job, concatenate):
-    """Contexts of one clip each to one of a group: unconditional rows first."""
-    if len(contexts) == 1:
-        return contexts[0]
-    u, times = min(job.unconditional, 1), contexts[0]["times"]
-    rest = [{k: v for k, v in context.items() if k != "times"} for context in contexts]
-
-    def join(*rows):
-        return concatenate([row[:u] for row in rows] + [row[u:] for row in rows])
-
-    return jax.tree.map(join, *rest) | {"times": times}
-
-
-def _concatenate(rows):
-    """On the host: jax would compile one program for every shape."""
-    return np.concatenate([np.asarray(row) for row in rows])
 
 
 def _padded(plan):

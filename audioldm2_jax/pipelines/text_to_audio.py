@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import sys
@@ -28,7 +29,7 @@ from audioldm2_jax.pipelines.memory import (
     memory_line,
 )
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.parts import GROUP, compile_parts, in_parts, run_parts
+from audioldm2_jax.pipelines.parts import compile_parts, in_parts, run_parts
 from audioldm2_jax.pipelines.run import (
     Note,
     Runner,
@@ -83,6 +84,7 @@ class Pipeline:
         convention: str = "authors",
         *,
         revision: str | None = None,
+        variant: str | None = None,
         tokenizers: str | os.PathLike | None = None,
         lora: str | os.PathLike | None = None,
         lora_strength: float = 1.0,
@@ -94,9 +96,10 @@ class Pipeline:
         a folder in the hub layout, a hub id through the hub's cache, or an authors' file. dtype:
         "fp32", "bf16" or a jnp dtype; None is bf16 on GPU and TPU, fp32 on CPU. convention:
         "authors" reads the weights as they were trained, "diffusers" as diffusers does. revision:
-        a branch, tag or commit of the hub repository. tokenizers: for an authors' file, which has
-        none, a hub-layout folder to take them from; None is the hub. lora: a file that
-        `audioldm2-jax export` made of low-rank training, added with `lora_strength`.
+        a branch, tag or commit of the hub repository. variant: of a folder's weights, such as
+        "fp16"; None is the plain ones, or the only variant there is. tokenizers: for an authors'
+        file, which has none, a hub-layout folder to take them from; None is the hub. lora: a file
+        of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`.
         Raises InputError, one line that names what is wrong, and for options without effect.
         """
         dtype = choose_dtype(dtype)
@@ -105,6 +108,7 @@ class Pipeline:
             dtype,
             convention,
             revision=revision,
+            variant=variant,
             tokenizers=tokenizers,
             lora=lora,
             lora_strength=lora_strength,
@@ -194,10 +198,12 @@ class Pipeline:
         # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
         # checked exactly.
         frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
-        at_once = min(asked.clips, GROUP) if in_parts() else asked.clips
+        at_once = 1 if in_parts() else asked.clips
         least = request.working_memory(frames, self.config, width, at_once) // 4
+        # All clips' initial noise and waveforms, in fp32.
+        shape, rate = latents_shape(self.config, asked), self.config.vocoder.sample_rate
+        least += 4 * (math.prod(shape) + asked.clips * int(asked.grid.seconds * rate))
         check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
-        shape = latents_shape(self.config, asked)
         keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
         if latents is None:
             latents = program.clip_noise(keys, 0, shape)

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import math
+import random
 import warnings
 
 import diffusers
@@ -191,6 +192,30 @@ def test_a_sampler_that_cannot_follow_the_file_says_so():
     trailing = ScheduleConfig(train_steps=15, timestep_spacing="trailing", steps_offset=0)
     with pytest.raises(InputError, match="steps is 13"):
         make_plan("ddim", trailing, 13)
+
+
+VALUES = [None, True, 0, 1, 2, 3, -1, 7.5, 1e-3, 0.02, 1e300, math.nan, math.inf, "", "x", [], [1]]
+VALUES += [{}, [[]], "zero", "linear", "bh1", "sample", "trailing", "heun", 50, 10**400, [0.1] * 50]
+
+
+def test_no_file_ends_in_anything_but_an_error_of_ours():
+    rng, read = random.Random(0), 0
+    for _ in range(3000):
+        kind = rng.choice(list(scheduler.DEFAULTS))
+        file = {"_class_name": kind, "num_train_timesteps": rng.choice([50, 1000])}
+        file |= {"clip_sample": False} | dict.fromkeys(
+            rng.sample(sorted(scheduler.ENTRIES), rng.choice([1, 1, 2]))
+        )
+        file = {k: rng.choice(VALUES) if v is None else v for k, v in file.items()}
+        try:
+            schedule = configs.read_schedule(json.loads(json.dumps(file)), "f")
+            read += 1
+            plan = make_plan(rng.choice(list(SAMPLERS)), schedule, rng.choice([1, 4, 10, 49, 50]))
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 600
+        else:
+            assert all(np.isfinite(x).all() for x in (plan.matrices, plan.timesteps, plan.scales))
+    assert read > 100
 
 
 def test_what_no_file_says_is_not_written():

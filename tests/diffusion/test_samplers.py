@@ -93,7 +93,7 @@ def check(name, steps, eta=0.0):
     assert_close(ours, expected)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
 @pytest.mark.parametrize("steps", [4, 333, 500, 999, 1000])
 def test_every_step_count_stays_finite_and_in_range(name, steps):
     plan = samplers.make_plan(name, ScheduleConfig(), steps)
@@ -101,7 +101,7 @@ def test_every_step_count_stays_finite_and_in_range(name, steps):
     assert np.isfinite(plan.matrices).all()
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_recovers_a_point_from_its_true_noise(name):
     """With the exact noise of one clean point every deterministic method lands on it."""
     clean = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)

@@ -113,7 +113,8 @@ def _changed(rng, holder, key, path):
     kind = rng.choice("value value value value near near drop rename add nest".split())
     old = holder[key]
     if kind == "near" and isinstance(old, (int, float)) and not isinstance(old, bool):
-        holder[key] = rng.choice((old + 1, old - 1, -old, old * 2, float(old), bool(old), str(old)))
+        near = (old + 1, old - 1, -old, old * 2, bool(old), f"{old:g}" if abs(old) < 9e99 else "1")
+        holder[key] = rng.choice((*near, float(old) if abs(old) < 9e99 else 0.5))
     elif kind == "near" and isinstance(old, list):
         holder[key] = rng.choice((old[:-1], old + old, old[::-1], [old], dict.fromkeys("ab", old)))
     elif kind == "near" and isinstance(old, str):
@@ -125,7 +126,7 @@ def _changed(rng, holder, key, path):
     elif kind == "add" and isinstance(holder, dict):
         holder[rng.choice(("x", "", "_class_name", "dtype"))] = rng.choice(JSON_VALUES)
     elif kind == "nest":
-        for _ in range(rng.choice((1, 900))):
+        for _ in range(rng.choice((1, 250))):
             old = [old]
         holder[key] = old
     else:
@@ -297,7 +298,7 @@ def _misplaced(rng, root, path, paths) -> str:
         replace(path, two)
         replace(other, one)
     elif kind == "rename":
-        new = rng.choice(("x", ".x", "x" * 250, "\udcff", "a\x1b[31mb", "a\nb", "é", " ", "-q"))
+        new = rng.choice(("x", ".x", "x" * 200, "\udcff", "a\x1b[31mb", "a\nb", "é", " ", "-q"))
         path.rename(path.with_name(new + path.suffix))
     else:
         path.unlink()

@@ -46,7 +46,7 @@ def run_case(target, root: Path, seed: str, number: int, folder: Path) -> str:
         with law.released(folder, target.limit):
             outcome = law.lawful(lambda: target.run(case), target.limit, target.memory)
         refused = outcome == "refused"
-        law.require(number or not refused, "valid input is refused")
+        law.require(number or not refused or not target.valid, "valid input is refused")
         if refused and (names := target.finished(case.output)):
             law.require(False, "what was refused left finished output", str(names))
     except law.Broken as error:

@@ -9,7 +9,7 @@ import pytest
 from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints.random import random_checkpoint, write_random
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines import memory, parts, program, request, text, text_to_audio
+from audioldm2_jax.pipelines import memory, program, request, text, text_to_audio
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
 LONG = "techno music with a strong upbeat tempo and many high melodic riffs and " * 12
@@ -145,22 +145,13 @@ def test_one_program_and_parts_agree(pipe, monkeypatch):
     close(alone.candidates[0], whole.candidates[1])
 
 
-def test_groups_and_single_clips_agree(pipe, monkeypatch):
-    """Nine clips are a group and one more."""
-    prompts = ["a dog", "rain", "a bell"] * 3
-    assert parts.group_sizes(9) == [8, 1] and parts.group_sizes(3) == [1, 1, 1]
-    grouped = pipe(prompts, ["x", "", "y"] * 3, sampler="ddpm", **SETTINGS).audio
-    monkeypatch.setattr(parts, "group_sizes", lambda clips: [1] * clips)
-    close(pipe(prompts, ["x", "", "y"] * 3, sampler="ddpm", **SETTINGS).audio, grouped)
-
-
 def test_requests_of_one_duration_share_their_programs(pipe):
     """Prompts of other lengths and numbers, steps, samplers, quiet or not: nothing compiles."""
     pipe("a dog barks", **SETTINGS)
     before = set(pipe._runner._compiled)
     pipe("rain " * 8, **SETTINGS | {"steps": 3, "progress": True})
     pipe(["a dog", "rain", "a long story of wind and of many birds"], **SETTINGS)
-    pipe(["a dog", "rain"], candidates=2, sampler="ddim", guidance=5.0, seed=3, **SETTINGS)
+    pipe(["a dog", "rain"], candidates=8, sampler="ddim", guidance=5.0, seed=3, **SETTINGS)
     new = set(pipe._runner._compiled) - before
     assert {key[0].__name__ for key in new} <= {"_hear"}, "ranking alone is new"
 

@@ -88,8 +88,9 @@ def open_file(path, choice: str = "auto") -> Source:
     file without known parts.
     """
     path = user_path(path)
-    # Wrappers' names go; what stands before a part's names is found by its mark.
+    # What stands before a part's names is found by its mark, before all names by the diffusion's.
     content = weights.unwrapped(weights.read(path, choice), lambda name: True)
+    content = weights.unwrapped(content, ("betas", "logvar", "scale_factor").__contains__)
     prefixes = {name: _prefixes(content, mark) for name, mark in _MARKS.items()}
     parts = {name: _under(content, found[0]) for name, found in prefixes.items() if found}
     average, taken = averages.find(content, parts.get("unet"), path), ""

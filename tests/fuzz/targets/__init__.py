@@ -29,7 +29,7 @@ class Target:
     build(folder): writes valid input; damage(rng, folder) -> description; run(case): raises
     InputError for what is refused; finished(folder): names of what looks complete there; limit:
     seconds of a case; share: of the time of all; least: cases at least; memory: bytes of a case;
-    needs: targets whose valid input is used too.
+    needs: targets whose valid input is used too; valid: whether undamaged input has an answer.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Target:
     least: int = 5
     memory: int = 1 << 30
     needs: tuple[str, ...] = ()
+    valid: bool = True
 
 
 def copied(source: Path, target: Path) -> None:

@@ -69,10 +69,12 @@ def convert_folder(case: Case):
 
 
 def generate(case: Case):
+    folder = chosen(case)
+    speech = "speech" in str(folder.resolve())
     command(
-        *("generate", "-t", "a dog", "--model_name", chosen(case), "-dur", "0.5", "-q"),
+        *("generate", "-t", "a dog", "--model_name", folder, "-dur", "0.5", "-q"),
         *("--steps", "1", "-s", case.output),
-        *(["--transcription", "hello you"] if "speech" in str(chosen(case).resolve()) else []),
+        *(("--transcription", "hello you") if speech else ()),
     )
 
 
@@ -188,8 +190,9 @@ def damage_authors(rng, folder: Path) -> str:
         elif kind == "rename":
             state[rng.choice(("x", name + ".x", name[:-1], "model.\x1b"))] = state.pop(name)
         elif kind == "shape":
-            changes = (value[None], value.flatten(), value[:1], value[..., :-1], value[:0])
-            state[name] = rng.choice(changes) if value.ndim else value[None]
+            wide = value[None] if value.ndim == 0 else value
+            changes = (value[None], value.flatten(), wide[:1], wide[..., :-1], wide[:0])
+            state[name] = rng.choice(changes)
         elif kind == "nan":
             state[name] = value * float("nan")
         elif kind == "type":

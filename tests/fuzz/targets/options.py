@@ -34,21 +34,22 @@ LEFT_OUT = {"gpu", "tpu", "nano", "/", "//", "~nobody/x", "..", "../..", "hf://a
 _ABSOLUTE = [t for t in mutate.TEXTS if t.startswith("/")]
 
 
-def build_options(folder: Path) -> None:
-    """The words of each command, one a line."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in BASES.items():
-        (folder / name).write_text("\n".join(text.split(" ")))
+def build_options_of(name: str):
+    """The words of the command, one a line."""
+
+    def build(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(BASES[name].replace(" ", "\n\0"))
+
+    return build
 
 
 def damage_options_of(name: str):
     def damage(rng, folder: Path) -> str:
-        for path in folder.iterdir():
-            if path.name != name:
-                path.unlink()
-        words = (folder / name).read_text().split("\n")
+        words = (folder / name).read_text().split("\n\0")
         changes = [_change(rng, name, words) for _ in range(rng.choice((1, 1, 2)))]
-        mutate.replace(folder / name, "\n\0".join(words).encode("utf-8", "surrogatepass"))
+        text = "\n\0".join(words).encode("utf-8", "surrogatepass")
+        mutate.replace(folder / name, text)
         return f"{name}: {'; '.join(changes)}"
 
     return damage
@@ -96,21 +97,18 @@ def _furnish(folder: Path) -> None:
 
 
 def run_options(case: Case):
-    root = case.template.parent
+    root, here = case.template.parent, case.output / "a" / "b" / "c"
     places = {name: root / name for name in ("models", "tables", "corpora", "runs")}
-    (name,) = case.input.iterdir() if len(list(case.input.iterdir())) == 1 else [None]
-    here = case.output / "a" / "b" / "c"
     here.mkdir(parents=True)
     _furnish(here)
-    for path in [name] if name else [case.input / "doctor"]:
-        text = path.read_bytes().decode("utf-8", "surrogatepass")
-        words = text.split("\n\0" if "\n\0" in text else "\n")
-        filled = [_filled(w, places | {"config": CONFIG}) for w in words]
-        os.chdir(here)
-        try:
-            command(path.name, *filled)
-        finally:
-            os.chdir(ROOT)
+    (path,) = case.input.iterdir()
+    words = path.read_bytes().decode("utf-8", "surrogatepass").split("\n\0")
+    filled = [_filled(word, places | {"config": CONFIG}) for word in words]
+    os.chdir(here)
+    try:
+        command(path.name, *filled)
+    finally:
+        os.chdir(ROOT)
 
 
 def _filled(word: str, places: dict) -> str:
@@ -127,7 +125,7 @@ def sound_or_corpus(folder: Path) -> list:
 TARGETS = [
     Target(
         f"options of {name}",
-        build_options,
+        build_options_of(name),
         run_options,
         damage_options_of(name),
         sound_or_corpus,
@@ -135,6 +133,7 @@ TARGETS = [
         least=1 if name in ("generate", "train", "encode") else 3,
         memory=2 << 30,
         needs=("models", "tables", "corpora", "runs"),
+        valid=name != "rehearse",
     )
     for name in BASES
 ]

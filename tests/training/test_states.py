@@ -1,0 +1,273 @@
+"""Saved states: damage of any file is named with what to do; a run told to end keeps its state."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.places import Place
+from audioldm2_jax.data.prepare import prepare
+from audioldm2_jax.data.report import Report
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.board import Board
+from audioldm2_jax.training.checkpoints import Checkpoints
+from audioldm2_jax.training.configuration import read_config
+from audioldm2_jax.training.export import read_run
+from audioldm2_jax.training.loop import train
+from audioldm2_jax.training.remarks import check_texts
+from audioldm2_jax.training.run import open_run
+from audioldm2_jax.training.state import init_state, state_shardings
+from tests.data.corpora import tone, write_corpus
+
+ROOT = Path(__file__).parent.parent.parent
+FILE = "configs/tagger.py:tiny"
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("states") / "tones", 8, seconds=1.5)
+
+
+def config(corpus, *values):
+    values = (f"data.sources={corpus}", "steps=4", "save_every=2", "log_every=1", *values)
+    return read_config(FILE, [f"--config.{value}" for value in values])
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    """A run with states of steps 2 and 4."""
+    workdir, here = tmp_path_factory.mktemp("states-run") / "run", os.getcwd()
+    os.chdir(ROOT)
+    train(config(corpus), workdir, quiet=True)
+    os.chdir(here)
+    return workdir
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def restore(run):
+    """workdir -> (step, state, data)."""
+    here = os.getcwd()
+    os.chdir(ROOT)
+    opened = open_run(read_run(run))
+    os.chdir(here)
+    shapes = jax.eval_shape(lambda key: init_state(opened.plan.stage, key), jax.random.key(0))
+    placed = state_shardings(opened.plan.stage, opened.mesh)
+
+    def restored(workdir):
+        with Checkpoints(workdir / "checkpoints", every=1) as saved:
+            return (saved.latest, *jax.device_get(saved.restore(shapes, placed)))
+
+    return restored
+
+
+def damaged(data: bytes, kind: str) -> bytes:
+    if kind == "cut":
+        return data[: len(data) // 2]
+    changed = bytearray(data)
+    changed[random.Random(len(data)).randrange(len(data))] ^= 0x55
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["delete", "cut", "flip"])
+def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capfd, kind):
+    """Every file of the step: what is restored is to the bit what was saved, or one line."""
+    step, whole, data = restore(run)
+    files = [p for p in (run / "checkpoints" / str(step)).rglob("*") if p.is_file()]
+    files = [p for p in files if p.name != "commit_success.txt" and p.stat().st_size]
+    refused = 0
+    for path in files:
+        workdir = shutil.copytree(run, tmp_path / "run", dirs_exist_ok=True)
+        file = workdir / path.relative_to(run)
+        file.unlink() if kind == "delete" else file.write_bytes(damaged(path.read_bytes(), kind))
+        capfd.readouterr()
+        try:
+            found = restore(workdir)
+        except InputError as error:
+            refused += 1
+            assert f"{workdir}/checkpoints/4: the state is damaged" in str(error)
+            assert "delete this folder to go on from step 2" in str(error)
+            assert "\n" not in str(error) and len(str(error)) < 600
+            assert "Traceback" not in capfd.readouterr().err
+        else:
+            assert found[0] == step and found[2] == data, file
+            jax.tree.map(np.testing.assert_array_equal, found[1], whole)
+        shutil.rmtree(workdir)
+    assert refused >= 4
+
+
+@pytest.mark.parametrize("what", ["state", "data", ""])
+def test_a_lost_folder_is_named(copy, restore, what):
+    shutil.rmtree(copy / "checkpoints" / "4" / what)
+    (copy / "checkpoints" / "4").mkdir(exist_ok=True)
+    with pytest.raises(InputError, match="checkpoints/4: the state is damaged .* from step 2"):
+        restore(copy)
+
+
+def test_the_run_goes_on_from_the_state_before(corpus, copy, tmp_path, capsys):
+    """Both commands name the folder; without it they take the one before, or `--step` does."""
+    data = max((copy / "checkpoints" / "4").rglob("*"), key=lambda p: p.stat().st_size)
+    data.write_bytes(data.read_bytes()[:100])
+    command = ["train", f"--config={FILE}", f"--workdir={copy}", "-q"]
+    command += [f"--config.data.sources={corpus}", "--config.steps=5"]
+    export = ["export", str(copy), str(tmp_path / "out")]
+    for arguments in (command, export):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert f"{copy}/checkpoints/4: the state is damaged" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert main([*export, "--step", "3"]) == 2
+    assert "no state of step 3; it has 2 4" in capsys.readouterr().err
+    assert main([*export, "--step", "2"]) == 0
+    assert "step 2" in capsys.readouterr().err
+    shutil.rmtree(copy / "checkpoints" / "4")
+    assert main(command) == 0
+
+
+def test_damaged_files_of_the_run(corpus, copy, tmp_path, capsys):
+    command = ["export", str(copy), str(tmp_path / "out")]
+    for name, text, message in (
+        ("config.json", "{", "config.json"),
+        ("config.json", "[]", "config.json"),
+        ("config.json", '{"stage": "tagger"}', "missing in the configuration"),
+        ("classes.json", "{", "classes.json"),
+        ("classes.json", "[1]", "a list of labels is expected"),
+    ):
+        before = (copy / name).read_bytes()
+        (copy / name).write_text(text)
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+        (copy / name).write_bytes(before)
+    (copy / "config.json").write_text("[]")
+    with pytest.raises(InputError, match="config.json"):
+        train(config(corpus), copy, quiet=True)
+    with pytest.raises(InputError, match="it is a file"):
+        train(config(corpus), copy / "config.json", quiet=True)
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "config.json").write_bytes(before and (copy / "config.json").read_bytes())
+    assert main(["export", str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "it is not the folder of a run" in capsys.readouterr().err
+
+
+def test_another_configuration_is_told_by_its_entries(corpus, copy):
+    with pytest.raises(InputError, match="of another configuration .*settings.width was 64 and is"):
+        train(config(corpus, "settings.width=40", "steps=5"), copy, quiet=True)
+
+
+def test_a_full_disk(corpus, tmp_path, monkeypatch):
+    """One line that names the folder; the last state stays and the run goes on from it."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    scalars = Board.scalars
+
+    def fails(self, step, values):
+        if step == 3:
+            raise full
+        return scalars(self, step, values)
+
+    monkeypatch.setattr(Board, "scalars", fails)
+    with pytest.raises(InputError, match="run: cannot write metrics .No space left"):
+        train(config(corpus), tmp_path / "run", quiet=True)
+    monkeypatch.setattr(Board, "scalars", scalars)
+    save = Checkpoints.save
+
+    def no_space(self, step, *rest, **settings):
+        with self._errors("save"):
+            raise full
+
+    monkeypatch.setattr(Checkpoints, "save", no_space)
+    with pytest.raises(InputError, match="checkpoints: cannot save the state .*No space left"):
+        train(config(corpus), tmp_path / "run", quiet=True)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert train(config(corpus), tmp_path / "run", quiet=True)["loss"] > 0
+
+
+def test_control_c_saves(corpus, tmp_path, restore):
+    """The first one at the end of the step, with a state; before any step at once."""
+
+    def hook(step, state, frozen):
+        if step == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    hook.every, at = 1, 1
+    with pytest.raises(KeyboardInterrupt):
+        train(config(corpus, "save_every=100"), tmp_path / "run", quiet=True, hooks=[hook])
+    assert restore(tmp_path / "run")[0] == 2
+    at = 0
+    with pytest.raises(KeyboardInterrupt):
+        train(config(corpus), tmp_path / "other", quiet=True, hooks=[hook])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def speechless(folder, **texts):
+    """Clips of sound with the given texts alone."""
+    raw = folder.with_name(f"{folder.name}-raw")
+    raw.mkdir()
+    entries = []
+    for i in range(8):
+        (raw / f"{i}.flac").write_bytes(tone(i, 1.5))
+        one = {name: values[i % len(values)] for name, values in texts.items()}
+        entries.append(Entry(str(i), Place(str(raw / f"{i}.flac")), **one))
+    prepare({"train": entries}, folder, about={"name": folder.name}, report=Report(), workers=1)
+    return folder
+
+
+def test_a_corpus_without_texts_is_refused(tmp_path):
+    silent = speechless(tmp_path / "silent")
+    half = speechless(tmp_path / "half", captions=((), ("a tone",)), transcript=("", "a tone"))
+    for file, what, *values in (
+        ("configs/audioldm.py:tiny", "caption", "settings.audio=0"),
+        ("configs/clap.py:tiny", "caption"),
+        ("configs/audioldm2/sequence.py:tiny-speech", "transcript"),
+    ):
+        values = [f"--config.{value}" for value in values]
+        opened = open_run(read_config(file, [f"--config.data.sources={silent}", *values]))
+        with pytest.raises(InputError, match=f"no clip has a {what}, which stage"):
+            check_texts(opened)
+        (line,) = check_texts(opened, str(half))
+        assert f"half (train): 50% of the clips have no {what}" in line
+        assert check_texts(opened, f"{silent},{half}")[0].startswith(f"{silent} (train): 100%")
+    made = read_config("configs/clap.py:tiny", [f"--config.data.sources={silent}"])
+    with pytest.raises(InputError, match="no clip has a caption"):
+        train(made, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_transcripts_with_nothing_to_say_are_unusable_clips():
+    from audioldm2_jax.data.elements import Recipe
+    from audioldm2_jax.data.failures import Failure
+    from audioldm2_jax.data.tokens import of_phonemes
+
+    recipe = Recipe(seconds=0.5, tokens={"phonemes": of_phonemes(32)})
+    example = {"id": b"x", "audio": tone(1), "captions": [], "labels": []}
+    rng = np.random.default_rng(0)
+    for text in ("\U0001f642", "<MUSIC>", "-", "...", "\u3000"):
+        found = recipe(example | {"transcript": text.encode()}, rng)
+        if text.strip():
+            assert isinstance(found, Failure) and "transcript" in found.reason, text
+    assert recipe(example | {"transcript": b"a cat"}, rng)["phonemes_mask"].any()
+
+
+def test_a_warm_up_that_never_ends_is_told(corpus, tmp_path, capsys):
+    train(config(corpus, "optim.warmup=100", "steps=1"), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "optim.warmup is 100 and the run 1 steps" in said and "compiling the step ..." in said
+    assert "opening the start ..." in said.splitlines()[0]
