@@ -221,10 +221,10 @@ def test_texts_are_counted_by_split(tmp_path):
 def test_clips_held_back(count, held):
     """Never all, never none, the same ones each time; a share's ones stay in a larger corpus."""
     from audioldm2_jax.data.entries import Entry
-    from audioldm2_jax.data.splits import hold_back, parse_held
+    from audioldm2_jax.data.splits import hold_back, parse_amount
 
     entries = [Entry(f"{i}.wav", None) for i in range(count)]
-    wanted = parse_held(held)
+    wanted = parse_amount(held)
     if wanted >= count:
         with pytest.raises(InputError, match="some must stay"):
             hold_back({"train": entries}, wanted)
