@@ -14,7 +14,7 @@ import pytest
 
 from audioldm2_jax.errors import InputError
 from tests.fuzz import law
-from tests.laws.commands import COMMANDS, ROOT, write_inputs
+from tests.laws.commands import COMMANDS, ROOT
 
 # What makes a result look finished, by command.
 FINISHED = {
@@ -26,11 +26,6 @@ FINISHED = {
     "train": "checkpoints/3/_CHECKPOINT_METADATA",
     "export": "config.json",
 }
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    return write_inputs(tmp_path_factory.mktemp("disk"))
 
 
 @contextlib.contextmanager
