@@ -129,6 +129,8 @@ def check_new(folder) -> Path:
     """The path. Raises InputError if something is there that would be overwritten."""
     folder = Path(folder)
     try:
+        if b"\0" in os.fsencode(folder):
+            raise ValueError("a NUL in its name")
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot use it ({getattr(error, 'strerror', error)})") from None

@@ -25,11 +25,14 @@ from audioldm2_jax.errors import InputError
 class Layout:
     """How one tensor is stored there (`out`) and here (`into`).
 
-    Where one tensor there is several here, `into` returns and `out` takes all of them.
+    Where one tensor there is several here, `into` returns and `out` takes all of them; `whole` is
+    then the layout of what they are along `axis` together.
     """
 
     into: Callable
     out: Callable
+    whole: Layout | None = None
+    axis: int = 0
 
 
 def _split(layout: Layout, count: int, axis: int) -> Layout:
@@ -37,6 +40,8 @@ def _split(layout: Layout, count: int, axis: int) -> Layout:
     return Layout(
         lambda x: np.split(layout.into(x), count, axis),
         lambda *parts: layout.out(np.concatenate(parts, axis)),
+        layout,
+        axis,
     )
 
 
@@ -270,13 +275,12 @@ def _match(canonical, patterns):
     return None
 
 
-def _source_shape(targets, layout, shapes):
+def _source_shape(targets, layout, shapes) -> tuple[int, ...]:
     """The shape that a tensor must have there, from the shapes here; no memory is taken."""
-    return layout.out(*(np.broadcast_to(_NOTHING, shapes[t]) for t in targets)).shape
-
-
-# An element of no bytes, so that joining parts of any size costs nothing.
-_NOTHING = np.zeros((), "V0")
+    shape = list(shapes[targets[0]])
+    if layout.whole:
+        shape[layout.axis] = sum(shapes[target][layout.axis] for target in targets)
+    return (layout.whole or layout).out(np.broadcast_to(np.float32(0), shape)).shape
 
 
 def known_to(table: Table) -> Callable[[str], bool]:

@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def convention_named(name: str) -> Convention:
-    if name not in CONVENTIONS:
+    if not isinstance(name, str) or name not in CONVENTIONS:
         raise InputError(f"unknown convention {name!r}: choose one of {' '.join(CONVENTIONS)}")
     return CONVENTIONS[name]
 

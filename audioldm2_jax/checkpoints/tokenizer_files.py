@@ -7,6 +7,8 @@ from pathlib import Path
 from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
 
+_LONGEST = 1 << 20
+
 
 def read_tokenizer(folder: Path):
     """A tokenizer as transformers saves it; nothing is fetched and no code of the folder runs.
@@ -23,13 +25,24 @@ def read_tokenizer(folder: Path):
     for path in sorted(folder.glob("*.json")):
         files.read_json(path, (dict, list))
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # transformers raises many kinds; tokenizers' own panics are no
         # Exception
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise InputError(f"{folder}: the tokenizer does not load ({line})") from None
+    length = tokenizer.model_max_length
+    if type(length) is not int or length < 1:
+        raise InputError(
+            f"{folder}: model_max_length in tokenizer_config.json is {length!r}; an integer of at "
+            "least 1 is expected"
+        )
+    # Without one transformers has 1e30, which its own truncation does not take.
+    tokenizer.model_max_length = min(length, _LONGEST)
+    return tokenizer
 
 
 def write_tokenizer(tokenizer, folder: Path) -> None:

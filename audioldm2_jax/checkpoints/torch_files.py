@@ -179,6 +179,9 @@ class _Tensor:
             raise InputError(f"{where} has an impossible shape")
         if not all(type(n) is int and 0 <= n < 1 << 48 for n in plain):
             raise InputError(f"{where} has an impossible shape")
+        # NumPy bounds an empty array's other dimensions too.
+        if math.prod(n for n in shape if n) >= 1 << 48:
+            raise InputError(f"{where} has an impossible shape")
         itemsize = np.dtype(_DTYPES[self.dtype]).itemsize
         size = source.nbytes(self.storage.key)
         if size % itemsize:
@@ -229,7 +232,9 @@ def _rebuild(function: Global, arguments: tuple):
         if function.name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
             return arguments[0]
     if str(function) == "torch._tensor._rebuild_from_type_v2":
-        inner, kind, inside, *_ = arguments
+        if not 3 <= len(arguments) <= 8:  # longer ones, shared by many calls, would be copied
+            return None
+        inner, kind, inside = arguments[:3]
         if isinstance(kind, Global) and kind.module.split(".")[0] == "torch":
             return _rebuild(inner, inside)
     return None
@@ -260,24 +265,26 @@ def _state(content, path: Path, choice: str) -> Table:
         order = (*_AVERAGES, *_INSIDE) if choice == "ema" else (*_INSIDE, *_AVERAGES)
         inside = {n: content[n] for n in order if isinstance(content.get(n), (Table, Foreign))}
         inside = {n: v for n, v in inside.items() if isinstance(v, Foreign) or _reaches_tensor(v)}
-        if not inside and not _tensors_of(content):
-            # One state under a name that we do not know.
-            tables = {n: v for n, v in content.items() if isinstance(v, Table) and _tensors_of(v)}
+        direct = _tensors_of(content)
+        tables = {n: v for n, v in content.items() if isinstance(v, Table) and _tensors_of(v)}
+        if not inside and all(tensor.shape == () for tensor in direct.values()):
+            # One state under a name that we do not know, perhaps beside a loss or a step.
             if len(tables) > 1:
                 names = " ".join(sorted(tables))[:200]
                 raise InputError(f"{path}: holds several sets of tensors: {names!r}; keep one")
             inside = tables
-        if not inside:
+        name, content = next(iter(inside.items()), ("", content))
+        others = set(inside) | set(tables) | (set(direct) if name else set())
+        if others := " ".join(sorted(others - {name}))[:200]:
+            where = f"under {name}" if name else "of the file itself"
+            note(f"{path}: the weights {where} are taken, not what lies under {others}")
+        if not name:
             return content
-        name, content = next(iter(inside.items()))
-        if set(inside) & set(_AVERAGES) and len(inside) > 1:
-            others = " ".join(sorted(set(inside) - {name}))
-            note(f"{path}: the weights under {name} are taken, not those under {others}")
     raise InputError(f"{path}: its state dict lies too deep")
 
 
-def _tensors_of(table: Table) -> bool:
-    return any(isinstance(value, _Tensor) for value in table.values())
+def _tensors_of(table: Table) -> dict[str, _Tensor]:
+    return {name: value for name, value in table.items() if isinstance(value, _Tensor)}
 
 
 def _refuse_foreign(state: Table, tensors: dict, path: Path) -> None:
@@ -285,13 +292,15 @@ def _refuse_foreign(state: Table, tensors: dict, path: Path) -> None:
     seen: set[int] = set()
     for key, value in state.others:
         if isinstance(value, _Tensor):
-            raise InputError(f"{path}: a tensor under the key {str(key)[:50]!r}, which is no name")
+            kind = type(key).__name__
+            raise InputError(f"{path}: a tensor under a key that is no name, but a {kind}")
     for name, value in state.items():
         if isinstance(value, _Storage):
             raise InputError(f"{path}: {name!r:.200} is a storage without a tensor's shape")
         if not isinstance(value, Foreign):
             continue
         numbers = value.name.name in ("_reconstruct", "ndarray") or "torch" in value.name.module
+        numbers &= str(value.name) != "torch.Size"
         foreign = value.name.module not in _PLAIN and not tensors
         if numbers or foreign or _reaches_tensor(value, seen):
             raise InputError(

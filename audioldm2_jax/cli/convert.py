@@ -61,6 +61,7 @@ def run(options) -> int:
     target, source = files.path(options.target), files.path(options.source)
     files.check_new(target)
     hub.convention_named(options.convention)
+    _refuse_idle(options, source)
     import jax
 
     # Nothing is computed: parameters stay in the machine's memory, exactly as stored.
@@ -68,13 +69,28 @@ def run(options) -> int:
         if source.is_file():
             _from_file(source, target, options)
         else:
-            if options.weights == "ema":
-                raise InputError("--weights ema: folders hold one set of weights")
             place = {"revision": options.revision, "variant": options.variant}
             folder = download.locate(options.source, quiet=options.quiet, **place)
             _from_folder(folder, target, options)
     print(printable(str(target)))
     return 0
+
+
+def _refuse_idle(options, source) -> None:
+    """Raises InputError for an option that would do nothing."""
+    local = "is of a hub id; SRC lies here"
+    if source.is_file():
+        reading = "SRC is an authors' file, which is read as they do"
+        idle = {"revision": local, "variant": "is of a folder's weights; SRC is a file"}
+        idle |= {"convention": reading} if options.convention != "authors" else {}
+    else:
+        idle = {"tokenizers": "is for an authors' file; a folder has its own"}
+        idle |= {"revision": local} if source.is_dir() else {}
+        if options.weights != "auto":
+            idle["weights"] = "folders hold one set of weights"
+    for name, reason in idle.items():
+        if (value := getattr(options, name)) is not None:
+            raise InputError(f"--{name} {value}: {reason}")
 
 
 def _from_file(path, target, options):

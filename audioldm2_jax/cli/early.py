@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.checkpoints.registry import FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
 from audioldm2_jax.cli.device import check_device
@@ -38,10 +38,6 @@ def check_options(options) -> None:
     check_device(options.device)
     if options.dtype is not None:
         choose_dtype(options.dtype)
-    if options.lora is None and options.lora_strength is not None:
-        raise InputError("--lora_strength: there is no --lora that it could weigh")
-    if options.lora_strength is not None and not math.isfinite(options.lora_strength):
-        raise InputError(f"--lora_strength is {options.lora_strength}: it must be a number")
 
 
 def take_seed(options) -> None:
@@ -63,10 +59,6 @@ def check_request(options, entries) -> None:
 
     name = OFFICIAL_NAMES.get(options.model, options.model)
     folder = _local(name)
-    if options.revision is not None and folder is not None:
-        raise InputError(f"--revision {options.revision}: is of a hub id; {name} lies here")
-    if options.tokenizers is not None:
-        _check_tokenizers(options, folder)
     convention = hub.convention_named(options.convention)
     if name in {*OFFICIAL_NAMES.values(), *OFFICIAL_FILES, *FULL.values()} and folder is None:
         # Of published models it is known which ones speak, and what their schedule is.
@@ -126,22 +118,11 @@ def _local(name: str) -> Path | None:
     """The folder or the file of a model that lies here; None for a name of the hub."""
     if folder := download.bundled().get(name):
         return folder
+    path = files.path(name)
     try:
-        path = Path(name).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"--model {name}: no usable path ({error})") from None
-
-
-def _check_tokenizers(options, folder: Path | None) -> None:
-    authors = options.model in OFFICIAL_FILES or (folder is not None and folder.is_file())
-    if not authors:
-        raise InputError(
-            f"--tokenizers {options.tokenizers}: is for an authors' file; {options.model} has its "
-            "own"
-        )
-    if not Path(options.tokenizers).expanduser().is_dir():
-        raise InputError(f"--tokenizers {options.tokenizers}: no such folder")
+    except OSError as error:
+        raise files.cannot(path, "read", error) from None
 
 
 def _check_speech(options, speaks: bool) -> None:

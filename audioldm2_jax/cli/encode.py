@@ -59,19 +59,10 @@ def run(options) -> int:
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
     from audioldm2_jax.data import records
-    from audioldm2_jax.data.encode import Encoding, clips_of, encode, without_texts
+    from audioldm2_jax.data.encode import clips_of, encode, without_texts
     from audioldm2_jax.data.report import Report
-    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
-    encoding = Encoding(
-        seconds=options.seconds,
-        crops=options.crops,
-        loa=poolings,
-        text_length=128 if options.text_length is None else options.text_length,
-        batch=options.batchsize,
-        seed=options.seed,
-        dtype=choose_dtype(options.dtype),
-    )
+    encoding = _encoding(options, poolings)
     say = (lambda text: None) if options.quiet else _say
     total, report = clips_of(options.source, encoding), Report()
     folder = download.locate(options.model, quiet=options.quiet)
@@ -99,6 +90,21 @@ def run(options) -> int:
         print(line, file=sys.stderr)
     print(json.dumps(statistics, indent=2, ensure_ascii=False))
     return 0
+
+
+def _encoding(options, poolings):
+    from audioldm2_jax.data.encode import Encoding
+    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
+
+    return Encoding(
+        seconds=options.seconds,
+        crops=options.crops,
+        loa=poolings,
+        text_length=128 if options.text_length is None else options.text_length,
+        batch=options.batchsize,
+        seed=options.seed,
+        dtype=choose_dtype(options.dtype),
+    )
 
 
 def _say(text):

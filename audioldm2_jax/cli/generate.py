@@ -71,12 +71,14 @@ def _add_model(add):
     )
     add("--model", "--model_name", default=None, metavar="NAME", help=model)
     add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
+    variant = "of a folder's weights, such as fp16; default the plain ones, or the only ones"
+    add("--variant", default=None, metavar="NAME", help=variant)
     tokenizers = "for an authors' file: folder in the hub layout to take tokenizers from"
     add("--tokenizers", default=None, metavar="DIR", help=tokenizers)
-    changes = "low-rank changes to add: a file that `audioldm2-jax export` made"
+    changes = "low-rank changes to add: a file of `audioldm2-jax export`, diffusers or PEFT"
     add("--lora", default=None, metavar="FILE", help=changes)
-    strength = "how much of them, default 1 as trained"
-    add("--lora_strength", type=float, default=None, metavar="X", help=strength)
+    strength = "how much of them; 1 is as trained"
+    add("--lora_strength", type=float, default=1.0, metavar="X", help=strength)
     dtype = "of weights and activations; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
     reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
@@ -142,27 +144,28 @@ def advice(options) -> str | None:
 
 def run(options) -> int:
     from audioldm2_jax import Pipeline
-    from audioldm2_jax.checkpoints import lora
     from audioldm2_jax.cli import early
 
     entries = _entries(options)
     early.check_options(options)
     folder, names = _target(options, entries)
-    if options.model is None:
-        _take_default(options)
+    default = options.model is None
+    if default:
+        options.model = SPEECH if options.transcription else DEFAULT
     use_device(options.device)
     early.check_request(options, entries)
-    if options.lora is not None:
-        lora.load(options.lora)
+    if default and not options.quiet:
+        _say_default(options)
     early.take_seed(options)
     pipe = Pipeline.from_pretrained(
         options.model,
         options.dtype,
         options.convention,
         revision=options.revision,
+        variant=options.variant,
         tokenizers=options.tokenizers,
         lora=options.lora,
-        lora_strength=1.0 if options.lora_strength is None else options.lora_strength,
+        lora_strength=options.lora_strength,
         progress=not options.quiet,
     )
     for start in range(0, len(entries), options.batchsize):
@@ -197,7 +200,7 @@ def _generate(pipe, options, batch: list[Entry], folder: Path, names, start: int
         names,
         pictures=options.pictures,
         loudness=options.loudness,
-        format=options.format or "wav",
+        format=_suffix(options),
     )
     for path in paths:
         print(path, flush=True)
@@ -239,11 +242,8 @@ def _twin(path: Path) -> str | None:
     return None
 
 
-def _take_default(options) -> None:
-    """An embedded model, and how to get one of full size."""
-    options.model = SPEECH if options.transcription else DEFAULT
-    if options.quiet:
-        return
+def _say_default(options) -> None:
+    """That an embedded model is taken, and how to get one of full size."""
     request = '--transcription "..."' if options.transcription else '-t "..."'
     print(
         f"model: {options.model}, the small one of the package, trained on synthesised sound; "
@@ -252,9 +252,15 @@ def _take_default(options) -> None:
     )
 
 
+def _suffix(options) -> str:
+    """Of files whose name has none. Raises InputError for a kind that is not written."""
+    from audioldm2_jax.pipelines.output import check_format
+
+    return check_format("wav" if options.format is None else options.format)
+
+
 def _entries(options) -> list[Entry]:
     """Prompts from -t or -tl. Raises InputError for texts and lists that cannot be meant."""
-    from audioldm2_jax.pipelines.output import check_format
     from audioldm2_jax.pipelines.request import VOICE
 
     for option in ("prompt", "transcription", "negative_prompt"):
@@ -266,7 +272,7 @@ def _entries(options) -> list[Entry]:
         raise InputError("give a prompt with -t TEXT, or a list of prompts with -tl FILE")
     if text:
         return [Entry(text)]
-    return read_list(options.text_list, check_format(options.format or "wav"))
+    return read_list(options.text_list, _suffix(options))
 
 
 def _target(options, entries) -> tuple[Path, list[str] | None]:
@@ -286,10 +292,10 @@ def _target(options, entries) -> tuple[Path, list[str] | None]:
         if path.suffix.lower() not in FORMATS:
             kinds = " ".join(FORMATS)
             raise InputError(f"-o {path}: must end in one of {kinds}; use -s for a folder")
-        if options.format and check_format(options.format) != path.suffix.lower():
+        if options.format is not None and check_format(options.format) != path.suffix.lower():
             raise InputError(f"-o {path}: is not of --format {options.format}; leave that out")
         folder, names = path.parent, [path.name]
     elif options.skip_existing and names is None:
         raise InputError("--skip_existing: needs files with names: -o, or a list of PROMPT|NAME")
-    suffix = check_format(options.format or "wav")
+    suffix = _suffix(options)
     return check_target(folder, names, suffix, pictures=options.pictures)

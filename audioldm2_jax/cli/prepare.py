@@ -72,8 +72,8 @@ def add_arguments(parser) -> None:
         ("--split_column", "each clip's split"),
     ):
         add(name, default=None, metavar="NAME", help=f"column with {holds}; default: recognised")
-    held = "clips of train that become validation: a number (10), or a share below 1 (0.05)"
-    add("--validation", default="0", metavar="N", help=held)
+    amount = "clips of train that become validation: a number (10), or a share below 1 (0.05)"
+    add("--validation", default="0", metavar="N", help=amount)
     links = "read files and folders that symbolic links in SRC lead to"
     add("--follow_links", action="store_true", help=links)
     outside = "read files outside SRC that a table names"
@@ -99,15 +99,15 @@ def run(options) -> int:
     from audioldm2_jax.data.report import Report
     from audioldm2_jax.data.splits import hold_back
 
-    held = _check(options)
+    amount = _check(options)
     report = Report()
     say = (lambda text: None) if options.quiet else _say
     about, splits = _listed(options, report, say)
     total = sum(map(len, splits.values()))
     if not total:
         raise InputError(f"{options.source}: no audio there{report.reasons()}")
-    if held:
-        splits = hold_back(splits, held)
+    if amount:
+        splits = hold_back(splits, amount)
     finished = records.is_dataset(options.target)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = prepare(
@@ -125,7 +125,7 @@ def run(options) -> int:
         print(line, file=sys.stderr)
     if report.skipped or report.notes:
         say(f"all names: {Path(options.target) / 'skipped.jsonl'}")
-    if held and "validation" not in statistics["splits"]:
+    if amount and "validation" not in statistics["splits"]:
         say("none of the clips held back for validation can be used; hold back more")
     print(json.dumps(statistics, indent=2, ensure_ascii=False))
     return 0
@@ -137,21 +137,28 @@ def _say(text):
 
 def _check(options) -> float:
     """What --validation holds back. Raises InputError for options that do not fit together."""
-    from audioldm2_jax.data.splits import parse_held
+    from audioldm2_jax.data.splits import parse_amount
 
     if options.sample_rate is not None and not 1000 <= options.sample_rate <= 384000:
         raise InputError(f"--sample_rate is {options.sample_rate}: Hz from 1000 to 384000")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    if options.workers is not None and not 1 <= options.workers <= 1024:
+        raise InputError(f"--workers is {options.workers}: it must be from 1 to 1024")
     for name in OWN_FOLDER if options.corpus else ():
         if getattr(options, name):
             raise InputError(f"--{name}: a published corpus (--corpus) decides it; leave it out")
-    source, target = Path(options.source).resolve(), Path(options.target).resolve()
+    source, target = _resolved(options.source), _resolved(options.target)
     if not source.is_dir():
         raise InputError(f"{options.source}: no such folder")
     if target.is_relative_to(source):
         raise InputError(f"{options.target}: lies inside {options.source}; choose another folder")
-    return parse_held(options.validation)
+    return parse_amount(options.validation)
+
+
+def _resolved(path: str) -> Path:
+    try:
+        return Path(path).resolve()
+    except (ValueError, OSError, RuntimeError):  # surrogates, NUL, links in a circle
+        raise InputError(f"{path}: no file can have this name") from None
 
 
 def _listed(options, report, say):

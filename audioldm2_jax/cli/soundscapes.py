@@ -98,16 +98,16 @@ def run(options) -> int:
 
 def _check(options) -> tuple[dict[str, float], list[str]]:
     """(shares of kinds, classes). Raises InputError for values, and options without effect."""
-    if options.count < 1:
-        raise InputError(f"--count is {options.count}: it must be at least 1")
+    if not 1 <= options.count < 10**8:
+        raise InputError(f"--count is {options.count}: it must be from 1 to 10^8")
     if not 0 <= options.seed < 1 << 64:
         raise InputError(f"--seed is {options.seed}: it must be from 0 to 2^64 - 1")
     if not 0 <= options.speech <= 1:
         raise InputError(f"--speech is {options.speech}: it must be between 0 and 1")
     if not 0.5 <= options.seconds <= 600:
         raise InputError(f"--seconds is {options.seconds}: it must be from 0.5 to 600 seconds")
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    if options.workers is not None and not 1 <= options.workers <= 1024:
+        raise InputError(f"--workers is {options.workers}: it must be from 1 to 1024")
     kinds = _kinds(options.kinds)
     classes = [name.strip() for name in options.classes.split(",") if name.strip()]
     if options.classes and not classes:

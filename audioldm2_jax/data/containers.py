@@ -53,11 +53,11 @@ def extent(data: bytes) -> Extent | None:
 
 def completed(data: bytes) -> bytes:
     """The file with its length filled in where the header leaves it open."""
-    found = extent(data)
-    if found is None or found.size is not None:
+    span = extent(data)
+    if span is None or span.size is not None:
         return data
-    out, size = bytearray(data), len(data) - found.start + found.header
-    struct.pack_into(found.layout, out, found.place, size)
+    out, size = bytearray(data), len(data) - span.start + span.header
+    struct.pack_into(span.layout, out, span.place, size)
     return bytes(out)
 
 
@@ -65,8 +65,8 @@ def cut_off(data: bytes) -> bool:
     """Whether the header states more bytes than there are, or an Ogg page is not whole."""
     if data[:4] == b"OggS":
         return any(stop > len(data) for stop, _ in _pages(data))
-    found = extent(data)
-    return bool(found and found.size and found.start + found.size > len(data) + SLACK)
+    span = extent(data)
+    return bool(span and span.size and span.start + span.size > len(data) + SLACK)
 
 
 def open_ended(data: bytes) -> bool:
@@ -76,8 +76,8 @@ def open_ended(data: bytes) -> bool:
     if data[:4] == b"fLaC":
         # The low 36 bits of bytes 18 to 25 count the samples; 0 is unknown.
         return len(data) >= 26 and not int.from_bytes(data[18:26], "big") & (1 << 36) - 1
-    found = extent(data)
-    return found is not None and found.size is None
+    span = extent(data)
+    return span is not None and span.size is None
 
 
 def _chunks(data, place, layout, header) -> Iterator[tuple[bytes, int, int]]:

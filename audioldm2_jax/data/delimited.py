@@ -103,7 +103,7 @@ def _rows(lines: list[str], delimiter: str, name: str) -> list[tuple[int, list[s
         )
     if not quoted:
         return by_line
-    return _decided(quoted, by_line, name)
+    return _choose(quoted, by_line, name)
 
 
 def _quoted(lines, delimiter) -> tuple[list | None, int]:
@@ -213,7 +213,7 @@ def _by_line(lines, delimiter) -> tuple[list | None, int]:
     return rows, 0
 
 
-def _decided(quoted, by_line, name):
+def _choose(quoted, by_line, name):
     """The reading whose rows look like rows where a quoted value would span lines.
 
     What tells rows is a column that everywhere else holds names of files or numbers.

@@ -104,7 +104,10 @@ def open_builder(folder):
     import tensorflow_datasets as tfds
 
     folder = Path(folder)
-    found = [folder] if is_dataset(folder) else sorted(_datasets(folder))
+    try:
+        found = [folder] if is_dataset(folder) else sorted(_datasets(folder))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{folder}: cannot look through it ({reason(error)})") from None
     if len(found) != 1:
         several = f" several ({', '.join(str(f) for f in found[:4])}); name one" if found else ""
         what = several or " none; make it with `audioldm2-jax prepare`"

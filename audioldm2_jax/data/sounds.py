@@ -93,10 +93,10 @@ class Decoder(soundfile.SoundFile):
 
     def piece(self, start: int = 0, count: int | None = None) -> np.ndarray:
         """[samples, channels] fp32, fewer than `count` at the end. Raises Unreadable."""
-        found = list(self.pieces(start, count))
-        if not found:
+        blocks = list(self.pieces(start, count))
+        if not blocks:
             return np.zeros((0, self.channels), np.float32)
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _sum(start: int, count: int | None) -> int | None:

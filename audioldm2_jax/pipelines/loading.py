@@ -18,7 +18,16 @@ from audioldm2_jax.pipelines.run import Note
 
 
 def load(
-    model, dtype, convention: str, *, revision, tokenizers, lora, lora_strength, progress: bool
+    model,
+    dtype,
+    convention: str,
+    *,
+    revision,
+    variant,
+    tokenizers,
+    lora,
+    lora_strength,
+    progress: bool,
 ) -> hub.Checkpoint:
     """Arguments as of `Pipeline.from_pretrained`, dtype a jnp dtype. Raises InputError."""
     _import_transformers()
@@ -28,11 +37,13 @@ def load(
     if revision and model not in registry.OFFICIAL_FILES and _is_local(path):
         raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
     if Path(path).expanduser().is_file():
+        if variant is not None:
+            raise InputError(f"variant {variant}: {model} is a file, which has no variants")
         checkpoint = _from_file(path, dtype, convention, tokenizers, progress)
     elif tokenizers is not None:
         raise InputError(f"tokenizers {tokenizers}: are for an authors' file; {model} has its own")
     else:
-        checkpoint = _from_folder(path, dtype, convention, revision, progress)
+        checkpoint = _from_folder(path, dtype, convention, revision, variant, progress)
     if changes is None:
         return checkpoint
     params = low_rank.merge(checkpoint.params, changes, lora_strength)
@@ -40,15 +51,20 @@ def load(
     return dataclasses.replace(checkpoint, params=params, source=source)
 
 
-def _from_folder(name, dtype, convention, revision, progress):
-    folder = download.locate(name, revision=revision, quiet=not progress)
+def _from_folder(name, dtype, convention, revision, variant, progress):
+    folder = download.locate(name, revision=revision, quiet=not progress, variant=variant)
     # The hub's cache names a snapshot's folder after its commit.
     commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
     source = f"{name}{commit}"
     check_model(hub.read_config(folder, hub.convention_named(convention)), dtype, source)
     with Note(f"loading {source}", progress):
         return hub.load(
-            folder, convention=convention, dtype=dtype, source=source, without=("audiomae",)
+            folder,
+            convention=convention,
+            dtype=dtype,
+            source=source,
+            without=("audiomae",),
+            variant=variant,
         )
 
 

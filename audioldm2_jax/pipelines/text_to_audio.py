@@ -84,6 +84,7 @@ class Pipeline:
         convention: str = "authors",
         *,
         revision: str | None = None,
+        variant: str | None = None,
         tokenizers: str | os.PathLike | None = None,
         lora: str | os.PathLike | None = None,
         lora_strength: float = 1.0,
@@ -95,9 +96,10 @@ class Pipeline:
         a folder in the hub layout, a hub id through the hub's cache, or an authors' file. dtype:
         "fp32", "bf16" or a jnp dtype; None is bf16 on GPU and TPU, fp32 on CPU. convention:
         "authors" reads the weights as they were trained, "diffusers" as diffusers does. revision:
-        a branch, tag or commit of the hub repository. tokenizers: for an authors' file, which has
-        none, a hub-layout folder to take them from; None is the hub. lora: a file that
-        `audioldm2-jax export` made of low-rank training, added with `lora_strength`.
+        a branch, tag or commit of the hub repository. variant: of a folder's weights, such as
+        "fp16"; None is the plain ones, or the only variant there is. tokenizers: for an authors'
+        file, which has none, a hub-layout folder to take them from; None is the hub. lora: a file
+        of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`.
         Raises InputError, one line that names what is wrong, and for options without effect.
         """
         dtype = choose_dtype(dtype)
@@ -106,6 +108,7 @@ class Pipeline:
             dtype,
             convention,
             revision=revision,
+            variant=variant,
             tokenizers=tokenizers,
             lora=lora,
             lora_strength=lora_strength,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
-import io
 import logging
+import os
 import shutil
+import sys
+import threading
 import time
+import traceback
 import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 from orbax.checkpoint import type_handlers
@@ -50,10 +54,15 @@ class Checkpoints:
             "data": ocp.JsonCheckpointHandler(),
         }
         self.folder = Path(folder).resolve()
-        with self._errors("open"):
-            self._manager = ocp.CheckpointManager(
-                self.folder, options=options, item_handlers=handlers
-            )
+        self._undo = _silence()
+        try:
+            with self._errors("open"):
+                self._manager = ocp.CheckpointManager(
+                    self.folder, options=options, item_handlers=handlers
+                )
+        except InputError:
+            self._undo()
+            raise
 
     @property
     def latest(self) -> int | None:
@@ -69,7 +78,7 @@ class Checkpoints:
         """Begins to save if it is due, or `now`; returns whether it did. Raises InputError."""
         if step == self.latest or not (now or self._manager.should_save(step)):
             return False
-        data = data | {SUM: int(_sum(state))}
+        data = data | {SUM: _sum(state)}
         data[SUM + "_data"] = _sum_of(data)
         parts = {"state": ocp.args.PyTreeSave(state), "data": ocp.args.JsonSave(data)}
         with self._errors("save"):
@@ -91,11 +100,12 @@ class Checkpoints:
         placed = ocp.checkpoint_utils.construct_restore_args(like)
         parts = {"state": ocp.args.PyTreeRestore(like, placed), "data": ocp.args.JsonRestore()}
         try:
-            with _quiet():
-                found = self._manager.restore(step, args=ocp.args.Composite(**parts))
+            found = self._manager.restore(step, args=ocp.args.Composite(**parts))
             state, data = found["state"], dict(found["data"])
             self._check(state, data)
         except Exception as error:  # orbax and tensorstore raise many kinds, also bare Exception
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            time.sleep(0.3)
             raise InputError(self._damage(step, shapes, error)) from None
         return state, data
 
@@ -105,14 +115,14 @@ class Checkpoints:
         if ours is not None and ours != _sum_of(data):
             raise ValueError("the data's position is not what was saved")
         data.pop(SUM, None)
-        if whole is not None and whole != int(_sum(state)):
+        if whole is not None and whole != _sum(state):
             raise ValueError("its values are not those that were saved")
 
     def _damage(self, step: int, shapes, error: Exception) -> str:
         """What is wrong with a state that does not restore, and what to do."""
         if other := self._other(step, shapes):
             return f"{self.folder}: the saved state is of another configuration ({other})"
-        line = " ".join(str(error).split())[:120] or type(error).__name__
+        line = _line(error)
         before = [x for x in self.steps if x < step]
         then = f"go on from step {before[-1]}" if before else "begin anew; there is no earlier one"
         path = self.folder / str(step)
@@ -121,8 +131,7 @@ class Checkpoints:
     def _other(self, step: int, shapes) -> str:
         """Where the saved tree differs from `shapes`; "" where it does not, or is damaged."""
         try:
-            with _quiet():
-                saved = self._manager.item_metadata(step)["state"]
+            saved = self._manager.item_metadata(step)["state"]
             ours, theirs = (
                 {jax.tree_util.keystr(p): tuple(x.shape) for p, x in _leaves(t)}
                 for t in (shapes, getattr(saved, "tree", saved))
@@ -145,19 +154,19 @@ class Checkpoints:
             with self._errors("save"):
                 self._manager.wait_until_finished()
         finally:
-            self._manager.close()
+            with contextlib.suppress(Exception):  # it has been told
+                self._manager.close()
+            self._undo()
 
     @contextlib.contextmanager
     def _errors(self, what: str):
         """Exceptions as InputError; what a failed save left is removed."""
         try:
-            with _quiet():
-                yield
+            yield
         except Exception as error:
             for path in self.folder.glob("*tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
-            line = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{self.folder}: cannot {what} the state ({line})") from None
+            raise InputError(f"{self.folder}: cannot {what} the state ({_line(error)})") from None
 
     def __enter__(self):
         return self
@@ -171,22 +180,26 @@ class Checkpoints:
                 raise
 
 
-@jax.jit
-def _sum(state):
+def _sum(state) -> int:
     """The sum of all 32-bit words, each leaf with a factor of its own: the same on any mesh."""
-    total = jnp.uint32(0)
+    total = 0
     for number, leaf in enumerate(jax.tree.leaves(state)):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        words = leaf.astype(jnp.uint32) if leaf.dtype == bool else _words(leaf)
-        total += jnp.uint32(2 * number + 1) * jnp.sum(words, dtype=jnp.uint32)
-    return total
+        shards = (x.data for x in leaf.addressable_shards if x.replica_id == 0)
+        total += (2 * number + 1) * sum(map(_words, shards))
+    total %= 1 << 32
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        total = int(multihost_utils.process_allgather(np.uint32(total)).sum(dtype=np.uint64))
+    return total % (1 << 32)
 
 
-def _words(leaf):
-    size = leaf.dtype.itemsize
-    kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
-    return jax.lax.bitcast_convert_type(leaf, kinds[min(size, 4)]).astype(jnp.uint32)
+def _words(array) -> int:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    kind = np.uint32 if flat.dtype.itemsize % 4 == 0 else np.uint8
+    return int(flat.view(kind).sum(dtype=np.uint64))
 
 
 def _sum_of(data: dict) -> int:
@@ -204,22 +217,43 @@ def _plain(path: str) -> str:
     return "/".join(part for part in path.split("/") if part)
 
 
-@contextlib.contextmanager
-def _quiet():
-    """Without what orbax, asyncio and tensorstore say of an error that becomes one line of ours."""
-    loggers = [logging.getLogger(name) for name in (None, "absl", "asyncio")]
-    before = [logger.level for logger in loggers]
+def _line(error: Exception) -> str:
+    """What the file system answered, or the beginning of what orbax says."""
+    text = " ".join(str(error).split())
+    codes = errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO
+    for answer in map(os.strerror, codes):
+        if answer in text:
+            return answer
+    return text[:120] or type(error).__name__
+
+
+def _without_orbax(hook):
+    """A hook for exceptions in threads, without those that a failed save or restore ends as one of.
+
+    They come of reads and writes that still end after one has failed, which is told in one line.
+    """
+
+    def told(about):
+        text = "".join(traceback.format_tb(about.exc_traceback)) + str(about.exc_value)
+        if "orbax" not in text and "Event loop is closed" not in text:
+            hook(about)
+
+    return told
+
+
+def _silence():
+    """Stops what orbax, asyncio and tensorstore say of errors that become one line; the undoing."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, hooks = [x.level for x in loggers], (sys.unraisablehook, threading.excepthook)
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
-    # After one read has failed, each that still ends prints a traceback.
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            yield
-        except Exception as error:
-            error.__traceback__ = error.__context__ = error.__cause__ = None
-            time.sleep(0.3)
-            gc.collect()
-            raise
-        finally:
-            for logger, level in zip(loggers, before):
-                logger.setLevel(level)
+    sys.unraisablehook, threading.excepthook = map(_without_orbax, hooks)
+
+    def undo():
+        # What still ends in their threads has its say before the hooks are back.
+        gc.collect()
+        sys.unraisablehook, threading.excepthook = hooks
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+    return undo

@@ -150,6 +150,29 @@ def test_several_sets_of_tensors(tmp_path, capsys):
         weights.read(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize(
+    "beside, note",
+    [
+        ({"network": {"a": torch.ones(2)}}, "network"),
+        ({"scale_factor": torch.ones(3)}, "scale_factor"),
+        ({"loss": torch.tensor(1.0), "epoch": 3}, "loss"),
+        ({"epoch": 3}, None),
+    ],
+)
+@pytest.mark.parametrize("name", ["state_dict", "net"])
+def test_what_lies_beside_a_state_is_told(tmp_path, capsys, name, beside, note):
+    torch.save({name: {"a": torch.zeros(1)}} | beside, tmp_path / "a.pt")
+    content = weights.read(tmp_path / "a.pt")
+    if name == "net" and note in ("network", "scale_factor"):
+        # A known name, or tensors of several elements, before a name that nobody knows.
+        note = "net"
+        assert set(content) == ({"scale_factor"} if "scale_factor" in beside else {"a"})
+    else:
+        assert content["a"] == 0
+    message = capsys.readouterr().err
+    assert f"not what lies under {note}" in message if note else not message
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_tensors_of_every_kind(tmp_path, old):
     """Views, shared storages, strides, parameters with attributes; both formats."""

@@ -128,6 +128,7 @@ def test_pickles_that_ask_for_more_than_they_hold(tmp_path, pickled):
         (dict(shape=(b"G?\xf0\0\0\0\0\0\0", 4)), "impossible shape"),
         (dict(shape=(b"N", 4)), "impossible shape"),
         (dict(strides=(4,)), "impossible shape"),
+        (dict(shape=(0, 1 << 40, 1 << 40), strides=(0, 0, 0)), "impossible shape"),
         (dict(shape=(1,) * 40, strides=(1,) * 40), "impossible shape"),
         (dict(offset=b"\x89"), "impossible shape"),
         (dict(offset=1), "shorter than its tensor"),
@@ -172,7 +173,12 @@ def test_members_that_are_not_as_stored(tmp_path, place, content):
 def test_keys_that_are_no_names(tmp_path):
     for key in (3, 2.5, (1, 2), None, True, b"a"):
         torch.save({"state_dict": {key: torch.zeros(2)}}, tmp_path / "a.pt")
-        assert "which is no name" in guarded(tmp_path / "a.pt")
+        assert "key that is no name" in guarded(tmp_path / "a.pt")
+    # Keys whose text would be deep, long, or larger than memory.
+    for key in (b"N" + b"\x85" * 200_000, b"\x8b" + struct.pack("<I", 4000) + b"\x7f" * 4000,
+                b")" + b"2\x86" * 40):  # fmt: skip
+        answer = guarded(archive(tmp_path / "a.bin", PROTO + b"}" + key + tensor() + b"s."))
+        assert "key that is no name" in answer
     torch.save({"a\nb\x1b": torch.zeros(2)}, tmp_path / "a.pt")
     assert "is no name of a tensor" in guarded(tmp_path / "a.pt")
 

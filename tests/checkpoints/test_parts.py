@@ -1,17 +1,20 @@
 """Every part's table and configuration: its own inverse, and complete at the published sizes."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 import torch
 
-from audioldm2_jax import presets, tree
-from audioldm2_jax.checkpoints import configs
+from audioldm2_jax import files, presets, tree
+from audioldm2_jax.checkpoints import configs, download
 from audioldm2_jax.checkpoints.convert import from_params, to_params
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
 from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
+from audioldm2_jax.errors import InputError
 
 AUTHORS, DIFFUSERS = (presets.CONVENTIONS[name] for name in ("authors", "diffusers"))
 
@@ -193,3 +196,18 @@ def test_speech_rolls_out_512_vectors_whatever_the_file_says(tmp_path):
     for given, read in ((8, 512), (None, 512), (12, 12)):
         path.write_text(json.dumps(content | {"max_new_tokens": given}))
         assert hub.read_config(tmp_path / "speech", AUTHORS).gpt2.tokens == read
+
+
+@pytest.mark.parametrize("length", ["abc", -5, 0, 1.5, [1], True])
+def test_lengths_of_tokenizers_that_are_none(tmp_path, length):
+    shutil.copytree(download.bundled()["nano"] / "tokenizer", tmp_path / "tokenizer")
+    path = tmp_path / "tokenizer" / "tokenizer_config.json"
+    config = files.read_json(path)
+    path.write_text(json.dumps(config | {"model_max_length": length}))
+    with pytest.raises(InputError, match="tokenizer"):
+        read_tokenizer(tmp_path / "tokenizer")
+    del config["model_max_length"]
+    path.write_text(json.dumps(config))
+    tokenizer = read_tokenizer(tmp_path / "tokenizer")
+    limit = tokenizer.model_max_length
+    assert tokenizer(["rain"], truncation=True, max_length=limit).input_ids

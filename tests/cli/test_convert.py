@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import pickle
+import resource
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +24,9 @@ import test_authors as authors  # noqa: E402
 from audioldm2_jax.checkpoints import hub, single  # noqa: E402
 from audioldm2_jax.checkpoints.random import write_random  # noqa: E402
 from audioldm2_jax.cli.main import main  # noqa: E402
+from audioldm2_jax.errors import InputError  # noqa: E402
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +270,90 @@ def test_half_the_size(tiny, tmp_path):
     single.save(single.Single("vae", whole.config.vae, whole.params["vae"]), tmp_path / "vae")
     assert convert(tmp_path / "vae", tmp_path / "half-vae", "--dtype", "bf16", "-q") == 0
     assert single.load(tmp_path / "half-vae").config == whole.config.vae
+
+
+def test_paths_behind_a_tilde(tiny, tmp_path, monkeypatch):
+    """Source, target and tokenizers; a user that does not exist is one line."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(tiny, tmp_path / "model")
+    assert convert("~/model", "~/copy", "-q") == 0
+    assert hub.load("~/copy").config == hub.load(tiny).config
+    assert convert("~nobody-of-this-name/x", "~/other", "-q") == 2
+    assert convert("~/model", "~nobody-of-this-name/x", "-q") == 2
+
+
+def test_variants(tiny, tmp_path, capsys):
+    source = shutil.copytree(tiny, tmp_path / "model")
+    plain = source / "vae" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(plain, plain.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert convert(source, tmp_path / "copy", "-q", "--variant", "fp16") == 0
+    target = tmp_path / "other"
+    assert "its variants: 'fp16'" in refused(capsys, target, source, target, "--variant", "bf16")
+
+
+def test_options_that_would_do_nothing(tensors, tiny, tmp_path, capsys):
+    torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
+    target = tmp_path / "out"
+    of_folders = (("--variant", "fp16"), ("--revision", "main"), ("--convention", "diffusers"))
+    for words in of_folders:
+        line = refused(capsys, target, tmp_path / "a.ckpt", target, *words)
+        assert " ".join(words) in line
+    for words in (("--tokenizers", tiny), ("--weights", "raw"), ("--revision", "main")):
+        assert words[0] in refused(capsys, target, tiny, target, *words)
+
+
+@pytest.mark.parametrize("size", [0, 2000, 20_000, 200_000])
+def test_a_full_disk(tiny, tmp_path, capsys, size):
+    """Wherever writing fails, one line names the place and nothing stays."""
+    target = tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        line = refused(capsys, target, tiny, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(target) in line and "cannot write" in line
+
+
+def test_a_tokenizer_on_a_full_disk(tiny, tmp_path):
+    tokenizer = hub.read_tokenizer(tiny / "tokenizer")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(InputError, match="cannot write"):
+            hub.write_tokenizer(tokenizer, tmp_path / "tokenizer")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_killed_run_leaves_does_not_block(tiny, tmp_path):
+    """A killed run leaves a hidden folder beside the target, which the next one replaces."""
+    script = f"""
+import os, signal, sys
+from audioldm2_jax.checkpoints import weights
+from audioldm2_jax.cli.main import main
+write, count = weights.write, [0]
+def killed(*arguments, **others):
+    write(*arguments, **others)
+    count[0] += 1
+    if count[0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+weights.write = killed
+main(["convert", {str(tiny)!r}, {str(tmp_path / "out")!r}, "-q"])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT)
+    assert ended.returncode == -9
+    left = [path.name for path in tmp_path.iterdir()]
+    assert len(left) == 1 and left[0].startswith(".")
+    assert convert(tiny, tmp_path / "out", "-q") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_have_the_permissions_of_the_user_s_mask(tiny, tmp_path):
+    before = os.umask(0o027)
+    try:
+        assert convert(tiny, tmp_path / "out", "-q") == 0
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*.*")}
+    assert modes <= {0o640, 0o750}, modes

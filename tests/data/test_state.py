@@ -221,10 +221,10 @@ def test_texts_are_counted_by_split(tmp_path):
 def test_clips_held_back(count, held):
     """Never all, never none, the same ones each time; a share's ones stay in a larger corpus."""
     from audioldm2_jax.data.entries import Entry
-    from audioldm2_jax.data.splits import hold_back, parse_held
+    from audioldm2_jax.data.splits import hold_back, parse_amount
 
     entries = [Entry(f"{i}.wav", None) for i in range(count)]
-    wanted = parse_held(held)
+    wanted = parse_amount(held)
     if wanted >= count:
         with pytest.raises(InputError, match="some must stay"):
             hold_back({"train": entries}, wanted)
@@ -311,3 +311,17 @@ def test_long_messages_are_cut(tmp_path, clips):
     with pytest.raises(InputError) as caught:
         records.open_split(tmp_path / "out", "train")
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b", "x" * 300])
+def test_folders_of_impossible_names(tmp_path, capsys, name, clips):
+    odd = f"{tmp_path}/{name}"
+    for words in (
+        ["prepare", odd, str(tmp_path / "out")],
+        ["prepare", str(clips), odd],
+        ["soundscapes", odd, "--count", "1"],
+        ["encode", odd, str(tmp_path / "out"), "--model", "nano"],
+    ):
+        assert main([*words, "-q"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and said.startswith("error: "), words

