@@ -6,6 +6,7 @@ import contextlib
 import csv
 import faulthandler
 import io
+import logging
 import os
 import re
 import resource
@@ -61,12 +62,15 @@ def command(*arguments) -> str:
 
     out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
     err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
-    code = None
+    # Handlers of libraries may hold a stream of an earlier test, closed by now.
+    code, logging.raiseExceptions = None, False
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main([str(a) for a in arguments])
         except SystemExit as caught:
             code = caught.code
+        finally:
+            logging.raiseExceptions = True
     text, said = (stream.buffer.getvalue().decode() for stream in (out, err))
     require(code in (0, 2), f"exit code {code!r}", said)
     require("Traceback" not in said, "traceback on stderr", said)
@@ -88,7 +92,7 @@ def innermost(error: BaseException) -> str:
 
 
 def lawful(run, limit: float, memory: int = MEMORY) -> str:
-    """Runs a case: "answer" or "refused". Raises Broken.
+    """Runs a case; what it is refused with, "" for an answer. Raises Broken.
 
     limit: seconds; memory: bytes that it may take.
     """
@@ -96,10 +100,10 @@ def lawful(run, limit: float, memory: int = MEMORY) -> str:
     try:
         with _bounded(limit, memory):
             run()
-        outcome = "answer"
+        refusal = ""
     except InputError as error:
         check_message(str(error))
-        outcome = "refused"
+        refusal = str(error)
     except Broken:
         raise
     except (Hang, Exception) as error:
@@ -111,7 +115,7 @@ def lawful(run, limit: float, memory: int = MEMORY) -> str:
     require(taken <= memory, f"more than {memory >> 20} MB of memory", f"{taken >> 20} MB")
     changed = [k for k, v in _state().items() if v != before[k]]
     require(not changed, f"process-wide state changed: {' '.join(changed)}")
-    return outcome
+    return refusal
 
 
 @contextlib.contextmanager
