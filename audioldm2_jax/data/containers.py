@@ -1,8 +1,9 @@
 """What the headers of sound files state of their length, and whether the file holds it.
 
 libsndfile reads a truncated WAV, AIFF, AU or Ogg as if it were whole, and some files whose length
-was unknown when they were written (to a pipe) as empty; of joined streams it reads the first. Layouts: Microsoft's RIFF and its 64-bit
-forms (EBU Tech 3306, Sony Wave64), Apple's AIFF and CAF, Sun's AU, RFC 3533 (Ogg).
+was unknown when they were written (to a pipe) as empty; of joined streams it reads the first.
+Layouts: Microsoft's RIFF and its 64-bit forms (EBU Tech 3306, Sony Wave64), Apple's AIFF and CAF,
+Sun's AU, RFC 3533 (Ogg).
 """
 
 from __future__ import annotations

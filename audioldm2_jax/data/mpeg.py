@@ -1,7 +1,7 @@
 """MP3 whose length nothing states: frames are counted, and a header states their number.
 
-libsndfile guesses such a file's length from the bitrate of its first frame, and stops there. Layouts:
-ISO/IEC 11172-3 and 13818-3 (frames), ID3v2.4 (tags), Xing's and Fraunhofer's first frames.
+libsndfile guesses such a file's length from the bitrate of its first frame, and stops there.
+Layouts: ISO/IEC 11172-3 and 13818-3 (frames), ID3v2.4 (tags), Xing's and Fraunhofer's first frames.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def open_ended(data: bytes) -> bool:
 
 
 def joined(data: bytes) -> bool:
-    """Whether an MP3 goes on after the frames that its first one states, or describes itself again."""
+    """Whether an MP3 has more frames than its first one states, or describes itself again."""
     size = _frame(data, 0)
     if not size:
         return False
