@@ -20,7 +20,7 @@ BASES = {
     "generate": "-t dog --model_name {models}/tiny -dur 0.5 --steps 1 -q -s out -gs 1",
     "convert": "{models}/tiny-audioldm out -q",
     "prepare": "{tables}/csv out -q --workers 1",
-    "encode": "{corpora} out --model_name {models}/tiny-audioldm -dur 0.5 -b 2 -q",
+    "encode": "{corpora} out --model_name {models}/tiny-audioldm -dur 0.64 -b 2 -q",
     "soundscapes": "out --count 2 -dur 0.5 --workers 1 -q",
     "train": "--config {config}:tiny --workdir out -q --config.steps=1 "
     "--config.data.sources={corpora}",
