@@ -1,8 +1,9 @@
 """What the headers of sound files state of their length, and whether the file holds it.
 
 libsndfile reads a truncated WAV, AIFF, AU or Ogg as if it were whole, and some files whose length
-was unknown when they were written (to a pipe) as empty. Layouts: Microsoft's RIFF and its 64-bit
-forms (EBU Tech 3306, Sony Wave64), Apple's AIFF and CAF, Sun's AU, RFC 3533 (Ogg).
+was unknown when they were written (to a pipe) as empty; of joined streams it reads the first.
+Layouts: Microsoft's RIFF and its 64-bit forms (EBU Tech 3306, Sony Wave64), Apple's AIFF and CAF,
+Sun's AU, RFC 3533 (Ogg).
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from audioldm2_jax.data import mpeg
+
 # Writers miscount by their own headers; this much may be missing.
 SLACK = 64
 _CHUNKS = 10000
+_FIRST, _LAST = 2, 4  # flags of an Ogg page: of its stream the first, the last
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 
@@ -52,9 +56,12 @@ def extent(data: bytes) -> Extent | None:
 
 
 def completed(data: bytes) -> bytes:
-    """The file with its length filled in where the header leaves it open."""
+    """The file with its length filled in where the header leaves it open, without leading tags."""
+    data = mpeg.untagged(data)
     span = extent(data)
-    if span is None or span.size is not None:
+    if span is None:
+        return mpeg.completed(data)
+    if span.size is not None:
         return data
     out, size = bytearray(data), len(data) - span.start + span.header
     struct.pack_into(span.layout, out, span.place, size)
@@ -63,6 +70,7 @@ def completed(data: bytes) -> bytes:
 
 def cut_off(data: bytes) -> bool:
     """Whether the header states more bytes than there are, or an Ogg page is not whole."""
+    data = mpeg.untagged(data)
     if data[:4] == b"OggS":
         return any(stop > len(data) for stop, _ in _pages(data))
     span = extent(data)
@@ -71,13 +79,23 @@ def cut_off(data: bytes) -> bool:
 
 def open_ended(data: bytes) -> bool:
     """Whether nothing marks the end: a length that was not known, an Ogg without a last page."""
+    data = mpeg.untagged(data)
     if data[:4] == b"OggS":
-        return not any(last for _, last in _pages(data))
+        return not any(flags & _LAST for _, flags in _pages(data))
     if data[:4] == b"fLaC":
         # The low 36 bits of bytes 18 to 25 count the samples; 0 is unknown.
         return len(data) >= 26 and not int.from_bytes(data[18:26], "big") & (1 << 36) - 1
     span = extent(data)
-    return span is not None and span.size is None
+    return mpeg.open_ended(data) if span is None else span.size is None
+
+
+def joined(data: bytes) -> bool:
+    """Whether another stream follows the first, in a chained Ogg or a joined MP3."""
+    data = mpeg.untagged(data)
+    if data[:4] != b"OggS":
+        return mpeg.joined(data)
+    firsts = [bool(flags & _FIRST) for _, flags in _pages(data)]
+    return any(first and not before for before, first in zip(firsts, firsts[1:]))
 
 
 def _chunks(data, place, layout, header) -> Iterator[tuple[bytes, int, int]]:
@@ -158,17 +176,17 @@ def _caf(data) -> Extent | None:
     return None
 
 
-def _pages(data) -> Iterator[tuple[int, bool]]:
-    """(where it ends, whether it is marked as the last) of each Ogg page."""
+def _pages(data) -> Iterator[tuple[int, int]]:
+    """(where it ends, its flags) of each Ogg page."""
     place = 0
     while data[place : place + 4] == b"OggS":
         if place + 27 > len(data):
-            yield place + 27, False
+            yield place + 27, 0
             return
         count = data[place + 26]
         table = data[place + 27 : place + 27 + count]
         stop = place + 27 + count + sum(table)
         if len(table) < count:
             stop = len(data) + 1
-        yield stop, bool(data[place + 5] & 4)
+        yield stop, data[place + 5]
         place = stop

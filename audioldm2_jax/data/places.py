@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from audioldm2_jax.data import archives
@@ -17,6 +18,8 @@ from audioldm2_jax.errors import InputError
 __all__ = ["AUDIO", "OTHER_AUDIO", "Place", "Shelf", "Unreadable", "plain"]
 
 LINK = "link; --follow_links reads what it leads to"
+AGAIN = "link to a folder that is read already"
+HIDDEN = "hidden name; rename it"
 
 
 class Shelf:
@@ -26,6 +29,7 @@ class Shelf:
     only be read from front to back, are unpacked into `scratch` once. Names are relative to the
     folder; an archive counts as a folder of its own name. What is left out (damaged archives, links
     unless `follow_links`, pipes and devices, folders that cannot be listed) is reported by name.
+    left_out: the reasons by name; aliases: links to folders that are read under another name.
     allow_outside: whether tables may name files outside the folder. tick: is called for each file.
     Raises InputError if there is no such folder.
     """
@@ -47,50 +51,75 @@ class Shelf:
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; put the corpus' files there")
         self.files: dict[str, Place] = {}
+        self.left_out: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
+        self._tails: dict[tuple[int, bool], dict[str, list[str]]] = {}
         self._walk(self.folder, "", follow_links)
 
     @functools.cached_property
-    def by_base(self) -> dict[str, list[str]]:
-        """Names by their last component."""
-        return _group(self.files, lambda name: name.rpartition("/")[2])
+    def depth(self) -> int:
+        """Most components of a name."""
+        return max((name.count("/") + 1 for name in self.files), default=0)
+
+    def ending(self, tail: str, fold: bool = False) -> list[str]:
+        """Names that end with `tail` as whole components, those nearest to the folder first.
+
+        fold: in any case.
+        """
+        count = tail.count("/") + 1
+        if count > self.depth:
+            return []
+        if (count, fold) not in self._tails:
+            names = [n for n in self.files if n.count("/") + 1 >= count]
+            names.sort(key=lambda n: (n.count("/"), len(n), n))
+            ends = ("/".join(n.split("/")[-count:]) for n in names)
+            self._tails[count, fold] = _group(names, (e.casefold() if fold else e for e in ends))
+        return self._tails[count, fold].get(tail.casefold() if fold else tail, [])
+
+    def resolved(self, name: str) -> str:
+        """The name under which a file behind a link to a folder is read."""
+        parts, at = name.split("/"), 1
+        while at < len(parts):
+            if (target := self.aliases.get("/".join(parts[:at]))) is None:
+                at += 1
+            else:
+                parts = [*target.split("/"), *parts[at:]] if target else parts[at:]
+                at = max(1, target.count("/") + 1)
+        return "/".join(parts)
+
+    def why_not(self, name: str) -> str:
+        """The reason that a file, or a folder above it, was left out; "" if none was."""
+        parts = name.split("/")
+        heads = itertools.accumulate(parts, lambda head, part: f"{head}/{part}")
+        return next((self.left_out[head] for head in heads if head in self.left_out), "")
 
     @functools.cached_property
     def audio_by_stem(self) -> dict[str, list[str]]:
         """Names of audio (and video) files by their last component without its suffix."""
         kinds = AUDIO | OTHER_AUDIO
         names = [n for n in self.files if PurePosixPath(n).suffix.lower() in kinds]
-        return _group(names, lambda name: PurePosixPath(name).stem)
-
-    @functools.cached_property
-    def folded(self) -> dict[str, list[str]]:
-        """Names by their last component in small letters."""
-        return _group(self.files, lambda name: name.rpartition("/")[2].casefold())
+        return _group(names, (PurePosixPath(name).stem for name in names))
 
     def matches(self, name: str) -> list[str]:
-        """Names that equal `name` or end with it as whole components, the shortest first.
+        """Names that equal `name` or end with it as whole components, the nearest first.
 
         Where there is none, those that do in another case (`a.WAV`).
         """
         name = plain(name)
         if name in self.files:
             return [name]
-        found = self.by_base.get(name.rpartition("/")[2], [])
-        found = [n for n in found if n.endswith("/" + name)]
-        if not found:
-            name = name.casefold()
-            found = self.folded.get(name.rpartition("/")[2], [])
-            found = [n for n in found if f"/{n.casefold()}".endswith("/" + name)]
-            top = [n for n in found if n.casefold() == name]
-            found = top or found
-        return sorted(found, key=lambda n: (len(n), n))
+        if names := self.ending(name):
+            return names
+        names, depth = self.ending(name, fold=True), name.count("/")
+        return list(itertools.takewhile(lambda n: n.count("/") == depth, names)) or names
 
     def beside(self, name: str, suffix: str) -> str | None:
         """The file of `name`'s stem with another suffix, in any case of that; None without one."""
         stem = name.rpartition(".")[0]
         if stem + suffix in self.files:
             return stem + suffix
-        found = self.folded.get(f"{stem.rpartition('/')[2]}{suffix}".casefold(), [])
-        return next((n for n in found if n.rpartition(".")[0] == stem), None)
+        names = self.ending(stem + suffix, fold=True)
+        return next((n for n in names if n.rpartition(".")[0] == stem), None)
 
     def glob(self, pattern: str) -> list[str]:
         """Names that fit a pattern such as `json_files/*.json`, below any folder, sorted."""
@@ -114,36 +143,47 @@ class Shelf:
             raise InputError(f"{self.folder}: {name}: {error}") from None
 
     def _walk(self, folder: Path, under: str, follow_links: bool) -> None:
-        # (folder, its name here, the folders above it)
-        waiting = [(folder, under, ())]
-        while waiting:
-            folder, under, above = waiting.pop()
+        # Links to folders wait until all others are read: a folder's own name goes first.
+        waiting, links, known = [(folder, under)], [], {}
+        while waiting or links:
+            folder, under = waiting.pop() if waiting else links.pop()
             try:
                 facts = os.stat(folder)
                 listing = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as error:
-                self.report.skip(under or str(folder), f"cannot be listed ({error.strerror})")
+                self._leave(under[:-1] or str(folder), f"cannot be listed ({error.strerror})")
                 continue
-            here = (facts.st_dev, facts.st_ino)
-            if here in above:
-                self.report.skip(under, "link to a folder above it")
+            first = known.setdefault((facts.st_dev, facts.st_ino), under)
+            if first != under:
+                self.report.skip(under[:-1], AGAIN)
+                self.aliases[under[:-1]] = first[:-1]
                 continue
-            folders = []
-            for entry in listing:
-                name = under + plain(entry.name)
-                if _hidden(entry.name):
-                    continue
-                if entry.is_symlink() and not follow_links:
-                    self.report.skip(name, LINK)
-                elif entry.is_dir():
-                    folders.append((Path(entry.path), f"{name}/", (*above, here)))
-                elif entry.is_file():
-                    self.tick()
-                    self.files[name] = Place(entry.path)
-                    self._open(Path(entry.path), f"{name}/")
-                else:
-                    self.report.skip(name, "no ordinary file (pipe, socket, device, broken link)")
-            waiting += reversed(folders)
+            folders = [
+                pair for entry in listing if (pair := self._entry(entry, under, follow_links))
+            ]
+            for linked, pairs in ((False, waiting), (True, links)):
+                pairs += [p for p in reversed(folders) if p[0].is_symlink() == linked]
+
+    def _entry(self, entry: os.DirEntry, under: str, follow_links: bool) -> tuple[Path, str] | None:
+        """Takes in what is no folder; of a folder that is to be read, (path, its name here)."""
+        name = under + plain(entry.name)
+        if _hidden(entry.name):
+            self.left_out[name] = HIDDEN
+        elif entry.is_symlink() and not follow_links:
+            self._leave(name, LINK)
+        elif entry.is_dir():
+            return Path(entry.path), f"{name}/"
+        elif entry.is_file():
+            self.tick()
+            self.files[name] = Place(entry.path)
+            self._open(Path(entry.path), f"{name}/")
+        else:
+            self._leave(name, "no ordinary file (pipe, socket, device, broken link)")
+        return None
+
+    def _leave(self, name: str, reason: str) -> None:
+        self.left_out[name] = reason
+        self.report.skip(name, reason)
 
     def _open(self, path: Path, under: str) -> None:
         """Adds an archive's members, if it is one."""
@@ -160,16 +200,17 @@ class Shelf:
         except InputError:
             raise
         except Exception as error:  # archives raise many kinds for damage
-            self.report.skip(under[:-1], f"damaged archive ({reason(error)})")
+            self._leave(under[:-1], f"damaged archive ({reason(error)})")
 
     def _add(self, members: Iterator[tuple[str, Place | str]], under: str) -> None:
         """Places by name; a str in a place's stead is the reason that there is none."""
         for name, place in members:
             if any(_hidden(part) for part in name.split("/")):
+                self.left_out[under + name] = HIDDEN
                 continue
             self.tick()
             if isinstance(place, str):
-                self.report.skip(under + name, place)
+                self._leave(under + name, place)
             else:
                 self.files[under + name] = place
 
@@ -179,8 +220,8 @@ def _hidden(name: str) -> bool:
     return (name.startswith(".") and name != "..") or name == "__MACOSX" or name.endswith(".part")
 
 
-def _group(names, key) -> dict[str, list[str]]:
+def _group(names: Iterable[str], keys: Iterable[str]) -> dict[str, list[str]]:
     groups = defaultdict(list)
-    for name in names:
-        groups[key(name)].append(name)
+    for name, key in zip(names, keys):
+        groups[key].append(name)
     return groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from audioldm2_jax import files
@@ -39,10 +39,13 @@ class Report:
         """A line for each reason, the most frequent first: how many, and the first names."""
         lines = []
         for verb, pairs in (("skipped", self.skipped), ("kept", self.notes)):
-            for reason, count in Counter(reason for _, reason in pairs).most_common():
-                names = [name for name, why in pairs if why == reason][:examples]
-                more = ", ..." if count > len(names) else ""
-                lines.append(printable(f"{verb} {count}, {reason}: {', '.join(names)}{more}"))
+            names = defaultdict(list)
+            for name, reason in pairs:
+                names[reason].append(name)
+            for reason, group in sorted(names.items(), key=lambda item: -len(item[1])):
+                more = ", ..." if len(group) > examples else ""
+                first = ", ".join(group[:examples])
+                lines.append(printable(f"{verb} {len(group)}, {reason}: {first}{more}"))
         return lines
 
     def reasons(self) -> str:

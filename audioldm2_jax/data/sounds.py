@@ -158,6 +158,8 @@ def check(
                 raise Unreadable("broken: it holds values that are not finite, or above 1e10")
             if samples > LONGEST:
                 raise Unreadable(f"longer than {LONGEST} samples: cut it into shorter files")
+        if start is None and containers.cut_off(data):
+            raise Unreadable(_CUT)
         if not samples:
             raise Unreadable("no samples" if start is None else "broken: shorter than its segments")
         notes = _oddities(data, file, samples) if start is None else []
@@ -186,8 +188,8 @@ def _range(rate: int, start: float | None, stop: float | None) -> tuple[int, int
 
 def _oddities(data: bytes, file: Decoder, samples: int) -> list[str]:
     """Notes on a decoded file's length. Raises Unreadable if it is cut off."""
-    if containers.cut_off(data):
-        raise Unreadable(_CUT)
+    if containers.joined(data):
+        return ["several streams one after another: only the first is read"]
     if containers.open_ended(data):
         return ["length not stated: read to its end"]
     missing = file.frames - samples

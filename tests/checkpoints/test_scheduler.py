@@ -253,3 +253,25 @@ def test_a_class_beside_the_index_s_is_told(tmp_path):
 def test_a_large_schedule_is_bounded():
     schedule = configs.read_schedule(DDIM | {"num_train_timesteps": 20000, "beta_end": 2e-3}, "f")
     assert np.isfinite(make_plan("euler", schedule, 10).matrices).all()
+
+
+@pytest.mark.parametrize(
+    "kind, entries",
+    [
+        ("PNDMScheduler", {"thresholding": True}),
+        ("PNDMScheduler", {"use_karras_sigmas": True, "rescale_betas_zero_snr": True}),
+        ("EulerAncestralDiscreteScheduler", {"use_karras_sigmas": True}),
+        ("DDPMScheduler", {"solver_order": 3}),
+    ],
+)
+def test_entries_of_other_classes_are_warned_of(kind, entries):
+    file = {"_class_name": kind, "use_exponential_sigmas": False, "solver_type": "midpoint"}
+    file |= {"clip_sample": False} if kind == "DDPMScheduler" else {}
+    with pytest.warns(UserWarning) as caught:
+        configs.read_schedule(file | entries, "f.json")
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == len(entries)
+    assert all(any(f"f.json: {name} is" in text for text in messages) for name in entries)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        configs.read_schedule(file, "f.json")

@@ -6,6 +6,7 @@ What a file leaves out has the default of its own class. `docs/samplers.md` tell
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS
@@ -206,6 +207,7 @@ def read_schedule(config: dict, where: str, kind: str | None = None) -> Schedule
     for name, value in entries.items():
         _check_entry(name, value, where)
     _check_beta_schedule(kind, entries, where)
+    _warn_of_left_over(kind, entries, where)
     schedule = _schedule(kind, DEFAULTS[kind] | entries)
     try:
         _check_process(schedule)
@@ -225,6 +227,18 @@ def _check_entry(name, value, where) -> None:
     what, accepts = _RULES.get(name, _FLAG)
     if not accepts(value):
         raise InputError(f"{where}: {name} is {_shown(value)}; supported: {what}")
+
+
+def _warn_of_left_over(kind: str, entries: dict, where: str) -> None:
+    """Entries that the class does not have, unless their value is some class' default."""
+    for name in sorted(set(entries) - DEFAULTS[kind].keys() - _LEFT_OVER):
+        defaults = [known[name] for known in DEFAULTS.values() if name in known]
+        if entries[name] not in defaults:
+            warnings.warn(
+                f"{where}: {name} is {_shown(entries[name])}, but {kind} has no such entry: only "
+                "samplers that have it follow it, as in diffusers",
+                stacklevel=4,
+            )
 
 
 def _shown(value) -> str:

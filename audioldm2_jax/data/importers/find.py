@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from audioldm2_jax.data.places import Place, Shelf, plain
 
 SEVERAL = "several files have that name; give the path"
 OUTSIDE = "outside the folder; --allow_outside reads it"
+NAME_ALONE = "found by its name alone: the path in the table leads elsewhere"
 
 
 @dataclass(frozen=True)
@@ -30,37 +32,55 @@ def find(shelf: Shelf, value: str, base: str = "", folder: Path | None = None) -
 
     base: the table's folder in the shelf; folder: on disk. Tried in turn: relative to the table, to
     the shelf, the end of a path, the last component, the last component without a suffix; each in
-    another case where nothing fits exactly. Where several files fit, none is taken. A file outside
-    the shelf is taken if the shelf allows it.
+    another case where nothing fits exactly. Where several files fit, none is taken, nor for a file
+    that the shelf left out. A file outside the shelf is taken if the shelf allows it.
     """
     if "\0" in value:
         return Match(value)
     path = plain(value)
-    name = posixpath.normpath(f"{base}/{path}" if base else path)
-    if name in shelf.files:
-        return Match(name, shelf.files[name])
-    if path.startswith("/"):
-        root = plain(shelf.folder.resolve().as_posix())
-        absolute = posixpath.normpath(path)
-        if absolute.startswith(f"{root}/") and (name := absolute[len(root) + 1 :]) in shelf.files:
+    for name in _inside(shelf, path, base):
+        if name in shelf.files:
             return Match(name, shelf.files[name])
-    tail = posixpath.normpath(path)
+        if reason := shelf.why_not(name):
+            return Match(path, None, reason)
+    outside = _outside(shelf, path, folder)
+    if outside.place:
+        return outside
+    tail = posixpath.normpath(path).lstrip("/")
     while tail.startswith("../"):
         tail = tail[3:]
     last = tail.rpartition("/")[2]
     for names in (
-        shelf.matches(tail.lstrip("/")) if tail.startswith("/") else shelf.matches(tail),
-        shelf.by_base.get(last, []),
+        shelf.matches(tail),
+        shelf.ending(last),
         shelf.audio_by_stem.get(last, []),
-        shelf.folded.get(last.casefold(), []),
+        shelf.ending(last, fold=True),
     ):
         if len(names) == 1 or (names and names[0] == tail):
-            other = last not in names[0] and last.casefold() in names[0].casefold()
-            note = "named in another case" if other else ""
+            note = _note(names[0], tail, last, outside.reason == OUTSIDE)
             return Match(names[0], shelf.files[names[0]], "", note)
         if names:
             return Match(path, None, SEVERAL)
-    return _outside(shelf, path, folder)
+    return outside
+
+
+def _inside(shelf: Shelf, path: str, base: str) -> list[str]:
+    """The shelf's names that a path means exactly: relative to the table, to the shelf, absolute."""
+    names = [f"{base}/{path}" if base else path, path]
+    if path.startswith("/"):
+        names, root = [posixpath.normpath(path)], plain(shelf.folder.resolve().as_posix())
+        names = [n[len(root) + 1 :] for n in (names[0],) if n.startswith(f"{root}/")]
+    names = [posixpath.normpath(name) for name in names]
+    return [shelf.resolved(n) for n in names if n != ".." and not n.startswith("../")]
+
+
+def _note(name: str, tail: str, last: str, elsewhere: bool) -> str:
+    """What is odd about taking `name` for a path that ends with `tail`."""
+    if last not in name and last.casefold() in name.casefold():
+        return "named in another case"
+    stem = name.rpartition(".")[0]
+    whole = any(f"/{n}".endswith(f"/{tail}") for n in (name, stem))
+    return "" if whole and not elsewhere else NAME_ALONE
 
 
 def _outside(shelf: Shelf, path: str, folder: Path | None) -> Match:
@@ -70,8 +90,10 @@ def _outside(shelf: Shelf, path: str, folder: Path | None) -> Match:
     file = Path(path) if path.startswith("/") else folder / path
     try:
         there = file.is_file()
+        root, real = (os.path.realpath(p) for p in (shelf.folder, file))
     except (OSError, ValueError):
-        there = False
-    if not there:
+        return Match(path)
+    # A file of the shelf may be named by a path that leads through links to it.
+    if not there or real.startswith(root + os.sep):
         return Match(path)
     return Match(path, Place(str(file)), "") if shelf.allow_outside else Match(path, None, OUTSIDE)
