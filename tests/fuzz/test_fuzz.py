@@ -52,7 +52,13 @@ def run_case(target, root: Path, seed: str, number: int, folder: Path) -> str:
     return "refused" if refusal else "answer"
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=[t.name.replace(" ", "-") for t in TARGETS])
+def _parameter(target):
+    """Those that compile programs for each case are slow."""
+    marks = [pytest.mark.slow] if target.limit >= 60 else []
+    return pytest.param(target, id=target.name.replace(" ", "-"), marks=marks)
+
+
+@pytest.mark.parametrize("target", map(_parameter, TARGETS))
 def test_law(target, root, tmp_path, request, capsys):
     seconds = float(request.config.getoption("--fuzz-seconds"))
     seed = request.config.getoption("--fuzz-seed")

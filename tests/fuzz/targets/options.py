@@ -129,7 +129,7 @@ TARGETS = [
         run_options,
         damage_options_of(name),
         sound_or_corpus,
-        limit=60,
+        limit=60 if name in ("generate", "train", "encode", "export") else 30,
         least=1 if name in ("generate", "train", "encode") else 3,
         memory=2 << 30,
         needs=("models", "tables", "corpora", "runs"),

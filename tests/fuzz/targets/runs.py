@@ -122,7 +122,7 @@ TARGETS = [
         build_nothing,
         override,
         damage_overrides,
-        limit=60,
+        limit=30,
         share=2,
         least=10,
         needs=("runs",),
