@@ -168,3 +168,15 @@ def test_seeds(pipe, capsys):
     for seed in (-2, 2**32, 0.5, True, "1"):
         with pytest.raises(InputError, match="or -1 to draw one"):
             pipe("rain", seed=seed, **SETTINGS)
+
+
+@pytest.mark.parametrize("more", [3, -3])
+def test_a_given_loa_of_another_length_beside_mixed_negatives(pipe, more):
+    """In parts, both orders of a silent and a spoken negative; each clip as alone."""
+    config = pipe.config.gpt2
+    shape = (2, config.tokens + more, config.width)
+    loa = np.random.default_rng(0).standard_normal(shape, np.float32)
+    for negatives in (["loud rain", ""], ["", "loud rain"]):
+        both = pipe(["a", "b"], negatives, loa=loa, **SETTINGS)
+        alone = pipe("b", negatives[1], loa=loa[1:], first_clip=1, **SETTINGS)
+        close(alone.audio[0], both.audio[1])
