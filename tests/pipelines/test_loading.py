@@ -50,7 +50,7 @@ def test_options_without_effect_are_refused(folder, monkeypatch, change, message
 def test_official_names_work_in_python(monkeypatch, folder):
     asked = []
 
-    def locate(name, *, revision=None, quiet=False):
+    def locate(name, *, revision=None, quiet=False, variant=None):
         asked.append((name, revision))
         return folder
 
