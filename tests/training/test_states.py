@@ -1,6 +1,7 @@
 """Saved states: damage of any file is named with what to do; a run told to end keeps its state."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -167,9 +168,27 @@ def test_damaged_files_of_the_run(corpus, copy, tmp_path, capsys):
     assert "it is not the folder of a run" in capsys.readouterr().err
 
 
+def test_runs_of_before_are_exported(copy, tmp_path):
+    """Earlier versions wrote values that have no effect into every run's configuration."""
+    stored = read_run(copy)
+    assert stored.optim.schedule != "cosine"
+    with stored.unlocked():
+        stored.optim.steps, stored.optim.decay, stored.data.text_length = 100_000, 0.9, 7
+        stored.sample.prompts, stored.validation.batches = ("a dog",), 3
+    (copy / "config.json").write_text(json.dumps(stored.to_dict()))
+    assert main(["export", str(copy), str(tmp_path / "out")]) == 0
+
+
 def test_another_configuration_is_told_by_its_entries(corpus, copy):
     with pytest.raises(InputError, match="of another configuration .*settings.width was 64 and is"):
         train(config(corpus, "settings.width=40", "steps=5"), copy, quiet=True)
+
+
+@pytest.mark.parametrize("value", ["data.sources=x", "data.sources=", "validation.sources={}:few"])
+def test_a_misspelt_corpus_is_told_before_the_start(value, corpus, tmp_path, capsys):
+    with pytest.raises(InputError, match="x: |sources|few"):
+        train(config(corpus, value.format(corpus)), tmp_path / "run")
+    assert "opening" not in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_a_full_disk(corpus, tmp_path, monkeypatch):
