@@ -118,7 +118,7 @@ def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, pre
             clock.restart()
         state, found = step(state, frozen, arrays(batch))
         clock.steps += 1
-        done, told = number + 1, stopping.asked()
+        done, told = number + 1, stopping.asked(number + 1)
         last_step = done == config.steps
         console.advance(found[loss_of(found)], config.batch)
         if done % config.log_every == 0 or last_step or told:
