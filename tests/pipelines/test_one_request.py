@@ -78,7 +78,7 @@ def assert_same(one, other):
             np.testing.assert_allclose(a[i, :kept], b[i, :kept], atol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tiny-audioldm", "tiny-t5", "tiny-speech"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny-audioldm", "tiny-speech"])
 def test_conditions_are_of_the_clip_alone(preset):
     """Short and long, with a negative text and without, mixed in one batch."""
     mixed, features = conditions(preset, PROMPTS, NEGATIVES, SAID)
@@ -99,7 +99,7 @@ def test_shared_negatives_stay_one_row():
         assert len(request.check_texts(["a", "b"], negatives)[1] or [""]) == count
 
 
-@pytest.mark.parametrize("length", [8, 3, 12])
+@pytest.mark.parametrize("length", [3, 12])
 def test_a_given_loa_of_any_length_beside_negatives(length):
     """GPT-2 speaks for the negative text at its own length; what is shorter is masked."""
     config = checkpoint("tiny").config
