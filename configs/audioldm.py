@@ -4,7 +4,7 @@ audioldm2-jax train --config=configs/audioldm.py:s --workdir=runs/audioldm \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS
 settings.audio is the share of clips conditioned on the sound: 1 as AudioLDM was trained, 0 on
 captions alone. From scratch with begin=False: the study has both. `t5` attends to FLAN-T5
-instead. `few` fine-tunes a checkpoint on ten to some hundred clips by low-rank changes.
+instead. `few` fine-tunes a checkpoint on ten to some hundred clips; lora=16: by low-rank changes.
 """
 
 from configs.common import base, few, tiny, variant
@@ -18,7 +18,6 @@ def get_config(arg: str = ""):
     config.preset = f"audioldm-{'m' if kind == 'few' else kind}"
     if kind == "few":
         config = few(config)
-        config.lora = 16
     if kind == "tiny":
         config = tiny(config)
         config.preset, config.start = "tiny-audioldm", "random"

@@ -204,7 +204,8 @@ def _generate(pipe, options, batch: list[Entry], folder: Path, names, start: int
     )
     for path in paths:
         print(path, flush=True)
-        if not options.quiet and (twin := _twin(path)):
+        # Only a name after the prompt can have a number behind it that we gave.
+        if names is None and not options.quiet and (twin := _twin(path)):
             print(
                 f"{path.name} is the same sound as {twin}: same prompt, seed and settings; "
                 "--seed -1 draws another seed",
@@ -217,6 +218,8 @@ _BESIDE_THE_SOUND = (
     *("device", "versions", "scores", "prompt_index"),
     *("loudness", "lufs", "peak", "gain_db", "clipped_samples"),
 )
+
+_MOST_TWINS = 1000  # older files that are looked at: a prompt itself may end in a large number
 
 
 def _twin(path: Path) -> str | None:
@@ -231,7 +234,7 @@ def _twin(path: Path) -> str | None:
     if not stem or not number.isdecimal():
         return None
     new = sound(path.with_suffix(".json"))
-    for i in range(1, int(number)):
+    for i in range(1, min(int(number), _MOST_TWINS)):
         record = path.with_name(f"{stem}_{i}.json" if i > 1 else f"{stem}.json")
         try:
             if sound(record) == new:

@@ -78,7 +78,7 @@ def add_arguments(parser) -> None:
     add("--follow_links", action="store_true", help=links)
     outside = "read files outside SRC that a table names"
     add("--allow_outside", action="store_true", help=outside)
-    rate = "Hz; audio becomes mono 16-bit FLAC (smaller, quicker); default: files as they are"
+    rate = "Hz; audio becomes mono FLAC (smaller, quicker); default: files as they are"
     add("--sample_rate", type=int, default=None, metavar="HZ", help=rate)
     add("--name", default=None, metavar="NAME", help="the corpus' name; default: DST's")
     add(

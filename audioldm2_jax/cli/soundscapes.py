@@ -79,7 +79,9 @@ def run(options) -> int:
         require_espeak()
     from tqdm import tqdm
 
-    with tqdm(total=options.count, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
+    # The bar waits, so that what `build` refuses at once is an error's line alone.
+    settings = {"unit": "clip", "file": sys.stderr, "disable": options.quiet, "delay": 1}
+    with tqdm(total=options.count, **settings) as progress:
         found = build.build(
             options.target,
             options.count,

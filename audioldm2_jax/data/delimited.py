@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
+from collections.abc import Iterator
 
 from audioldm2_jax.errors import InputError
 
@@ -18,6 +20,7 @@ csv.field_size_limit(1 << 30)
 _DELIMITERS = ",;\t|"
 # Writers of these mostly mean nothing by quotes.
 _PLAIN = "\t|"
+_MOST_COLUMNS = 1000
 _FILE = re.compile(r"[^\s\"]\.[A-Za-z0-9]{1,5}$|^-?\d+(\.\d+)?$")
 
 
@@ -43,15 +46,39 @@ def read(
         if not table:
             return []
         columns = _header(table.pop(0)[1], name)
-    return [_named(row, columns, name, number) for number, row in table]
+    rows = [_named(row, columns, name, number) for number, row in table]
+    if rows:  # which columns there are stands in the first row, though it may be short
+        rows[0] = {column: rows[0].get(column, "") for column in columns if column}
+    return rows
 
 
 def _without_title(lines: list[str]) -> list[str]:
-    """Lines that begin with "# " above the header, as people write them, count as empty."""
+    """Lines that begin with "# " above the header, as people write them, count as empty.
+
+    A header that is written so itself stands alone, above a row of as many values.
+    """
+    titles = []
     for number, line in enumerate(lines):
-        if line.strip() and not line.startswith("# "):
-            return [""] * number + lines[number:]
+        if line.startswith("# "):
+            titles.append(number)
+        elif line.strip():
+            blank = [""] * number
+            if len(titles) == 1 and _is_header(head := lines[titles[0]][2:], line):
+                blank[titles[0]] = head
+            return blank + lines[number:]
     return []
+
+
+def _is_header(head: str, line: str) -> bool:
+    """Whether the line below it holds values rather than names of columns."""
+    delimiter = _delimiter([head], False)
+    cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
+    alike = 0 < head.count(delimiter) == line.count(delimiter)
+    return (
+        alike
+        and any(map(_FILE.search, cells))
+        and not any(map(_FILE.search, head.split(delimiter)))
+    )
 
 
 def _delimiter(lines: list[str], tsv: bool) -> str:
@@ -63,55 +90,56 @@ def _delimiter(lines: list[str], tsv: bool) -> str:
 
 def _header(row: list[str], name: str) -> list[str]:
     columns = [cell.strip() for cell in row]
-    twice = sorted({c for c in columns if c and columns.count(c) > 1})
+    twice = sorted(c for c, count in Counter(columns).items() if c and count > 1)
     if twice:
         raise InputError(f"{name}: two columns are named {twice[0]!r}; rename one")
+    if len(columns) > _MOST_COLUMNS:
+        raise InputError(f"{name}: {len(columns)} columns; at most {_MOST_COLUMNS} are read")
     return columns
 
 
 def _named(row, columns, name, number) -> dict:
-    while len(row) > len(columns) and not row[-1].strip():
-        row = row[:-1]
-    if len(row) > len(columns):
-        raise InputError(
-            f"{name}: line {number} has {len(row)} values for {len(columns)} columns; put values "
-            "that contain the delimiter in double quotes"
-        )
-    values = dict(zip(columns, row)) | dict.fromkeys(columns[len(row) :], "")
+    """A row's values by column, as many as it has."""
+    if any(map(str.strip, row[len(columns) :])):
+        width = max(i for i, cell in enumerate(row, 1) if cell.strip())
+        raise _too_wide(name, number, width, len(columns))
+    values = dict(zip(columns, row))
     values.pop("", None)
     return values
+
+
+def _too_wide(name, number, width, columns) -> InputError:
+    return InputError(
+        f"{name}: line {number} has {width} values for {columns} columns; put values that contain "
+        "the delimiter in double quotes"
+    )
 
 
 def _rows(lines: list[str], delimiter: str, name: str) -> list[tuple[int, list[str]]]:
     """(line, values) of each row, by the reading that the file as a whole bears out."""
     if not any('"' in line for line in lines):
         return [(n, line.split(delimiter)) for n, line in enumerate(lines, 1)]
-    quoted, broken = _quoted(lines, delimiter)
+    quoted, broken = _quoted(lines, delimiter, name)
     if delimiter in _PLAIN and not (quoted and _needed(quoted, lines, delimiter)):
         plain = [(n, line.split(delimiter)) for n, line in enumerate(lines, 1)]
         if _exact(plain) or (not quoted and _even(plain)):
             return plain
     if quoted and not _spans(quoted):
         return quoted
-    by_line, torn = _by_line(lines, delimiter)
+    by_line = _by_line(lines, delimiter)
     if by_line is None:
         if quoted:
             return quoted
-        raise InputError(
-            f"{name}: line {broken or torn} opens a quote that is not closed as CSV has it; write "
-            'quotes within a quoted value twice ("")'
-        )
+        raise broken
     if not quoted:
         return by_line
     return _choose(quoted, by_line, name)
 
 
-def _quoted(lines, delimiter) -> tuple[list | None, int]:
-    """The file as CSV; (None, the line where it breaks) if it is none, or its rows are uneven."""
-    escaped = {"doublequote": False, "escapechar": "\\"}
-    text = [line + "\n" for line in lines]
-    first = 0
-    for dialect in ({}, escaped) if any('\\"' in line for line in lines) else ({},):
+def _quoted(lines, delimiter, name) -> tuple[list | None, InputError | None]:
+    """The file as CSV; (None, what is wrong) if it is none, or its rows are uneven."""
+    wrong = None
+    for text, dialect in _forms(lines, delimiter):
         reader = csv.reader(
             text, delimiter=delimiter, skipinitialspace=True, strict=True, **dialect
         )
@@ -121,13 +149,34 @@ def _quoted(lines, delimiter) -> tuple[list | None, int]:
                 # The last line break belongs to the row, not to a value.
                 rows.append((start, row))
                 start = reader.line_num + 1
-            if _even(rows):
-                return rows, 0
-            width = len(next(row for _, row in rows if row))
-            first = first or next(n for n, row in rows if len(row) > width)
         except csv.Error:
-            first = first or start
-    return None, first
+            wrong = wrong or InputError(
+                f"{name}: line {start} opens a quote that is not closed as CSV has it; write "
+                'quotes within a quoted value twice ("")'
+            )
+            continue
+        if _even(rows):
+            return rows, None
+        columns = next(len(row) for _, row in rows if any(map(str.strip, row)))
+        number, row = next((n, r) for n, r in rows if any(map(str.strip, r[columns:])))
+        width = max(i for i, cell in enumerate(row, 1) if cell.strip())
+        # A reading that gets to the file's end knows better what is wrong.
+        wrong = _too_wide(name, number, width, columns)
+    return None, wrong
+
+
+def _forms(lines, delimiter) -> Iterator[tuple[list[str], dict]]:
+    """(lines, settings of csv) of each way of writing CSV that occurs."""
+    text = [line + "\n" for line in lines]
+    yield text, {}
+    if any('\\"' in line for line in lines):
+        yield text, {"doublequote": False, "escapechar": "\\"}
+    blank = " " if delimiter == "\t" else " \t"
+    if any(re.search(rf'"[{blank}]', line) for line in lines):
+        # Blanks between a closing quote and what follows are no part of a value.
+        closed = rf'("[^"]*(?:""[^"]*)*")(?:[{blank}]+(?=[{delimiter}\n]))?'
+        trimmed = re.sub(closed, r"\1", "".join(text))
+        yield [line + "\n" for line in trimmed.split("\n")[:-1]], {}
 
 
 def _even(rows) -> bool:
@@ -188,10 +237,10 @@ def _split(line: str, delimiter: str) -> list[str] | None:
     return None if inside else [*out, line[start:]]
 
 
-def _by_line(lines, delimiter) -> tuple[list | None, int]:
+def _by_line(lines, delimiter) -> list | None:
     """Each line a row: as CSV where it is well-formed alone, else its quotes are characters.
 
-    (None, the line) where a row has not the first one's number of values.
+    None where a row has not the first one's number of values.
     """
     rows, width = [], 0
     for number, line in enumerate(lines, 1):
@@ -208,9 +257,9 @@ def _by_line(lines, delimiter) -> tuple[list | None, int]:
                 pass
         width = width or len(row)
         if len(row) != width:
-            return None, number
+            return None
         rows.append((number, row))
-    return rows, 0
+    return rows
 
 
 def _choose(quoted, by_line, name):

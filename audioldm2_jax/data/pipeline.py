@@ -7,6 +7,7 @@ and threads only fill it sooner.
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass, field
 
 import grain
@@ -112,11 +113,17 @@ class Stream:
             # grain's workers ask for absl's flags, which only programs run by absl have parsed.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
-            stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.workers))
+            options = grain.MultiprocessingOptions(num_workers=config.workers)
+            stream = stream.mp_prefetch(options, worker_init_fn=_ignore_interrupts)
         # The last, incomplete batch of a finite stream counts where clips are evaluated, not where
         # several hosts must agree on the number of steps.
         stream = stream.filter(self.tolerance)
         return iter(stream.batch(config.batch // self.hosts, drop_remainder=self.hosts > 1))
+
+
+def _ignore_interrupts(*_) -> None:
+    """In a worker: a terminal sends Ctrl-C to all processes, and this one's parent ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _check_alike(corpora: list[Examples]) -> None:

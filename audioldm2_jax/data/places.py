@@ -151,11 +151,12 @@ class Shelf:
                 facts = os.stat(folder)
                 listing = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as error:
-                self._leave(under[:-1] or str(folder), f"cannot be listed ({error.strerror})")
+                self._leave(under or str(folder), f"cannot be listed ({error.strerror})")
                 continue
             first = known.setdefault((facts.st_dev, facts.st_ino), under)
             if first != under:
-                self.report.skip(under[:-1], AGAIN)
+                above = under.startswith(first)
+                self.report.skip(under, "link to a folder above it" if above else AGAIN)
                 self.aliases[under[:-1]] = first[:-1]
                 continue
             folders = [
@@ -182,7 +183,7 @@ class Shelf:
         return None
 
     def _leave(self, name: str, reason: str) -> None:
-        self.left_out[name] = reason
+        self.left_out[name.rstrip("/")] = reason
         self.report.skip(name, reason)
 
     def _open(self, path: Path, under: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from audioldm2_jax.data import delimited
 from audioldm2_jax.errors import InputError
@@ -44,10 +45,20 @@ def decoded(data: bytes, name: str, encoding: str = "utf-8-sig") -> str:
 
 
 def _parse(text, name, line=None):
+    place = f"line {line}: " if line else ""
+
+    def unique(pairs):
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise InputError(f"{name}: {place}{key!r} stands there twice; leave one of them out")
+        return values
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
-        place = f"line {line}: " if line else ""
         raise InputError(f"{name}: {place}no JSON ({error})") from None
 
 

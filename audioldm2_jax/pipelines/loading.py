@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import sys
-from pathlib import Path
 from unittest import mock
 
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.files import path as user_path
 from audioldm2_jax.pipelines.memory import check_model
 from audioldm2_jax.pipelines.run import Note
 
@@ -36,7 +35,7 @@ def load(
     path = registry.resolve(model, revision=revision, quiet=not progress)
     if revision and model not in registry.OFFICIAL_FILES and _is_local(path):
         raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
-    if Path(path).expanduser().is_file():
+    if user_path(path).is_file():
         if variant is not None:
             raise InputError(f"variant {variant}: {model} is a file, which has no variants")
         checkpoint = _from_file(path, dtype, convention, tokenizers, progress)
@@ -72,7 +71,7 @@ def _from_file(path, dtype, convention, tokenizers, progress):
     """A checkpoint from one of the authors' files, read as they read it."""
     if convention != "authors":
         raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
-    path = Path(path).expanduser()
+    path = user_path(path)
     source = files.open_file(path)
     check_model(files.model_config(source), dtype, str(path))
     with Note(f"loading {path}", progress):
@@ -81,7 +80,9 @@ def _from_file(path, dtype, convention, tokenizers, progress):
 
 def _load_lora(path, strength) -> dict | None:
     """The low-rank changes of a file, read before any weights. Raises InputError."""
-    if not (isinstance(strength, (int, float)) and math.isfinite(strength)):
+    if isinstance(strength, bool) or not (
+        isinstance(strength, (int, float)) and abs(strength) <= sys.float_info.max
+    ):
         raise InputError(f"lora_strength is {strength}: it must be a number")
     if path is None and strength != 1:
         raise InputError("lora_strength: there is no lora that it could weigh")
@@ -89,7 +90,7 @@ def _load_lora(path, strength) -> dict | None:
 
 
 def _is_local(name: str) -> bool:
-    return name in download.bundled() or Path(name).expanduser().exists()
+    return name in download.bundled() or user_path(name).exists()
 
 
 def _import_transformers() -> None:

@@ -30,12 +30,12 @@ def in_parts() -> bool:
 class Parts:
     """Compiled programs of one prompt's clip.
 
-    condition: by whether the unconditional LOA is zeros; needed: bytes that running them takes
-    beside the weights.
+    condition, predict: by whether the unconditional LOA is zeros; needed: bytes that running them
+    takes beside the weights.
     """
 
     condition: dict[bool, Any]
-    predict: Any
+    predict: dict[bool, Any]
     render: Any
     needed: int
 
@@ -51,22 +51,25 @@ def compile_parts(
         job, unconditional=min(job.unconditional, 1), zero_loa=True, candidates=1, samples=None
     )
     prompts = [texts.of_prompt(i) for i in range(shape[0] // job.candidates)]
-    condition = {}
+    sample = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32)
+    condition, predict, sampling = {}, {}, 0
     for zero, prompt in {_zero_loa(prompt): prompt for prompt in prompts}.items():
         each = dataclasses.replace(alone, zero_loa=zero)
-        given = runner.params, prompt, _padded(plan)
+        arguments = runner.params, prompt, _padded(plan)
         condition[zero] = runner.compiled(
-            program.condition, each, *given, label="text encoders", progress=progress
+            program.condition, each, *arguments, label="text encoders", progress=progress
         )
-    context, _ = runner.shapes(program.condition, each, *given)
-    sample = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32)
-    given = runner.params, context, sample, 0, np.float32(0)
-    predict = runner.compiled(_predict, alone, *given, label="U-Net", progress=progress)
+        # A given LOA changes the context's shape: one program only where the shapes are equal.
+        context, _ = runner.shapes(program.condition, each, *arguments)
+        arguments = runner.params, context, sample, 0, np.float32(0)
+        predict[zero] = runner.compiled(
+            _predict, alone, *arguments, label="U-Net", progress=progress
+        )
+        sampling = max(sampling, tree_bytes(context) + needed_memory(predict[zero]))
     each = dataclasses.replace(alone, unconditional=0, samples=job.samples)
     render = runner.compiled(
         program.render, each, runner.params, sample, label="decoders", progress=progress
     )
-    sampling = tree_bytes(context) + needed_memory(predict)
     needed = max(sampling, *map(needed_memory, (*condition.values(), render)))
     return Parts(condition, predict, render, needed)
 
@@ -83,10 +86,10 @@ def run_parts(
         for clip in range(clips):
             if clip % job.candidates == 0:
                 prompt = texts.of_prompt(clip // job.candidates)
-                encode = parts.condition[_zero_loa(prompt)]
-                context, vector = encode(runner.params, prompt, _padded(plan))
+                zero = _zero_loa(prompt)
+                context, vector = parts.condition[zero](runner.params, prompt, _padded(plan))
                 features.append(vector)
-            predict = functools.partial(parts.predict, runner.params, context)
+            predict = functools.partial(parts.predict[zero], runner.params, context)
             its = slice(clip, clip + 1)
             sample = _sample(predict, latents[its], plan, guidance, keys[its], bar)
             waves.append(np.asarray(parts.render(runner.params, sample), np.float32))

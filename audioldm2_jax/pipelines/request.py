@@ -15,6 +15,7 @@ from audioldm2_jax.presets import Convention, ModelConfig
 
 # The voice that the authors' command takes when none is described.
 VOICE = "A female reporter is speaking full of emotion"
+_MOST_SECONDS = 86_400  # a day; what memory holds is checked by itself
 _LONGEST = 20_000  # characters of a text; models read some 500 tokens
 
 
@@ -30,7 +31,8 @@ class Grid:
 def time_grid(seconds: float | None, config: ModelConfig, convention: Convention) -> Grid:
     """How many latent frames a duration takes. None is the length of training, 10.24 s.
 
-    Raises InputError for a duration that is no positive number or shorter than one latent frame.
+    Raises InputError for a duration that is no positive number, shorter than one latent frame or
+    longer than a day.
     """
     vocoder, factor = config.vocoder, config.vae.factor
     frame = vocoder.hop / vocoder.sample_rate
@@ -40,6 +42,8 @@ def time_grid(seconds: float | None, config: ModelConfig, convention: Convention
         seconds = _number("seconds", seconds)
         if not (math.isfinite(seconds) and seconds > 0):
             raise InputError(f"seconds is {seconds}: it must be a positive number")
+        if seconds > _MOST_SECONDS:
+            raise InputError(f"seconds is {seconds:g}: the longest clip is {_MOST_SECONDS} s")
         if seconds < factor * frame:
             raise InputError(f"seconds is {seconds}: the shortest clip is {factor * frame:g} s")
         if convention.whole_grid:
@@ -116,6 +120,7 @@ def check(
     None for the sampler or the guidance is the model's own; a seed of None or -1 is drawn.
     """
     sampler = config.schedule.sampler if sampler is None else sampler
+    eta = _number("eta", eta)
     prompts, transcriptions = check_speech(config, prompt, transcription)
     prompts, negatives = check_texts(prompts, negative_prompt)
     guidance = config.guidance if guidance is None else check_guidance(guidance)
@@ -227,7 +232,9 @@ def draw_seed(seed) -> int:
 def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or not lowest <= value <= highest:
-        raise InputError(f"{name} is {value}: it must be an integer from {lowest} to {highest}")
+        raise InputError(
+            f"{name} is {_short(value)}: it must be an integer from {lowest} to {highest}"
+        )
     return int(value)
 
 
@@ -267,6 +274,15 @@ def _array(name: str, values, shape: tuple[int, ...], axes: str) -> np.ndarray:
 
 def _number(name, value) -> float:
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         return float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} is {value!r}: it must be a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} is {_short(value)!r}: it must be a number") from None
+
+
+def _short(value) -> str:
+    try:
+        return str(value)[:40]
+    except ValueError:  # an integer of thousands of digits
+        return "too large a number"

@@ -139,7 +139,8 @@ class Pipeline:
         loa: np.ndarray | jax.Array | None = None,
         first_clip: int = 0,
     ) -> Output:
-        """Generates a clip for each prompt. What a clip is follows from its own request alone.
+        """Generates a clip for each prompt. What a clip is follows from its own request
+        alone (convention "diffusers" cuts negatives to the longest prompt, as diffusers does).
 
         prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
         speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer
@@ -347,6 +348,12 @@ def choose_dtype(dtype):
         if dtype not in DTYPES:
             raise InputError(f"unknown dtype {dtype!r}: choose one of {' '.join(DTYPES)}")
         return DTYPES[dtype]
+    try:
+        jnp.dtype(dtype)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"dtype is {str(dtype)[:40]!r}: choose one of {' '.join(DTYPES)}"
+        ) from None
     if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
         raise InputError(f"dtype {jnp.dtype(dtype).name} is not supported: float32 or bfloat16")
     return jnp.float32 if jnp.dtype(dtype) == jnp.float32 else jnp.bfloat16

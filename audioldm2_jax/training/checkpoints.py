@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 from orbax.checkpoint import type_handlers
@@ -87,8 +87,8 @@ class Checkpoints:
     def restore(self, shapes, shardings, step: int | None = None) -> tuple[Any, dict]:
         """A state on these shardings, and the data's. step: by default the last.
 
-        Raises InputError if there is no such state, or if it is damaged or of another
-        configuration.
+        Raises InputError if there is no such state, if it cannot be read, or if it is damaged or of
+        another configuration.
         """
         step = self.latest if step is None else step
         if step not in self.steps:
@@ -104,9 +104,10 @@ class Checkpoints:
             state, data = found["state"], dict(found["data"])
             self._check(state, data)
         except Exception as error:  # orbax and tensorstore raise many kinds, also bare Exception
+            why, line = _unreadable(error), _line(error)
             error.__traceback__ = error.__context__ = error.__cause__ = None
             time.sleep(0.3)
-            raise InputError(self._damage(step, shapes, error)) from None
+            raise InputError(self._damage(step, shapes, why, line)) from None
         return state, data
 
     def _check(self, state, data: dict) -> None:
@@ -118,14 +119,18 @@ class Checkpoints:
         if whole is not None and whole != _sum(state):
             raise ValueError("its values are not those that were saved")
 
-    def _damage(self, step: int, shapes, error: Exception) -> str:
-        """What is wrong with a state that does not restore, and what to do."""
+    def _damage(self, step: int, shapes, why: str, line: str) -> str:
+        """What is wrong with a state that does not restore, and what to do.
+
+        why: it cannot be read, though it may be whole; line: what the error says.
+        """
+        path = self.folder / str(step)
+        if why:
+            return f"{path}: cannot read the state ({why}); keep it, mend that and try again"
         if other := self._other(step, shapes):
             return f"{self.folder}: the saved state is of another configuration ({other})"
-        line = _line(error)
         before = [x for x in self.steps if x < step]
         then = f"go on from step {before[-1]}" if before else "begin anew; there is no earlier one"
-        path = self.folder / str(step)
         return f"{path}: the state is damaged ({line}); delete this folder to {then}"
 
     def _other(self, step: int, shapes) -> str:
@@ -164,8 +169,9 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            for path in self.folder.glob("*tmp*"):
-                shutil.rmtree(path, ignore_errors=True)
+            if what == "save":
+                for path in self.folder.glob("*tmp*"):
+                    shutil.rmtree(path, ignore_errors=True)
             raise InputError(f"{self.folder}: cannot {what} the state ({_line(error)})") from None
 
     def __enter__(self):
@@ -182,24 +188,26 @@ class Checkpoints:
 
 def _sum(state) -> int:
     """The sum of all 32-bit words, each leaf with a factor of its own: the same on any mesh."""
-    total = 0
+    return int(_sum_on_device(state))
+
+
+@jax.jit
+def _sum_on_device(state) -> jax.Array:
+    """One uint32, modulo 2^32, added up where the shards lie: the host reads the scalar alone."""
+    total = jnp.uint32(0)
     for number, leaf in enumerate(jax.tree.leaves(state)):
-        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        shards = (x.data for x in leaf.addressable_shards if x.replica_id == 0)
-        total += (2 * number + 1) * sum(map(_words, shards))
-    total %= 1 << 32
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        total = int(multihost_utils.process_allgather(np.uint32(total)).sum(dtype=np.uint64))
-    return total % (1 << 32)
+        total += jnp.uint32(2 * number + 1) * jnp.sum(_words(leaf), dtype=jnp.uint32)
+    return total
 
 
-def _words(array) -> int:
-    flat = np.ascontiguousarray(array).reshape(-1)
-    kind = np.uint32 if flat.dtype.itemsize % 4 == 0 else np.uint8
-    return int(flat.view(kind).sum(dtype=np.uint64))
+def _words(array) -> jax.Array:
+    """The bits as uint32, of types that are no multiple of them as bytes."""
+    if array.dtype == jnp.bool_:
+        return array.astype(jnp.uint8)
+    kind = jnp.uint32 if array.dtype.itemsize % 4 == 0 else jnp.uint8
+    return jax.lax.bitcast_convert_type(array, kind)
 
 
 def _sum_of(data: dict) -> int:
@@ -217,14 +225,48 @@ def _plain(path: str) -> str:
     return "/".join(part for part in path.split("/") if part)
 
 
-def _line(error: Exception) -> str:
+_CODES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ESTALE, errno.EBUSY),
+    *(errno.EAGAIN, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENETUNREACH),
+)
+# What tensorstore says of storage that does not answer.
+_STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "ABORTED")
+
+
+def _line(error: BaseException) -> str:
     """What the file system answered, or the beginning of what orbax says."""
     text = " ".join(str(error).split())
-    codes = errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG, errno.EIO
-    for answer in map(os.strerror, codes):
-        if answer in text:
-            return answer
-    return text[:120] or type(error).__name__
+    return _answer(text) or text[:120] or type(error).__name__
+
+
+def _answer(text: str) -> str:
+    """What the file system answered, if a message holds it, else ""."""
+    return next((x for x in map(os.strerror, _CODES) if x in text), "")
+
+
+def _unreadable(error: BaseException) -> str:
+    """Why a state could not be read, where that says nothing of the state itself; else ""."""
+    for one in _chain(error):
+        text = str(one)
+        if isinstance(one, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+            return f"the memory does not hold it: {_line(one)}"
+        own = isinstance(one, OSError) and one.errno in _CODES
+        own = own or isinstance(one, (TimeoutError, PermissionError, ConnectionError))
+        if own or _answer(text) or any(status in text for status in _STATUSES):
+            return _line(one)
+    return ""
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception, those of its group, and those that it came of."""
+    found, waiting = [], [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one is not None and one not in found:
+            found.append(one)
+            waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+    return found
 
 
 def _without_orbax(hook):

@@ -45,12 +45,17 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
     Raises InputError for a file that does not run, and for values that do not fit or have no
     effect.
     """
+    from audioldm2_jax.training.idle import check_effects, idle, reset_idle
+    from audioldm2_jax.training.stages import check_stage
+
     config = _run(file)
     try:
         entries.check(config)
+        check_stage(config.stage, config.settings)
     except InputError as error:
         raise InputError(f"--config {file}: {error}") from None
     config.lock()
+    before = set(idle(config))
     given: dict[str, list[str]] = {}
     for text in overrides:
         name, value = _split(text)
@@ -58,18 +63,16 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
     for name, values in given.items():
         _override(config, name, values)
     entries.check(config)
-    from audioldm2_jax.training.idle import check_effects
-    from audioldm2_jax.training.stages import check_stage
-
     check_stage(config.stage, config.settings)
     check_effects(config, list(given))
+    reset_idle(config, before, given)
     return config
 
 
 def _run(file: str) -> Any:
     """What the file's get_config returns."""
     name, _, argument = file.partition(":")
-    path = Path(name)
+    path = files.path(name)
     try:
         size = path.stat().st_size if path.is_file() else None
     except (OSError, ValueError):
@@ -164,23 +167,36 @@ def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
     """
     numbers = bool(old) and all(isinstance(x, int) for x in old)
     if value.startswith("@") and not numbers:
-        lines = re.split(r"\r?\n", files.read_text(Path(value[1:]).expanduser()))
+        lines = re.split(r"\r?\n", files.read_text(files.path(value[1:])))
         return tuple(line.strip() for line in lines if line.strip())
-    if value.lstrip()[:1] in ("[", "(") or numbers:
+    if numbers or _is_list(value):
         return _listed(name, value, int if numbers else str)
     if whole:
         return (value.strip(),) if value.strip() else ()
     return tuple(text.strip() for text in value.split(",") if text.strip())
 
 
-def _listed(name: str, value: str, kind: type) -> tuple:
+def _is_list(value: str) -> bool:
+    """Whether a list is meant: patterns and prompts may begin with a bracket too."""
+    if re.match(r"\s*[\[(]\s*[\"']", value):
+        return True
+    return value.lstrip()[:1] in ("[", "(") and isinstance(_parsed(value), (list, tuple))
+
+
+def _parsed(value: str) -> Any:
+    """A value as JSON or Python has it; None for anything else."""
     try:
-        found = json.loads(value)
+        return json.loads(value)
     except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            found = None
+        pass
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _listed(name: str, value: str, kind: type) -> tuple:
+    found = _parsed(value)
     found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
     if not found or not all(type(x) is kind for x in found):
         what = "integers, separated by commas," if kind is int else 'texts, as ["a, b", "c"],'

@@ -69,7 +69,8 @@ def _open(workdir: Path, config: ConfigDict) -> Run:
         config.mesh = ConfigDict({"data": -1, "fsdp": 1, "context": 1, "tensor": 1})
         config.batch = config.accumulate * jax.device_count()
     known = workdir / CLASSES
-    return open_run(config, classes=read_classes(known) if known.is_file() else ())
+    classes = read_classes(known) if known.is_file() else ()
+    return open_run(config, classes=classes, stored=True)
 
 
 def _write(run: Run, workdir: Path, target: Path, trained: dict) -> None:

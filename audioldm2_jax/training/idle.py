@@ -22,9 +22,7 @@ def check_effects(config: ConfigDict, names: Iterable[str] | None = None) -> Non
     names: of the entries that were set by hand; None: all but those a file may prepare.
     """
     reasons = idle(config)
-    if names is None:
-        names = [n for n in reasons if n not in PREPARED and not n.startswith("settings.")]
-    for name in names:
+    for name in _unprepared(reasons) if names is None else names:
         value, default = entries.get(config, name), _default(config, name)
         if name in reasons and value != default:
             # Switched off is what it is anyway.
@@ -32,6 +30,21 @@ def check_effects(config: ConfigDict, names: Iterable[str] | None = None) -> Non
                 continue
             shown = f"; leave it at {default!r}" if default != "" else "; leave it out"
             raise InputError(f"{name} is {value!r}: it has no effect, for {reasons[name]}{shown}")
+
+
+def reset_idle(config: ConfigDict, before: Iterable[str], names: Iterable[str]) -> None:
+    """Puts back to its default what the file set and an override has made idle.
+
+    before: entries that were idle without the overrides; names: of those that were set by hand.
+    """
+    for name in _unprepared(idle(config)):
+        if name not in before and name not in names:
+            group, _, last = name.rpartition(".")
+            (config[group] if group else config)[last] = _default(config, name)
+
+
+def _unprepared(names: Iterable[str]) -> list[str]:
+    return [n for n in names if n not in PREPARED and not n.startswith("settings.")]
 
 
 def _default(config: ConfigDict, name: str):

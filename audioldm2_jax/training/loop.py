@@ -14,6 +14,7 @@ from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.batches import Batches, arrays
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.encoders import encode_posterior
+from audioldm2_jax.data.pipeline import Examples
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
@@ -27,6 +28,7 @@ from audioldm2_jax.training.run import (
     open_batches,
     open_run,
     read_scale,
+    sources_of,
     step_of,
 )
 from audioldm2_jax.training.state import born_sharded, init_state, state_shardings
@@ -45,10 +47,13 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     """
     enable_cache()
     console = Console(quiet=quiet or not distributed.is_main())
-    workdir = Path(workdir)
+    workdir = files.path(workdir)
+    # What needs no model comes first, for large ones take minutes to open.
+    entries.check(config)
+    previous = _check_workdir(workdir, config)
+    _check_corpora(config)
     with console.work("opening the start"):
         run = open_run(config)
-    previous = _check_workdir(workdir, config)
     # Data first: a run that cannot read them leaves nothing behind.
     with jax.set_mesh(run.mesh), open_batches(run) as batches:
         for line in (*check_texts(run), *remarks(run, batches.clips)):
@@ -113,7 +118,7 @@ def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, pre
             clock.restart()
         state, found = step(state, frozen, arrays(batch))
         clock.steps += 1
-        done, told = number + 1, stopping.asked()
+        done, told = number + 1, stopping.asked(number + 1)
         last_step = done == config.steps
         console.advance(found[loss_of(found)], config.batch)
         if done % config.log_every == 0 or last_step or told:
@@ -171,6 +176,15 @@ def _check_workdir(workdir: Path, config: ConfigDict) -> dict:
     if (stage := found.get("stage")) != config.stage:
         raise InputError(f"{workdir}: holds a run of stage {stage}; choose another folder")
     return found
+
+
+def _check_corpora(config: ConfigDict) -> None:
+    """Raises InputError for a corpus, or a split of it, that is not there."""
+    validation = config.validation
+    held = validation.sources if validation.every else ""
+    for texts in (config.data.sources, held) if held else (config.data.sources,):
+        for source in sources_of(texts):
+            Examples(source)
 
 
 def _make(workdir: Path) -> None:

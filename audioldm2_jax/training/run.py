@@ -69,14 +69,18 @@ class Run:
         return hub.Checkpoint(model, others | trained, start.tokenizers, convention, source)
 
 
-def open_run(config: ConfigDict, devices=None, classes: tuple[str, ...] = ()) -> Run:
+def open_run(
+    config: ConfigDict, devices=None, classes: tuple[str, ...] = (), *, stored: bool = False
+) -> Run:
     """Everything but data and weights. Raises InputError for what does not fit together.
 
-    devices: of the mesh, None for all of this job; classes: of a tagger, by default its corpora's.
+    devices: of the mesh, None for all of this job; classes: of a tagger, by default its corpora's;
+    stored: a run's own configuration, whose entries without effect do not matter any more.
     """
     entries.check(config)
     check_stage(config.stage, config.settings)
-    check_effects(config)
+    if not stored:
+        check_effects(config)
     mesh = sharding.make_mesh(dict(config.mesh) or None, devices)
     spread = mesh.shape["data"] * mesh.shape["fsdp"]
     if config.batch % (config.accumulate * spread):

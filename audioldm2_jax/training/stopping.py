@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
 import jax
 
+_TOLD = b"\nCtrl-C: saving after this step; Ctrl-C again ends at once\n"
+
 
 class Stopping:
-    """Whether the job was told to end: by SIGTERM, on any of its processes, or by Ctrl-C.
+    """Whether the job was told to end: by SIGTERM or Ctrl-C, on any of its processes.
 
     The first Ctrl-C is a wish, once a step has been asked about; before that, and when it comes
-    again, it raises KeyboardInterrupt where it comes.
+    again, it raises KeyboardInterrupt where it comes. Of several processes each passes its first
+    one on as SIGTERM, which all of them hear of and stop at the same step.
     """
 
     def __enter__(self):
         self._told = self._interrupted = self._armed = False
         self._before: dict = {}
-        self._step = 0
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+        self._alone = jax.process_count() == 1
+        if threading.current_thread() is threading.main_thread():
+            # With several processes SIGTERM is JAX' own.
+            for number in (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,):
                 self._before[number] = signal.signal(number, self._tell)
         return self
 
     def _tell(self, number, _):
         if number == signal.SIGINT:
-            if not self._armed or self._interrupted:
+            # One process that ends by itself would leave the others waiting for it.
+            if self._interrupted or (self._alone and not self._armed):
                 raise KeyboardInterrupt
             self._interrupted = True
+            os.write(2, _TOLD)
+            if not self._alone:
+                os.kill(os.getpid(), signal.SIGTERM)
         self._told = True
 
-    def asked(self) -> bool:
-        """After each step."""
+    def asked(self, step: int) -> bool:
+        """After each step. step: of the run, by which all processes agree, with orbax too."""
         self._armed = True
-        if jax.process_count() == 1:
+        if self._alone:
             return self._told
         from jax.experimental import multihost_utils
 
-        self._step += 1
-        return multihost_utils.reached_preemption_sync_point(self._step)
+        return multihost_utils.reached_preemption_sync_point(step)
 
     def end(self) -> None:
         """Raises KeyboardInterrupt after a Ctrl-C, when all is saved."""

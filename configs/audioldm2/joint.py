@@ -5,7 +5,7 @@ audioldm2-jax train --config=configs/audioldm2/joint.py:full --workdir=runs/join
 Variants as published: ac, ac-large (AudioCaps), full, full-large (AudioCaps, AudioSet, WavCaps,
 VGGSound, MSD), msd (music); of speech ljs (LJSpeech) and gig (GigaSpeech): phonemes, 512 vectors,
 CLAP on the sound itself, for these corpora have no captions. LJS-Pretrained is ljs with the result
-of gig as its start. `few` fine-tunes a checkpoint on ten to some hundred clips by low-rank changes.
+of gig as its start. `few` fine-tunes a checkpoint on ten to some hundred clips.
 Authors: 8 A100, learning rate 1e-4, warm-up 10 000.
 """
 
@@ -32,7 +32,6 @@ def get_config(arg: str = ""):
     config.preset = "large" if kind.endswith("large") else "base"
     if kind == "few":
         config = few(config)
-        config.lora = 16
     if kind.startswith("tiny"):
         config = tiny(config)
         config.start, config.settings.poolings = "random", (4,)

@@ -94,3 +94,30 @@ def test_damaged_files_are_named(tmp_path, capsys, name):
         write(tmp_path / "hub", {"dataset_dict.json": b"{}"})
     assert prepare(tmp_path / "hub", tmp_path / "corpus") == 2
     assert "damaged table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        *([1], 5, None, {"label": 5}, {"label": {"_type": "ClassLabel"}}),
+        *({"label": {"_type": "ClassLabel", "names": n}} for n in (5, {"a": 1}, [1, 2], "ab")),
+    ],
+)
+def test_classes_without_names_stay_numbers(tmp_path, features):
+    table = pyarrow.table({"file_name": ["a.wav"], "label": [0], "text": ["x"]})
+    metadata = json.dumps({"info": {"features": features}})
+    write(tmp_path / "in", {"a.wav": sound(1)})
+    table = table.replace_schema_metadata({"huggingface": metadata})
+    pyarrow.parquet.write_table(table, tmp_path / "in" / "train-00000-of-00001.parquet")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 0
+    (clip,) = read(tmp_path / "out", "train").values()
+    assert clip["captions"] == ["x"]
+
+
+def test_more_rows_than_bytes_are_refused(tmp_path, capsys):
+    count = 300000
+    table = pyarrow.table({"file_name": ["a.wav"] * count, "text": ["x" * 1000] * count})
+    (tmp_path / "in").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "in" / "a.parquet", compression="zstd")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 2
+    assert "more than it has bytes" in capsys.readouterr().err

@@ -230,6 +230,7 @@ class Breaking:
 
     def __init__(self, source, bad):
         self.examples, self.bad = Examples(source), bad
+        self.name = self.examples.name
 
     def __len__(self):
         return len(self.examples)

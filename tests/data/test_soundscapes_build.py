@@ -112,3 +112,11 @@ def test_examples(tmp_path, capsys):
     assert picture.shape == (96, 256, 3)
     # A pure tone is one bright line.
     assert (picture.sum(-1) > 500).any(1).mean() < 0.3
+
+
+def test_a_refusal_comes_without_a_progress_bar(tmp_path, capsys):
+    from audioldm2_jax.cli.main import main
+
+    assert main(["soundscapes", str(tmp_path / "out"), "--count", "2", "--classes", "nope"]) == 2
+    error = capsys.readouterr().err
+    assert "nope" in error and error.count("\n") == 1 and "clip/s" not in error

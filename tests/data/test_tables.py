@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -192,3 +193,45 @@ def test_json_that_is_no_table():
             read(text, name)
     line = json.dumps({"file": "a", "caption": "x\u2028y"}, ensure_ascii=False)
     assert read(line + "\n", "t.jsonl")[0]["caption"] == "x\u2028y"
+
+
+@pytest.mark.parametrize("rows_above", ["", 'b.wav,"x, y"\n', 'b.wav,"x\ny"\n'])
+def test_too_many_values_are_called_so(rows_above):
+    line = 2 + rows_above.count("\n")
+    with pytest.raises(InputError, match=f"line {line} has 3 values for 2 columns"):
+        read(f'file,caption\n{rows_above}a.wav,foo, bar\nc.wav,"p, q"\n')
+
+
+def test_blanks_after_a_closing_quote():
+    text = 'file,caption\na.wav,"x, ""y"" , z" \nb.wav, "c\nd"\t\n"c.wav" ,e\n'
+    assert captions(text) == {"a.wav": 'x, "y" , z', "b.wav": "c\nd", "c.wav": "e"}
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", "|"])
+def test_a_header_written_as_a_comment(delimiter):
+    body = f"a.wav{delimiter}dog\n"
+    head = f"file{delimiter}caption\n"
+    for text in (f"# {head}{body}", head + body, f"# one{delimiter}two\n{head}{body}"):
+        assert captions(text) == {"a.wav": "dog"}
+
+
+def test_wide_tables_take_linear_time_and_memory():
+    start = time.process_time()
+    assert len(read("file,caption\na.wav,x" + "," * 400000 + "\n")) == 1
+    with pytest.raises(InputError, match="at most 1000"):
+        read(",".join(f"c{i}" for i in range(100000)) + "\na\n")
+    assert time.process_time() - start < 3
+    first, *others = read(",".join(f"c{i}" for i in range(1000)) + "\n" + "a\n" * 2000)
+    assert len(first) == 1000 and all(row == {"c0": "a"} for row in others)
+
+
+@pytest.mark.parametrize("line", [True, False])
+def test_json_names_that_stand_twice(line):
+    if line:
+        text, name = '{"file": "a"}\n{"file": "a", "caption": "x", "caption": "y"}', "t.jsonl"
+        match = "line 2.*'caption' stands there twice"
+    else:
+        text, name = '{"a.wav": {"caption": "x"}, "a.wav": {"caption": "y"}}', "t.json"
+        match = "'a.wav' stands there twice"
+    with pytest.raises(InputError, match=match):
+        read(text, name)

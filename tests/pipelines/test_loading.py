@@ -28,7 +28,11 @@ def folder(tmp_path_factory):
         ({"lora_strength": float("nan"), "lora": "x"}, "lora_strength is nan"),
         ({"lora_strength": "1", "lora": "x"}, "lora_strength is 1"),
         ({"lora": "nofile"}, "nofile"),
+        ({"lora_strength": True, "lora": "x"}, "lora_strength is True"),
+        ({"lora_strength": 10**400, "lora": "x"}, "lora_strength is 1"),
         ({"dtype": "fp64"}, "unknown dtype"),
+        ({"dtype": ["x"]}, "dtype is "),
+        ({"dtype": object()}, "dtype "),
         ({"convention": "mine"}, "mine"),
     ],
 )
@@ -46,7 +50,7 @@ def test_options_without_effect_are_refused(folder, monkeypatch, change, message
 def test_official_names_work_in_python(monkeypatch, folder):
     asked = []
 
-    def locate(name, *, revision=None, quiet=False):
+    def locate(name, *, revision=None, quiet=False, variant=None):
         asked.append((name, revision))
         return folder
 
@@ -90,3 +94,10 @@ def test_transformers_does_not_greet():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "PyTorch" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["~nouser/x", "~nouser/x.pth", "\0"])
+def test_a_path_that_cannot_be_expanded_is_one_line(name):
+    with pytest.raises(InputError, match="no path") as caught:
+        Pipeline.from_pretrained(name, progress=False)
+    assert "\n" not in str(caught.value)

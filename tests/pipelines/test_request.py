@@ -3,7 +3,7 @@
 import pytest
 
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines.request import time_grid
+from audioldm2_jax.pipelines.request import check, time_grid
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 
 BASE = ModelConfig()
@@ -51,7 +51,21 @@ def test_diffusers_rounds_the_grid_up_and_cuts_the_waveform(seconds, frames, sam
     assert (grid.frames, grid.samples) == (frames, samples)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "long", 0.001])
+@pytest.mark.parametrize(
+    "seconds", [0, -1, float("nan"), float("inf"), "long", 0.001, True, 1e5, 1e300, 1e308, 10**400]
+)
 def test_impossible_durations(seconds):
-    with pytest.raises(InputError, match="seconds is"):
+    with pytest.raises(InputError, match="seconds is") as caught:
         time_grid(seconds, BASE, CONVENTIONS["authors"])
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("value", [True, "a", [], 10**400, float("nan")])
+@pytest.mark.parametrize("name", ["guidance", "eta", "candidates"])
+def test_what_is_no_number_is_named(name, value):
+    names = "prompt negative_prompt transcription seconds sampler guidance".split()
+    ask = dict.fromkeys(names) | {"prompt": "a", "steps": 2, "eta": 0.0, "candidates": 1}
+    ask |= {"seed": 0, "first_clip": 0, name: value}
+    with pytest.raises(InputError, match=f"{name} is") as caught:
+        check(BASE, CONVENTIONS["authors"], **ask)
+    assert len(str(caught.value)) < 120

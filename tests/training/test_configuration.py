@@ -13,6 +13,7 @@ from audioldm2_jax.cli.main import main
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, idle
 from audioldm2_jax.training.configuration import base, read_config
+from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.stages import STAGES, plan
 from audioldm2_jax.training.stages.kinds import BOUNDS, THROUGH, StageKind
 from audioldm2_jax.training.start import open_start
@@ -94,6 +95,40 @@ def test_an_entry_is_idle_only_where_another_one_says_so():
         "preset": ("joint",),
     }.items():
         read(stage, *others, f"{name}={CHANGED[name]}")
+
+
+# Overrides that make idle what the file sets itself.
+SWITCHED = {
+    "configs/vocoder.py": ("optim.schedule=cosine", "optim.decay", "0.5"),
+    "configs/audioldm2/sequence.py": ("optim.schedule=constant", "optim.decay_every", "7"),
+    "configs/audioldm2/sequence.py:tiny": ("optim.decay=1", "optim.decay_every", "7"),
+    "configs/nano/joint.py": ("lora=4", "ema_decay", "0.5"),
+    "configs/nano/pretrain.py": ("lora=4", "begin", "False"),
+    "configs/nano/vae.py": ("validation.every=0", "validation.sources", "x"),
+}
+
+
+@pytest.mark.parametrize("file", SWITCHED)
+def test_an_override_puts_the_files_idle_entries_back(file):
+    """Nobody is told to leave out what only the file has set."""
+    value, name, other = SWITCHED[file]
+    config = read_config(file, [f"--config.{value}"])
+    assert entries.get(config, name) == entries.ENTRIES[name].default
+    idle.check_effects(config)  # as a run does that begins with it
+    with pytest.raises(InputError, match=f"{name} is .*it has no effect"):
+        read_config(file, [f"--config.{value}", f"--config.{name}={other}"])
+
+
+def test_what_a_file_sets_in_vain_is_still_refused(tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "mine.py").write_text(
+        "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
+        "    c.optim.steps = 77\n    return c"
+    )
+    config = read_config(str(tmp_path / "mine.py"), ["--config.batch=8"])
+    with pytest.raises(InputError, match="optim.steps is 77: it has no effect"):
+        idle.check_effects(config)
+    assert read_config(str(tmp_path / "mine.py"), ["--config.optim.schedule=cosine"])
 
 
 def test_lengths_are_not_split_yet():
@@ -229,6 +264,10 @@ VALUES = [
     ("settings.poolings=0", "settings.poolings is 0: it must be at least 1"),
     ("sample.prompts=@absent.txt", "absent.txt: no such file"),
     ("sample.prompts=[1, 2]", "texts"),
+    ('sample.prompts=["a dog", rain]', "texts"),
+    ("fixed=['a", "texts"),
+    ("settings.poolings=[4", "integers, separated by commas, are expected"),
+    ("sample.prompts=@~nouser/x", "~nouser/x': no path"),
     ("seed=-1e309", "an integer is expected"),
     ("data.workers=a\nb", "--config.data.workers=a\\nb: "),
     ("accumulate=" + "9" * 5000, "9 ...: "),
@@ -269,6 +308,35 @@ def test_texts_with_commas(tmp_path):
     assert parted == ("a dog", "rain")
     patterns = read("vae", "fixed=a{1,2}$", "fixed=b").fixed
     assert patterns == ("a{1,2}$", "b")
+
+
+def test_values_that_begin_with_a_bracket():
+    """Patterns and prompts; a list is what parses as one, or begins with a quoted text."""
+    for pattern in ("(a|b)", "[ab]x", "[a-z]+", "[0-9]", "(1)", " (a", "[^/]*$"):
+        assert read("vae", f"fixed={pattern}").fixed == (pattern.strip(),)
+    prompts = read("joint", "sample.every=1", "sample.prompts=[music] soft piano").sample.prompts
+    assert prompts == ("[music] soft piano",)
+    assert read("vae", 'fixed=[ "a,b" ]').fixed == read("vae", "fixed=('a,b',)").fixed == ("a,b",)
+
+
+def test_home_folders(monkeypatch, tmp_path, capsys):
+    """As `export` reads them, also where the shell leaves `~` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text(
+        f"import sys\nsys.path.append({str(ROOT)!r})\n"
+        "from configs.common import base\ndef get_config(arg=''):\n    return base('vae')"
+    )
+    assert read_config("~/mine.py", []).stage == "vae"
+    for values in (
+        ["--config=configs/vae.py", "--workdir=~nouser/x"],
+        ["--config=~nouser/x.py", "--workdir=x"],
+    ):
+        assert main(["train", *values, "-q", "--config.data.sources=x"]) == 2
+        assert "~nouser/x" in (error := capsys.readouterr().err) and "no path" in error
+        assert error.count("\n") == 1
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(InputError, match=f"{tmp_path}/runs: it is a file"):
+        train(base("vae"), "~/runs", quiet=True)
 
 
 FILES = {

@@ -155,7 +155,7 @@ def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_hidden_shares_are_shares(share):
-    with pytest.raises(InputError, match=f"hide is {share}"):
+    with pytest.raises(InputError, match=f"hide {share}"):
         made("sequence", hide=share)
 
 

@@ -1,10 +1,13 @@
 """Saved states: damage of any file is named with what to do; a run told to end keeps its state."""
 
 import errno
+import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -17,14 +20,16 @@ from audioldm2_jax.data.places import Place
 from audioldm2_jax.data.prepare import prepare
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.training import checkpoints
 from audioldm2_jax.training.board import Board
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import read_run
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.remarks import check_texts
-from audioldm2_jax.training.run import open_run
+from audioldm2_jax.training.run import open_batches, open_run
 from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.stopping import Stopping
 from tests.data.corpora import tone, write_corpus
 
 ROOT = Path(__file__).parent.parent.parent
@@ -113,6 +118,67 @@ def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capf
     assert refused >= 4
 
 
+UNREADABLE = [
+    (OSError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied"),
+    (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
+    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files"),
+    (TimeoutError("no answer"), "no answer"),
+    (ValueError("INTERNAL: Error opening file [OS error 5: Input/output error]"), "Input/output"),
+    (Exception("UNAVAILABLE: storage"), "UNAVAILABLE"),
+    (MemoryError(), "memory does not hold it"),
+    (ExceptionGroup("several", [OSError(errno.ESTALE, os.strerror(errno.ESTALE))]), "[Ss]tale"),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "memory does not hold it"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), UNREADABLE)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_cannot_be_read_is_not_called_damaged(run, error, message, wrapped, monkeypatch):
+    """Nobody is told to delete a state that may be whole."""
+    state = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
+    here = {"x": jax.sharding.SingleDeviceSharding(jax.devices()[0])}
+
+    def fails(*_, **__):
+        if wrapped:
+            raise ValueError("cannot restore") from error
+        raise error
+
+    with Checkpoints(run / "checkpoints", every=1) as saved:
+        monkeypatch.setattr(saved._manager, "restore", fails)
+        with pytest.raises(InputError, match=f"4: cannot read the state .*{message}") as told:
+            saved.restore(state, here)
+    assert "delete" not in str(told.value) and "damaged" not in str(told.value)
+
+
+def test_the_sum_is_of_all_words_on_any_mesh():
+    """As numpy adds them up; one compiled reduction, whose arrays never come to the host."""
+    rng = np.random.default_rng(0)
+    values = [
+        rng.normal(size=(8, 3)).astype(np.float32),
+        rng.integers(0, 1 << 32, (8,), np.uint32),
+        rng.normal(size=(8, 5)).astype(jax.numpy.bfloat16),
+        np.array([True] * 5 + [False] * 3),
+        np.int32(-7),
+    ]
+    expected = 0
+    for number, value in enumerate(values):
+        flat = np.ascontiguousarray(value).reshape(-1)
+        words = flat.view(np.uint32 if flat.dtype.itemsize == 4 else np.uint8)
+        expected += (2 * number + 1) * int(words.sum(dtype=np.uint64))
+    key = jax.random.key(3)
+    expected += 11 * int(np.asarray(jax.random.key_data(key)).sum(dtype=np.uint64))
+    for count in (1, len(jax.devices())):
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("data",))
+        split = jax.NamedSharding(mesh, jax.P("data"))
+        whole = jax.NamedSharding(mesh, jax.P())
+        state = [jax.device_put(x, split if np.ndim(x) else whole) for x in values]
+        state.append(jax.device_put(key, whole))
+        assert checkpoints._sum(state) == expected % (1 << 32)
+        assert jax.eval_shape(checkpoints._sum_on_device, state).shape == ()
+        state[3] = jax.device_put(values[3] & (np.arange(8) > 0), split)
+        assert checkpoints._sum(state) != expected % (1 << 32)
+
+
 @pytest.mark.parametrize("what", ["state", "data", ""])
 def test_a_lost_folder_is_named(copy, restore, what):
     shutil.rmtree(copy / "checkpoints" / "4" / what)
@@ -167,9 +233,27 @@ def test_damaged_files_of_the_run(corpus, copy, tmp_path, capsys):
     assert "it is not the folder of a run" in capsys.readouterr().err
 
 
+def test_runs_of_before_are_exported(copy, tmp_path):
+    """Earlier versions wrote values that have no effect into every run's configuration."""
+    stored = read_run(copy)
+    assert stored.optim.schedule != "cosine"
+    with stored.unlocked():
+        stored.optim.steps, stored.optim.decay, stored.data.text_length = 100_000, 0.9, 7
+        stored.sample.prompts, stored.validation.batches = ("a dog",), 3
+    (copy / "config.json").write_text(json.dumps(stored.to_dict()))
+    assert main(["export", str(copy), str(tmp_path / "out")]) == 0
+
+
 def test_another_configuration_is_told_by_its_entries(corpus, copy):
     with pytest.raises(InputError, match="of another configuration .*settings.width was 64 and is"):
         train(config(corpus, "settings.width=40", "steps=5"), copy, quiet=True)
+
+
+@pytest.mark.parametrize("value", ["data.sources=x", "data.sources=", "validation.sources={}:few"])
+def test_a_misspelt_corpus_is_told_before_the_start(value, corpus, tmp_path, capsys):
+    with pytest.raises(InputError, match="x: |sources|few"):
+        train(config(corpus, value.format(corpus)), tmp_path / "run")
+    assert "opening" not in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_a_full_disk(corpus, tmp_path, monkeypatch):
@@ -215,6 +299,51 @@ def test_control_c_saves(corpus, tmp_path, restore):
     with pytest.raises(KeyboardInterrupt):
         train(config(corpus), tmp_path / "other", quiet=True, hooks=[hook])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_first_control_c_is_answered_at_once(capfd):
+    with pytest.raises(KeyboardInterrupt), Stopping() as stopping:
+        assert not stopping.asked(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "saving after this step; Ctrl-C again ends at once" in capfd.readouterr().err
+        assert stopping.asked(2)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not ended")
+
+
+def test_several_processes_stop_at_one_step(monkeypatch):
+    """Ctrl-C is SIGTERM to JAX, which tells the others; asked by the run's step, as orbax asks."""
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("term"))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    agree = "jax.experimental.multihost_utils.reached_preemption_sync_point"
+    monkeypatch.setattr(agree, lambda step: seen.append(step) or step == 42)
+    try:
+        with Stopping() as stopping:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stopping.asked(41) and stopping.asked(42)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            stopping.end()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["term", 41, 42]
+
+
+def test_workers_outlive_control_c(corpus):
+    """A terminal sends it to all processes of its group; the batches go on."""
+    opened = open_run(config(corpus, "data.workers=1", "batch=8"))
+    with open_batches(opened) as batches:
+        next(batches)
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGINT)
+        time.sleep(0.3)
+        for _ in range(6):
+            next(batches)
+        assert all(worker.is_alive() for worker in workers)
 
 
 def speechless(folder, **texts):

@@ -24,8 +24,9 @@ def read_unet(
     _refuse_unknown(config, where)
     channels = entries.wholes("block_out_channels")
     count, down = len(channels), entries.get("down_block_types", [])
-    attention = tuple(name == _DOWN[True] for name in down) if isinstance(down, list) else ()
-    if len(attention) != count or down != [_DOWN[a] for a in attention]:
+    plain = isinstance(down, (list, tuple))
+    attention = tuple(name == _DOWN[True] for name in down) if plain else ()
+    if len(attention) != count or list(down) != [_DOWN[a] for a in attention]:
         raise InputError(
             f"{where}: down_block_types {down!r:.200} do not fit the levels {channels}"
         )

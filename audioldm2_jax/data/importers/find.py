@@ -65,7 +65,7 @@ def find(shelf: Shelf, value: str, base: str = "", folder: Path | None = None) -
 
 
 def _inside(shelf: Shelf, path: str, base: str) -> list[str]:
-    """The shelf's names that a path means exactly: relative to the table, to the shelf, absolute."""
+    """What a path means exactly on the shelf: relative to the table, to the shelf, absolute."""
     names = [f"{base}/{path}" if base else path, path]
     if path.startswith("/"):
         names, root = [posixpath.normpath(path)], plain(shelf.folder.resolve().as_posix())
@@ -89,11 +89,12 @@ def _outside(shelf: Shelf, path: str, folder: Path | None) -> Match:
         return Match(path)
     file = Path(path) if path.startswith("/") else folder / path
     try:
-        there = file.is_file()
+        if not file.is_file():
+            return Match(path)
         root, real = (os.path.realpath(p) for p in (shelf.folder, file))
     except (OSError, ValueError):
         return Match(path)
     # A file of the shelf may be named by a path that leads through links to it.
-    if not there or real.startswith(root + os.sep):
+    if real.startswith(root + os.sep):
         return Match(path)
     return Match(path, Place(str(file)), "") if shelf.allow_outside else Match(path, None, OUTSIDE)

@@ -20,6 +20,8 @@ from audioldm2_jax.data.places import Shelf
 from audioldm2_jax.data.report import reason
 from audioldm2_jax.errors import InputError
 
+_FEW = 10000  # rows that need no second look
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -137,12 +139,15 @@ def _class_names(schema) -> dict[str, list[str]]:
     """Names of the numbers in columns of classes."""
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
-    kinds = {k: v for k, v in info.items() if isinstance(v, dict)}
-    return {
-        k: v["names"] for k, v in kinds.items() if v.get("_type") == "ClassLabel" and "names" in v
-    }
+    names = {}
+    for column, kind in info.items() if isinstance(info, dict) else ():
+        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel":
+            classes = kind.get("names")
+            if isinstance(classes, list) and all(isinstance(n, str) for n in classes):
+                names[column] = classes
+    return names
 
 
 def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
@@ -157,7 +162,8 @@ def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
         if column.type.get_field_index("path") >= 0:
             paths = compute.struct_field(column, "path").to_pylist()
         table = table.drop_columns([audio])
-    for i, values in enumerate(table.to_pylist()):
+    batches = table.to_batches(max_chunksize=1000)
+    for i, values in enumerate(row for batch in batches for row in batch.to_pylist()):
         if inside:
             values[audio] = paths[i] if paths else ""
             values[" holds bytes"] = holds[i].as_py()
@@ -172,6 +178,9 @@ def _open(path: str):
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(path)
+    # A few bytes may state any number of equal rows; rows that name files take some bytes each.
+    if file.metadata.num_rows > max(_FEW, Path(path).stat().st_size):
+        raise ValueError(f"it states {file.metadata.num_rows} rows, more than it has bytes")
     return file.schema_arrow, file.num_row_groups
 
 

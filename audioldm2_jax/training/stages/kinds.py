@@ -10,8 +10,6 @@ from typing import Any
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 
-SAMPLES = ("prompts", "clips")
-
 
 @dataclass(frozen=True)
 class StageKind:

@@ -1,0 +1,101 @@
+"""What a table's path means: never another file than the one it names, at a bounded price."""
+
+import time
+
+import pytest
+
+from audioldm2_jax.data.importers import find as finding
+from audioldm2_jax.data.importers.find import find
+from audioldm2_jax.data.places import AGAIN, HIDDEN, LINK, Shelf
+from audioldm2_jax.data.report import Report
+
+
+def shelf(tmp_path, files, links=(), **settings):
+    folder = tmp_path / "in"
+    for name in files:
+        path = tmp_path / name if name.startswith("out/") else folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for name, target in dict(links).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+    return Shelf(folder, tmp_path / "scratch", Report(), **settings)
+
+
+LEFT_OUT = {  # name of the case -> (files, links, path in the table, reason)
+    "link": (["sub/a.wav", "out/o.wav"], {"a.wav": "../out/o.wav"}, "a.wav", LINK),
+    "link upwards": (["sub/a.wav", "out/o.wav"], {"a.wav": "../out/o.wav"}, "x/../a.wav", LINK),
+    "linked folder": (["sub/o.wav", "out/o.wav"], {"clips": "../out"}, "clips/o.wav", LINK),
+    "hidden": (["sub/a.wav", ".h/a.wav"], {}, ".h/a.wav", HIDDEN),
+    "partial": (["sub/a.wav.part", "a.wav", "x.part/a.wav"], {}, "x.part/a.wav", HIDDEN),
+    "damaged": (["sub/a.wav", "x.zip"], {}, "x.zip/a.wav", "damaged archive"),
+}
+
+
+@pytest.mark.parametrize("allow", [False, True])
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_what_was_left_out_is_no_other_file(tmp_path, case, absolute, allow):
+    files, links, path, reason = LEFT_OUT[case]
+    place = shelf(tmp_path, files, links, allow_outside=allow)
+    if absolute:
+        path = str(tmp_path / "in" / path)
+    match = find(place, path, "", tmp_path / "in")
+    assert match.place is None and match.reason.startswith(reason), match
+
+
+def test_a_file_found_by_its_name_alone_is_noted(tmp_path):
+    files = ["o.wav", "sub/b.wav", "d/c.wav", "out/o.wav"]
+    there = str(tmp_path / "out" / "o.wav")
+    strict = shelf(tmp_path, files)
+    names = {there: "o.wav", "../out/o.wav": "o.wav", "/old/b.wav": "sub/b.wav", "x/c": "d/c.wav"}
+    for path, name in names.items():
+        match = find(strict, path, "", tmp_path / "in")
+        assert (match.name, match.note) == (name, finding.NAME_ALONE)
+    for path in ("b.wav", "sub/b.wav", "/sub/b.wav", "b", "sub/b"):
+        match = find(strict, path)
+        assert (match.name, match.note) == ("sub/b.wav", "") and match.place
+    loose = shelf(tmp_path, [], allow_outside=True)
+    assert find(loose, there).place.path == there
+    (tmp_path / "way").symlink_to(tmp_path / "in")
+    match = find(loose, str(tmp_path / "way" / "sub" / "b.wav"))
+    assert match.name == "sub/b.wav"
+
+
+def test_folders_behind_links_are_read_once(tmp_path):
+    """Each of 2^40 ways leads to the one file, by a name of its own."""
+    folder, links = tmp_path / "in", {}
+    for i in range(40):
+        links |= {f"d{i}/{way}": f"../d{i + 1}" for way in "ab"}
+    (folder / "a").mkdir(parents=True)
+    links |= {"0way": "d40", "circle": ".", "a/up": ".."}
+    place = shelf(tmp_path, ["d40/z.wav"], links, follow_links=True)
+    assert set(place.files) == {"d40/z.wav"}
+    ways = ["d0" + "/a/b" * 20, "0way", "circle/circle/d39/b", "a/up/a/up/d40", "d40"]
+    for way in ways:
+        assert find(place, f"{way}/z.wav").name == "d40/z.wav"
+    reasons = dict(place.report.skipped)
+    assert reasons["0way/"] == AGAIN and reasons["circle/"] == "link to a folder above it"
+    assert find(place, "circle/no.wav").place is None
+
+
+@pytest.mark.parametrize("path", ["data/d{}/audio.wav", "D{}/AUDIO.wav", "/x/d{}/audio"])
+def test_files_of_one_name_are_found_in_linear_time(tmp_path, path):
+    """Twice the files take about twice the time, not four times."""
+    seconds = []
+    for count in (1500, 6000):
+        place = shelf(tmp_path / str(count), ["d0/audio.wav", "d0/audio.txt"])
+        place.files = {f"d{i}/audio.{k}": None for i in range(count) for k in ("wav", "txt")}
+        start = time.process_time()
+        for i in range(count):
+            find(place, path.format(i))
+            place.beside(f"d{i}/audio.wav", ".json")
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 9 * seconds[0] + 0.1, seconds
+
+
+def test_a_summary_of_many_reasons_is_quick():
+    report = Report([(f"{i}", f"reason {i}") for i in range(20000)] + [("x", "reason 7")])
+    start = time.process_time()
+    assert report.summary()[0] == "skipped 2, reason 7: 7, x"
+    assert time.process_time() - start < 2
