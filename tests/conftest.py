@@ -1,9 +1,13 @@
 """Eight host devices, quick compilation, caches of the run's own: set before JAX is imported."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
+
+import psutil
+import pytest
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -24,3 +28,14 @@ def pytest_addoption(parser):
     group.addoption("--fuzz-seconds", type=float, default=60.0, help="of all targets together")
     group.addoption("--fuzz-seed", default="0", help="the same seed gives the same cases")
     group.addoption("--fuzz-case", default=None, help="only the case of this number")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Compiled programs of earlier modules go where a worker holds more than 4 GB."""
+    yield
+    if psutil.Process().memory_info().rss > 4e9:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
