@@ -4,11 +4,14 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import tempfile
 
 import psutil
 import pytest
 
+# A shell's background jobs ignore Ctrl-C, and so would the commands that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -82,6 +82,7 @@ def _check_configured(options, entries, config, convention) -> None:
     import jax.numpy as jnp
 
     from audioldm2_jax.pipelines import request
+    from audioldm2_jax.pipelines.memory import check_model
     from audioldm2_jax.pipelines.run import check_fits
     from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
@@ -107,6 +108,7 @@ def _check_configured(options, entries, config, convention) -> None:
             f"--candidates {options.candidates}: {options.model} holds no CLAP audio tower to rank "
             "them by"
         )
+    check_model(config, choose_dtype(options.dtype), options.model)
     # A quarter of the estimate: only what certainly cannot fit.
     clips = min(len(prompts), options.batchsize) * options.candidates
     width = jnp.dtype(choose_dtype(options.dtype)).itemsize
