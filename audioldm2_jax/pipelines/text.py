@@ -102,9 +102,12 @@ def _t5(prompts, negatives, tokenizer, config, convention):
     limit = tokenizer.model_max_length
     if config.gpt2:
         limit = min(limit, config.gpt2.positions - 5 - config.gpt2.tokens)
-    positive = _ids(tokenizer, prompts, limit, warn=True)
+    positive = _ids(tokenizer, prompts, limit)
     longest = max(len(ids) for ids in positive)
-    negative = _ids(tokenizer, negatives, longest if convention.cut_negative else limit)
+    if convention.cut_negative:
+        negative = _ids(tokenizer, negatives, longest, warn=False)
+    else:
+        negative = _ids(tokenizer, negatives, limit)
     rows = negative + positive
     lengths = [len(ids) for ids in rows] if convention.own_positions else [longest] * len(rows)
     return rows, np.array(lengths, np.int32)
@@ -122,10 +125,15 @@ def _phonemes(transcriptions, tokenizer, config, convention):
         return [phonemes.to_ids(phonemes.phonemize(text), length) for text in transcriptions]
     if tokenizer.phonemize:
         phonemes.require_espeak()
-    rows = [
-        ids[:length] + [phonemes.STOP] * (len(ids) < length)
-        for ids in tokenizer(transcriptions).input_ids
-    ]
+    numbers = tokenizer(transcriptions).input_ids
+    for text, ids in zip(transcriptions, numbers):
+        if len(ids) > length:
+            warnings.warn(
+                f"only the first {length} of {len(ids)} phonemes of {text[:40]!r}... are spoken; "
+                "split the text",
+                stacklevel=3,
+            )
+    rows = [ids[:length] + [phonemes.STOP] * (len(ids) < length) for ids in numbers]
     for text, row in zip(transcriptions, rows):
         if row[0] == phonemes.STOP:
             raise phonemes.NothingToSay(f"transcription {text[:40]!r}: nothing in it is spoken")
@@ -142,7 +150,8 @@ def _phonemes(transcriptions, tokenizer, config, convention):
     return rows
 
 
-def _ids(tokenizer, texts, limit, warn=False):
+def _ids(tokenizer, texts, limit, warn=True):
+    """Rows of at most `limit` tokens; warn: a text that is cut is told."""
     if not texts:
         return []
     rows = tokenizer(texts, truncation=True, max_length=limit).input_ids

@@ -9,9 +9,12 @@ from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.data.soundscapes.scene import SOUNDS
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines import text
 from audioldm2_jax.pipelines.request import VOICE
 from audioldm2_jax.pipelines.vocabulary import bundled_words, check_words
-from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.presets import CONVENTIONS, PRESETS
+
+AUTHORS = CONVENTIONS["authors"]
 
 
 @functools.cache
@@ -81,3 +84,25 @@ def test_scripts_that_the_tokenizer_does_not_know(preset):
 def test_bytes_are_read_but_scarcely_understood(preset):
     assert "unknown words: \u72ee\u5b50" in said(tiny(preset), "\u72ee\u5b50")
     assert said(tiny(preset), "un \u00e9l\u00e9phant") == ""
+
+
+@pytest.mark.parametrize(
+    "preset, prompt, negative",
+    [
+        ("tiny-audioldm", "rain " * 600, ""),
+        ("tiny-audioldm", "rain", "wind " * 600),
+        ("tiny", "rain", "wind " * 600),
+        ("tiny-t5", "rain " * 600, ""),
+    ],
+)
+def test_texts_that_are_cut_are_told(preset, prompt, negative):
+    checkpoint = random_checkpoint(PRESETS[preset]())
+
+    def encoded(*texts):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            text.encode(*texts, [], checkpoint.tokenizers, checkpoint.config, AUTHORS)
+        return [str(w.message) for w in caught if "only the first" in str(w.message)]
+
+    assert encoded([prompt], [negative])
+    assert not encoded(["rain"], [""])
