@@ -40,6 +40,9 @@ def read_tokenizer(folder: Path):
             f"{folder}: model_max_length in tokenizer_config.json is {length!r}; an integer of at "
             "least 1 is expected"
         )
+    number = max(tokenizer.get_vocab().values(), default=0)
+    if number >= _LONGEST:  # arrays of 32 bits would not hold it, and no embedding has such rows
+        raise InputError(f"{folder}: a token has number {number}; below {_LONGEST} is expected")
     # Without one transformers has 1e30, which its own truncation does not take.
     tokenizer.model_max_length = min(length, _LONGEST)
     return tokenizer

@@ -365,3 +365,12 @@ def test_the_reference_loads_what_transformers_saves(tmp_path):
     read = hub.configs.read_clap(config, {"truncation": "rand_trunc"}, AUTHORS, "config")
     assert read.text.eps == 1e-5
     hub.load_part(tmp_path, "clap", read)
+
+
+def test_huge_numbers_of_tokens_are_refused(folder):
+    path = folder / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"][max(content["model"]["vocab"])] = 2**31
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"a token has number {2**31}"):
+        hub.load(folder, only=())
