@@ -20,7 +20,7 @@ FLOORS = [
         "distributed",
     },
     {"models", "diffusion", "losses"},
-    {"data", "checkpoints"},
+    {"data", "checkpoints", "encoders"},
     {"training", "pipelines"},
     {"evaluation"},
     {"cli", "serving", "__main__"},

@@ -18,8 +18,8 @@ from audioldm2_jax.data import records
 from audioldm2_jax.data.batches import Batches
 from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
 from audioldm2_jax.data.pipeline import DataConfig, Source
+from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.idle import check_effects
@@ -257,8 +257,8 @@ def frozen_parts(run: Run, batch) -> dict:
     names = needed(run, batch)
     loaded = run.start.load(names, run.dtype)
     loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
-    reader = encoder_of_nothing(run.start.model)
+    reader = unconditional_encoder(run.start.model)
     if run.plan.drops and reader not in names:
         encoder = run.start.load((reader,), run.dtype)
-        loaded[NOTHING] = encode_nothing(encoder, run.start.model, run.dtype)
+        loaded[NOTHING] = encode_unconditional(encoder, run.start.model, run.dtype)
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))
