@@ -9,7 +9,7 @@ _SUFFIX = "_dataset_builder.py"
 
 def roots() -> list[Path]:
     """Where builders are looked for: ./data, and the folder `data` beside the package."""
-    return [Path("data"), Path(__file__).parent.parent.parent / "data"]
+    return [Path("data"), Path(__file__).parents[3] / "data"]
 
 
 def builders() -> dict[str, Path]:
