@@ -33,7 +33,7 @@ def add_arguments(parser) -> None:
     add("--model", "--model_name", required=True, metavar="NAME", help=model)
     loa = "poolings of the LOA, such as 8,4,2,1; 8 is AudioLDM 2's, 1 its speech's"
     add("--loa", default="", metavar="N,N", help=loa + "; default: none")
-    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+    from audioldm2_jax.dtypes import DTYPES
 
     seconds = "length of each crop"
     names = ("-dur", "--seconds", "--duration")
@@ -94,7 +94,7 @@ def run(options) -> int:
 
 def _encoding(options, poolings):
     from audioldm2_jax.data.encode import Encoding
-    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
+    from audioldm2_jax.dtypes import parse_dtype
 
     return Encoding(
         seconds=options.seconds,
@@ -103,7 +103,7 @@ def _encoding(options, poolings):
         text_length=128 if options.text_length is None else options.text_length,
         batch=options.batchsize,
         seed=options.seed,
-        dtype=choose_dtype(options.dtype),
+        dtype=parse_dtype(options.dtype),
     )
 
 

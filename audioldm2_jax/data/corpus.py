@@ -1,4 +1,4 @@
-"""What the builders of published corpora share (the folder `data/` beside the package)."""
+"""What the builders of published corpora share (`audioldm2_jax.corpora`, at top level `data/`)."""
 
 from __future__ import annotations
 
@@ -132,8 +132,7 @@ def load_corpus(name: str) -> Corpus:
     name, _, config = name.partition(":")
     path = builder_file(name)
     if path is None:
-        known = " ".join(builders()) or "none; run in the repository's root"
-        raise InputError(f"--corpus {name}: no such builder; there are: {known}")
+        raise InputError(f"--corpus {name}: no such builder; there are: {' '.join(builders())}")
     builder = _builder(path)
     configs = [c.name for c in builder.BUILDER_CONFIGS]
     if (configs or config) and config not in configs:

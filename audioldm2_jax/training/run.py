@@ -20,6 +20,7 @@ from audioldm2_jax.data.build import CLASSES
 from audioldm2_jax.data.elements import Recipe
 from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
 from audioldm2_jax.data.pipeline import DataConfig, Source
+from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.idle import check_effects
@@ -29,8 +30,6 @@ from audioldm2_jax.training.stages import STAGES, Plan, check_stage, plan
 from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.start import Start, numbering, open_start
 from audioldm2_jax.training.step import make_step
-
-DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16}
 
 
 @dataclass
@@ -88,7 +87,7 @@ def open_run(
             f"batch is {config.batch}: it must be a multiple of accumulate x data x fsdp, "
             f"{config.accumulate * spread}"
         )
-    dtype, start = DTYPES[config.dtype], open_start(config.start, config.preset)
+    dtype, start = parse_dtype(config.dtype), open_start(config.start, config.preset)
     if STAGES[config.stage].labels and not classes:
         classes = _classes(config)
     made = plan(

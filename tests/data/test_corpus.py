@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from audioldm2_jax.cli.main import main
+from audioldm2_jax.corpora.archives import read, sound, write
 from audioldm2_jax.data.builders import builders
 from audioldm2_jax.data.corpus import load_corpus
-from data.archives import read, sound, write
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "data" / "esc50"

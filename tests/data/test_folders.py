@@ -12,10 +12,10 @@ import zipfile
 import pytest
 
 from audioldm2_jax.cli.main import main
+from audioldm2_jax.corpora import archives
+from audioldm2_jax.corpora.archives import read, sound, write
 from audioldm2_jax.data import archives as unpacking
 from audioldm2_jax.data import place
-from data import archives
-from data.archives import read, sound, write
 
 
 def prepare(*arguments):

@@ -10,14 +10,14 @@ import pytest
 import soundfile
 
 from audioldm2_jax.cli.main import main
+from audioldm2_jax.corpora import archives
+from audioldm2_jax.corpora.archives import read, sound, write
 from audioldm2_jax.data import build as building
 from audioldm2_jax.data import prepare as preparing
 from audioldm2_jax.data import records
 from audioldm2_jax.data.entries import Entry
 from audioldm2_jax.data.places import Place
 from audioldm2_jax.data.report import Report
-from data import archives
-from data.archives import read, sound, write
 
 ROWS = [
     ("dogs/bark.wav", 'A dog barks, then "howls"\nat the moon', "dog,animal"),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.cli.main import main
+from audioldm2_jax.corpora.archives import read, sound, write
 from audioldm2_jax.data import prepare as preparing
 from audioldm2_jax.data import records
 from audioldm2_jax.data.soundscapes import build
 from audioldm2_jax.errors import InputError
-from data.archives import read, sound, write
 
 ROOT = Path(__file__).parent.parent.parent
 

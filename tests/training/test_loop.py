@@ -16,6 +16,7 @@ from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.configs.nano import build
 from audioldm2_jax.data.encode import Encoding, encode
 from audioldm2_jax.data.report import Report
 from audioldm2_jax.errors import InputError
@@ -27,7 +28,6 @@ from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run
 from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.state import born_sharded
-from configs.nano import build
 from tests.data.corpora import write_corpus
 from tests.training.stages_of import TINY
 
