@@ -103,7 +103,7 @@ def _check_configured(options, entries, config, convention) -> None:
         seed=options.seed,
         first_clip=0,
     )
-    if options.candidates > 1 and not config.ranks:
+    if options.candidates > 1 and not config.has_audio_tower:
         raise InputError(
             f"--candidates {options.candidates}: {options.model} holds no CLAP audio tower to rank "
             "them by"

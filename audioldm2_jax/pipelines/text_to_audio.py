@@ -182,7 +182,7 @@ class Pipeline:
 
     def _check_ranks(self, candidates: int) -> None:
         """Raises InputError for several candidates that cannot be ranked."""
-        if candidates > 1 and not self.config.ranks:
+        if candidates > 1 and not self.config.has_audio_tower:
             raise InputError(
                 f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
                 "them by: ask for 1, or convert the authors' file, which has one"
@@ -257,7 +257,7 @@ class Pipeline:
 
         Raises InputError if the checkpoint has no CLAP audio tower.
         """
-        if not self.config.ranks:
+        if not self.config.has_audio_tower:
             raise InputError(f"{self.source}: no CLAP audio tower in it, so clips are not scored")
         mel = self.config.clap.mel
         waves = audio.resample(waves, sample_rate, mel.sample_rate)

@@ -186,9 +186,9 @@ def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
     made = config("configs/tagger.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
     run = open_run(made)
-    fresh = jax.jit(run.plan.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["tagger"]
+    fresh = jax.jit(run.plan.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["panns"]
     train(made, tmp_path / "run", quiet=True)
-    trained = parameters(tmp_path / "run")[1]["tagger"]
+    trained = parameters(tmp_path / "run")[1]["panns"]
     assert_same(fresh["embed"]["kernel"], trained["embed"]["kernel"])
     assert_same(fresh["blocks_0_conv_0"], trained["blocks_0_conv_0"])
     assert np.abs(fresh["embed"]["bias"] - trained["embed"]["bias"]).max() > 0

@@ -130,7 +130,7 @@ def encoded_features(checkpoint: Checkpoint, encoding: Encoding):
     config = checkpoint.config
     found = {k: v for k, v in reader.audio_features().items() if k != "audio"}
     found |= {key: array(None, None, config.vae.latent_channels) for key in ("mean", "logvar")}
-    if config.ranks:
+    if config.has_audio_tower:
         found["clap_audio"] = array(config.clap.width, dtype=np.float32)
     if config.clap:
         found["clap_text"] = array(None, config.clap.width, dtype=np.float32)
@@ -178,7 +178,9 @@ class _Machine:
         wanted = ("vae", "clap", "t5", "audiomae")
         params = {k: v for k, v in checkpoint.params.items() if k in wanted}
         self.params = jax.device_put(params, everywhere)
-        self.recipe = Recipe(encoding.seconds, config.vocoder.sample_rate, clap=config.ranks)
+        self.recipe = Recipe(
+            encoding.seconds, config.vocoder.sample_rate, clap=config.has_audio_tower
+        )
         names = {"clap": "tokenizer", "t5": "tokenizer_2"}
         limits = {"t5": encoding.text_length}
         if config.clap:
