@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import backend
 from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import Plan, sample
 from audioldm2_jax.models.clap import CLAP
@@ -163,8 +164,7 @@ def render(job: Job, params: dict, latents) -> jax.Array:
         mel = vae.apply({"params": params["vae"]}, latents / c.vae.scale, method="decode")
         return vocode(c.vocoder, params["vocoder"], mel, dtype)[:, : job.samples]
 
-    # The decoders' activations dwarf everything else: bound how many clips hold them at once.
-    size = 1 if jax.default_backend() == "cpu" else 8
+    size = backend.current().decoded_clips
     if latents.shape[0] <= size:
         return group(latents)
     waves = jax.lax.map(lambda z: group(z[None])[0], latents, batch_size=size)
