@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from audioldm2_jax import backend
 from audioldm2_jax.training.optim import learning_rate, make_optimizer
 from audioldm2_jax.training.stage import Stage
 from audioldm2_jax.training.state import TrainState, joined, parted
@@ -72,9 +73,9 @@ def make_step(
 def given_up() -> tuple[int, ...]:
     """The step's arguments whose memory its results may take, for `donate_argnums`: the state.
 
-    None on the CPU, whose programs copy the moments before they update them in place.
+    None where the backend does not donate.
     """
-    return () if jax.default_backend() == "cpu" else (0,)
+    return (0,) if backend.current().donates else ()
 
 
 def dealt(size: int, hosts: int) -> np.ndarray:

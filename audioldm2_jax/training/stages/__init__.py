@@ -8,7 +8,7 @@ from typing import Any
 from audioldm2_jax.encoders.latents import check_length
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT
-from audioldm2_jax.presets import ModelConfig, TaggerConfig
+from audioldm2_jax.presets import ModelConfig, PANNsConfig
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stage import Player, Stage
 from audioldm2_jax.training.stages import audiomae, clap, diffusion, sequence, vae, vocoder
@@ -89,7 +89,7 @@ def _texts(model: ModelConfig, made) -> tuple[str, ...]:
 
 def _hears(model: ModelConfig, made) -> bool:
     """Whether CLAP hears the clips. Raises InputError if it has no tower for that."""
-    if made.audio > 0 and not model.ranks:
+    if made.audio > 0 and not model.has_audio_tower:
         raise InputError(
             "the start has no CLAP audio tower to condition on; use one from the authors' file, "
             "or settings.audio=0"
@@ -173,7 +173,7 @@ def _joint(model, optim, settings, dtype) -> Plan:
 STAGES: dict[str, StageKind] = {
     "tagger": StageKind(
         plan_tagger,
-        fields_of(TaggerConfig, "channels", "width", momentum=0.1, mixup=True, drop=True),
+        fields_of(PANNsConfig, "channels", "width", momentum=0.1, mixup=True, drop=True),
         "tagger.py",
         "a classifier: PANNs' Cnn14 or smaller, binary cross entropy; mixup, drop-out (optional)",
         reads="sound, labels",

@@ -16,7 +16,7 @@ from audioldm2_jax.checkpoints import lpips
 from audioldm2_jax.checkpoints.parts import SINGLES
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.discriminators import WaveDiscriminators
-from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, TaggerConfig
+from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, PANNsConfig
 from audioldm2_jax.training.stage import Player, Stage
 from audioldm2_jax.training.stages import audiomae, clap, tagger, vae, vocoder
 from audioldm2_jax.training.weight_norm import fold, split
@@ -117,7 +117,7 @@ def plan_audiomae(model, optim, settings, dtype) -> Plan:
 
 
 def plan_clap(model, optim, settings, dtype) -> Plan:
-    if not model.ranks:
+    if not model.has_audio_tower:
         raise InputError("stage clap: the model has no CLAP audio tower to train")
     config = dataclasses.replace(model.clap, scales=True)
     contrast = clap.Contrast(config, dtype=dtype, **settings)
@@ -185,11 +185,11 @@ def plan_vocoder(model, optim, settings, dtype) -> Plan:
 def plan_tagger(model, optim, settings, dtype) -> Plan:
     labels = settings.pop("classes")
     shape = {k: settings.pop(k) for k in ("channels", "width") if k in settings}
-    config = TaggerConfig(classes=len(labels), labels=labels, **as_tuples(shape))
+    config = PANNsConfig(classes=len(labels), labels=labels, **as_tuples(shape))
     made = tagger.Tagging(config, dtype=dtype, **settings)
-    makers = {"tagger": initial("tagger", config)}
+    makers = {"panns": initial("panns", config)}
     measure = tagger.tagging_loss(dataclasses.replace(made, train=False))
-    player = Player(("tagger",), tagger.tagging_loss(made), optim, _STATISTICS, measure)
+    player = Player(("panns",), tagger.tagging_loss(made), optim, _STATISTICS, measure)
     stage = Stage("tagger", init_of(makers), {"model": player})
     reads = Reads(config.sample_rate, labels=True)
-    return Plan(stage, reads, exports=("tagger",), alone=config)
+    return Plan(stage, reads, exports=("panns",), alone=config)

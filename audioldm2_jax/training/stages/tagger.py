@@ -12,7 +12,7 @@ import optax
 
 from audioldm2_jax import features, tree
 from audioldm2_jax.models.tagger import Tagger
-from audioldm2_jax.presets import TaggerConfig
+from audioldm2_jax.presets import PANNsConfig
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Tagging:
     statistics, and these two.
     """
 
-    config: TaggerConfig
+    config: PANNsConfig
     momentum: float = 0.1
     mixup: bool = True
     drop: bool = True
@@ -50,12 +50,12 @@ def tagging_loss(settings: Tagging) -> Callable:
         mel = features.decibel_mel(waves, settings.config)
         network = Tagger(settings.config, settings.dtype)
         key = keys[0] if settings.train and settings.drop else None
-        variables = {"params": params["tagger"]}
+        variables = {"params": params["panns"]}
         logits, _, found = network.apply(variables, mel, settings.train, key)
         value = optax.sigmoid_binary_cross_entropy(logits, labels).mean()
-        stored = tree.flatten(params["tagger"])
+        stored = tree.flatten(params["panns"])
         moving = {
-            f"tagger/{path}": stored[path] + settings.momentum * (new - stored[path])
+            f"panns/{path}": stored[path] + settings.momentum * (new - stored[path])
             for path, new in tree.flatten(found).items()
         }
         top = jnp.argmax(logits, 1)
