@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.models.attention import attend
 from audioldm2_jax.models.audiomae import ViTBlock, fixed_positions
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels.dispatch import attend
 from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import AudioMAEConfig
 

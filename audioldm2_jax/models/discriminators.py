@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models import convolution
+from audioldm2_jax.models.kernels import dispatch
 from audioldm2_jax.models.layers import Conv
 
 
@@ -30,9 +30,7 @@ class PatchGAN(nn.Module):
         for i in range(1, self.layers + 1):
             strides = (2, 2) if i < self.layers else (1, 1)
             width = self.width * min(2**i, 8)
-            x = convolution.conv(
-                x, self._kernel(f"conv_{i}", x, width), strides=strides, padding=pad
-            )
+            x = dispatch.conv(x, self._kernel(f"conv_{i}", x, width), strides=strides, padding=pad)
             x = nn.leaky_relu(BatchStatistics(name=f"norm_{i}")(x), 0.2)
         return Conv(1, (4, 4), (1, 1), pad, name="conv_out")(x)[..., 0]
 
@@ -90,9 +88,7 @@ class NormedConv(nn.Module):
             length = jnp.sqrt(jnp.square(kernel).sum(tuple(range(kernel.ndim - 1))) + 1e-12)
             scale = self.param("scale", nn.initializers.constant(1.0), (self.features,))
             kernel = kernel * (scale / length)
-        y = convolution.conv(
-            x, kernel, strides=self.strides, padding=self.padding, groups=self.groups
-        )
+        y = dispatch.conv(x, kernel, strides=self.strides, padding=self.padding, groups=self.groups)
         return y + bias
 
 

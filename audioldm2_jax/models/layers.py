@@ -10,8 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models import convolution
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels import dispatch
+from audioldm2_jax.models.kernels.prepacked import prepacked_conv, prepacked_upsampling
+from audioldm2_jax.models.kernels.resize import nearest
 
 
 def gelu(x):
@@ -57,9 +59,9 @@ def _rematerialised(module, remat):
 
 
 class Conv(nn.Module):
-    """Convolution over the window's axes, channels last; see `convolution.conv` for the arguments.
+    """Convolution over the window's axes, channels last; see `dispatch.conv` for the arguments.
 
-    Parameters hold either `kernel` [*window, I, O] or, prepared for the CPU by `fast_kernels`, its
+    Parameters hold either `kernel` [*window, I, O] or, prepared for the CPU by `prepack_kernels`, its
     transform `fast`.
     """
 
@@ -77,11 +79,11 @@ class Conv(nn.Module):
         if self.has_variable("params", "fast"):
             fast = self.get_variable("params", "fast").astype(self.dtype)
             dilation = (self.dilation or (1,))[0]
-            y = convolution.fast_conv(x, fast, taps=self.window[0], dilation=dilation)
+            y = prepacked_conv(x, fast, taps=self.window[0], dilation=dilation)
             return y + bias
         shape = (*self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        y = convolution.conv(
+        y = dispatch.conv(
             x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation
         )
         return y + bias
@@ -99,10 +101,10 @@ class Upsample(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         if self.has_variable("params", "fast"):
             fast = self.get_variable("params", "fast").astype(self.dtype)
-            return convolution.fast_upsampling(x, fast, tuple(size)) + bias
+            return prepacked_upsampling(x, fast, tuple(size)) + bias
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        return convolution.conv(convolution.nearest(x, size), kernel) + bias
+        return dispatch.conv(nearest(x, size), kernel) + bias
 
 
 class ConvTranspose(nn.Module):
@@ -120,9 +122,7 @@ class ConvTranspose(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
-        return (
-            convolution.conv_transpose(x, kernel, stride=self.stride, padding=self.padding) + bias
-        )
+        return dispatch.conv_transpose(x, kernel, stride=self.stride, padding=self.padding) + bias
 
 
 class GroupNorm(nn.Module):
@@ -267,26 +267,3 @@ def timestep_features(timesteps, width: int) -> jax.Array:
     frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
     angles = jnp.asarray(timesteps, jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
-
-
-def fast_kernels(params: dict) -> dict:
-    """Replaces, in place, convolution kernels by what is fastest on the CPU; returns params.
-
-    Modules named downsample* have strides and stay; those named upsample* are `Upsample`, or
-    transposed convolutions, which stay.
-    """
-    for name, value in params.items():
-        if not isinstance(value, dict) or name.startswith("downsample"):
-            continue
-        if "kernel" not in value:
-            fast_kernels(value)
-            continue
-        kernel = value["kernel"]
-        if name.startswith("upsample"):
-            fast = convolution.fast_upsampling_kernel(kernel) if kernel.ndim == 4 else None
-        else:
-            fast = convolution.fast_kernel(kernel)
-        if fast is not None:
-            value["fast"] = jnp.asarray(fast)
-            del value["kernel"]
-    return params

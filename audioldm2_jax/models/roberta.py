@@ -7,8 +7,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from audioldm2_jax.models.attention import Attention, keep_mask
+from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels.attention import keep_mask
 from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
 from audioldm2_jax.presets import RobertaConfig
 

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models import convolution
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels import dispatch
 from audioldm2_jax.presets import PANNsConfig
 
 
@@ -54,7 +54,7 @@ class Tagger(nn.Module):
             for j in range(2):
                 shape = (3, 3, x.shape[-1], width)
                 kernel = self.param(f"blocks_{i}_conv_{j}", nn.initializers.he_normal(), shape)
-                x, name = convolution.conv(x, kernel.astype(self.dtype)), f"blocks_{i}_norm_{j}"
+                x, name = dispatch.conv(x, kernel.astype(self.dtype)), f"blocks_{i}_norm_{j}"
                 x, statistics[name] = BatchNorm(name=name)(x, train)
                 x = nn.relu(x).astype(self.dtype)
             if i < len(c.channels) - 1:

@@ -14,8 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models.attention import Attention, keep_mask
+from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels.attention import keep_mask
 from audioldm2_jax.models.layers import (
     Conv,
     FeedForward,

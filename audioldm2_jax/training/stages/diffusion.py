@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.losses.diffusion import add_noise, min_snr, squared_error
-from audioldm2_jax.models.attention import Prefix
 from audioldm2_jax.models.audiomae import loa_length
+from audioldm2_jax.models.kernels.attention import Prefix
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.stages import conditions, sequence
