@@ -61,8 +61,7 @@ def _rematerialised(module, remat):
 class Conv(nn.Module):
     """Convolution over the window's axes, channels last; see `dispatch.conv` for the arguments.
 
-    Parameters hold either `kernel` [*window, I, O] or, prepared for the CPU by `prepack_kernels`, its
-    transform `fast`.
+    Parameters hold `kernel` [*window, I, O] or, after `prepack_kernels`, its transform `fast`.
     """
 
     features: int

@@ -69,9 +69,8 @@ def _tiled_conv(x, kernel, transposed):
 
 def _kernel_tiles(kernel, transposed):
     """G g for tiles of 4x2 outputs: arrays [I, O] by point."""
-    taps = [
-        [kernel[2 - i, 2 - j] if transposed else kernel[i, j] for j in range(3)] for i in range(3)
-    ]
+    order = (2, 1, 0) if transposed else (0, 1, 2)
+    taps = [[kernel[i, j] for j in order] for i in order]
     down, across = toom_cook(4, 3)[1], toom_cook(2, 3)[1]
     rows = [[combine(b, row) for b in across] for row in taps]
     return [[combine(a, column) for column in zip(*rows)] for a in down]

@@ -95,6 +95,7 @@ def test_kernels_that_gain_nothing_stay(shape):
 
 
 def test_only_kernels_of_stride_one_are_replaced():
+    """In a new tree, which shares all other leaves."""
     kernel = jnp.zeros((3, 3, 64, 64))
     params = {
         "conv_in": {"kernel": kernel, "bias": jnp.zeros(64)},
@@ -113,6 +114,8 @@ def test_only_kernels_of_stride_one_are_replaced():
     assert set(fast["upsample_0"]) == {"kernel"}
     assert set(fast["deep"]["dilated_0"]) == {"fast"}
     assert set(fast["deep"]["query"]) == {"kernel"}
+    assert set(params["conv_in"]) == {"kernel", "bias"}
+    assert fast["conv_in"]["bias"] is params["conv_in"]["bias"]
 
 
 @pytest.mark.parametrize(
