@@ -12,10 +12,9 @@ from audioldm2_jax.models.kernels.dispatch import attend
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose keys and values can be made once and used many times.
+    """Multi-head attention whose keys and values can be computed once and used many times.
 
-    `bias` puts biases on query, key and value; `out_bias` on the output. `scale` None is
-    1/sqrt(head width).
+    bias: of query, key and value; out_bias: of the output. scale: None is 1/sqrt(head_width).
     """
 
     heads: int
@@ -33,13 +32,16 @@ class Attention(nn.Module):
         self.value = Dense(inner, use_bias=self.bias, dtype=self.dtype)
         self.out = Dense(self.width, use_bias=self.out_bias, dtype=self.dtype)
 
-    def keys(self, context):
+    def kv(self, context):
         """context: [B, S, D] -> (key, value), each [B, S, N, H]."""
         return self._split(self.key(context)), self._split(self.value(context))
 
-    def __call__(self, x, keys=None, *, mask=None, bias=None):
-        """x: [B, L, D], attending to `keys` (from `keys()`; None: to itself) -> [B, L, width]."""
-        key, value = self.keys(x) if keys is None else keys
+    def __call__(self, x, kv=None, *, mask=None, bias=None):
+        """x: [B, L, D] -> [B, L, width].
+
+        kv: keys and values from `kv()`; None is self-attention. mask, bias: as of `attend`.
+        """
+        key, value = self.kv(x) if kv is None else kv
         query = self._split(self.query(x))
         out = attend(query, key, value, mask=mask, bias=bias, scale=self.scale)
         return self.out(out.reshape(*out.shape[:2], -1))

@@ -17,8 +17,8 @@ from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian, 
 from audioldm2_jax.models.audiomae import patches_of
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
+from audioldm2_jax.models.loa_projection import sequence_positions
 from audioldm2_jax.models.lpips import LPIPS
-from audioldm2_jax.models.sequence import sequence_positions
 from audioldm2_jax.presets import AudioMAEConfig, ScheduleConfig
 from audioldm2_jax.training.stages import audiomae, sequence, vae, vocoder
 from tests.training.stages_of import TINY, batch, initial, largest_difference, made, weights

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.data import encoders
 from audioldm2_jax.losses import gaussian
-from audioldm2_jax.models.phonemes import PhonemeEncoder
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 
 # Among the frozen parameters: `encode_nothing`'s [1, D], where its encoder is not needed else.
 NOTHING = "nothing"
