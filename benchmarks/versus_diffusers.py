@@ -296,7 +296,7 @@ def main():
     from timing import compare
 
     if not (args.folder / "model_index.json").exists():
-        from audioldm2_jax.checkpoints.random import write_random
+        from audioldm2_jax.data.untrained import write_random
 
         write_random(args.folder, "base")
     alone = processes(args)

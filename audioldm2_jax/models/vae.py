@@ -114,3 +114,9 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(mel)
         noise = jax.random.normal(key, mean.shape, mean.dtype)
         return self.decode(mean + jnp.exp(0.5 * log_variance) * noise), mean, log_variance
+
+
+def sample_posterior(mean, logvar, keys) -> jax.Array:
+    """mean + std * noise, the noise of each clip from its own key. [B, T, F, C], keys: [B]."""
+    noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], jnp.float32))(keys)
+    return mean + jnp.exp(0.5 * logvar) * noise

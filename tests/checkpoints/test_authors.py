@@ -216,7 +216,7 @@ def test_timm(tmp_path, pool):
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
     """A hub-layout folder to take tokenizers from."""
-    from audioldm2_jax.checkpoints.random import write_random
+    from audioldm2_jax.data.untrained import write_random
 
     folder = tmp_path_factory.mktemp("tokenizers") / "tiny"
     write_random(folder, "tiny")
@@ -264,7 +264,7 @@ def test_clap_as_transformers_saves_it(tmp_path, fusion, processor):
     import reference
     from transformers import ClapFeatureExtractor, ClapProcessor
 
-    from audioldm2_jax.checkpoints.random import random_checkpoint
+    from audioldm2_jax.data.untrained import random_checkpoint
     from audioldm2_jax.presets.models import tiny
 
     module = reference.clap(enable_fusion=fusion)

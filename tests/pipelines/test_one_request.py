@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax import Pipeline
-from audioldm2_jax.checkpoints.random import random_checkpoint, write_random
+from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import memory, program, request, text, text_to_audio
 from audioldm2_jax.presets import CONVENTIONS, PRESETS

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines import program, text
