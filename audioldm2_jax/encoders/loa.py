@@ -15,7 +15,7 @@ from audioldm2_jax import features
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import AudioMAE, pool_loa
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
+from audioldm2_jax.models.loa_projection import LOAProjection, sequence_positions
 from audioldm2_jax.presets import AudioMAEConfig, GPT2Config, ModelConfig, ProjectionConfig
 
 
@@ -66,7 +66,7 @@ def lm_inputs(
     clap_features: [B, D]; text_states: [B, L, D] of T5 or the phoneme encoder, mask: [B, L];
     lengths: [B], how many text slots the positions count.
     """
-    embeddings, mask = SequenceProjection(config, dtype).apply(
+    embeddings, mask = LOAProjection(config, dtype).apply(
         {"params": params}, clap_features, text_states, mask
     )
     return LMInputs(embeddings, mask, sequence_positions(text_states.shape[1], lengths))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models.phonemes import PhonemeEncoder
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.presets import PhonemeConfig, T5Config
 

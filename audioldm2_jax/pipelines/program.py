@@ -68,11 +68,11 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
         uncond = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
         return interleave(jnp.repeat(uncond, job.candidates, 0), cond)
 
-    context = {"keys": unet.apply(variables, *streams, method="keys"), "masks": masks}
+    context = {"kv": unet.apply(variables, *streams, method="kv"), "masks": masks}
     if c.unet.film:
-        context["films"] = unet.apply(variables, features, method="films")
+        context["film_bias"] = unet.apply(variables, features, method="film_bias")
     context = jax.tree.map(clips, context)
-    context["times"] = unet.apply(variables, timesteps, method="times")
+    context["time_bias"] = unet.apply(variables, timesteps, method="time_bias")
     return context, None if features is None else features[first - skip :]
 
 
@@ -127,16 +127,16 @@ def denoiser(job: Job, params: dict, context: dict, guidance):
     unet = UNet(job.config.unet, job.dtype)
 
     def denoise(x, index):
-        times = jax.tree.map(
-            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["times"]
+        time_bias = jax.tree.map(
+            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["time_bias"]
         )
-        if "films" in context:
-            times = jax.tree.map(jnp.add, times, context["films"])
+        if "film_bias" in context:
+            time_bias = jax.tree.map(jnp.add, time_bias, context["film_bias"])
         return unet.apply(
             {"params": params["unet"]},
             x,
-            times,
-            context["keys"],
+            time_bias,
+            context["kv"],
             context["masks"],
             method="denoise",
         )

@@ -17,7 +17,7 @@ from audioldm2_jax.encoders.loa import audiomae_loa
 from audioldm2_jax.encoders.text import phoneme_states
 from audioldm2_jax.encoders.text import t5_states as encode_t5
 from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
-from audioldm2_jax.losses import gaussian
+from audioldm2_jax.models.vae import sample_posterior
 
 # Among the frozen parameters: what `encode_unconditional` returns, where its encoder is not
 # needed otherwise.
@@ -43,7 +43,7 @@ def latents(settings: Any, frozen: dict, batch: dict, keys):
         moments = encode_waveform(frozen["vae"], batch["waveform"], model, settings.dtype)
         mean, logvar = (x.astype(jnp.float32) for x in moments)
     scale = frozen.get("scale", model.vae.scale)
-    drawn = gaussian.sampled(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+    drawn = sample_posterior(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
     return jax.lax.stop_gradient(drawn * scale)
 
 
