@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, NumericalError
 
 if TYPE_CHECKING:
     from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Pipeline", "__version__"]
+__all__ = ["InputError", "NumericalError", "Pipeline", "__version__"]
 
 
 def __getattr__(name: str):
