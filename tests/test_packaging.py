@@ -115,10 +115,11 @@ def test_the_wheel_prepares_and_trains_in_an_empty_folder(site, tmp_path):
     archives.write(tmp_path / "downloads", {"clotho_captions_development.csv": table.encode()})
     archives.write_7z(tmp_path / "downloads" / "clotho_audio_development.7z", sounds)
     command("prepare", "downloads", "corpora/clotho", "--corpus", "clotho", "-q")
-    values = ("--config.data.sources=corpora/clotho", "--config.steps=1", "-q")
+    values = ("--config.data.sources=corpora/clotho:development", "--config.steps=1", "-q")
     command("train", "--config=vae:tiny", "--workdir=run", *values)
     assert (tmp_path / "run" / "metrics.jsonl").is_file()
-    where = "import audioldm2_jax; print(audioldm2_jax.__file__)"
-    line = [sys.executable, "-c", where]
-    found = subprocess.check_output(line, env=os.environ | {"PYTHONPATH": str(site)}, text=True)
-    assert Path(found.strip()).is_relative_to(site)
+    code = "import audioldm2_jax; print(audioldm2_jax.__file__)"
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    line = (sys.executable, "-c", code)
+    printed = subprocess.check_output(line, cwd=tmp_path, env=environment, text=True)
+    assert Path(printed.strip()).is_relative_to(site)
