@@ -30,10 +30,10 @@ from tqdm import tqdm
 
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.configs.nano.ablate import RUNS
 from audioldm2_jax.configs.nano.build import held_out
 from audioldm2_jax.data.encoders import encode_loa
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge

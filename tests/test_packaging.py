@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from audioldm2_jax import extras
-from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.corpora import archives
+from audioldm2_jax.data.untrained import write_random
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

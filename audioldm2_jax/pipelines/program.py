@@ -17,8 +17,8 @@ from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import Plan, sample
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
-from audioldm2_jax.models.phonemes import PhonemeEncoder
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
+from audioldm2_jax.models.loa_projection import LOAProjection, sequence_positions
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
@@ -75,11 +75,11 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
         uncond = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
         return interleave(jnp.repeat(uncond, job.candidates, 0), cond)
 
-    context = {"keys": unet.apply(variables, *streams, method="keys"), "masks": masks}
+    context = {"kv": unet.apply(variables, *streams, method="kv"), "masks": masks}
     if c.unet.film:
-        context["films"] = unet.apply(variables, features, method="films")
+        context["film_bias"] = unet.apply(variables, features, method="film_bias")
     context = jax.tree.map(clips, context)
-    context["times"] = unet.apply(variables, timesteps, method="times")
+    context["time_bias"] = unet.apply(variables, timesteps, method="time_bias")
     return context, None if features is None else features[first - skip :]
 
 
@@ -104,7 +104,7 @@ def _language_of_audio(job, params, texts, features, states, skip):
     given = None if texts.loa is None else texts.loa.astype(dtype)
     if given is not None and skip == first:
         return jnp.concatenate([jnp.zeros((skip, *given.shape[1:]), dtype), given]), None
-    sequence, kept = SequenceProjection(c.projection, dtype).apply(
+    sequence, kept = LOAProjection(c.projection, dtype).apply(
         {"params": params["projection"]}, features, states[skip:], texts.text_mask[skip:]
     )
     positions = sequence_positions(texts.text.shape[1], texts.positions[skip:])
@@ -132,16 +132,16 @@ def denoiser(job: Job, params: dict, context: dict, guidance):
     unet = UNet(job.config.unet, job.dtype)
 
     def denoise(x, index):
-        times = jax.tree.map(
-            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["times"]
+        time_bias = jax.tree.map(
+            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["time_bias"]
         )
-        if "films" in context:
-            times = jax.tree.map(jnp.add, times, context["films"])
+        if "film_bias" in context:
+            time_bias = jax.tree.map(jnp.add, time_bias, context["film_bias"])
         return unet.apply(
             {"params": params["unet"]},
             x,
-            times,
-            context["keys"],
+            time_bias,
+            context["kv"],
             context["masks"],
             method="denoise",
         )

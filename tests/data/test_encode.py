@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data import encoders
 from audioldm2_jax.data.corpus import precompute as encoding_module
@@ -18,6 +17,7 @@ from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import DataConfig, Examples, Source
 from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig
 from tests.data.corpora import write_corpus

@@ -49,7 +49,7 @@ def plan(
     classes: tuple[str, ...] = (),
     remat: str = "none",
 ) -> Plan:
-    """A stage for a model. remat: see `layers.block_of`.
+    """A stage for a model. remat: see `layers.maybe_remat`.
 
     Raises InputError for an unknown name or settings that do not fit.
     """

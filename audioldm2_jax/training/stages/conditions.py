@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.data import encoders
-from audioldm2_jax.losses import gaussian
-from audioldm2_jax.models.phonemes import PhonemeEncoder
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
+from audioldm2_jax.models.vae import sample_posterior
 
 # Among the frozen parameters: `encode_nothing`'s [1, D], where its encoder is not needed else.
 NOTHING = "nothing"
@@ -38,7 +38,7 @@ def latents(settings: Any, frozen: dict, batch: dict, keys):
         moments = encoders.encode_posterior(frozen, batch["waveform"], model, settings.dtype)
         mean, logvar = (x.astype(jnp.float32) for x in moments)
     scale = frozen.get("scale", model.vae.scale)
-    drawn = gaussian.sampled(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+    drawn = sample_posterior(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
     return jax.lax.stop_gradient(drawn * scale)
 
 
