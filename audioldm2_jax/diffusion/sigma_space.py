@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def euler_ancestral(config: ScheduleConfig, steps: int) -> Plan:
     scales, initial = _scales(config, levels)
     x, _, output, noise = basis(0)
     rows = []
-    for sigma, sigma_next in zip(levels, levels[1:]):
+    for sigma, sigma_next in itertools.pairwise(levels):
         up = np.sqrt(sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2)
         down = np.sqrt(sigma_next**2 - up**2)
         rows.append([x + (down - sigma) * _slope(config, sigma, x, output) + up * noise])

@@ -164,7 +164,7 @@ def encoded_shapes(run: Run) -> dict:
     front, vae = features.mel_config(model.vocoder), model.vae
     frames = int(config.data.seconds * front.sample_rate) // front.hop
     latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
-    shapes = {name: (latent, jnp.float32) for name in ("mean", "logvar")}
+    shapes = dict.fromkeys(("mean", "logvar"), (latent, jnp.float32))
     for pool in reads.loa:
         size = (loa_length(model.audiomae, pool), model.audiomae.width)
         shapes[f"loa_{pool}"] = (size, jnp.float32)

@@ -119,7 +119,8 @@ def idle_settings(stage: str, kind: StageKind, given: Mapping[str, Any]) -> dict
 def _check_value(name: str, value: Any, default: Any, bounds: Setting) -> None:
     if not isinstance(default, tuple):
         entry = entries.Entry(default, "", bounds.least, bounds.most, bounds.choices)
-        return entries.check_value(name, value, entry)
+        entries.check_value(name, value, entry)
+        return
     if not isinstance(value, (tuple, list)) or not value:
         raise InputError(f"{name} is {value!r}: integers, separated by commas, are expected")
     for one in value:
