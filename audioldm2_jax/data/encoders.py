@@ -10,8 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import audio, features
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.clap import clap_log_mel, fit_clip
+from audioldm2_jax.features.kaldi import fbank
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models.audiomae import AudioMAE, pool_loa
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.t5 import T5Encoder
@@ -25,7 +27,7 @@ T5_EMPTY, CLAP_EMPTY = (1,), (0, 2)
 
 def check(config: ModelConfig, seconds: float, poolings: tuple[int, ...]) -> None:
     """Raises InputError if the VAE takes no clips of that length, or no such LOA can be made."""
-    front, factor = features.mel_config(config.vocoder), config.vae.factor
+    front, factor = mel_config(config.vocoder), config.vae.factor
     frames = int(seconds * front.sample_rate) // front.hop
     if frames % factor or not frames:
         step = factor * front.hop / front.sample_rate
@@ -43,14 +45,14 @@ def check(config: ModelConfig, seconds: float, poolings: tuple[int, ...]) -> Non
 
 def encode_posterior(params: dict, waveform, config: ModelConfig, dtype: Any = FP32):
     """waveform: [B, samples] -> the VAE's (mean, log variance) [B, T, F, C], unscaled."""
-    mel = features.log_mel(waveform, features.mel_config(config.vocoder))
+    mel = log_mel(waveform, mel_config(config.vocoder))
     return VAE(config.vae, dtype).apply({"params": params["vae"]}, mel, method="encode")
 
 
 def encode_clap_audio(params: dict, waveform_48k, config: ModelConfig, dtype: Any = FP32):
     """waveform_48k: [B, samples] -> CLAP's features [B, D] of the first 10 s, unit length."""
     front = config.clap.mel
-    mel = audio.clap_log_mel(audio.fit_clip(waveform_48k, front), front)
+    mel = clap_log_mel(fit_clip(waveform_48k, front), front)
     longer = None
     if front.fusion:
         mel, longer = jnp.stack([mel] * 4, 1), jnp.zeros(mel.shape[0], bool)
@@ -68,7 +70,7 @@ def encode_loa(
     """waveform: [B, samples] at 16 kHz -> AudioMAE's features by pooling, each [B, L, D]."""
     c = config.audiomae
     mae = AudioMAE(c, dtype)
-    bank = features.fbank(waveform, c.frames, c.bins)
+    bank = fbank(waveform, c.frames, c.bins)
     tokens = mae.apply({"params": params["audiomae"]}, bank)
     return {pool: pool_loa(tokens, c, pool, pool) for pool in poolings}
 
