@@ -19,9 +19,9 @@ from audioldm2_jax import audio, tree
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.dtypes import parse_dtype
+from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.features.clap import clap_images
-from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.pipelines import program, request, text, vocabulary
 from audioldm2_jax.pipelines.loading import load
 from audioldm2_jax.pipelines.memory import (
@@ -313,12 +313,12 @@ class Pipeline:
 
 def _hear(job, params, mel, longer):
     config, dtype = job
-    return CLAP(config, dtype).apply({"params": params}, mel, longer, method="audio_features")
+    return clap_image_features(params, mel, longer, config, dtype)
 
 
 def _read(job, params, tokens, mask):
     config, dtype = job
-    return CLAP(config, dtype).apply({"params": params}, tokens, mask, method="text_features")
+    return clap_text_features(params, tokens, mask, config, dtype)
 
 
 def _ranked(waves, scores):

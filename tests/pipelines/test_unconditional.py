@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
 from audioldm2_jax.data.untrained import random_checkpoint
+from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines import program, text
@@ -78,9 +78,9 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
     (player,) = made.stage.players.values()
     frozen = {name: loaded.params[name] for name in made.frozen}
     if encoded:
-        reader = encoder_of_nothing(loaded.config)
+        reader = unconditional_encoder(loaded.config)
         frozen.pop(reader, None)
-        frozen[NOTHING] = encode_nothing(loaded.params, loaded.config)
+        frozen[NOTHING] = encode_unconditional(loaded.params, loaded.config)
     params = {name: loaded.params[name] for name in player.parts}
     batch, keys = batch_of(made, start, encoded), jax.random.split(jax.random.key(0), 2)
     _, metrics = jax.jit(player.loss)(params, frozen, batch, keys, 0)
@@ -120,7 +120,7 @@ def difference(preset, given):
         kept = ours.shape[1] if ours.shape == theirs.shape else 1
         largest.append(float(jnp.abs(ours[:, :kept] - theirs[:, :kept]).max()))
     if films is not None:
-        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["films"]))
+        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["film_bias"]))
         largest += [float(jnp.abs(a - b).max()) for a, b in pairs]
     for ours, theirs in zip(masks, sampled["masks"]):
         if ours is not None and theirs is not None and (ours.sum(1) != theirs.sum(1)).any():
@@ -147,7 +147,7 @@ def test_the_rows_prove_something():
     """CLAP's vector of "" is not zeros, and T5's state of "" is not."""
     for preset in ("tiny-audioldm", "tiny"):
         loaded = checkpoint(preset)
-        assert float(jnp.abs(encode_nothing(loaded.params, loaded.config)).max()) > 1e-2
+        assert float(jnp.abs(encode_unconditional(loaded.params, loaded.config)).max()) > 1e-2
 
 
 @pytest.mark.parametrize("variant, names", [("audioldm", "clap"), ("audioldm2/joint", "t5")])
@@ -159,5 +159,5 @@ def test_a_run_loads_it_for_encoded_corpora(variant, names):
     frozen = frozen_parts(run, dict.fromkeys(held))
     assert set(frozen) == {NOTHING}
     params = run.start.load((names,), jnp.float32)
-    expected = encode_nothing(params, run.start.model)
+    expected = encode_unconditional(params, run.start.model)
     np.testing.assert_allclose(frozen[NOTHING], expected, atol=1e-2)
