@@ -22,7 +22,7 @@ def clap_text_features(
 def clap_image_features(
     params: dict, images, longer, config: CLAPConfig, dtype: Any = jnp.float32
 ) -> jax.Array:
-    """Features of log-mels as `audio.clap_images` makes them: [B, D] fp32, unit length.
+    """Features of log-mels as `features.clap.clap_images` makes them: [B, D] fp32, unit length.
 
     images: [B, T, F], with fusion [B, 4, T, F]; longer: [B], whether the local crops count.
     """

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax.features.mel_scale import slaney_filters
 from audioldm2_jax.features.stft import stft
 from audioldm2_jax.presets import HiFiGANConfig
 
@@ -38,17 +39,9 @@ def mel_config(vocoder: HiFiGANConfig) -> MelConfig:
 
 @functools.cache
 def mel_filters(config: MelConfig) -> np.ndarray:
-    """Slaney's filter bank as in librosa: [fft / 2 + 1, mels]."""
-    import librosa
-
-    bank = librosa.filters.mel(
-        sr=config.sample_rate,
-        n_fft=config.fft,
-        n_mels=config.mels,
-        fmin=config.low,
-        fmax=config.high,
-    )
-    return bank.T.astype(np.float32)
+    """Slaney's filters: [fft / 2 + 1, mels]."""
+    c = config
+    return slaney_filters(c.sample_rate, c.fft, c.mels, c.low, c.high).T
 
 
 def log_mel(audio, config: MelConfig = MEL_16K) -> jax.Array:
