@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from audioldm2_jax.training.optim import learning_rate, make_optimizer
-from audioldm2_jax.training.stage import Stage
-from audioldm2_jax.training.state import TrainState, joined, parted
+from audioldm2_jax.training.spec import Stage
+from audioldm2_jax.training.state import TrainState, combine, partition
 
 
 def make_step(
@@ -25,31 +25,32 @@ def make_step(
     mesh, nor `accumulate`, nor the number of `hosts` that the stream is dealt to changes them. A
     step whose loss or gradient is not finite changes nothing but the counters.
     """
-    optimizers = {name: make_optimizer(player.optim) for name, player in stage.players.items()}
+    optimizers = {name: make_optimizer(group.optim) for name, group in stage.groups.items()}
 
     def step(state: TrainState, frozen: dict, batch: dict):
         params, opt, metrics, fine = dict(state.params), dict(state.opt), {}, jnp.array(True)
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
         size = jax.tree.leaves(batch)[0].shape[0]
-        # All players draw alike: discriminators judge what the generator then makes.
-        keys = jax.random.split(key, size)[dealt(size, hosts)]
-        for name, player in stage.players.items():
-            others = {part: value for part, value in params.items() if part not in player.parts}
-            own, held = parted({part: params[part] for part in player.parts}, player.fixed)
+        # All groups use the same draws: discriminators see what the generator then outputs.
+        keys = jax.random.split(key, size)[stream_positions(size, hosts)]
+        for name, group in stage.groups.items():
+            others = {part: value for part, value in params.items() if part not in group.parts}
+            own, frozen_own = partition({part: params[part] for part in group.parts}, group.frozen_params)
 
-            def loss(own, micro, keys, player=player, others=others, held=held):
-                return player.loss(others | joined(own, held), frozen, micro, keys, state.step)
+            def loss(own, micro, keys, group=group, others=others, frozen_own=frozen_own):
+                return group.loss(others | combine(own, frozen_own), frozen, micro, keys, state.step)
 
-            value, found, grads = averaged(loss, own, batch, keys, accumulate)
+            value, found, grads = accumulate_gradients(loss, own, batch, keys, accumulate)
             norm = optax.global_norm(grads)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
             updates, moments = optimizers[name].update(grads, opt[name], own)
-            new = joined(optax.apply_updates(own, updates), held | found.pop("moving", {}))
-            params |= _chosen(good, new, {part: params[part] for part in player.parts})
+            stats = found.pop("batch_stats", {})
+            new = combine(optax.apply_updates(own, updates), frozen_own | stats)
+            params |= _chosen(good, new, {part: params[part] for part in group.parts})
             opt[name] = _chosen(good, moments, opt[name])
-            rate = learning_rate(player.optim)(state.step)
+            rate = learning_rate(group.optim)(state.step)
             found |= {"loss": value, "gradient": norm, "rate": rate}
-            prefix = f"{name}/" if len(stage.players) > 1 else ""
+            prefix = f"{name}/" if len(stage.groups) > 1 else ""
             metrics |= {prefix + key: value for key, value in found.items()}
             fine &= good
         # Early averages forget the initial weights sooner.
@@ -69,20 +70,17 @@ def make_step(
     return step
 
 
-def given_up() -> tuple[int, ...]:
-    """The step's arguments whose memory its results may take, for `donate_argnums`: the state.
-
-    None on the CPU, whose programs copy the moments before they update them in place.
-    """
+def donated_argnums() -> tuple[int, ...]:
+    """Donated arguments of the step: the state; none on CPU, where XLA does not donate."""
     return () if jax.default_backend() == "cpu" else (0,)
 
 
-def dealt(size: int, hosts: int) -> np.ndarray:
-    """Places in the stream of a batch's clips, whose hosts each took every `hosts`-th: [size]."""
+def stream_positions(size: int, hosts: int) -> np.ndarray:
+    """Global stream index of each clip in this batch: [size]; hosts read every `hosts`-th clip."""
     return np.arange(size).reshape(-1, hosts).T.reshape(-1)
 
 
-def averaged(loss, own, batch, keys, count: int):
+def accumulate_gradients(loss, own, batch, keys, count: int):
     """(loss, metrics, gradients), means over `count` micro-batches, summed in fp32."""
     grad = jax.value_and_grad(loss, has_aux=True)
     if count == 1:
