@@ -1,11 +1,93 @@
-"""What every command asks of JAX' backend: the persistent compilation cache."""
+"""The platform that programs are compiled for, as a value, and the persistent compilation cache.
+
+Nothing else in the package asks JAX for its backend. `targeting` compiles for a platform that this
+machine lacks, such as a TPU of a rehearsal.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+
+PLATFORMS = ("cpu", "gpu", "tpu")
+
+# A user context of JAX is part of the key of every trace: a jitted function that was traced for
+# one target is traced again for another.
+_TARGET = jax.make_user_context(default_value=None)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the package decides by the platform, "cpu", "gpu" or "tpu".
+
+    JAX may name others ("METAL"); they count as accelerators.
+    """
+
+    platform: str
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.platform == "cpu"
+
+    @property
+    def cpu_kernels(self) -> bool:
+        """Whether `models/kernels` computes with its own kernels; XLA's are better elsewhere."""
+        return self.is_cpu
+
+    @property
+    def donates(self) -> bool:
+        """Whether donating arguments saves time.
+
+        Not on the CPU, whose programs copy the moments before they update them in place.
+        """
+        return not self.is_cpu
+
+    @property
+    def one_program(self) -> bool:
+        """Whether a request is one program: on the CPU, compiling it takes longer than a clip."""
+        return not self.is_cpu
+
+    @property
+    def decoded_clips(self) -> int:
+        """Clips that are decoded at once: the decoders' activations are the largest of all."""
+        return 1 if self.is_cpu else 8
+
+    @property
+    def dtype(self):
+        """The dtype of weights and activations where the user names none."""
+        return jnp.float32 if self.is_cpu else jnp.bfloat16
+
+    def prepacks(self, dtype) -> bool:
+        """Whether convolution kernels of this dtype are transformed when weights are loaded."""
+        return self.cpu_kernels and dtype == jnp.float32
+
+
+def current() -> Backend:
+    """The target of `targeting`, else the platform of JAX's default device."""
+    if _TARGET.value is not None:
+        return Backend(_TARGET.value)
+    device = jax.config.jax_default_device
+    if device is not None:
+        return Backend(getattr(device, "platform", device))
+    return Backend(jax.default_backend())
+
+
+@contextmanager
+def targeting(platform: str) -> Iterator[None]:
+    """Within the block, and in this thread, programs are traced for `platform`.
+
+    Raises ValueError for a name that is not one of `PLATFORMS`.
+    """
+    if platform not in PLATFORMS:
+        raise ValueError(f"platform {platform!r}: choose one of {' '.join(PLATFORMS)}")
+    with _TARGET(platform):
+        yield
 
 
 def enable_cache() -> str | None:

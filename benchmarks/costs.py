@@ -16,10 +16,10 @@ import json
 import math
 from importlib import metadata
 from pathlib import Path
-from unittest import mock
 
 import jax
 
+from audioldm2_jax import backend
 from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
@@ -54,7 +54,7 @@ def cost(name: str) -> dict:
     file, _, variant = name.partition(":")
     values = [f"--config.batch={BATCH}", "--config.dtype=bf16"]
     config = read_config(f"{ROOT}/configs/{file}.py:{variant}", values)
-    with mock.patch.object(jax, "default_backend", lambda: "tpu"):
+    with backend.targeting("tpu"):
         # The tagger's classes are AudioSet's.
         classes = tuple(map(str, range(527))) if config.stage == "tagger" else ()
         run = open_run(config, classes=classes)

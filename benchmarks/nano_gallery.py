@@ -9,12 +9,9 @@ single candidate. Writes docs/nano/gallery.png; of speech docs/nano/speech.png.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import soundfile
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.pictures import mel_picture

@@ -18,8 +18,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
-
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance

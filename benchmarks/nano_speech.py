@@ -24,13 +24,11 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # where configs/ lies
-
 from audioldm2_jax import Pipeline, features
+from audioldm2_jax.configs.nano.build import drawn
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
 from benchmarks.nano import as_written, clips_of, reconstructed
-from configs.nano.build import drawn
 
 JUDGE = Path(__file__).parent / "judges" / "listener"
 RESULTS = Path(__file__).parent / "results" / "nano-speech.json"

@@ -28,6 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch_stages import PEERS
 
+from audioldm2_jax import backend
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import plan
@@ -201,7 +202,7 @@ def measure(stage: str, options) -> dict:
     found = timing.compare(ours, theirs, options.repeats)
     return found | {
         "date": str(datetime.date.today()),
-        "peak": peak() if jax.default_backend() == "cpu" else None,
+        "peak": peak() if backend.current().is_cpu else None,
         "clips": rows,
         "seconds of a clip": seconds,
         "parameters": count,

@@ -301,10 +301,11 @@ def main():
         write_random(args.folder, "base")
     alone = processes(args)
     print("one process each:", alone, flush=True)
-    import jax
     import torch
 
-    if jax.default_backend() == "cpu":
+    from audioldm2_jax import backend
+
+    if backend.current().is_cpu:
         torch.set_num_threads(os.cpu_count())
     ours = load_ours(args.folder, args.dtype)
     theirs = load_theirs(args.folder, args.dtype, _torch_device())

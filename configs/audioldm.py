@@ -7,7 +7,7 @@ captions alone. From scratch with begin=False: the study has both. `t5` attends 
 instead. `few` fine-tunes a checkpoint on ten to some hundred clips; lora=16: by low-rank changes.
 """
 
-from configs.common import base, few, tiny, variant
+from audioldm2_jax.configs.common import base, few, tiny, variant
 
 
 def get_config(arg: str = ""):

@@ -5,7 +5,7 @@ The decoder attends within windows, as the authors'; settings.local=False with d
 MAE's plain one. Authors: AudioSet, 33 epochs at batch 512 on 64 GPUs.
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

@@ -5,7 +5,7 @@ audioldm2-jax train --config=configs/clap.py --workdir=runs/clap --config.start=
 The start gives the tokenizer and, with begin, the weights. LAION: batch 2304, 45 epochs.
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

@@ -9,7 +9,7 @@ of gig as its start. `few` fine-tunes a checkpoint on ten to some hundred clips.
 Authors: 8 A100, learning rate 1e-4, warm-up 10 000.
 """
 
-from configs.common import base, few, tiny, variant
+from audioldm2_jax.configs.common import base, few, tiny, variant
 
 
 def get_config(arg: str = ""):

@@ -6,7 +6,7 @@ The start holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors from phonem
 sound itself.
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

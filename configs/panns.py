@@ -3,7 +3,7 @@
 audioldm2-jax train --config=configs/tagger.py --workdir=runs/tagger --config.data.sources=CORPUS
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

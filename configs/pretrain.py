@@ -5,7 +5,7 @@ audioldm2-jax train --config=configs/audioldm2/pretrain.py --workdir=runs/pretra
 The start holds the VAE and AudioMAE. Authors: 8 A100, learning rate 1e-4, warm-up 10 000.
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

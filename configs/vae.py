@@ -5,7 +5,7 @@ The authors' configuration: batch 4, 800 thousand steps, learning rate 8e-6, LPI
 settings.perceptual=1 settings.perceptual_weights=VGG16.safetensors,LPIPS.pth (docs/training.md).
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

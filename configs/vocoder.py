@@ -4,7 +4,7 @@ audioldm2-jax train --config=configs/vocoder.py --workdir=runs/vocoder --config.
 The authors' configuration: segments of 8192 samples, batch 16 (48 kHz: 15360, 128).
 """
 
-from configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):

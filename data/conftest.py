@@ -11,7 +11,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    from data.archives import Built
+    from audioldm2_jax.corpora.archives import Built
 
     monkeypatch.chdir(Path(__file__).parent.parent)
 

@@ -7,6 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "audioldm2_jax"
 FLOORS = [
     {
         "backend",
+        "dtypes",
         "errors",
         "files",
         "loudness",

@@ -56,7 +56,7 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
 
     unet = folder / "unet" / "config.json"
     phonemes, gpt2, vocoder = part("phonemes"), part("gpt2"), part("vocoder")
-    if vocoder and not convention.mended_phases:
+    if vocoder and not convention.griffin_lim:
         vocoder = dataclasses.replace(vocoder, griffin_lim=0)
     if phonemes and gpt2.tokens <= 8:
         # Published files keep the number of AudioLDM 2's sounds; speech was trained with 512.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import configs
 from audioldm2_jax.checkpoints.convert import Table
-from audioldm2_jax.checkpoints.tables import audio, audiomae, clap, language, tagger, unet
+from audioldm2_jax.checkpoints.tables import audio, audiomae, clap, language, panns, unet
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
@@ -212,14 +212,14 @@ PARTS: dict[str, Part] = {
 
 # Models that are no part of a checkpoint that generates.
 SINGLES = PARTS | {
-    "tagger": Part(
-        "tagger",
+    "panns": Part(
+        "panns",
         "panns",
         ("Cnn14",),
         _TRANSFORMERS_FILE,
         Tagger,
-        tagger.tagger_table,
-        configs.write_tagger,
+        panns.panns_table,
+        configs.write_panns,
         lambda c: (jnp.zeros((1, 2 ** len(c.channels), c.mels)),),
     ),
 }

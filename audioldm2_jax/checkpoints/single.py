@@ -40,7 +40,7 @@ def kind_of(folder: Path) -> str | None:
     if config.get("model_type") == "clap":
         return "clap"
     if "architecture" in config:
-        return "tagger" if config["architecture"] == configs.ARCHITECTURE else "audiomae"
+        return "panns" if config["architecture"] == configs.ARCHITECTURE else "audiomae"
     architectures = config.get("architectures")
     named = [config.get("_class_name"), *(architectures if isinstance(architectures, list) else ())]
     kinds = {"AutoencoderKL": "vae", "SpeechT5HifiGan": "vocoder"}
@@ -50,7 +50,7 @@ def kind_of(folder: Path) -> str | None:
 def load(
     folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
 ) -> Single:
-    """Reads a folder of CLAP, AudioMAE, VAE, vocoder or tagger, or PANNs' published file.
+    """Reads a folder of CLAP, AudioMAE, VAE, vocoder or PANNs, or PANNs' published file.
 
     variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
@@ -80,10 +80,10 @@ def load(
 def _load_panns(path: Path, dtype) -> Single:
     """`Cnn14_16k_mAP=0.438.pth` and its kin."""
     source = weights.unwrapped(weights.read(path), lambda name: name == "fc_audioset.weight")
-    config = configs.tagger_of_shapes({name: source.shape(name) for name in source}, str(path))
-    part, put = SINGLES["tagger"], cast_to(dtype)
+    config = configs.panns_of_shapes({name: source.shape(name) for name in source}, str(path))
+    part, put = SINGLES["panns"], cast_to(dtype)
     like, table = part.shapes(config, str(path)), part.table(config)
-    return Single("tagger", config, to_params(source, table, like, put=put, where=str(path)))
+    return Single("panns", config, to_params(source, table, like, put=put, where=str(path)))
 
 
 def _front_end(folder: Path, content: dict) -> dict:

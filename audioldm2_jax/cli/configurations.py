@@ -1,13 +1,13 @@
-"""The configurations of training that `--help` lists: files of configs/, read but not run."""
+"""The training configurations that `--help` lists: files of configs/, parsed but not run."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 from audioldm2_jax.cli.help import choices
 
+_FOLDER = Path(__file__).parent.parent / "configs"
 _HOW = """Values: --config.NAME=VALUE sets one of the configuration's, with its type, such as
 --config.steps=2000, --config.optim.learning_rate=3e-5 or --config.data.sources=A,B;
 --config.NAME with a misspelt name is refused with a suggestion. What there is: configs/common.py
@@ -15,25 +15,15 @@ and the file itself; what it means: docs/training.md."""
 
 
 def notes() -> str:
-    """How values are set, and the files of configs/ with what may stand behind their colon."""
-    lines = [_HOW]
-    for folder in _folders():
-        lines += ["", f"Configurations ({folder}):"]
-        for file in sorted(folder.rglob("*.py")):
-            if configuration := read(file):
-                summary, kinds = configuration
-                name = Path("configs") / file.relative_to(folder)
-                choice = f":{choices(kinds)}" if kinds else ""
-                lines.append(f"  {name}{choice}\n      {summary}")
-        break
+    """How values are set, and the configurations with their variants."""
+    lines = [_HOW, "", "Configurations that come with the package:"]
+    for file in sorted(_FOLDER.rglob("*.py")):
+        if configuration := read(file):
+            summary, kinds = configuration
+            name = file.relative_to(_FOLDER).with_suffix("").as_posix()
+            choice = f":{choices(kinds)}" if kinds else ""
+            lines.append(f"  {name}{choice}\n      {summary}")
     return "\n".join(lines)
-
-
-def _folders() -> Iterator[Path]:
-    """configs/ here, or beside the package."""
-    for folder in (Path("configs"), Path(__file__).parents[2] / "configs"):
-        if (folder / "common.py").is_file():
-            yield folder
 
 
 def read(file: Path) -> tuple[str, tuple[str, ...]] | None:

@@ -24,7 +24,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser) -> None:
-    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+    from audioldm2_jax.dtypes import DTYPES
     from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
     add = parser.add_argument
@@ -81,13 +81,13 @@ def _report_model(options):
 
     from audioldm2_jax import tree
     from audioldm2_jax.checkpoints import hub
+    from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.pipelines import memory, request
     from audioldm2_jax.pipelines.run import available_memory
-    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
     name = resolve(options.model, revision=options.revision)
     convention = hub.convention_named(options.convention)
-    config, dtype = _config(name, options.revision, convention), choose_dtype(options.dtype)
+    config, dtype = _config(name, options.revision, convention), parse_dtype(options.dtype)
     counts = {n: tree.count(s) for n, s in memory.model_shapes(config, dtype).items()}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize
     print(

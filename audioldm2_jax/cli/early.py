@@ -15,9 +15,9 @@ from audioldm2_jax.errors import InputError
 def check_options(options) -> None:
     """Raises InputError for the first option that no model could use."""
     from audioldm2_jax.checkpoints.hub import convention_named
+    from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.loudness import check_loudness
     from audioldm2_jax.pipelines import request
-    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
     if options.ddim_steps is not None:
         if options.sampler not in (None, "ddim"):
@@ -37,7 +37,7 @@ def check_options(options) -> None:
     convention_named(options.convention)
     check_device(options.device)
     if options.dtype is not None:
-        choose_dtype(options.dtype)
+        parse_dtype(options.dtype)
 
 
 def take_seed(options) -> None:
@@ -81,10 +81,10 @@ def _check_configured(options, entries, config, convention) -> None:
     """The same for a model whose configuration lies here."""
     import jax.numpy as jnp
 
+    from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.pipelines import request
     from audioldm2_jax.pipelines.memory import check_model
     from audioldm2_jax.pipelines.run import check_fits
-    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
 
     _check_speech(options, config.phonemes is not None)
     prompts = [entry.prompt for entry in entries]
@@ -103,15 +103,15 @@ def _check_configured(options, entries, config, convention) -> None:
         seed=options.seed,
         first_clip=0,
     )
-    if options.candidates > 1 and not config.ranks:
+    if options.candidates > 1 and not config.has_audio_tower:
         raise InputError(
             f"--candidates {options.candidates}: {options.model} holds no CLAP audio tower to rank "
             "them by"
         )
-    check_model(config, choose_dtype(options.dtype), options.model)
+    check_model(config, parse_dtype(options.dtype), options.model)
     # A quarter of the estimate: only what certainly cannot fit.
     clips = min(len(prompts), options.batchsize) * options.candidates
-    width = jnp.dtype(choose_dtype(options.dtype)).itemsize
+    width = jnp.dtype(parse_dtype(options.dtype)).itemsize
     least = request.working_memory(checked.grid.frames, config, width, clips) // 4
     check_fits(least, f"{clips} clips of {checked.grid.seconds:g} s")
 

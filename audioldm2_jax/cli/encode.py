@@ -33,7 +33,7 @@ def add_arguments(parser) -> None:
     add("--model", "--model_name", required=True, metavar="NAME", help=model)
     loa = "poolings of the LOA, such as 8,4,2,1; 8 is AudioLDM 2's, 1 its speech's"
     add("--loa", default="", metavar="N,N", help=loa + "; default: none")
-    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+    from audioldm2_jax.dtypes import DTYPES
 
     seconds = "length of each crop"
     names = ("-dur", "--seconds", "--duration")
@@ -58,9 +58,9 @@ def run(options) -> int:
 
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.data import records
-    from audioldm2_jax.data.encode import clips_of, encode, without_texts
-    from audioldm2_jax.data.report import Report
+    from audioldm2_jax.data.corpus import reader
+    from audioldm2_jax.data.corpus.precompute import clips_of, encode, without_texts
+    from audioldm2_jax.data.ingest.report import Report
 
     encoding = _encoding(options, poolings)
     say = (lambda text: None) if options.quiet else _say
@@ -73,7 +73,7 @@ def run(options) -> int:
     for line in without_texts(options.source, checkpoint.config):
         _say(line)
     enable_cache()
-    if records.is_dataset(options.target):
+    if reader.is_dataset(options.target):
         say(f"{options.target} was finished already; delete it to encode anew")
     else:
         say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
@@ -93,8 +93,8 @@ def run(options) -> int:
 
 
 def _encoding(options, poolings):
-    from audioldm2_jax.data.encode import Encoding
-    from audioldm2_jax.pipelines.text_to_audio import choose_dtype
+    from audioldm2_jax.data.corpus.precompute import Encoding
+    from audioldm2_jax.dtypes import parse_dtype
 
     return Encoding(
         seconds=options.seconds,
@@ -103,7 +103,7 @@ def _encoding(options, poolings):
         text_length=128 if options.text_length is None else options.text_length,
         batch=options.batchsize,
         seed=options.seed,
-        dtype=choose_dtype(options.dtype),
+        dtype=parse_dtype(options.dtype),
     )
 
 

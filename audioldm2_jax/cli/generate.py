@@ -60,7 +60,7 @@ def _add_input(add):
 
 
 def _add_model(add):
-    from audioldm2_jax.pipelines.text_to_audio import DTYPES
+    from audioldm2_jax.dtypes import DTYPES
     from audioldm2_jax.presets import CONVENTIONS
 
     names = ", ".join((*OFFICIAL_NAMES, *OFFICIAL_FILES))

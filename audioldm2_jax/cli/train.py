@@ -1,8 +1,9 @@
 """Train a stage of AudioLDM 2 or AudioLDM: one device, several, or several hosts.
 
-A run is a file of configs/ with an argument; any of its values can be overridden behind it:
---config=configs/audioldm2/joint.py:full --config.optim.learning_rate=3e-5. It goes on from the last
-state in --workdir.
+A run is a configuration with an argument: a Python file, or the name of one that comes with the
+package. Any of its values can be overridden behind it:
+--config=audioldm2/joint:full --config.optim.learning_rate=3e-5. It goes on from the last state in
+--workdir.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from audioldm2_jax.training.configuration import read_config
 OVERRIDES = True
 EXAMPLES = (
     Example(
-        "audioldm2-jax train --config=configs/vae.py:tiny --workdir=runs/try "
+        "audioldm2-jax train --config=vae:tiny --workdir=runs/try "
         "--config.data.sources=corpora/mine",
         "the VAE at a size that takes a step in a moment, to try a corpus out",
     ),
     Example(
-        "audioldm2-jax train --config=configs/audioldm.py:m --workdir=runs/mine "
+        "audioldm2-jax train --config=audioldm:m --workdir=runs/mine "
         "--config.start=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
         "--config.settings.audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
         "low-rank fine-tuning of a published checkpoint on a corpus of one's own",
@@ -32,7 +33,8 @@ notes = configurations.notes
 
 def add_arguments(parser) -> None:
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py[:ARG]", help="configuration of the run")
+    config = "configuration of the run: a name from below, or a file NAME.py"
+    add("--config", required=True, metavar="NAME[:ARG]", help=config)
     add("--workdir", required=True, metavar="DIR", help="states, metrics and TensorBoard's files")
     add_device(parser)
     add("-q", "--quiet", action="store_true", help="no progress")

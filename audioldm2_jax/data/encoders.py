@@ -79,7 +79,7 @@ def encode_audio(
     """All of a batch's waveforms, under the names that encoded corpora have, in fp32."""
     mean, logvar = encode_posterior(params, batch["waveform"], config, dtype)
     found = {"mean": mean, "logvar": logvar}
-    if config.ranks:
+    if config.has_audio_tower:
         found["clap_audio"] = encode_clap_audio(params, batch["waveform_48k"], config, dtype)
     if poolings:
         loa = encode_loa(params, batch["waveform"], config, poolings, dtype)

@@ -23,7 +23,7 @@ class Judge:
 
     def __init__(self, folder, batch: int = 32):
         found = single.load(folder)
-        if found.name != "tagger":
+        if found.name != "panns":
             raise InputError(f"{folder}: holds a {found.name}; a classifier is needed")
         self.labels, self.sample_rate = found.config.labels, found.config.sample_rate
         self._batch, self._params = batch, found.params

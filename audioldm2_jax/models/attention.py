@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import backend
 from audioldm2_jax.models.dense import Dense
 
 # From this many scores in one head on, the CPU takes heads one by one: the scores stay in cache.
@@ -38,7 +39,7 @@ def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     scores.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = backend.current().cpu_kernels
     if isinstance(mask, Prefix):
         if on_cpu:
             return _attend_first(query, key, value, mask, scale)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.models.canonical import canonical_conv, plain_conv
 from audioldm2_jax.models.grouped import grouped_conv
 
@@ -31,7 +32,7 @@ def conv(x, kernel, *, strides=None, padding=None, dilation=None, groups=1) -> j
     groups, as torch's, the kernel has I / groups inputs.
     """
     space = kernel.ndim - 2
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = backend.current().cpu_kernels
     if (strides, padding, dilation, groups) == (None, None, None, 1) and on_cpu:
         if _is_transformed(x, kernel):
             return _trained_conv(x, kernel)
@@ -53,7 +54,7 @@ def conv_transpose(x, kernel, *, stride: int, padding: int) -> jax.Array:
 
     x: [B, T, I], kernel: [k, I, O] -> [B, T', O] with T' = (T - 1) * stride + k - 2 * padding.
     """
-    if jax.default_backend() == "cpu":
+    if backend.current().cpu_kernels:
         return _overlap_add(x, kernel, stride, padding)
     edge = kernel.shape[0] - 1 - padding
     return jax.lax.conv_general_dilated(

@@ -7,10 +7,12 @@ import functools
 import flax.linen as nn
 import jax
 
+from audioldm2_jax import backend
+
 
 def product(x, kernel, dimension_numbers, precision=None, **options):
     """`jax.lax.dot_general` of x: [..., I] and kernel: [I, O], as `nn.Dense` asks for it."""
-    if jax.default_backend() == "cpu" and not options and precision is None:
+    if backend.current().cpu_kernels and not options and precision is None:
         return _product(x, kernel)
     return jax.lax.dot_general(x, kernel, dimension_numbers, precision, **options)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.models import convolution
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.presets import TaggerConfig
+from audioldm2_jax.presets import PANNsConfig
 
 
 class BatchNorm(nn.Module):
@@ -41,7 +41,7 @@ class Tagger(nn.Module):
     the mean. `train` normalises by the batch and, with `key`, drops values as PANNs does.
     """
 
-    config: TaggerConfig
+    config: PANNsConfig
     dtype: Any = jnp.float32
 
     @nn.compact

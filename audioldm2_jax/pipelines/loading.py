@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
-from unittest import mock
+from collections.abc import Iterator
 
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
@@ -96,5 +97,19 @@ def _is_local(name: str) -> bool:
 def _import_transformers() -> None:
     """Its first import greets users without torch by a notice, which is not for ours."""
     if "transformers" not in sys.modules:
-        with mock.patch.dict(os.environ, {"TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}):
+        with _environment("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"):
             import transformers  # noqa: F401
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """An environment variable with another value within the block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

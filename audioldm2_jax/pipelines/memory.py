@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import fast_kernels
@@ -22,7 +23,7 @@ from audioldm2_jax.presets import Convention, ModelConfig
 
 def fast_params(params: dict, dtype) -> dict:
     """Turns kernels into what is fastest on the CPU, in place; returns params."""
-    if jax.default_backend() == "cpu" and dtype == jnp.float32:
+    if backend.current().prepacks(dtype):
         for part in (params["unet"], params["vae"]["decoder"], params["vocoder"]):
             fast_kernels(part)
     return params

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.pipelines import program
 from audioldm2_jax.pipelines.run import Runner, needed_memory, tree_bytes
@@ -23,7 +24,7 @@ from audioldm2_jax.pipelines.text import Texts
 
 def in_parts() -> bool:
     """Whether requests run in parts here, and not as one program."""
-    return jax.default_backend() == "cpu"
+    return not backend.current().one_program
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.diffusion.guidance import guided
+from audioldm2_jax import backend
+from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import Plan, sample
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
@@ -67,12 +68,12 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
     prompts = (texts.clap if texts.text is None else texts.text).shape[0] - first
 
     def clips(x):
-        """[U + P, ...] -> a row for each clip: unconditional half first, candidates contiguous."""
-        within = jnp.repeat(x[first:], job.candidates, 0)
+        """[U + P, ...] -> [B, ...], candidates contiguous, or `interleave`d pairs [2 B, ...]."""
+        cond = jnp.repeat(x[first:], job.candidates, 0)
         if not first:
-            return within
-        without = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
-        return jnp.concatenate([jnp.repeat(without, job.candidates, 0), within])
+            return cond
+        uncond = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
+        return interleave(jnp.repeat(uncond, job.candidates, 0), cond)
 
     context = {"keys": unet.apply(variables, *streams, method="keys"), "masks": masks}
     if c.unet.film:
@@ -145,7 +146,7 @@ def denoiser(job: Job, params: dict, context: dict, guidance):
             method="denoise",
         )
 
-    return guided(denoise, guidance) if job.unconditional else denoise
+    return cfg_denoise(denoise, guidance) if job.unconditional else denoise
 
 
 def clip_noise(keys, index, shape) -> jax.Array:
@@ -163,8 +164,7 @@ def render(job: Job, params: dict, latents) -> jax.Array:
         mel = vae.apply({"params": params["vae"]}, latents / c.vae.scale, method="decode")
         return vocode(c.vocoder, params["vocoder"], mel, dtype)[:, : job.samples]
 
-    # The decoders' activations dwarf everything else: bound how many clips hold them at once.
-    size = 1 if jax.default_backend() == "cpu" else 8
+    size = backend.current().decoded_clips
     if latents.shape[0] <= size:
         return group(latents)
     waves = jax.lax.map(lambda z: group(z[None])[0], latents, batch_size=size)

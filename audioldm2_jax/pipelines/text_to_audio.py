@@ -18,6 +18,7 @@ import audioldm2_jax
 from audioldm2_jax import audio, tree
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.pipelines import program, request, text, vocabulary
@@ -38,13 +39,6 @@ from audioldm2_jax.pipelines.run import (
     tree_bytes,
 )
 
-DTYPES = {
-    "fp32": jnp.float32,
-    "float32": jnp.float32,
-    "bf16": jnp.bfloat16,
-    "bfloat16": jnp.bfloat16,
-}
-
 
 class Pipeline:
     """A loaded checkpoint, ready to generate.
@@ -57,7 +51,7 @@ class Pipeline:
         """Takes over the checkpoint's parameters: on the CPU their kernels are turned in place."""
         self.config, self.convention = checkpoint.config, checkpoint.convention
         self.tokenizers, self.source = checkpoint.tokenizers, checkpoint.source
-        self.dtype = choose_dtype(dtype)
+        self.dtype = parse_dtype(dtype)
         self.params = checkpoint.params
         self._words = None
         if self.source in download.bundled():
@@ -102,7 +96,7 @@ class Pipeline:
         of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`.
         Raises InputError, one line that names what is wrong, and for options without effect.
         """
-        dtype = choose_dtype(dtype)
+        dtype = parse_dtype(dtype)
         checkpoint = load(
             model,
             dtype,
@@ -188,7 +182,7 @@ class Pipeline:
 
     def _check_ranks(self, candidates: int) -> None:
         """Raises InputError for several candidates that cannot be ranked."""
-        if candidates > 1 and not self.config.ranks:
+        if candidates > 1 and not self.config.has_audio_tower:
             raise InputError(
                 f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
                 "them by: ask for 1, or convert the authors' file, which has one"
@@ -263,7 +257,7 @@ class Pipeline:
 
         Raises InputError if the checkpoint has no CLAP audio tower.
         """
-        if not self.config.ranks:
+        if not self.config.has_audio_tower:
             raise InputError(f"{self.source}: no CLAP audio tower in it, so clips are not scored")
         mel = self.config.clap.mel
         waves = audio.resample(waves, sample_rate, mel.sample_rate)
@@ -338,22 +332,3 @@ def _ranked(waves, scores):
 def _clip_keys(seed, first, count):
     key = jax.random.key(seed)
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(first, first + count))
-
-
-def choose_dtype(dtype):
-    """A dtype by name, or the backend's: bf16 on GPU and TPU, fp32 on CPU."""
-    if dtype is None:
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    if isinstance(dtype, str):
-        if dtype not in DTYPES:
-            raise InputError(f"unknown dtype {dtype!r}: choose one of {' '.join(DTYPES)}")
-        return DTYPES[dtype]
-    try:
-        jnp.dtype(dtype)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"dtype is {str(dtype)[:40]!r}: choose one of {' '.join(DTYPES)}"
-        ) from None
-    if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
-        raise InputError(f"dtype {jnp.dtype(dtype).name} is not supported: float32 or bfloat16")
-    return jnp.float32 if jnp.dtype(dtype) == jnp.float32 else jnp.bfloat16

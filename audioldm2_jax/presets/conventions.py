@@ -1,27 +1,29 @@
-"""How published weights are read where the authors' code and diffusers differ."""
+"""The two readings of published weights: the authors' code and diffusers differ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Convention:
-    """How published weights are read where the authors' code and diffusers differ.
+    """How a published checkpoint is interpreted where the authors' code and diffusers differ.
 
-    heads_from_width: heads of as many channels as in training (32; 64 in AudioLDM's L) at every
-        level, against the config's number.
+    A convention acts after a configuration is read; the readers return what the file says.
+
+    heads_from_width: each level of the U-Net has heads of the width used in training (32 channels;
+        64 in AudioLDM's L). False keeps the config's number of heads.
     zero_loa: the unconditional LOA is zeros when no negative prompt is given.
-    own_positions: GPT-2 counts positions over a prompt's own tokens, as if it came alone, against
-        the longest prompt of the batch.
-    cut_negative: negative texts are cut to the longest prompt's number of tokens.
-    text_eps: epsilon of the CLAP text tower's layer norms; None keeps the config's.
-    own_symbols: phonemes are numbered by the table of the training, where the embedding has its 183
-        rows, against the folder's tokenizer.
-    whole_grid: a duration is int(seconds * 25.6) latent frames and the waveform is not cut, against
-        a grid rounded up and a waveform cut to the asked length.
-    mended_phases: Griffin-Lim mends a vocoder's phases where its description asks for it (the
-        embedded models'), which is ours alone.
+    own_positions: GPT-2 numbers positions over a prompt's own tokens. False numbers them over the
+        longest prompt of the batch.
+    cut_negative: negative prompts are cut to the longest prompt's number of tokens.
+    text_eps: epsilon of the layer norms in CLAP's text tower; None keeps the config's.
+    own_symbols: phonemes are numbered by the training's symbol table, if the embedding has its 183
+        rows. False uses the folder's tokenizer.
+    whole_grid: a duration is int(seconds * 25.6) latent frames and the waveform is not cut. False
+        rounds the frames up and cuts the waveform to the requested length.
+    griffin_lim: a vocoder whose config asks for Griffin-Lim steps runs them. Only our embedded
+        models ask for them.
     """
 
     name: str
@@ -32,10 +34,29 @@ class Convention:
     text_eps: float | None
     own_symbols: bool
     whole_grid: bool
-    mended_phases: bool
+    griffin_lim: bool
 
 
-CONVENTIONS = {
-    "authors": Convention("authors", True, True, True, False, 1e-5, True, True, True),
-    "diffusers": Convention("diffusers", False, False, False, True, None, False, False, False),
-}
+AUTHORS = Convention(
+    name="authors",
+    heads_from_width=True,
+    zero_loa=True,
+    own_positions=True,
+    cut_negative=False,
+    text_eps=1e-5,
+    own_symbols=True,
+    whole_grid=True,
+    griffin_lim=True,
+)
+DIFFUSERS = Convention(
+    name="diffusers",
+    heads_from_width=False,
+    zero_loa=False,
+    own_positions=False,
+    cut_negative=True,
+    text_eps=None,
+    own_symbols=False,
+    whole_grid=False,
+    griffin_lim=False,
+)
+CONVENTIONS = {convention.name: convention for convention in (AUTHORS, DIFFUSERS)}

@@ -52,8 +52,8 @@ class ModelConfig:
         return 2.0 if self.family == "musicldm" else 2.5
 
     @property
-    def ranks(self) -> bool:
-        """Whether CLAP can hear what was made."""
+    def has_audio_tower(self) -> bool:
+        """Whether CLAP can embed audio, as candidate ranking needs."""
         return self.clap is not None and self.clap.audio is not None
 
 

@@ -194,7 +194,7 @@ class VAEConfig:
 
 
 @dataclass(frozen=True)
-class TaggerConfig:
+class PANNsConfig:
     """PANNs' Cnn14 at 16 kHz: front end, blocks, embedding and classes. Rates in Hz.
 
     labels: the classes' names, where they are known.

@@ -9,7 +9,6 @@ import ast
 import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from audioldm2_jax.training.entries import KINDS, suggestion
 
 PREFIX = "--config."
 LARGEST = 1 << 20  # bytes of a file
+CONFIGS = Path(__file__).parent.parent / "configs"  # those that come with the package
 
 
 def base(stage: str, **settings: Any) -> ConfigDict:
@@ -41,7 +41,7 @@ def base(stage: str, **settings: Any) -> ConfigDict:
 
 
 def read_config(file: str, overrides: list[str]) -> ConfigDict:
-    """A locked ConfigDict. file: FILE.py[:ARG]; overrides: texts --config.NAME=VALUE.
+    """A locked ConfigDict. file: FILE.py[:ARG] or NAME[:ARG]; overrides: texts --config.NAME=VALUE.
 
     Raises InputError for a file that does not run, and for values that do not fit or have no
     effect.
@@ -75,25 +75,14 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
 
 
 def _run(file: str) -> Any:
-    """What the file's get_config returns."""
+    """The result of the file's get_config."""
     name, _, argument = file.partition(":")
-    path = files.path(name)
+    path = _file(name)
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--config {path}: a Python file, NAME.py, is expected")
+    module = importlib.util.module_from_spec(spec)
     try:
-        size = path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):
-        size = None
-    if size is not None and size > LARGEST:
-        raise InputError(f"--config {path}: {size} bytes are no configuration")
-    if size is None:
-        raise InputError(f"--config {shown(str(path), 300)}: no such file (see train --help)")
-    # Configurations import each other as `configs.common`, from wherever they lie.
-    root = next((p for p in path.resolve().parents if p.name == "configs"), path.resolve().parent)
-    sys.path.insert(0, str(root.parent))
-    try:
-        spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-        if spec is None:
-            raise InputError(f"--config {path}: a Python file, NAME.py, is expected")
-        module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         if not callable(getattr(module, "get_config", None)):
             raise InputError(f"--config {path}: it defines no function get_config(arg)")
@@ -103,8 +92,28 @@ def _run(file: str) -> Any:
     # A configuration is code: whatever it raises is bad input.
     except (Exception, SystemExit) as error:
         raise InputError(f"--config {file}: {_line(error, path)}") from None
-    finally:
-        sys.path.remove(str(root.parent))
+
+
+def _file(name: str) -> Path:
+    """The file that the option names: a path, or the name of one that comes with the package.
+
+    `vae`, `vae.py` and `configs/vae.py` name the same one; a file of that path comes first.
+    Raises InputError.
+    """
+    path = files.path(name)
+    short = name.removeprefix("configs/").removesuffix(".py")
+    shipped = CONFIGS / f"{short}.py"
+    try:
+        if not path.is_file() and re.fullmatch(r"\w+(/\w+)*", short) and shipped.is_file():
+            path = shipped
+        size = path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):
+        size = None
+    if size is None:
+        raise InputError(f"--config {shown(str(path), 300)}: no such file (see train --help)")
+    if size > LARGEST:
+        raise InputError(f"--config {path}: {size} bytes are no configuration")
+    return path
 
 
 def _line(error: BaseException, path: Path) -> str:

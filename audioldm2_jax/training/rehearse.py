@@ -10,14 +10,13 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from unittest import mock
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from audioldm2_jax import sharding
+from audioldm2_jax import backend, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.run import Run, needed_parts, open_run, step_of
@@ -58,8 +57,7 @@ def rehearse(config: ConfigDict, topology: str, *, encoded: bool = False) -> dic
     if kind not in CHIPS:
         raise InputError(f"--topology {topology}: choose a size of {' '.join(CHIPS)}, as v5e:4x4")
     devices = _devices(topology)
-    # Layers choose their algorithms by the backend; this step is for TPUs.
-    with mock.patch.object(jax, "default_backend", lambda: "tpu"):
+    with backend.targeting("tpu"):
         run = open_run(config, devices)
         try:
             compiled = _compiled(run, encoded)

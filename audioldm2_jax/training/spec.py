@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.data.elements import CLAP_RATE
+from audioldm2_jax.data.loading.transforms import CLAP_RATE
 from audioldm2_jax.data.encoders import check
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT

@@ -9,7 +9,7 @@ from typing import Any
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.checkpoints.random import random_checkpoint
-from audioldm2_jax.data import tokens
+from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig, ModelConfig
 from audioldm2_jax.training.spec import StageSpec
@@ -66,16 +66,16 @@ def with_audiomae(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, audiomae=small)
 
 
-def token_transforms(start: Start, spec: StageSpec) -> dict[str, tokens.Tokens]:
+def token_transforms(start: Start, spec: StageSpec) -> dict[str, tokenise.Tokens]:
     """The stage's texts as tokens, by name. Raises InputError where the start lacks a tokenizer."""
     transforms = {}
     for text in spec.batch.texts:
         length = text.length(spec.batch.text_length)
         if text.source == "transcript":
-            transforms[text.name] = tokens.of_phonemes(length)
+            transforms[text.name] = tokenise.of_phonemes(length)
             continue
         tokenizer = start.tokenizers.get(text.tokenizer)
         if tokenizer is None:
             raise InputError(f"stage {spec.stage.name} reads texts: name a start with tokenizers")
-        transforms[text.name] = tokens.of_tokenizer(tokenizer, length)
+        transforms[text.name] = tokenise.of_tokenizer(tokenizer, length)
     return transforms

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from audioldm2_jax import backend
 from audioldm2_jax.training.optim import learning_rate, make_optimizer
 from audioldm2_jax.training.spec import Stage
 from audioldm2_jax.training.state import TrainState, combine, partition
@@ -71,8 +72,8 @@ def make_step(
 
 
 def donated_argnums() -> tuple[int, ...]:
-    """Donated arguments of the step: the state; none on CPU, where XLA does not donate."""
-    return () if jax.default_backend() == "cpu" else (0,)
+    """Donated arguments of the step: the state; none where the backend does not donate."""
+    return (0,) if backend.current().donates else ()
 
 
 def stream_positions(size: int, hosts: int) -> np.ndarray:

@@ -6,8 +6,8 @@ name a note, and `more` with the same, from a high rate down again; `speech` tra
 encoder in place of T5.
 """
 
-from configs.common import base, variant
-from configs.nano.common import FOLDER, encoded, nano, speech
+from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.nano.common import FOLDER, encoded, nano, speech
 
 # Of each variant the stage before, the steps, the highest rate.
 BEFORE = {

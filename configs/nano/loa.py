@@ -5,8 +5,8 @@ audioldm2-jax train --config=configs/nano/sequence.py --workdir=nano/runs/sequen
 continues the vectors before and does not learn which phoneme is due.
 """
 
-from configs.common import base, variant
-from configs.nano.common import encoded, nano, speech
+from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.nano.common import encoded, nano, speech
 
 
 def get_config(arg: str = ""):

@@ -4,8 +4,8 @@ audioldm2-jax train --config=configs/nano/tagger.py --workdir=nano/runs/tagger
 `words` listens to speech: which of thirty phrases are said.
 """
 
-from configs.common import base, variant
-from configs.nano.common import nano, speech
+from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.nano.common import nano, speech
 
 
 def get_config(arg: str = ""):

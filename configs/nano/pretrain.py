@@ -4,8 +4,8 @@ audioldm2-jax train --config=configs/nano/pretrain.py --workdir=nano/runs/pretra
 `speech` is the narrower U-Net of speech, on the whole LOA.
 """
 
-from configs.common import base, variant
-from configs.nano.common import encoded, nano, speech
+from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.nano.common import encoded, nano, speech
 
 
 def get_config(arg: str = ""):

@@ -3,8 +3,8 @@
 audioldm2-jax train --config=configs/nano/vae.py --workdir=nano/runs/vae
 """
 
-from configs.common import base, variant
-from configs.nano.common import nano
+from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.nano.common import nano
 
 
 def get_config(arg: str = ""):

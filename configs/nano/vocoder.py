@@ -5,8 +5,8 @@ By its spectra alone: with discriminators a step takes three times as long, and 
 give. `vocoding` mends the phases of what it makes.
 """
 
-from configs.common import base, variant
-from configs.nano.common import FOLDER, nano
+from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.nano.common import FOLDER, nano
 
 
 def get_config(arg: str = ""):

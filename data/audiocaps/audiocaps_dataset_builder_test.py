@@ -1,6 +1,6 @@
 """AudioCaps' tables beside a tar with PANNs' names and a folder with others."""
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 HEADER = "audiocap_id,youtube_id,start_time,caption\n"
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from audioldm2_jax.corpora import archives
 from audioldm2_jax.errors import InputError
-from data import archives
 
 HEADER = """# Segments csv created Sun Mar  5 10:54:31 2017
 # num_ytids=3, num_segs=3, num_unique_labels=2, num_positive_labels=4

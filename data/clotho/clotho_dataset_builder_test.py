@@ -2,7 +2,7 @@
 
 import json
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 HEADER = "file_name," + ",".join(f"caption_{i}" for i in range(1, 6)) + "\n"
 FACTS = "file_name,keywords,sound_id,sound_link,start_end_samples,manufacturer,license\n"

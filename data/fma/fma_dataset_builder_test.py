@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from audioldm2_jax.corpora import archives
 from audioldm2_jax.errors import InputError
-from data import archives
 
 GROUPS = ",set,set,track,track,track,track,artist"
 NAMES = ",split,subset,genre_top,genres_all,title,license,name"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import soundfile
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 
 def test_segments(manual, built, tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 
 def test_from_the_tar(manual, built):

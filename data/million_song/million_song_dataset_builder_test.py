@@ -4,7 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 
 def track(key, *tags):

@@ -1,6 +1,6 @@
 """MusicCaps' table beside audio; captions hold quotes, commas and newlines."""
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 HEADER = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,"
 HEADER += "is_balanced_subset,is_audioset_eval\n"

@@ -1,6 +1,6 @@
 """UrbanSound8K out of its compressed tar."""
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 HEADER = "slice_file_name,fsID,start,end,salience,fold,classID,class\n"
 

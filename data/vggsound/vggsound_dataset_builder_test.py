@@ -1,6 +1,6 @@
 """VGGSound's table, which has no header, beside files named by video and start."""
 
-from data import archives
+from audioldm2_jax.corpora import archives
 
 
 def test_table_and_audio(manual, built):

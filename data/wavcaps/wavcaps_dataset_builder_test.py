@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from audioldm2_jax.corpora import archives
 from audioldm2_jax.errors import InputError
-from data import archives
 from tests.data.test_split_zip import write_split
 
 

@@ -1,6 +1,7 @@
 """The paper's ablations at the embedded model's scale: short joint runs that differ in one thing.
 
-    python -m configs.nano.ablate [NAME ...]      # then: python benchmarks/nano.py --ablations
+    python -m audioldm2_jax.configs.nano.ablate [NAME ...]
+    python benchmarks/nano.py --ablations
 
 All begin with the pre-trained model below $NANO and take as many steps, fewer than the model that
 is shipped. Where GPT-2 does without CLAP or T5, that projection's kernel is zero and stays so: what
@@ -15,8 +16,8 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import hub
-from configs.nano.build import ROOT, run
-from configs.nano.common import FOLDER
+from audioldm2_jax.configs.nano.build import run
+from audioldm2_jax.configs.nano.common import FOLDER
 
 STEPS, WARMUP = 350, 50
 # Changed values of the joint stage, and the text that GPT-2 does not read.
@@ -51,7 +52,7 @@ def ablate(name: str, folder: Path) -> Path:
         values += (f"--config.fixed=projection/{text}/kernel",)
     values += (f"--config.start={start}", f"--config.steps={STEPS}")
     values += (f"--config.optim.steps={STEPS}", f"--config.optim.warmup={WARMUP}")
-    run("train", f"--config={ROOT}/configs/nano/joint.py", f"--workdir={workdir}", *values)
+    run("train", "--config=nano/joint.py", f"--workdir={workdir}", *values)
     run("export", workdir, model)
     return model
 

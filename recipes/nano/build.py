@@ -1,6 +1,6 @@
 """Trains the embedded models from nothing, in the published order; goes on after a stop.
 
-    python -m configs.nano.build [--until STAGE]      (or: make nano)
+    python -m audioldm2_jax.configs.nano.build [--until STAGE]      (or: make nano)
 
 Corpora, runs and checkpoints come to lie in $NANO (default `nano`).
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
+from audioldm2_jax.configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 from audioldm2_jax.data.soundscapes import SOUNDS
-from audioldm2_jax.data.soundscapes.speech import phrases
+from audioldm2_jax.data.soundscapes.voices import phrases
 from audioldm2_jax.files import write_folder, write_text
-from configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
 SPEECH = ("--speech", "1", "--voices", "plain")
 # Sounds whose captions name a note every other time.
@@ -122,7 +122,7 @@ def corpora(folder: Path) -> None:
             rewrite(raw, labelled)
         if name in TRAINED:
             rewrite(raw, trained)
-        run("prepare", raw, made, "--corpus", ROOT / "data/soundscapes")
+        run("prepare", raw, made, "--corpus", "soundscapes")
 
 
 def encoded(folder: Path, model: Path, names: tuple[str, ...], pooling: int) -> None:
@@ -161,7 +161,7 @@ def make(name: str, folder: Path) -> None:
         begin(stage.before, folder)
     if name in ENCODED:
         encoded(folder, before, *ENCODED[name])
-    run("train", f"--config={ROOT}/configs/nano/{stage.config}", f"--workdir={workdir}")
+    run("train", f"--config=nano/{stage.config}", f"--workdir={workdir}")
     run("export", workdir, model, *(["--onto", before] if stage.before else []))
 
 

@@ -1,6 +1,6 @@
 """Training curves of the embedded model's stages: a CSV of each and one picture, in docs/nano.
 
-    python -m configs.nano.curves
+    python -m audioldm2_jax.configs.nano.curves
 
 Reads the runs below $NANO (default `nano`); stages without a run keep what is there.
 """
@@ -11,8 +11,8 @@ import csv
 import json
 from pathlib import Path
 
-from configs.nano.build import ROOT, STAGES
-from configs.nano.common import FOLDER
+from audioldm2_jax.configs.nano.build import ROOT, STAGES
+from audioldm2_jax.configs.nano.common import FOLDER
 
 TARGET = ROOT / "docs" / "nano"
 # What is drawn of each stage: of the batches trained on, and of held-out clips.

@@ -1,6 +1,6 @@
 """Puts the trained models into the package, in half precision, and their judges beside benchmarks.
 
-    python -m configs.nano.ship
+    python -m audioldm2_jax.configs.nano.ship
 
 Reads $NANO/models (default `nano`), replaces what is in audioldm2_jax/bundled and
 benchmarks/judges. What the model of speech shares with that of sound is there once: its folders are
@@ -16,9 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from audioldm2_jax.configs.nano.build import ROOT, SHARED, SOUND, run
+from audioldm2_jax.configs.nano.common import FOLDER
 from audioldm2_jax.files import write_folder
-from configs.nano.build import ROOT, SHARED, SOUND, run
-from configs.nano.common import FOLDER
 
 BUNDLED = ROOT / "audioldm2_jax" / "bundled"
 JUDGES = ROOT / "benchmarks" / "judges"

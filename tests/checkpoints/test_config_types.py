@@ -11,7 +11,7 @@ import pytest
 from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.checkpoints.random import random_params, write_random
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import PRESETS, AudioMAEConfig, TaggerConfig
+from audioldm2_jax.presets import PRESETS, AudioMAEConfig, PANNsConfig
 
 AUTHORS = hub.convention_named("authors")
 VALUES = [
@@ -127,12 +127,12 @@ def test_models_of_terabytes_are_not_allocated(folders, tmp_path, part, changes)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
 
 
-@pytest.mark.parametrize("name", ["vae", "vocoder", "clap", "audiomae", "tagger"])
+@pytest.mark.parametrize("name", ["vae", "vocoder", "clap", "audiomae", "panns"])
 def test_single_models(tmp_path, name):
     """Folders of one model, whatever stands in their config.json."""
     preset = PRESETS["tiny"]()
     own = {"audiomae": AudioMAEConfig(frames=32, bins=16, width=32, depth=1, heads=2, hidden=32)}
-    own["tagger"] = TaggerConfig(channels=(4, 4), width=8, classes=3, labels=("a", "b", "c"))
+    own["panns"] = PANNsConfig(channels=(4, 4), width=8, classes=3, labels=("a", "b", "c"))
     config = own.get(name) or getattr(preset, name)
     single.save(single.Single(name, config, random_params(name, config)), tmp_path / name)
     path = tmp_path / name / "config.json"

@@ -7,8 +7,8 @@ from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.train import read_config
+from audioldm2_jax.configs.nano import ablate
 from audioldm2_jax.training.run import open_run
-from configs.nano import ablate
 
 
 @pytest.mark.parametrize("text", ["clap", "text"])

@@ -11,7 +11,7 @@ import pytest
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.random import write_random
-from configs.nano import build, ship
+from audioldm2_jax.configs.nano import build, ship
 
 
 @pytest.fixture

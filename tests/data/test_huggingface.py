@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from audioldm2_jax.cli.main import main
-from data.archives import read, sound, write
+from audioldm2_jax.corpora.archives import read, sound, write
 
 STRUCT = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
 FEATURES = {

@@ -14,9 +14,9 @@ import torch
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.random import random_checkpoint, write_random
 from audioldm2_jax.cli.main import build_parser, main
+from audioldm2_jax.corpora import archives
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.start import with_audiomae
-from data import archives
 from tests.data.corpora import write_corpus
 from tests.docs.commands import DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
 

@@ -9,14 +9,14 @@ from audioldm2_jax.checkpoints.random import random_params
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.models.tagger import Tagger
-from audioldm2_jax.presets import PRESETS, TaggerConfig
+from audioldm2_jax.presets import PRESETS, PANNsConfig
 
-CONFIG = TaggerConfig(channels=(8, 16), width=12, classes=3, labels=("bee", "fan", "owl"))
+CONFIG = PANNsConfig(channels=(8, 16), width=12, classes=3, labels=("bee", "fan", "owl"))
 
 
 def test_a_judge_is_its_network(tmp_path):
-    params = random_params("tagger", CONFIG)
-    single.save(single.Single("tagger", CONFIG, params), tmp_path / "tagger")
+    params = random_params("panns", CONFIG)
+    single.save(single.Single("panns", CONFIG, params), tmp_path / "tagger")
     judge = Judge(tmp_path / "tagger", batch=4)
     assert judge.labels == CONFIG.labels and judge.sample_rate == 16000
     waves = 0.1 * np.random.default_rng(0).standard_normal((6, 8000)).astype(np.float32)

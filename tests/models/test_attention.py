@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from audioldm2_jax import backend
 from audioldm2_jax.models import attention
 from audioldm2_jax.models.attention import Prefix, attend, keep_mask
 
@@ -25,7 +26,7 @@ def causal(length, keys):
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
 @pytest.mark.parametrize("case", ["plain", "mask", "bias", "causal", "unscaled"])
-def test_backends_agree(monkeypatch, case, dtype, tolerance):
+def test_backends_agree(case, dtype, tolerance):
     length, keys = 7, 11
     arguments = [x.astype(dtype) for x in qkv(length, keys)]
     options = {
@@ -36,14 +37,14 @@ def test_backends_agree(monkeypatch, case, dtype, tolerance):
         "unscaled": {"scale": 1.0, "bias": draw(1, 3, length, keys, seed=3)},
     }[case]
     ours = attend(*arguments, **options)
-    monkeypatch.setattr(attention.jax, "default_backend", lambda: "gpu")
-    theirs = attend(*arguments, **options)
+    with backend.targeting("gpu"):
+        theirs = attend(*arguments, **options)
     assert ours.dtype == theirs.dtype == dtype
     np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=tolerance)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_the_first_keys(monkeypatch, backend):
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_the_first_keys(platform):
     """One of a few lengths, chosen in the program: values and gradients are those of a mask."""
     arguments, lengths = qkv(7, 11), (3, 11, 1)
 
@@ -53,9 +54,9 @@ def test_the_first_keys(monkeypatch, backend):
 
         return jax.value_and_grad(total, (0, 1, 2))(*arguments)
 
-    monkeypatch.setattr(attention.jax, "default_backend", lambda: backend)
     for which, length in enumerate(lengths):
-        first = jax.jit(lambda which: found(Prefix(lengths, which)))(which)
+        with backend.targeting(platform):
+            first = jax.jit(lambda which: found(Prefix(lengths, which)))(which)
         masked = found(keep_mask(jnp.arange(11)[None] < length))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), first, masked)
 

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audioldm2_jax.models import dense
+from audioldm2_jax import backend
 from audioldm2_jax.models.dense import Dense
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
 @pytest.mark.parametrize("shape", [(6, 5), (2, 3, 5), (2, 3, 4, 5)])
-def test_backends_agree(monkeypatch, shape, dtype, tolerance):
+def test_backends_agree(shape, dtype, tolerance):
     x = jax.random.normal(jax.random.key(0), shape)
     layer = Dense(7, dtype=dtype)
     params = layer.init(jax.random.key(1), x)
@@ -25,8 +25,8 @@ def test_backends_agree(monkeypatch, shape, dtype, tolerance):
         return jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
 
     ours = found(params, x)
-    monkeypatch.setattr(dense.jax, "default_backend", lambda: "gpu")
-    theirs = found(params, x)
+    with backend.targeting("gpu"):
+        theirs = found(params, x)
 
     def compare(a, b):
         a, b = (np.asarray(v, np.float32) for v in (a, b))

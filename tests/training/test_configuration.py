@@ -2,6 +2,8 @@
 
 import ast
 import json
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -19,6 +21,7 @@ from audioldm2_jax.training.stages.kinds import BOUNDS, THROUGH, StageKind
 from audioldm2_jax.training.start import open_start
 from tests.training.stages_of import QUICK, SECONDS, SETTINGS, TINY, batch
 
+BASE = "from audioldm2_jax.configs.common import base\n"
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "audioldm2_jax"
 
@@ -120,10 +123,8 @@ def test_an_override_puts_the_files_idle_entries_back(file):
 
 
 def test_what_a_file_sets_in_vain_is_still_refused(tmp_path):
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "mine.py").write_text(
-        "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
-        "    c.optim.steps = 77\n    return c"
+        f"{BASE}def get_config(arg=''):\n    c = base('vae')\n    c.optim.steps = 77\n    return c"
     )
     config = read_config(str(tmp_path / "mine.py"), ["--config.batch=8"])
     with pytest.raises(InputError, match="optim.steps is 77: it has no effect"):
@@ -322,10 +323,7 @@ def test_values_that_begin_with_a_bracket():
 def test_home_folders(monkeypatch, tmp_path, capsys):
     """As `export` reads them, also where the shell leaves `~` as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "mine.py").write_text(
-        f"import sys\nsys.path.append({str(ROOT)!r})\n"
-        "from configs.common import base\ndef get_config(arg=''):\n    return base('vae')"
-    )
+    (tmp_path / "mine.py").write_text(f"{BASE}def get_config(arg=''):\n    return base('vae')")
     assert read_config("~/mine.py", []).stage == "vae"
     for values in (
         ["--config=configs/vae.py", "--workdir=~nouser/x"],
@@ -347,12 +345,12 @@ FILES = {
     "def get_config(arg=''):\n    return {'stage': 'vae'}": "is a dict, not a ConfigDict",
     "def get_config():\n    return 1": "TypeError",
     "import sys\nsys.exit(3)": "line 2: SystemExit",
-    "from configs.common import base\ndef get_config(arg=''):\n    return base('vea')": "'vea'",
-    "from configs.common import base\ndef get_config(arg=''):\n"
+    f"{BASE}def get_config(arg=''):\n    return base('vea')": "'vea'",
+    f"{BASE}def get_config(arg=''):\n"
     "    return base('vae', divergense=1)": "has no setting 'divergense'",
-    "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
+    f"{BASE}def get_config(arg=''):\n    c = base('vae')\n"
     "    del c.steps\n    return c": "steps: missing in the configuration",
-    "from configs.common import base\ndef get_config(arg=''):\n    c = base('vae')\n"
+    f"{BASE}def get_config(arg=''):\n    c = base('vae')\n"
     "    c.stepz = 4\n    return c": 'stepz: no entry of a configuration. Did you mean "steps"?',
     "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict()": (
         "missing in the configuration"
@@ -360,10 +358,30 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize("name", ["vae", "vae.py", "configs/vae", "configs/vae.py", "nano/vae"])
+def test_names_of_what_comes_with_the_package(name, tmp_path, monkeypatch):
+    """From any folder, also where another package of the name `configs` is imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "configs", types.ModuleType("configs"))
+    paths = list(sys.path)
+    assert read_config(name, []).stage == "vae"
+    assert sys.path == paths
+
+
+def test_a_file_comes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    text = f"{BASE}def get_config(arg=''):\n    return base('clap')"
+    (tmp_path / "configs" / "vae.py").write_text(text)
+    assert read_config("configs/vae.py", []).stage == "clap"
+    for name in ("../vae", "nowhere", "nano", "", "vae.py/x", "/vae"):
+        with pytest.raises(InputError, match="no such file|no path"):
+            read_config(name, [])
+
+
 @pytest.mark.parametrize("text", FILES)
 def test_files_that_are_no_configuration(text, tmp_path, capsys):
     (tmp_path / "mine.py").write_text(text)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     assert main(["train", f"--config={tmp_path / 'mine.py'}", "--workdir=x", "-q"]) == 2
     error = capsys.readouterr().err
     assert FILES[text] in error and "mine.py" in error

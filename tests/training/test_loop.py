@@ -16,8 +16,9 @@ from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.cli.train import read_config
-from audioldm2_jax.data.encode import Encoding, encode
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.configs.nano import build
+from audioldm2_jax.data.corpus.precompute import Encoding, encode
+from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.export import trained_parts
@@ -27,7 +28,6 @@ from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run
 from audioldm2_jax.training.stages.conditions import NOTHING
 from audioldm2_jax.training.state import born_sharded
-from configs.nano import build
 from tests.data.corpora import write_corpus
 from tests.training.stages_of import TINY
 
@@ -186,9 +186,9 @@ def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
     made = config("configs/tagger.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
     run = open_run(made)
-    fresh = jax.jit(run.plan.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["tagger"]
+    fresh = jax.jit(run.plan.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["panns"]
     train(made, tmp_path / "run", quiet=True)
-    trained = parameters(tmp_path / "run")[1]["tagger"]
+    trained = parameters(tmp_path / "run")[1]["panns"]
     assert_same(fresh["embed"]["kernel"], trained["embed"]["kernel"])
     assert_same(fresh["blocks_0_conv_0"], trained["blocks_0_conv_0"])
     assert np.abs(fresh["embed"]["bias"] - trained["embed"]["bias"]).max() > 0

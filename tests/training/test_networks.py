@@ -21,7 +21,7 @@ from audioldm2_jax.models.lpips import SCALE as LPIPS_SCALE
 from audioldm2_jax.models.lpips import SHIFT as LPIPS_SHIFT
 from audioldm2_jax.models.lpips import STAGES as LPIPS_STAGES
 from audioldm2_jax.models.tagger import Tagger
-from audioldm2_jax.presets import AudioMAEConfig, TaggerConfig
+from audioldm2_jax.presets import AudioMAEConfig, PANNsConfig
 from audioldm2_jax.training import weight_norm
 from tests.training.stages_of import TINY, initial, made
 from tests.training.values import draw, randomised
@@ -235,7 +235,7 @@ def test_positions_are_maes():
 @pytest.mark.parametrize("train", [False, True])
 def test_tagger(train):
     """PANNs' blocks, written out; in training the statistics are the batch's."""
-    config = TaggerConfig(channels=(4, 8), width=6, classes=3)
+    config = PANNsConfig(channels=(4, 8), width=6, classes=3)
     network, mel = Tagger(config), 20 * draw(3, 32, 64) - 30
     params = randomised(network.init(jax.random.key(0), mel)["params"])
 
@@ -282,9 +282,9 @@ def test_weight_norm_is_its_own_inverse():
 
 def test_panns_files(tmp_path):
     """A file of the published form: names, nesting, constants; and the same folder again."""
-    config = TaggerConfig(channels=(4, 8), width=6, classes=3)
+    config = PANNsConfig(channels=(4, 8), width=6, classes=3)
     params = randomised(Tagger(config).init(jax.random.key(0), draw(1, 16, 64))["params"])
-    state = from_params(params, SINGLES["tagger"].table(config))
+    state = from_params(params, SINGLES["panns"].table(config))
     shapes = {name: value.shape for name, value in state.items()}
     assert shapes["conv_block2.conv1.weight"] == (8, 4, 3, 3)
     assert shapes["bn0.running_var"] == (64,) and shapes["fc_audioset.weight"] == (3, 6)

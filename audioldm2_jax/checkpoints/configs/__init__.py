@@ -28,16 +28,16 @@ from audioldm2_jax.checkpoints.configs.language import (  # noqa: F401
     write_projection,
     write_t5,
 )
+from audioldm2_jax.checkpoints.configs.panns import (  # noqa: F401
+    ARCHITECTURE,
+    panns_of_shapes,
+    read_panns,
+    write_panns,
+)
 from audioldm2_jax.checkpoints.configs.scheduler import (  # noqa: F401
     read_schedule,
     scheduler_class,
     write_schedule,
-)
-from audioldm2_jax.checkpoints.configs.tagger import (  # noqa: F401
-    ARCHITECTURE,
-    read_tagger,
-    tagger_of_shapes,
-    write_tagger,
 )
 from audioldm2_jax.checkpoints.configs.unet import (  # noqa: F401
     read_unet,

@@ -69,7 +69,7 @@ def contrastive_loss(settings: CLAPSettings) -> Loss:
 
 
 def build(settings: CLAPSettings, optim: OptimConfig) -> StageSpec:
-    if not settings.model.ranks:
+    if not settings.model.has_audio_tower:
         raise InputError("stage clap: the model has no CLAP audio tower to train")
     loss = contrastive_loss(settings)
     eval_loss = contrastive_loss(dataclasses.replace(settings, train=False))

@@ -92,7 +92,7 @@ def frozen_parts(batch: BatchSpec, *parts: str) -> dict[str, tuple[str, ...]]:
 
 def hears_audio(model: ModelConfig, p_clap_audio: float) -> bool:
     """Whether CLAP reads the sound of some clips. Raises InputError without an audio tower."""
-    if p_clap_audio > 0 and not model.ranks:
+    if p_clap_audio > 0 and not model.has_audio_tower:
         raise InputError(
             "the base checkpoint has no CLAP audio tower to condition on; use one from the "
             "authors' file, or settings.p_clap_audio=0"

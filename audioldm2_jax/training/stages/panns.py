@@ -11,7 +11,7 @@ import optax
 
 from audioldm2_jax import features, tree
 from audioldm2_jax.models.tagger import Tagger
-from audioldm2_jax.presets import TaggerConfig
+from audioldm2_jax.presets import PANNsConfig
 from audioldm2_jax.training.init import init_part, init_parts
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.settings import StageSettings, setting
@@ -28,17 +28,17 @@ class PANNsSettings(StageSettings):
     use the batch's statistics, mixup and drop-out.
     """
 
-    channels: tuple[int, ...] = setting(TaggerConfig.channels, 1)
-    width: int = setting(TaggerConfig.width, 1)
+    channels: tuple[int, ...] = setting(PANNsConfig.channels, 1)
+    width: int = setting(PANNsConfig.width, 1)
     momentum: float = setting(0.1, 0, 1)
     mixup: bool = setting(True)
     dropout: bool = setting(True)
     train: bool = True
 
     @property
-    def config(self) -> TaggerConfig:
+    def config(self) -> PANNsConfig:
         shape = {"channels": self.channels, "width": self.width}
-        return TaggerConfig(classes=len(self.classes), labels=self.classes, **shape)
+        return PANNsConfig(classes=len(self.classes), labels=self.classes, **shape)
 
 
 def mix(values, partners, share):
@@ -62,12 +62,12 @@ def classification_loss(settings: PANNsSettings) -> Loss:
         mel = features.decibel_mel(waves, config)
         network = Tagger(config, settings.dtype)
         key = keys[0] if settings.train and settings.dropout else None
-        variables = {"params": params["tagger"]}
+        variables = {"params": params["panns"]}
         logits, _, statistics = network.apply(variables, mel, settings.train, key)
         value = optax.sigmoid_binary_cross_entropy(logits, labels).mean()
-        stored = tree.flatten(params["tagger"])
+        stored = tree.flatten(params["panns"])
         batch_stats = {
-            f"tagger/{path}": stored[path] + settings.momentum * (new - stored[path])
+            f"panns/{path}": stored[path] + settings.momentum * (new - stored[path])
             for path, new in tree.flatten(statistics).items()
         }
         top = jnp.argmax(logits, 1)
@@ -81,11 +81,11 @@ def build(settings: PANNsSettings, optim: OptimConfig) -> StageSpec:
     config = settings.config
     eval_loss = classification_loss(dataclasses.replace(settings, train=False))
     group = TrainableGroup(
-        ("tagger",), classification_loss(settings), optim, _STATISTICS, eval_loss
+        ("panns",), classification_loss(settings), optim, _STATISTICS, eval_loss
     )
-    stage = Stage("panns", init_parts({"tagger": init_part("tagger", config)}), {"model": group})
+    stage = Stage("panns", init_parts({"panns": init_part("panns", config)}), {"model": group})
     batch = BatchSpec(config.sample_rate, settings.seconds, classes=settings.classes)
-    return StageSpec(stage, batch, exports=("tagger",), standalone=config)
+    return StageSpec(stage, batch, exports=("panns",), standalone=config)
 
 
 STAGE = StageInfo(

@@ -1,4 +1,4 @@
-"""config.json of a tagger's folder, and the configuration of PANNs' published file."""
+"""config.json of a PANNs' folder, and the configuration of PANNs' published file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import dataclasses
 
 from audioldm2_jax.checkpoints.configs.reading import WIDTH, Entries
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import TaggerConfig
+from audioldm2_jax.presets import PANNsConfig
 
 ARCHITECTURE = "PANNs"
 
 
-def read_tagger(config: dict, where: str) -> TaggerConfig:
-    """Every field of TaggerConfig may be in the file. Raises InputError for others."""
-    entries, default = Entries(config, where), TaggerConfig()
-    known = {field.name for field in dataclasses.fields(TaggerConfig)}
+def read_panns(config: dict, where: str) -> PANNsConfig:
+    """Every field of PANNsConfig may be in the file. Raises InputError for others."""
+    entries, default = Entries(config, where), PANNsConfig()
+    known = {field.name for field in dataclasses.fields(PANNsConfig)}
     if unknown := sorted(set(config) - known - {"architecture"}):
-        raise InputError(f"{where}: {unknown[0]!r:.80} is no entry of a tagger's configuration")
+        raise InputError(f"{where}: {unknown[0]!r:.80} is no entry of a PANNs configuration")
     labels = entries.get("labels", ())
     classes = entries.whole("classes", default.classes)
     if not isinstance(labels, (list, tuple)) or not all(isinstance(x, str) for x in labels):
@@ -25,7 +25,7 @@ def read_tagger(config: dict, where: str) -> TaggerConfig:
         raise InputError(f"{where}: {len(labels)} labels for {classes} classes")
     sample_rate = entries.whole("sample_rate", default.sample_rate, high=768_000)
     low = entries.number("low", default.low, high=sample_rate / 2)
-    return TaggerConfig(
+    return PANNsConfig(
         sample_rate=sample_rate,
         fft=entries.whole("fft", default.fft, 2, 1 << 16),
         hop=entries.whole("hop", default.hop, high=1 << 16),
@@ -39,11 +39,11 @@ def read_tagger(config: dict, where: str) -> TaggerConfig:
     )
 
 
-def write_tagger(config: TaggerConfig) -> dict:
+def write_panns(config: PANNsConfig) -> dict:
     return {"architecture": ARCHITECTURE} | dataclasses.asdict(config)
 
 
-def tagger_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> TaggerConfig:
+def panns_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> PANNsConfig:
     """From the shapes of a published file's tensors; its front end is that of `Cnn14_16k`."""
     count = sum(name.endswith(".conv1.weight") for name in shapes)
     firsts = [shapes.get(f"conv_block{i + 1}.conv1.weight", ()) for i in range(min(count, 17))]
@@ -53,4 +53,4 @@ def tagger_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> TaggerCo
     if not plain or not all(1 <= size <= WIDTH for size in sizes):
         raise InputError(f"{where}: not a Cnn14 of PANNs")
     channels = tuple(shape[0] for shape in firsts)
-    return TaggerConfig(channels=channels, width=last[1], classes=last[0])
+    return PANNsConfig(channels=channels, width=last[1], classes=last[0])

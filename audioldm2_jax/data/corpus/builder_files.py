@@ -1,4 +1,4 @@
-"""Which builders of published corpora there are: a folder of `data/` each, found by its name."""
+"""The builders of published corpora: a folder of `data/` each, found by its name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _SUFFIX = "_dataset_builder.py"
 
 
 def roots() -> list[Path]:
-    """Where builders are looked for: ./data, and the folder `data` beside the package."""
-    return [Path("data"), Path(__file__).parent.parent.parent / "data"]
+    """Where builders are looked for: ./data, and `corpora`, the package's name for it."""
+    return [Path("data"), Path(__file__).parents[2] / "corpora"]
 
 
 def builders() -> dict[str, Path]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from audioldm2_jax.checkpoints.convert import BATCH_NORM, CONV2D, LINEAR, Kind, Rule, Table
-from audioldm2_jax.presets import TaggerConfig
+from audioldm2_jax.presets import PANNsConfig
 
 # Convolutions here are bare kernels.
 _KERNEL: Kind = {"weight": ("", CONV2D["weight"][1])}
 
 
-def tagger_table(config: TaggerConfig) -> Table:
+def panns_table(config: PANNsConfig) -> Table:
     """Names for as many blocks as the configuration has."""
     rules = [Rule("bn0", "norm_mel", BATCH_NORM)]
     for i in range(len(config.channels)):
