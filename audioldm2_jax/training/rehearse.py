@@ -6,6 +6,7 @@ data.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -110,7 +111,8 @@ def frozen_shapes(run: Run, batch) -> dict:
     for name, constant in run.spec.constants.items():
         if constant.part not in names:
             part = {constant.part: _part_shapes(run, constant.part)}
-            shape = jax.eval_shape(lambda params: constant.compute(params, run.dtype), part)
+            compute = functools.partial(constant.compute, dtype=run.dtype)
+            shape = jax.eval_shape(compute, part)
             frozen[name] = _like(shape, sharding.replicated(run.mesh))
     for name in names:
         shapes = _part_shapes(run, name)
@@ -143,7 +145,9 @@ def _compiled(run: Run, encoded: bool):
     state = jax.tree.map(_like, state, placed)
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
-        jitted = jax.jit(step_of(run), donate_argnums=donated_argnums(), out_shardings=(placed, whole))
+        jitted = jax.jit(
+            step_of(run), donate_argnums=donated_argnums(), out_shardings=(placed, whole)
+        )
         batch = batch_shapes(run, encoded=encoded)
         return jitted.lower(state, frozen_shapes(run, batch), batch).compile()
 

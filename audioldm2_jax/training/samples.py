@@ -41,7 +41,9 @@ class Generated:
     hosts that only help to gather.
     """
 
-    def __init__(self, every: int, trained, full_checkpoint, writer, *, prompts, steps: int, seconds: float):
+    def __init__(
+        self, every: int, trained, full_checkpoint, writer, *, prompts, steps: int, seconds: float
+    ):
         self.every, self._trained, self._writer = every, trained, writer
         self._full_checkpoint = full_checkpoint
         self._asked = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
@@ -75,7 +77,9 @@ class Reconstructed:
     clips: [B, samples]; others as of `Generated`.
     """
 
-    def __init__(self, every: int, trained, writer, kind: ClipSamples, *, model: ModelConfig, clips):
+    def __init__(
+        self, every: int, trained, writer, kind: ClipSamples, *, model: ModelConfig, clips
+    ):
         self.every, self._trained, self._writer, self._kind = every, trained, writer, kind
         self._front, self._rate = features.mel_config(model.vocoder), model.vocoder.sample_rate
         self._clips, self._config = np.asarray(clips), getattr(model, kind.part)

@@ -3,7 +3,7 @@
 import json
 
 from audioldm2_jax.cli.train import read_config
-from audioldm2_jax.configs.nano import build, curves
+from audioldm2_jax.recipes.nano import build, curves
 
 
 def test_curves_of_a_run_that_went_on(tmp_path):

@@ -80,9 +80,7 @@ def classification_loss(settings: PANNsSettings) -> Loss:
 def build(settings: PANNsSettings, optim: OptimConfig) -> StageSpec:
     config = settings.config
     eval_loss = classification_loss(dataclasses.replace(settings, train=False))
-    group = TrainableGroup(
-        ("panns",), classification_loss(settings), optim, _STATISTICS, eval_loss
-    )
+    group = TrainableGroup(("panns",), classification_loss(settings), optim, _STATISTICS, eval_loss)
     stage = Stage("panns", init_parts({"panns": init_part("panns", config)}), {"model": group})
     batch = BatchSpec(config.sample_rate, settings.seconds, classes=settings.classes)
     return StageSpec(stage, batch, exports=("panns",), standalone=config)
@@ -92,7 +90,9 @@ STAGE = StageInfo(
     name="panns",
     settings=PANNsSettings,
     build=build,
-    trains="a classifier: PANNs' Cnn14 or smaller, binary cross entropy; mixup, drop-out (optional)",
+    trains=(
+        "a classifier: PANNs' Cnn14 or smaller, binary cross entropy; mixup, drop-out (optional)"
+    ),
     reads="sound, labels",
     reads_labels=True,
     uses_base=False,
