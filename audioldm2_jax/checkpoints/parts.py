@@ -18,10 +18,10 @@ from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache
 from audioldm2_jax.models.hifigan import HiFiGAN
-from audioldm2_jax.models.phonemes import PhonemeEncoder
-from audioldm2_jax.models.sequence import SequenceProjection
+from audioldm2_jax.models.loa_projection import LOAProjection
+from audioldm2_jax.models.panns import Cnn14
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 from audioldm2_jax.models.t5 import T5Encoder
-from audioldm2_jax.models.tagger import Tagger
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.presets import ModelConfig
@@ -152,7 +152,7 @@ PARTS: dict[str, Part] = {
         "audioldm2",
         ("AudioLDM2ProjectionModel",),
         _DIFFUSERS_FILE,
-        SequenceProjection,
+        LOAProjection,
         lambda c: language.PROJECTION,
         configs.write_projection,
         _projection_inputs,
@@ -217,7 +217,7 @@ SINGLES = PARTS | {
         "panns",
         ("Cnn14",),
         _TRANSFORMERS_FILE,
-        Tagger,
+        Cnn14,
         panns.panns_table,
         configs.write_panns,
         lambda c: (jnp.zeros((1, 2 ** len(c.channels), c.mels)),),

@@ -38,7 +38,7 @@ class StageSettings:
     """What every run gives its stage; each stage's subclass adds its own settings.
 
     model: configuration of the base checkpoint; dtype: of the computation; remat: see
-    `layers.block_of`; seconds: length of a clip; text_length: tokens of a text at most; classes:
+    `layers.maybe_remat`; seconds: length of a clip; text_length: tokens of a text at most; classes:
     labels of the corpora.
     """
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.data.encoders import check
 from audioldm2_jax.data.loading.transforms import CLAP_RATE
+from audioldm2_jax.encoders.latents import check_length
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT
 from audioldm2_jax.presets import ModelConfig
@@ -231,5 +231,5 @@ def build_stage(
     given = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in settings.items()}
     built = info.settings(model, remat=remat, **run, **given)
     if info.on_vae_grid:
-        check(model, built.seconds, ())
+        check_length(model, built.seconds)
     return info.build(built, optim)

@@ -188,7 +188,7 @@ def test_published_audioldm_configuration(preset, base):
 def test_speech_rolls_out_512_vectors_whatever_the_file_says(tmp_path):
     """Published language_model/config.json keep 8, or nothing."""
     from audioldm2_jax.checkpoints import hub
-    from audioldm2_jax.checkpoints.random import write_random
+    from audioldm2_jax.data.untrained import write_random
 
     write_random(tmp_path / "speech", "tiny-speech")
     path = tmp_path / "speech" / "language_model" / "config.json"

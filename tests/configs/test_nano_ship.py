@@ -10,7 +10,7 @@ import pytest
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.recipes.nano import build, ship
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax import audio
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.losses.contrastive import contrastive, retrieval
+from audioldm2_jax.losses.contrastive import contrastive, recall_at_1
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.presets import CLAPConfig
 from audioldm2_jax.training.init import init_part, init_parts
@@ -62,7 +62,7 @@ def contrastive_loss(settings: CLAPSettings) -> Loss:
             f"clap/audio/norm_mel/{name}": norm[name] + settings.momentum * (new - norm[name])
             for name, new in (("mean", mean), ("variance", unbiased))
         }
-        metrics = {"retrieval": retrieval(audio_features, text_features), "scale": scales[0]}
+        metrics = {"retrieval": recall_at_1(audio_features, text_features), "scale": scales[0]}
         return value, metrics | {"batch_stats": batch_stats}
 
     return loss

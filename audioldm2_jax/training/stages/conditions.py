@@ -12,15 +12,19 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax import features
-from audioldm2_jax.data import encoders
+from audioldm2_jax.encoders.clap import clap_audio_features, clap_text_features
+from audioldm2_jax.encoders.latents import encode_waveform
+from audioldm2_jax.encoders.loa import audiomae_loa
+from audioldm2_jax.encoders.text import phoneme_states
+from audioldm2_jax.encoders.text import t5_states as encode_t5
+from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.losses import gaussian
 from audioldm2_jax.models.audiomae import loa_length
-from audioldm2_jax.models.phonemes import PhonemeEncoder
+from audioldm2_jax.models.vae import sample_posterior
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.spec import BatchSpec, FrozenConstant, TextSpec
 
-# Among the frozen parameters: `encode_nothing`'s [1, D], where its encoder is not loaded.
+# Among the frozen parameters: `encode_unconditional`'s [1, D], where its encoder is not loaded.
 EMPTY_TEXT = "empty_text"
 
 
@@ -116,10 +120,10 @@ def latents(settings: Any, frozen: dict, batch: dict, keys):
     if "mean" in batch:
         mean, logvar = batch["mean"], batch["logvar"]
     else:
-        moments = encoders.encode_posterior(frozen, batch["waveform"], model, settings.dtype)
+        moments = encode_waveform(frozen["vae"], batch["waveform"], model, settings.dtype)
         mean, logvar = (x.astype(jnp.float32) for x in moments)
     scale = frozen.get("scale", model.vae.scale)
-    sample = gaussian.sampled(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+    sample = sample_posterior(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
     return jax.lax.stop_gradient(sample * scale)
 
 
@@ -129,24 +133,25 @@ def true_loas(settings: Any, frozen: dict, batch: dict) -> dict[int, jax.Array]:
     if all(f"loa_{pooling}" in batch for pooling in poolings):
         return {pooling: batch[f"loa_{pooling}"] for pooling in poolings}
     model, wave = settings.model, batch["waveform"]
-    loas = encoders.encode_loa(frozen, wave, model, poolings, settings.dtype)
+    loas = audiomae_loa(frozen["audiomae"], wave, model.audiomae, poolings, settings.dtype)
     return jax.lax.stop_gradient(jax.tree.map(lambda x: x.astype(jnp.float32), loas))
 
 
 def clap_vector(settings: Any, frozen: dict, batch: dict, keys):
     """CLAP's features [B, D]: of the sound with probability `p_clap_audio`, else of the caption."""
-    model, dtype, share = settings.model, settings.dtype, settings.p_clap_audio
+    config, dtype, share = settings.model.clap, settings.dtype, settings.p_clap_audio
     audio_features = text_features = None
     if share > 0:
         audio_features = batch.get("clap_audio")
         if audio_features is None:
             wave = batch["waveform_48k"]
-            audio_features = encoders.encode_clap_audio(frozen, wave, model, dtype)
+            audio_features = clap_audio_features(frozen["clap"], wave, config, dtype)
             audio_features = jax.lax.stop_gradient(audio_features.astype(jnp.float32))
     if share < 1:
         text_features = batch.get("clap_text")
         if text_features is None:
-            text_features = encoders.encode_clap_text(frozen, batch, model, dtype)
+            tokens = batch["clap_tokens"], batch["clap_mask"]
+            text_features = clap_text_features(frozen["clap"], *tokens, config, dtype)
             text_features = jax.lax.stop_gradient(text_features)
     if audio_features is None or text_features is None:
         return text_features if audio_features is None else audio_features
@@ -155,12 +160,12 @@ def clap_vector(settings: Any, frozen: dict, batch: dict, keys):
 
 def t5_states(settings: Any, params: dict, frozen: dict, batch: dict):
     """T5's states [B, L, D] of the caption, and their mask; T5 trains where it is in `params`."""
-    if "t5" in params:
-        return encoders.encode_t5(params, batch, settings.model, settings.dtype), batch["t5_mask"]
-    if "t5" not in batch:
-        states = encoders.encode_t5(frozen, batch, settings.model, settings.dtype)
-        return jax.lax.stop_gradient(states), batch["t5_mask"]
-    return batch["t5"], batch["t5_mask"]
+    mask = batch["t5_mask"]
+    if "t5" not in params and "t5" in batch:
+        return batch["t5"], mask
+    part = params["t5"] if "t5" in params else jax.lax.stop_gradient(frozen["t5"])
+    states = encode_t5(part, batch["t5_tokens"], mask, settings.model.t5, settings.dtype)
+    return states.astype(jnp.float32), mask
 
 
 def text_states(settings: Any, params: dict, frozen: dict, batch: dict):
@@ -169,17 +174,17 @@ def text_states(settings: Any, params: dict, frozen: dict, batch: dict):
     if not model.phonemes:
         return t5_states(settings, params, frozen, batch)
     tokens, mask = batch["phonemes_tokens"], batch["phonemes_mask"]
-    encoder = PhonemeEncoder(model.phonemes, settings.dtype)
-    return encoder.apply({"params": params["phonemes"]}, tokens, mask), mask
+    part, config = params["phonemes"], model.phonemes
+    return phoneme_states(part, tokens, mask, config, settings.dtype), mask
 
 
 def empty_text_constant(model: ModelConfig) -> dict[str, FrozenConstant]:
     """The features of "" for stages that drop captions and freeze their encoder."""
 
     def compute(params, dtype):
-        return encoders.encode_nothing(params, model, dtype)
+        return encode_unconditional(params, model, dtype)
 
-    return {EMPTY_TEXT: FrozenConstant(encoders.encoder_of_nothing(model), compute)}
+    return {EMPTY_TEXT: FrozenConstant(unconditional_encoder(model), compute)}
 
 
 def empty_text(settings: Any, params: dict, frozen: dict):
@@ -189,11 +194,11 @@ def empty_text(settings: Any, params: dict, frozen: dict):
     learns from it.
     """
     model, dtype = settings.model, settings.dtype
-    if encoders.encoder_of_nothing(model) in params:
-        return encoders.encode_nothing(params, model, dtype)
+    if unconditional_encoder(model) in params:
+        return encode_unconditional(params, model, dtype)
     if EMPTY_TEXT in frozen:
         return frozen[EMPTY_TEXT]
-    return jax.lax.stop_gradient(encoders.encode_nothing(frozen, model, dtype))
+    return jax.lax.stop_gradient(encode_unconditional(frozen, model, dtype))
 
 
 def drop_vector(settings: Any, params: dict, frozen: dict, vector, is_kept):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import jax
 
-from audioldm2_jax.losses.diffusion import add_noise, min_snr, squared_error
+from audioldm2_jax.diffusion.process import diffuse
+from audioldm2_jax.losses.diffusion import min_snr_weight, squared_error
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.training.init import init_part, init_parts
 from audioldm2_jax.training.optim import OptimConfig
@@ -35,13 +36,13 @@ def denoising_loss(settings: DiffusionSettings, params, frozen, batch, keys, *co
     """
     x0 = conditions.latents(settings, frozen, batch, keys)
     noise_keys = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys)
-    x_t, target, timesteps = add_noise(x0, noise_keys, settings.model.schedule)
+    x_t, target, timesteps = diffuse(x0, noise_keys, settings.model.schedule)
     prediction = UNet(settings.model.unet, settings.dtype, settings.remat).apply(
         {"params": params["unet"]}, x_t, timesteps, *conditioning
     )
     plain = weighted = squared_error(prediction, target)
     if settings.snr_gamma:
-        weighted = plain * min_snr(timesteps, settings.model.schedule, settings.snr_gamma)
+        weighted = plain * min_snr_weight(timesteps, settings.model.schedule, settings.snr_gamma)
     return weighted.mean(), {"diffusion": plain.mean()}
 
 

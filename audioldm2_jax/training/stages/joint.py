@@ -46,11 +46,11 @@ def joint_loss(settings: JointSettings) -> Loss:
         inputs = loa.lm_inputs(settings, params, vector, states, mask)
         chosen, uses_truth = truth, jnp.ones(truth.shape[0], bool)
         if settings.p_ground_truth < 1:
-            prediction = loa.rollout(settings, params, *inputs, truth.shape[1])
+            prediction = loa.rollout(settings, params, inputs, truth.shape[1])
             uses_truth = conditions.draw(keys, 3, settings.p_ground_truth)
             chosen = conditions.where(uses_truth, truth, prediction.astype(truth.dtype))
         else:
-            prediction = loa.teacher_forced(settings, params, *inputs, truth)
+            prediction = loa.teacher_forced(settings, params, inputs, truth)
         language = jnp.abs(prediction.astype(jnp.float32) - truth).mean()
         is_kept = diffusion.keep_draw(settings, keys)
         chosen = conditions.where(is_kept, chosen, jnp.zeros_like(chosen))

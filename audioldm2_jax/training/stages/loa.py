@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax.encoders import loa as encoders
+from audioldm2_jax.encoders.loa import LMInputs
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache, roll_out
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.init import init_part, init_parts
 from audioldm2_jax.training.optim import OptimConfig
@@ -64,48 +65,44 @@ class LOASettings(LanguageSettings):
     prefix_dropout: float = setting(0.0, 0, 1)
 
 
-def lm_inputs(settings: Any, params: dict, vector, states, mask):
-    """GPT-2's input of the conditions: (embeddings [B, S, D], mask [B, S], text lengths [B])."""
-    projection = SequenceProjection(settings.model.projection, settings.dtype)
-    inputs, inputs_mask = projection.apply({"params": params["projection"]}, vector, states, mask)
+def lm_inputs(settings: Any, params: dict, vector, states, mask) -> LMInputs:
+    """GPT-2's prefix of the conditions. vector: [B, D]; states: [B, L, D]; mask: [B, L]."""
     # Of speech every phoneme slot counts; its padding is part of the sequence.
     full = jnp.full(mask.shape[0], mask.shape[1], jnp.int32)
-    return inputs, inputs_mask, full if settings.model.phonemes else mask.sum(-1)
+    lengths = full if settings.model.phonemes else mask.sum(-1)
+    config, part = settings.model.projection, params["projection"]
+    return encoders.lm_inputs(part, vector, states, mask, lengths, config, settings.dtype)
 
 
-def teacher_forced(settings: Any, params: dict, inputs, inputs_mask, lengths, truth):
-    """GPT-2's prediction from the true prefix at every position: [B, L, D].
-
-    inputs, inputs_mask, lengths: of `lm_inputs`; truth: [B, L, D].
-    """
+def teacher_forced(settings: Any, params: dict, inputs: LMInputs, truth):
+    """GPT-2's prediction from the true prefix at every position; truth and result: [B, L, D]."""
     model, count = settings.model, truth.shape[1]
-    batch, start, _ = inputs.shape
-    sequence = jnp.concatenate([inputs, truth[:, :-1].astype(inputs.dtype)], 1)
-    front = sequence_positions(start - 5, lengths)
-    after = front[:, -1:] + 1 + jnp.arange(count - 1)
-    positions = jnp.concatenate([front, after], 1)
-    mask = jnp.concatenate([inputs_mask, jnp.ones((batch, count - 1), bool)], 1)
+    batch, start, _ = inputs.embeddings.shape
+    embeddings = inputs.embeddings
+    sequence = jnp.concatenate([embeddings, truth[:, :-1].astype(embeddings.dtype)], 1)
+    after = inputs.positions[:, -1:] + 1 + jnp.arange(count - 1)
+    positions = jnp.concatenate([inputs.positions, after], 1)
+    mask = jnp.concatenate([inputs.mask, jnp.ones((batch, count - 1), bool)], 1)
     cache = empty_cache(model.gpt2, batch, sequence.shape[1], settings.dtype)
     gpt2 = GPT2(model.gpt2, settings.dtype, settings.remat)
     states, _ = gpt2.apply({"params": params["gpt2"]}, sequence, positions, cache, 0, mask)
     return states[:, start - 1 :]
 
 
-def rollout(settings: Any, params: dict, inputs, inputs_mask, lengths, count: int):
-    """GPT-2's free continuation: [B, count, D]; arguments as of `teacher_forced`.
+def rollout(settings: Any, params: dict, inputs: LMInputs, count: int):
+    """GPT-2's free continuation: [B, count, D].
 
-    Without `settings.backprop_through_rollout` the same vectors come of one more teacher-forced
-    pass over the roll-out, whose gradients alone are taken.
+    Without `settings.backprop_through_rollout` the same vectors are the result of one more
+    teacher-forced pass over the roll-out, and gradients flow through that pass only.
     """
     gpt2 = GPT2(settings.model.gpt2, settings.dtype, settings.remat)
-    positions = sequence_positions(inputs.shape[1] - 5, lengths)
-    arguments = params["gpt2"], inputs
+    arguments = params["gpt2"], inputs.embeddings
     if not settings.backprop_through_rollout:
         arguments = jax.lax.stop_gradient(arguments)
-    vectors = roll_out(gpt2, *arguments, inputs_mask, positions, tokens=count)
+    vectors = roll_out(gpt2, *arguments, inputs.mask, inputs.positions, tokens=count)
     if settings.backprop_through_rollout:
         return vectors
-    return teacher_forced(settings, params, inputs, inputs_mask, lengths, vectors)
+    return teacher_forced(settings, params, inputs, vectors)
 
 
 def prefix_mask(shape, keys, most: float):
@@ -118,8 +115,8 @@ def prefix_mask(shape, keys, most: float):
     return jax.vmap(one)(keys)
 
 
-def partial_prefix(settings: Any, params: dict, inputs: tuple, truth, keys):
-    """The true vectors [B, L, D] without the hidden ones; inputs: of `lm_inputs`.
+def partial_prefix(settings: Any, params: dict, inputs: LMInputs, truth, keys):
+    """The true vectors [B, L, D] without the hidden ones.
 
     In their place are zeros (word dropout: Bowman et al. 2016) or, of every other clip, GPT-2's
     prediction from the prefix with zeros (parallel scheduled sampling: Duckworth et al. 2019).
@@ -127,7 +124,7 @@ def partial_prefix(settings: Any, params: dict, inputs: tuple, truth, keys):
     mask = prefix_mask(truth.shape[:2], keys, settings.prefix_dropout)[..., None]
     blank = jnp.where(mask, truth, 0)
     params, inputs = jax.lax.stop_gradient((params, inputs))
-    prediction = teacher_forced(settings, params, *inputs, blank).astype(truth.dtype)
+    prediction = teacher_forced(settings, params, inputs, blank).astype(truth.dtype)
     uses_prediction = conditions.draw(keys, 6, 0.5)
     return conditions.where(uses_prediction, jnp.where(mask, truth, prediction), blank)
 
@@ -147,11 +144,11 @@ def language_loss(settings: LOASettings, *, is_eval: bool = False) -> Loss:
         prefix = truth
         if settings.prefix_dropout:
             prefix = partial_prefix(settings, params, inputs, truth, keys)
-        prediction = teacher_forced(settings, params, *inputs, prefix)
+        prediction = teacher_forced(settings, params, inputs, prefix)
         value = error(prediction.astype(jnp.float32) - truth).mean()
         metrics = {"forced": value, "mean": error(truth - truth.mean(0)).mean()}
         if settings.rollout_weight or is_eval:
-            free = rollout(settings, params, *inputs, truth.shape[1])
+            free = rollout(settings, params, inputs, truth.shape[1])
             metrics["free"] = error(free.astype(jnp.float32) - truth).mean()
             value = value + settings.rollout_weight * metrics["free"]
         return value, metrics

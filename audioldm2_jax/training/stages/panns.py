@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from audioldm2_jax import features, tree
-from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 from audioldm2_jax.training.init import init_part, init_parts
 from audioldm2_jax.training.optim import OptimConfig
@@ -60,7 +60,7 @@ def classification_loss(settings: PANNsSettings) -> Loss:
             partners = jnp.roll(jnp.arange(waves.shape[0]), 1)
             waves, labels = mix(waves, partners, share), mix(labels, partners, share)
         mel = features.decibel_mel(waves, config)
-        network = Tagger(config, settings.dtype)
+        network = Cnn14(config, settings.dtype)
         key = keys[0] if settings.train and settings.dropout else None
         variables = {"params": params["panns"]}
         logits, _, statistics = network.apply(variables, mel, settings.train, key)

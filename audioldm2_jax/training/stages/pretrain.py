@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models.attention import Prefix
 from audioldm2_jax.models.audiomae import loa_length
+from audioldm2_jax.models.kernels.attention import Prefix
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.settings import setting
 from audioldm2_jax.training.spec import Loss, PromptSamples, StageInfo, StageSpec

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from audioldm2_jax import features
 from audioldm2_jax.checkpoints import lpips
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.losses import adversarial, gaussian
+from audioldm2_jax.losses import adversarial
+from audioldm2_jax.losses.kl import kl_divergence
 from audioldm2_jax.models.discriminators import PatchGAN
 from audioldm2_jax.models.lpips import LPIPS
-from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.models.vae import VAE, sample_posterior
 from audioldm2_jax.training.init import init_part, init_parts
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.settings import StageSettings, setting
@@ -58,7 +59,7 @@ def reconstruct(settings: VAESettings, params: dict, batch: dict, keys):
     mel = features.log_mel(batch["waveform"], features.mel_config(model.vocoder))
     mean, logvar = vae.apply({"params": part}, mel, method="encode")
     mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
-    latents = gaussian.sampled(mean, logvar, keys)
+    latents = sample_posterior(mean, logvar, keys)
     kernel = part["decoder"]["conv_out"]["kernel"]
 
     def decode(kernel):
@@ -88,7 +89,7 @@ def generator_loss(settings: VAESettings) -> Loss:
             network = {"params": jax.lax.stop_gradient(params["discriminator"])}
             return -settings.discriminator.apply(network, output).mean()
 
-        kl = gaussian.divergence(mean, logvar).mean()
+        kl = kl_divergence(mean, logvar).mean()
         metrics = {"l1": jnp.abs(mel - output).mean(), "divergence": kl}
         value = reconstruction_error(output) + settings.kl_weight * kl
         if settings.adversarial_weight:
@@ -111,7 +112,7 @@ def discriminator_loss(settings: VAESettings) -> Loss:
         network = {"params": params["discriminator"]}
         real, fake = (settings.discriminator.apply(network, x) for x in (mel, output))
         has_started = jnp.asarray(step >= settings.discriminator_start, jnp.float32)
-        value = adversarial.hinge(real, fake) * has_started
+        value = adversarial.hinge_discriminator(real, fake) * has_started
         return value, {"real": real.mean(), "fake": fake.mean()}
 
     return loss

@@ -81,7 +81,7 @@ def generator_loss(settings: VocoderSettings) -> Loss:
         distance = jnp.abs(mel[:, :frames] - output_mel[:, :frames]).mean()
         value, metrics = settings.mel_weight * distance, {"mel": distance}
         if settings.stft_weight:
-            metrics["spectra"] = spectral.multi_resolution(output, wave)
+            metrics["spectra"] = spectral.multi_resolution_stft(output, wave)
             value = value + settings.stft_weight * metrics["spectra"]
         if settings.adversarial_weight:
             network = {"params": jax.lax.stop_gradient(params["discriminators"])}
