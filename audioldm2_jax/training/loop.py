@@ -14,7 +14,6 @@ from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import Examples
-from audioldm2_jax.encoders.latents import encode_waveform
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
@@ -252,11 +251,7 @@ def _latent_scale(run: Run, frozen: dict, batch: dict, workdir: Path):
     """One over the deviation of the first batch's latents, kept beside the run."""
     path = workdir / "latent_scale.json"
     if not path.is_file():
-        if "mean" in batch:
-            mean = batch["mean"]
-        else:
-            encode = jax.jit(lambda p, w: encode_waveform(p, w, run.start.model, run.dtype)[0])
-            mean = encode(frozen["vae"], batch["waveform"])
+        mean = jax.jit(run.spec.latent_mean)(frozen, arrays(batch))
         scale = float(1.0 / jnp.std(mean.astype(jnp.float32)))
         if distributed.is_main():
             files.write_json(path, scale)

@@ -140,7 +140,8 @@ class StageSpec:
     part is not loaded; extra_frozen: frozen parameters of other files; init_from_base: parts that
     may be initialised from the base checkpoint; exports: trained parts of a checkpoint; merge: a
     part's parameters as checkpoints hold them; unmerge: its inverse; standalone: configuration of a
-    part that no generating checkpoint holds, which is exported alone; tokenizer: of the base
+    part that no generating checkpoint holds, which is exported alone; latent_mean: (frozen, batch)
+    -> latents before their scale, for stages on latents; tokenizer: of the base
     checkpoint, exported with a part that is exported alone; lora_base: frozen parts that LoRA
     changes.
     """
@@ -155,6 +156,7 @@ class StageSpec:
     merge: Callable[[dict], dict] = lambda params: params
     unmerge: Callable[[dict], dict] = lambda params: params
     standalone: Any = None
+    latent_mean: Callable[[dict, dict], Any] | None = None
     tokenizer: str = ""
     lora_base: tuple[str, ...] = ()
 

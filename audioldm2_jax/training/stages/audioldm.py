@@ -54,6 +54,7 @@ def build(settings: AudioLDMSettings, optim: OptimConfig) -> StageSpec:
         conditions.frozen_parts(batch, "vae", encoder),
         conditions.empty_text_constant(model),
         init_from_base=("unet",),
+        latent_mean=conditions.latent_mean(settings),
         exports=("unet",),
     )
 

@@ -6,6 +6,7 @@ and, where they are read, poolings and p_clap_audio.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -114,15 +115,24 @@ def where(chosen, new, old):
     return jnp.where(chosen.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
 
 
+def posterior(settings: Any, frozen: dict, batch: dict):
+    """Mean and log variance of the latents, each [B, T, F, C] fp32, unscaled."""
+    if "mean" in batch:
+        return batch["mean"], batch["logvar"]
+    moments = encode_waveform(frozen["vae"], batch["waveform"], settings.model, settings.dtype)
+    mean, logvar = (x.astype(jnp.float32) for x in moments)
+    return mean, logvar
+
+
+def latent_mean(settings: Any) -> Callable:
+    """(frozen, batch) -> the posterior's mean [B, T, F, C]."""
+    return lambda frozen, batch: posterior(settings, frozen, batch)[0]
+
+
 def latents(settings: Any, frozen: dict, batch: dict, keys):
     """A sample of the VAE's posterior, scaled: [B, T, F, C] fp32."""
-    model = settings.model
-    if "mean" in batch:
-        mean, logvar = batch["mean"], batch["logvar"]
-    else:
-        moments = encode_waveform(frozen["vae"], batch["waveform"], model, settings.dtype)
-        mean, logvar = (x.astype(jnp.float32) for x in moments)
-    scale = frozen.get("scale", model.vae.scale)
+    mean, logvar = posterior(settings, frozen, batch)
+    scale = frozen.get("scale", settings.model.vae.scale)
     sample = sample_posterior(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
     return jax.lax.stop_gradient(sample * scale)
 

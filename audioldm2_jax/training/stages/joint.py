@@ -80,6 +80,7 @@ def build(settings: JointSettings, optim: OptimConfig) -> StageSpec:
         frozen,
         conditions.empty_text_constant(model) if "t5" in frozen else {},
         init_from_base=parts,
+        latent_mean=conditions.latent_mean(settings),
         exports=parts,
     )
 

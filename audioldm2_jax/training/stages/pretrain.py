@@ -68,6 +68,7 @@ def build(settings: PretrainSettings, optim: OptimConfig) -> StageSpec:
         conditions.frozen_parts(batch, "vae", "audiomae"),
         conditions.empty_text_constant(model) if model.t5 else {},
         init_from_base=("unet",),
+        latent_mean=conditions.latent_mean(settings),
         exports=("unet",),
     )
 
