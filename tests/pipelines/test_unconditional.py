@@ -123,7 +123,7 @@ def difference(preset, given):
         kept = ours.shape[1] if ours.shape == theirs.shape else 1
         largest.append(float(jnp.abs(ours[:, :kept] - theirs[:, :kept]).max()))
     if films is not None:
-        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["films"]))
+        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["film_bias"]))
         largest += [float(jnp.abs(a - b).max()) for a, b in pairs]
     for ours, theirs in zip(masks, sampled["masks"]):
         if ours is not None and theirs is not None and (ours.sum(1) != theirs.sum(1)).any():
