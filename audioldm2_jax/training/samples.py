@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import features
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.pictures import colours
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
 from audioldm2_jax.presets import ModelConfig
@@ -81,7 +81,7 @@ class Reconstructed:
         self, every: int, trained, writer, kind: ClipSamples, *, model: ModelConfig, clips
     ):
         self.every, self._trained, self._writer, self._kind = every, trained, writer, kind
-        self._front, self._rate = features.mel_config(model.vocoder), model.vocoder.sample_rate
+        self._front, self._rate = mel_config(model.vocoder), model.vocoder.sample_rate
         self._clips, self._config = np.asarray(clips), getattr(model, kind.part)
         self._restore = jax.jit(kind.restore, static_argnums=0)
 
@@ -90,7 +90,7 @@ class Reconstructed:
         if self._writer is None:
             return {}
         with on_one_device():
-            mel = features.log_mel(self._clips, self._front)
+            mel = log_mel(self._clips, self._front)
             restored = np.asarray(self._restore(self._config, params, mel))
         for i, (true, output) in enumerate(zip(np.asarray(mel), restored)):
             if self._kind.is_sound:

@@ -102,7 +102,7 @@ def steered_away_from(preset):
     run = jax.jit(functools.partial(program.condition, job))
     context, _ = run(loaded.params, texts, np.zeros(1, np.float32))
     rows = {name: context[name] for name in ("kv", "masks", "film_bias") if name in context}
-    return jax.tree.map(lambda x: x[:2], rows)
+    return jax.tree.map(lambda x: x[::2], rows)  # pairs are interleaved
 
 
 def contexts(preset, streams, film):

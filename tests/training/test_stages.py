@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.training.init import init_part, init_parts
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run
@@ -79,10 +79,10 @@ class ToySettings(StageSettings):
 
 def build_toy(settings: ToySettings, optim) -> StageSpec:
     """The VAE's mean learns the level of the mel spectrogram."""
-    vae, front = settings.model.vae, features.mel_config(settings.model.vocoder)
+    vae, front = settings.model.vae, mel_config(settings.model.vocoder)
 
     def loss(params, frozen, batch, keys, step):
-        level = features.log_mel(batch["waveform"], front).mean()
+        level = log_mel(batch["waveform"], front).mean()
         bias = params["vae"]["decoder"]["conv_out"]["bias"]
         value = settings.weight * jnp.square(bias - level).mean()
         return value, {"level": level}

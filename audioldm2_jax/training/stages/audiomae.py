@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.kaldi import fbank
 from audioldm2_jax.models.audiomae import AudioMAE, patches_of
 from audioldm2_jax.models.audiomae_decoder import AudioMAEDecoder
 from audioldm2_jax.presets import AudioMAEConfig
@@ -72,7 +72,7 @@ def masked_loss(settings: AudioMAESettings) -> Loss:
     c = settings.config
 
     def loss(params, frozen, batch, keys, step):
-        bank = features.fbank(batch["waveform"], c.frames, c.bins)
+        bank = fbank(batch["waveform"], c.frames, c.bins)
         patches = patches_of(bank, c)
         order, inverse = shuffle(keys, patches.shape[1])
         visible = order[:, : settings.visible_patches]

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.encoders.clap import clap_audio_features, clap_text_features
 from audioldm2_jax.encoders.latents import encode_waveform
 from audioldm2_jax.encoders.loa import audiomae_loa
@@ -20,6 +19,7 @@ from audioldm2_jax.encoders.text import phoneme_states
 from audioldm2_jax.encoders.text import t5_states as encode_t5
 from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import mel_config
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.vae import sample_posterior
 from audioldm2_jax.presets import ModelConfig
@@ -60,7 +60,7 @@ def batch_spec(
 ) -> BatchSpec:
     """Batches of a stage on latents. clap_audio: CLAP's vector of the sound is read."""
     model, seconds = settings.model, settings.seconds
-    front, vae = features.mel_config(model.vocoder), model.vae
+    front, vae = mel_config(model.vocoder), model.vae
     frames = int(seconds * front.sample_rate) // front.hop
     latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
     shapes = {"mean": latent, "logvar": latent}

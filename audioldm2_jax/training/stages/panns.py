@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from audioldm2_jax import features, tree
+from audioldm2_jax import tree
+from audioldm2_jax.features.mel import decibel_mel
 from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 from audioldm2_jax.training.init import init_part, init_parts
@@ -59,7 +60,7 @@ def classification_loss(settings: PANNsSettings) -> Loss:
             share = jnp.maximum(share, 1 - share)
             partners = jnp.roll(jnp.arange(waves.shape[0]), 1)
             waves, labels = mix(waves, partners, share), mix(labels, partners, share)
-        mel = features.decibel_mel(waves, config)
+        mel = decibel_mel(waves, config)
         network = Cnn14(config, settings.dtype)
         key = keys[0] if settings.train and settings.dropout else None
         variables = {"params": params["panns"]}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import lpips
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.losses import adversarial
 from audioldm2_jax.losses.kl import kl_divergence
 from audioldm2_jax.models.discriminators import PatchGAN
@@ -56,7 +56,7 @@ def reconstruct(settings: VAESettings, params: dict, batch: dict, keys):
     """(mel, reconstruction, mean, logvar, vector-Jacobian product of the decoder's last kernel)."""
     model, part = settings.model, params["vae"]
     vae = VAE(model.vae, settings.dtype, settings.remat)
-    mel = features.log_mel(batch["waveform"], features.mel_config(model.vocoder))
+    mel = log_mel(batch["waveform"], mel_config(model.vocoder))
     mean, logvar = vae.apply({"params": part}, mel, method="encode")
     mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
     latents = sample_posterior(mean, logvar, keys)
@@ -124,7 +124,7 @@ def build(settings: VAESettings, optim: OptimConfig) -> StageSpec:
         raise InputError(
             "settings.perceptual_weight: name VGG16's and LPIPS' files by settings.perceptual_files"
         )
-    front = features.mel_config(model.vocoder)
+    front = mel_config(model.vocoder)
     inits, groups = {"vae": init_part("vae", model.vae)}, {}
     # The reference updates the discriminator first, on the same reconstruction.
     if settings.adversarial_weight:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.losses import adversarial, spectral
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.hifigan import HiFiGAN
@@ -64,7 +64,7 @@ def crop(settings: VocoderSettings, batch: dict, keys):
 def generate(settings: VocoderSettings, params: dict, batch: dict, keys):
     """(true segment [B, samples], its mel, the generator's waveform of that mel)."""
     wave = crop(settings, batch, keys)
-    mel = features.log_mel(wave, features.mel_config(settings.model.vocoder))
+    mel = log_mel(wave, mel_config(settings.model.vocoder))
     network = HiFiGAN(settings.model.vocoder, settings.dtype, settings.remat)
     output = network.apply({"params": weight_norm.merge(params["vocoder"])}, mel)
     length = min(wave.shape[1], output.shape[1])
@@ -76,7 +76,7 @@ def generator_loss(settings: VocoderSettings) -> Loss:
 
     def loss(params, frozen, batch, keys, step):
         wave, mel, output = generate(settings, params, batch, keys)
-        output_mel = features.log_mel(output, features.mel_config(settings.model.vocoder))
+        output_mel = log_mel(output, mel_config(settings.model.vocoder))
         frames = min(mel.shape[1], output_mel.shape[1])
         distance = jnp.abs(mel[:, :frames] - output_mel[:, :frames]).mean()
         value, metrics = settings.mel_weight * distance, {"mel": distance}
@@ -127,7 +127,7 @@ def build(settings: VocoderSettings, optim: OptimConfig) -> StageSpec:
     groups["generator"] = TrainableGroup(("vocoder",), loss, optim, _STATISTICS)
     return StageSpec(
         Stage("vocoder", init_parts(inits), groups),
-        BatchSpec(features.mel_config(model.vocoder).sample_rate, settings.seconds),
+        BatchSpec(mel_config(model.vocoder).sample_rate, settings.seconds),
         init_from_base=("vocoder",),
         exports=("vocoder",),
         merge=weight_norm.merge,
