@@ -266,13 +266,13 @@ class Tagger(Peer):
 
 
 PEERS = {
-    "latent_diffusion": LatentDiffusion,
+    "pretrain": LatentDiffusion,
     "joint": Joint,
     "audioldm": AudioLDM,
-    "sequence": Language,
+    "loa": Language,
     "vae": VAE,
     "vocoder": Vocoder,
     "clap": CLAP,
     "audiomae": AudioMAE,
-    "tagger": Tagger,
+    "panns": Tagger,
 }

@@ -1,6 +1,6 @@
 """Trains the embedded models from nothing, in the published order; goes on after a stop.
 
-    python -m audioldm2_jax.configs.nano.build [--until STAGE]      (or: make nano)
+    python -m audioldm2_jax.recipes.nano.build [--until STAGE]      (or: make nano)
 
 Corpora, runs and checkpoints come to lie in $NANO (default `nano`).
 """
@@ -40,32 +40,32 @@ TRAINED = ("corpus", "notes", "speech")
 
 @dataclass(frozen=True)
 class Stage:
-    """config: in this folder; before: the model that it begins with and adds its parts to."""
+    """config: in configs/nano; before: the model that it begins with and adds its parts to."""
 
     config: str
     before: str
 
 
 STAGES = {
-    "tagger": Stage("tagger.py", ""),
+    "panns": Stage("panns.py", ""),
     "audiomae": Stage("audiomae.py", "start"),
     "clap": Stage("clap.py", "audiomae"),
     "vae": Stage("vae.py", "clap"),
     "vocoder": Stage("vocoder.py", "vae"),
-    "sequence": Stage("sequence.py", "vocoder"),
-    "pretrain": Stage("pretrain.py", "sequence"),
+    "loa": Stage("loa.py", "vocoder"),
+    "pretrain": Stage("pretrain.py", "loa"),
     "joint": Stage("joint.py", "pretrain"),
     "joint-notes": Stage("joint.py:notes", "joint"),
     "joint-more": Stage("joint.py:more", "joint-notes"),
-    "listener": Stage("tagger.py:words", ""),
-    "speech-sequence": Stage("sequence.py:speech", "speech-start"),
-    "speech-pretrain": Stage("pretrain.py:speech", "speech-sequence"),
+    "listener": Stage("panns.py:words", ""),
+    "speech-loa": Stage("loa.py:speech", "speech-start"),
+    "speech-pretrain": Stage("pretrain.py:speech", "speech-loa"),
     "speech-joint": Stage("joint.py:speech", "speech-pretrain"),
 }
 # Before these stages the corpora are encoded: (corpora, pooling of the LOA).
 ENCODED = {
-    "sequence": (("corpus", "held", "notes"), 4),
-    "speech-sequence": (("speech", "speech-held"), 1),
+    "loa": (("corpus", "held", "notes"), 4),
+    "speech-loa": (("speech", "speech-held"), 1),
 }
 SOUND = "joint-more"  # the stage whose model of sound is the finished one
 # Folders that the model of speech shares with that of sound.

@@ -1,6 +1,6 @@
 """Training curves of the embedded model's stages: a CSV of each and one picture, in docs/nano.
 
-    python -m audioldm2_jax.configs.nano.curves
+    python -m audioldm2_jax.recipes.nano.curves
 
 Reads the runs below $NANO (default `nano`); stages without a run keep what is there.
 """
@@ -11,24 +11,24 @@ import csv
 import json
 from pathlib import Path
 
-from audioldm2_jax.configs.nano.build import ROOT, STAGES
 from audioldm2_jax.configs.nano.common import FOLDER
+from audioldm2_jax.recipes.nano.build import ROOT, STAGES
 
 TARGET = ROOT / "docs" / "nano"
 # What is drawn of each stage: of the batches trained on, and of held-out clips.
 SHOWN = {
-    "tagger": "top",
+    "panns": "top",
     "audiomae": "loss",
     "clap": "retrieval",
     "vae": "generator/l1",
     "vocoder": "mel",
-    "sequence": "free",
+    "loa": "free",
     "pretrain": "loss",
     "joint": "diffusion",
     "joint-notes": "diffusion",
     "joint-more": "diffusion",
     "listener": "loss",
-    "speech-sequence": "free",
+    "speech-loa": "free",
     "speech-pretrain": "loss",
     "speech-joint": "diffusion",
 }

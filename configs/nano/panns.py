@@ -1,6 +1,6 @@
 """The classifier that the embedded model is judged by; no generator ever sees it.
 
-audioldm2-jax train --config=configs/nano/tagger.py --workdir=nano/runs/tagger
+audioldm2-jax train --config=configs/nano/panns.py --workdir=nano/runs/panns
 `words` listens to speech: which of thirty phrases are said.
 """
 
@@ -11,7 +11,7 @@ from audioldm2_jax.configs.nano.common import nano, speech
 def get_config(arg: str = ""):
     kind = variant(arg, ("nano", "words"))
     # Neither mixed nor dropped: they are for large networks that see their clips many times.
-    config = base("tagger", channels=(16, 32, 64, 128), width=128, mixup=False, drop=False)
+    config = base("panns", channels=(16, 32, 64, 128), width=128, mixup=False, dropout=False)
     config.optim.weight_decay = 0.0
     config = nano(config, "", steps=2500, rate=1e-3)
     if kind == "words":

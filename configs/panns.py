@@ -1,14 +1,13 @@
 """A sound classifier: PANNs' Cnn14 (arXiv 1912.10211), or a small one; classes are the labels.
 
-audioldm2-jax train --config=configs/tagger.py --workdir=runs/tagger --config.data.sources=CORPUS
+audioldm2-jax train --config=configs/panns.py --workdir=runs/panns --config.data.sources=CORPUS
 """
 
 from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    shape = {"channels": (64, 128, 256, 512, 1024, 2048), "width": 2048}
-    config = base("tagger", **shape, mixup=True, drop=True)
+    config = base("panns")
     config.optim.learning_rate = 1e-3
     config.optim.weight_decay = 0.0
     config.batch, config.steps = 32, 600_000

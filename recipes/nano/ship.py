@@ -1,6 +1,6 @@
 """Puts the trained models into the package, in half precision, and their judges beside benchmarks.
 
-    python -m audioldm2_jax.configs.nano.ship
+    python -m audioldm2_jax.recipes.nano.ship
 
 Reads $NANO/models (default `nano`), replaces what is in audioldm2_jax/bundled and
 benchmarks/judges. What the model of speech shares with that of sound is there once: its folders are
@@ -16,9 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from audioldm2_jax.configs.nano.build import ROOT, SHARED, SOUND, run
 from audioldm2_jax.configs.nano.common import FOLDER
 from audioldm2_jax.files import write_folder
+from audioldm2_jax.recipes.nano.build import ROOT, SHARED, SOUND, run
 
 BUNDLED = ROOT / "audioldm2_jax" / "bundled"
 JUDGES = ROOT / "benchmarks" / "judges"
@@ -55,7 +55,7 @@ def _link(folder: Path, sound: Path) -> None:
 
 def ship_judges(models: Path, target: Path) -> list[Path]:
     """The small classifiers as they are; those written."""
-    names = [name for name in ("tagger", "listener") if (models / name).is_dir()]
+    names = [name for name in ("panns", "listener") if (models / name).is_dir()]
     for name in names:
         shutil.rmtree(target / name, ignore_errors=True)
         write_folder(target / name, functools.partial(_copy, models / name))

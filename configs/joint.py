@@ -1,6 +1,6 @@
 """AudioLDM 2, section III-D: U-Net and GPT-2 together, by the probability switcher.
 
-audioldm2-jax train --config=configs/audioldm2/joint.py:full --workdir=runs/joint \\
+audioldm2-jax train --config=configs/joint.py:full --workdir=runs/joint \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS[:SPLIT[:WEIGHT]],...
 Variants as published: ac, ac-large (AudioCaps), full, full-large (AudioCaps, AudioSet, WavCaps,
 VGGSound, MSD), msd (music); of speech ljs (LJSpeech) and gig (GigaSpeech): phonemes, 512 vectors,
@@ -13,7 +13,7 @@ from audioldm2_jax.configs.common import base, few, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("joint", drop=0.1, poolings=(8,), truth=0.25, audio=0.0, text=False)
+    config = base("joint")
     config.optim.warmup = 10_000
     config.steps = 800_000
     kinds = (
@@ -34,8 +34,8 @@ def get_config(arg: str = ""):
         config = few(config)
     if kind.startswith("tiny"):
         config = tiny(config)
-        config.start, config.settings.poolings = "random", (4,)
+        config.start, config.settings.pooling = "random", 4
     if kind in ("ljs", "gig", "tiny-speech"):
         config.preset = "tiny-speech" if kind == "tiny-speech" else "speech"
-        config.settings.poolings, config.settings.audio = (1,), 1.0
+        config.settings.pooling, config.settings.p_clap_audio = 1, 1.0
     return config

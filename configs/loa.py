@@ -1,6 +1,6 @@
 """AudioLDM 2, section III-B: GPT-2 from CLAP and T5 (speech: phonemes) to the LOA.
 
-audioldm2-jax train --config=configs/audioldm2/sequence.py --workdir=runs/sequence \\
+audioldm2-jax train --config=configs/loa.py --workdir=runs/loa \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS
 The start holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors from phonemes, with CLAP on the
 sound itself.
@@ -10,8 +10,8 @@ from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("sequence", pooling=8, error="l1", free=0.0, audio=0.0, text=False)
-    config.optim.learning_rate, config.optim.warmup = 2e-4, 1000
+    config = base("loa")
+    config.optim.learning_rate = 2e-4
     config.optim.schedule, config.optim.decay, config.optim.decay_every = "exponential", 0.8, 10_000
     kind = variant(arg, ("sound", "speech", "tiny", "tiny-speech"))
     if kind.startswith("tiny"):
@@ -19,5 +19,5 @@ def get_config(arg: str = ""):
         config.start, config.settings.pooling = "random", 4
     if kind.endswith("speech"):
         config.preset = "tiny-speech" if kind == "tiny-speech" else "speech"
-        config.settings.pooling, config.settings.audio = 1, 1.0
+        config.settings.pooling, config.settings.p_clap_audio = 1, 1.0
     return config

@@ -1,6 +1,6 @@
 """The paper's ablations at the embedded model's scale: short joint runs that differ in one thing.
 
-    python -m audioldm2_jax.configs.nano.ablate [NAME ...]
+    python -m audioldm2_jax.recipes.nano.ablate [NAME ...]
     python benchmarks/nano.py --ablations
 
 All begin with the pre-trained model below $NANO and take as many steps, fewer than the model that
@@ -16,15 +16,15 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.configs.nano.build import run
 from audioldm2_jax.configs.nano.common import FOLDER
+from audioldm2_jax.recipes.nano.build import run
 
 STEPS, WARMUP = 350, 50
 # Changed values of the joint stage, and the text that GPT-2 does not read.
 RUNS = {
     "full": ((), ""),
-    "separate": (("--config.settings.truth=1.0",), ""),
-    "truth75": (("--config.settings.truth=0.75",), ""),
+    "separate": (("--config.settings.p_ground_truth=1.0",), ""),
+    "truth75": (("--config.settings.p_ground_truth=0.75",), ""),
     "no-clap": ((), "clap"),
     "no-t5": ((), "text"),
 }
