@@ -11,9 +11,10 @@ from audioldm2_jax.errors import InputError, printable
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / ("long" * 60 + ".json")
     files.write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), files.beside(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        with files.atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
     assert files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -39,9 +40,10 @@ def test_what_cannot_be_written_is_one_line(tmp_path, name):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line():
-    with pytest.raises(InputError, match="space"), files.beside("/tmp/never-written"):
-        with open("/dev/full", "wb", buffering=0) as full:
-            full.write(b"x")
+    with pytest.raises(InputError, match="space"):
+        with files.atomic_file("/tmp/never-written"):
+            with open("/dev/full", "wb", buffering=0) as full:
+                full.write(b"x")
     assert not os.path.exists("/tmp/never-written")
 
 
