@@ -123,7 +123,7 @@ def load(
     `only`, the others are in the configuration alone. variant: of the weights, such as "fp16", of
     the parts that have it. Raises InputError naming what is wrong.
     """
-    folder, convention = files.path(folder), convention_named(convention)
+    folder, convention = files.user_path(folder), convention_named(convention)
     config = read_config(folder, convention)
     _check_variant(folder, config, variant)
     if without:

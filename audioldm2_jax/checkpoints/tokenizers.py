@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from audioldm2_jax import phonemes
+from audioldm2_jax import files, phonemes
 from audioldm2_jax.checkpoints.download import choose_tokenizer, fetch
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
 from audioldm2_jax.errors import InputError, note
-from audioldm2_jax.files import path as user_path
 from audioldm2_jax.presets import ModelConfig
 
 # Where the weights' own tokenizers were published.
@@ -26,7 +24,7 @@ def phoneme_tokenizer(length: int):
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.json"
-        path.write_text(json.dumps(phonemes.vocabulary(), ensure_ascii=False))
+        files.write_json(path, phonemes.vocabulary())
         return VitsTokenizer(
             str(path),
             pad_token=phonemes.SYMBOLS[0],
@@ -63,7 +61,7 @@ def tokenizers_for(
 
 def _one(name: str, source: str | None):
     if source is not None:
-        folder = user_path(source)
+        folder = files.user_path(source)
         if not (folder / name).is_dir():
             raise InputError(f"--tokenizers {folder}: holds no folder {name}")
         return read_tokenizer(folder / name)

@@ -51,9 +51,9 @@ def run(options) -> int:
     use_device(options.device)
     import jax
 
-    from audioldm2_jax import __version__
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.pipelines.runner import available_memory
+    from audioldm2_jax.version import __version__
 
     print(f"audioldm2-jax {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print("packages:", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))

@@ -2,7 +2,7 @@
 
 A run is a configuration with an argument: a Python file, or the name of one that comes with the
 package. Any of its values can be overridden behind it:
---config=audioldm2/joint:full --config.optim.learning_rate=3e-5. It goes on from the last state in
+--config=joint:full --config.optim.learning_rate=3e-5. It goes on from the last state in
 --workdir.
 """
 
@@ -11,10 +11,10 @@ from __future__ import annotations
 from audioldm2_jax.cli import configurations
 from audioldm2_jax.cli.device import add_device, use_device
 from audioldm2_jax.cli.help import Example
-from audioldm2_jax.training.configuration import read_config
 
 # Arguments that argparse does not know are values of the configuration.
 OVERRIDES = True
+EXTRA = "train"
 EXAMPLES = (
     Example(
         "audioldm2-jax train --config=vae:tiny --workdir=runs/try "
@@ -24,7 +24,7 @@ EXAMPLES = (
     Example(
         "audioldm2-jax train --config=audioldm:m --workdir=runs/mine "
         "--config.start=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
-        "--config.settings.audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
+        "--config.settings.p_clap_audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
         "low-rank fine-tuning of a published checkpoint on a corpus of one's own",
     ),
 )
@@ -41,6 +41,8 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    from audioldm2_jax.training.configuration import read_config
+
     config = read_config(options.config, options.overrides)
     from audioldm2_jax import distributed
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.diffusion.samplers import Plan
+from audioldm2_jax.diffusion.samplers import SamplerSchedule
 from audioldm2_jax.pipelines.durations import Duration
 from audioldm2_jax.pipelines.programs.shared import Clips, clip_noise
 from audioldm2_jax.pipelines.request import ClipRequest
@@ -27,7 +27,7 @@ class Batch:
     """
 
     clips: Clips
-    schedule: Plan
+    schedule: SamplerSchedule
     owners: np.ndarray
 
     def padded(self, size: int) -> Batch:
@@ -50,7 +50,7 @@ def make_batch(
     requests: Sequence[ClipRequest],
     texts: Texts,
     frames: int,
-    schedule: Plan,
+    schedule: SamplerSchedule,
     config: ModelConfig,
     latents: np.ndarray | None = None,
 ) -> Batch:
@@ -93,6 +93,6 @@ def group_by_frames(durations: Sequence[Duration]) -> dict[int, list[int]]:
 
 def first_evaluation(batch: Batch) -> Batch:
     """The batch with its schedule cut behind the first evaluation of the network."""
-    rows = ("timesteps", "scales", "matrices")
+    rows = ("timesteps", "input_scales", "matrices")
     first = {name: getattr(batch.schedule, name)[:1] for name in rows}
     return dataclasses.replace(batch, schedule=dataclasses.replace(batch.schedule, **first))

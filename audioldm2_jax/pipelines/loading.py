@@ -14,8 +14,7 @@ from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.files import cannot
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import cannot, user_path
 from audioldm2_jax.pipelines.memory import check_model, prepack_in_place
 from audioldm2_jax.pipelines.runner import timed_message
 from audioldm2_jax.presets import PRESETS, Convention, ModelConfig

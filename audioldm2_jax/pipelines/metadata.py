@@ -10,8 +10,8 @@ import flax
 import jax
 import jax.numpy as jnp
 
-import audioldm2_jax
 from audioldm2_jax.pipelines.request import Request
+from audioldm2_jax.version import __version__
 
 if TYPE_CHECKING:
     from audioldm2_jax.pipelines.text_to_audio import Pipeline
@@ -29,7 +29,7 @@ def describe(pipe: Pipeline, request: Request, *, latents: bool = False, loa: bo
         "dtype": jnp.dtype(pipe.dtype).name,
         "device": jax.devices()[0].device_kind,
         "versions": {
-            "audioldm2_jax": audioldm2_jax.__version__,
+            "audioldm2_jax": __version__,
             "jax": jax.__version__,
             "flax": flax.__version__,
             "python": platform.python_version(),

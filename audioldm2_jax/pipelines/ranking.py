@@ -6,6 +6,7 @@ import numpy as np
 
 from audioldm2_jax import audio
 from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
+from audioldm2_jax.features.clap import clap_images
 from audioldm2_jax.pipelines.runner import Runner
 from audioldm2_jax.presets import CLAPConfig
 
@@ -17,7 +18,7 @@ def audio_features(
     waves = audio.resample(waves, sample_rate, config.mel.sample_rate)
     features = []
     for wave in waves:
-        images, longer = audio.clap_images(wave, config.mel)
+        images, longer = clap_images(wave, config.mel)
         arguments = (params, images[None], np.array([longer]))
         features.append(_run(runner, _image_features, config, arguments, "audio encoder"))
     return np.concatenate(features)

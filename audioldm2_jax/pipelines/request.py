@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audioldm2_jax.diffusion.samplers import Plan, make_plan
+from audioldm2_jax.diffusion.samplers import SamplerSchedule, Timesteps, make_schedule
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.durations import Duration, exact_duration
 from audioldm2_jax.pipelines.values import check_count, number
@@ -52,14 +52,15 @@ class Sampling:
     sampler: str
     steps: int
     eta: float
-    schedule: Plan
+    schedule: SamplerSchedule
 
 
 def check_sampling(config: ModelConfig, sampler: str | None, steps: int, eta: float) -> Sampling:
     """None for the sampler is the model's own. Raises InputError."""
     sampler = config.schedule.sampler if sampler is None else sampler
     eta = number("eta", eta)
-    return Sampling(sampler, steps, eta, make_plan(sampler, config.schedule, steps, eta=eta))
+    schedule = make_schedule(sampler, config.schedule, Timesteps(steps), eta=eta)
+    return Sampling(sampler, steps, eta, schedule)
 
 
 def check_clips(

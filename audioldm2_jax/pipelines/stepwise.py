@@ -79,9 +79,9 @@ def run_steps(
 
 def _sample(predict, latents, schedule, guidance, keys, bar):
     """Latents of a clip, one evaluation of the network after another."""
-    state = samplers.start(latents, schedule)
+    state = samplers.initial_state(latents, schedule)
     for i in range(len(schedule.timesteps)):
-        x = state[0] * schedule.scales[i]
+        x = state[0] * schedule.input_scales[i]
         noise = _noise(keys, i + 1, x.shape) if schedule.stochastic else None
         prediction = predict(x, i, guidance)
         state = jax.block_until_ready(_update(state, prediction, schedule.matrices[i], noise))

@@ -20,7 +20,7 @@ from audioldm2_jax.checkpoints.tables import audiomae, language
 from audioldm2_jax.checkpoints.tokenizers import tokenizers_for
 from audioldm2_jax.checkpoints.weights import Known, Weights
 from audioldm2_jax.errors import InputError, note
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 from audioldm2_jax.presets import CONVENTIONS, ModelConfig
 
 # A tensor that every file with the part holds, behind whatever prefix.

@@ -17,7 +17,7 @@ import numpy as np
 
 from audioldm2_jax import backend
 from audioldm2_jax.diffusion.guidance import cfg_denoise
-from audioldm2_jax.diffusion.samplers import Plan, sample
+from audioldm2_jax.diffusion.samplers import SamplerSchedule, sample
 from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines.text import Texts
@@ -121,7 +121,7 @@ def render(program: Program, params: dict, latents) -> jax.Array:
 
 
 def generate(
-    program: Program, params: dict, clips: Clips, schedule: Plan
+    program: Program, params: dict, clips: Clips, schedule: SamplerSchedule
 ) -> tuple[jax.Array, jax.Array | None]:
     """(waveforms [B, samples], the prompts' CLAP features [B, D] or None)."""
     context, features = condition(program, params, clips.texts, jnp.asarray(schedule.timesteps))
