@@ -103,20 +103,16 @@ class Runner:
         return self._compiled[key]
 
     def _compile(self, function, program, arguments):
-        run = functools.partial(function, program)
+        run, context = functools.partial(function, program), contextlib.nullcontext()
         if function is generate:
             # Each device runs the whole program for its own clips.
             whole = PartitionSpec()
-            run = jax.shard_map(
-                run,
-                mesh=self.mesh,
-                in_specs=(whole, CLIPS, whole),
-                out_specs=CLIPS,
-                check_vma=False,
-            )
+            specs = {"in_specs": (whole, CLIPS, whole), "out_specs": CLIPS}
+            run = jax.shard_map(run, mesh=self.mesh, check_vma=False, **specs)
+            context = jax.set_mesh(self.mesh)
         # fp32 means fp32: some backends would round products to fewer bits.
         exact = jnp.dtype(self.dtype) == jnp.float32
-        with jax.default_matmul_precision("highest" if exact else "default"):
+        with context, jax.default_matmul_precision("highest" if exact else "default"):
             return jax.jit(run).lower(*arguments).compile()
 
     def shapes(self, function, program, *arguments):

@@ -9,7 +9,8 @@ from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.data.soundscapes.scene import SOUNDS
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines.request import VOICE
+from audioldm2_jax.pipelines.request import VOICE, ClipRequest
+from audioldm2_jax.pipelines.text import tokenise
 from audioldm2_jax.pipelines.vocabulary import bundled_words, check_words
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
