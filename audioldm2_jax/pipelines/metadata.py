@@ -21,7 +21,7 @@ def describe(pipe: Pipeline, request: Request, *, latents: bool = False, loa: bo
     """The metadata of a request's clips. latents, loa: whether these were given with it."""
     clips, duration, sampling = request.clips, request.duration, request.sampling
     first = clips[0]
-    said = [clip.transcription for clip in clips]
+    transcriptions = [clip.transcription for clip in clips]
     return {
         "model": pipe.source,
         "convention": dataclasses.asdict(pipe.convention),
@@ -35,7 +35,7 @@ def describe(pipe: Pipeline, request: Request, *, latents: bool = False, loa: bo
             "python": platform.python_version(),
         },
         "prompts": [clip.prompt for clip in clips],
-        "transcriptions": None if said[0] is None else said,
+        "transcriptions": None if transcriptions[0] is None else transcriptions,
         "negative_prompts": _negatives([clip.negative_prompt for clip in clips]),
         "seconds": duration.seconds,
         "bucket_seconds": duration.bucket,

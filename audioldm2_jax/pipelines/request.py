@@ -184,26 +184,29 @@ def check_speech(
     config: ModelConfig, prompt, transcription, source: str = "the checkpoint"
 ) -> tuple[list[str], list[str]]:
     """Voice descriptions and what they say, as many of one as of the other."""
-    said = _texts("transcription", transcription)
+    transcriptions = _texts("transcription", transcription)
     if not config.phonemes:
-        if any(said):
+        if any(transcriptions):
             raise InputError(
                 f"transcription: {source} does not speak; take a speech checkpoint, such as "
                 "anhnct/audioldm2_gigaspeech"
             )
         return prompt, []
-    _check_each("transcription", said)
-    if not said:
+    _check_each("transcription", transcriptions)
+    if not transcriptions:
         raise InputError(f"transcription: {source} speaks: say what, with transcription=TEXT")
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         prompt = VOICE
     voices = _texts("prompt", prompt)
-    if len(voices) != len(said):
-        if 1 not in (len(voices), len(said)):
-            raise InputError(f"transcription: {len(said)} texts for {len(voices)} prompts")
-        count = max(len(voices), len(said))
-        voices, said = voices * (count // len(voices)), said * (count // len(said))
-    return voices, said
+    if len(voices) != len(transcriptions):
+        if 1 not in (len(voices), len(transcriptions)):
+            raise InputError(
+                f"transcription: {len(transcriptions)} texts for {len(voices)} prompts"
+            )
+        count = max(len(voices), len(transcriptions))
+        voices = voices * (count // len(voices))
+        transcriptions = transcriptions * (count // len(transcriptions))
+    return voices, transcriptions
 
 
 def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:

@@ -71,15 +71,16 @@ def tokenise(
     if config.clap:
         clap, clap_mask = for_clap(_pairs(negatives, prompts), tokenizers, config)
     if config.phonemes:
-        said = [request.transcription for request in requests]
-        spoken = _phonemes(said, tokenizers["tokenizer_2"], config, convention)
+        transcriptions = [request.transcription for request in requests]
+        phoneme_ids = _phonemes(transcriptions, tokenizers["tokenizer_2"], config, convention)
         # Unconditionally nothing is said: the encoder's states are zeros where nothing is kept.
-        rows, length = _pairs([[]] * len(negatives), spoken), config.projection.positions
+        rows, length = _pairs([[]] * len(negatives), phoneme_ids), config.projection.positions
         text, text_mask = _pad(rows, 0, (length,))
         positions = np.full(len(rows), length, np.int32)
     elif config.t5:
-        t5 = _t5(prompts, negatives, tokenizers["tokenizer_2"], config, convention, together)
-        rows, positions = t5
+        rows, positions = _t5(
+            prompts, negatives, tokenizers["tokenizer_2"], config, convention, together
+        )
         text, text_mask = _pad(rows, 0)
     silent = [convention.zero_loa and not negative for negative in negatives]
     zero_loa = np.array(_pairs(silent, [False] * len(prompts)), bool)

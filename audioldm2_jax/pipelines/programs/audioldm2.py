@@ -59,5 +59,5 @@ def _interleave_lengths(uncond, cond):
         return interleave(uncond, cond), None
     longest, clips = max(lengths), cond.shape[0]
     padded = [jnp.pad(x, ((0, 0), (0, longest - x.shape[1]), (0, 0))) for x in (uncond, cond)]
-    kept = [jnp.broadcast_to(jnp.arange(longest) < n, (clips, longest)) for n in lengths]
-    return interleave(*padded), interleave(*kept)
+    masks = [jnp.broadcast_to(jnp.arange(longest) < n, (clips, longest)) for n in lengths]
+    return interleave(*padded), interleave(*masks)
