@@ -13,7 +13,7 @@ from torch_latent import AudioLDM, Joint, Language, LatentDiffusion, Peer, log_m
 from transformers import ClapConfig, ClapModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from audioldm2_jax import features
-from audioldm2_jax.checkpoints import configs
+from audioldm2_jax.checkpoints.parts import PARTS
 
 
 class PatchGAN(nn.Sequential):
@@ -29,7 +29,7 @@ class PatchGAN(nn.Sequential):
 
 class VAE(Peer):
     def build(self):
-        self.vae = AutoencoderKL.from_config(configs.write_vae(self.model.vae))
+        self.vae = AutoencoderKL.from_config(PARTS["vae"].write(self.model.vae).content)
         self.judge = PatchGAN(64)
         return {"discriminator": [self.judge], "generator": [self.vae]}
 
@@ -97,7 +97,7 @@ class Vocoder(Peer):
     segment = 8192
 
     def build(self):
-        config = configs.write_vocoder(self.model.vocoder)
+        config = PARTS["vocoder"].write(self.model.vocoder).content
         self.generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
         self.generator.apply_weight_norm()
         norms = (spectral_norm, weight_norm, weight_norm)
@@ -130,7 +130,7 @@ class CLAP(Peer):
     ema = False
 
     def build(self):
-        self.clap = ClapModel(ClapConfig(**configs.write_clap(self.model.clap)))
+        self.clap = ClapModel(ClapConfig(**PARTS["clap"].write(self.model.clap).content))
         return {"model": [self.clap]}
 
     def loss(self, player, batch):

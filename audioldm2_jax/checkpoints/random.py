@@ -21,8 +21,8 @@ import numpy as np
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.hub import Checkpoint, save
-from audioldm2_jax.checkpoints.parts import SINGLES, parts_of
-from audioldm2_jax.checkpoints.tokenizers import phoneme_tokenizer
+from audioldm2_jax.checkpoints.parts import PARTS, parts_of
+from audioldm2_jax.checkpoints.tokenizer_files import phoneme_tokenizer
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 
@@ -60,7 +60,7 @@ def random_params(name: str, config, seed: int = 0) -> dict:
             return np.float32(np.log(1 / 0.07))
         return values if len(shape) > 1 else 0.1 * values
 
-    shapes = tree.flatten(SINGLES[name].shapes(config))
+    shapes = tree.flatten(PARTS[name].shapes(config))
     return tree.unflatten({p: jnp.asarray(draw(p, s.shape)) for p, s in shapes.items()})
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax import features
 from audioldm2_jax.checkpoints import lpips
-from audioldm2_jax.checkpoints.parts import SINGLES
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, PANNsConfig
@@ -66,7 +66,7 @@ class Plan:
 
 def initial(part: str, config):
     """Fresh parameters of a checkpoint's part."""
-    made = SINGLES[part]
+    made = PARTS[part]
 
     def init(key):
         return made.model(config).init(key, *made.inputs(config))["params"]
