@@ -77,18 +77,18 @@ def tokenizers(folder: Path) -> dict:
 
 def recipe(folder: Path):
     """What ours makes of a clip."""
-    from audioldm2_jax.data import tokens
-    from audioldm2_jax.data.elements import Recipe
+    from audioldm2_jax.data.loading import tokenise
+    from audioldm2_jax.data.loading.transforms import Recipe
 
     found = tokenizers(folder).items()
-    return Recipe(tokens={k: tokens.of_tokenizer(v, LENGTHS[k]) for k, v in found})
+    return Recipe(tokens={k: tokenise.of_tokenizer(v, LENGTHS[k]) for k, v in found})
 
 
 class OurClips:
     """The corpus as torch's DataLoader takes one, by our functions."""
 
     def __init__(self, folder: Path, made):
-        from audioldm2_jax.data.pipeline import Examples, Source
+        from audioldm2_jax.data.loading.stream import Examples, Source
 
         self.examples, self.recipe = Examples(Source(str(folder))), made
 
@@ -148,8 +148,8 @@ def theirs(clips, workers: int):
 
 
 def ours(folder: Path, made, workers: int):
-    from audioldm2_jax.data.batches import Batches
-    from audioldm2_jax.data.pipeline import DataConfig, Source
+    from audioldm2_jax.data.loading.batches import Batches
+    from audioldm2_jax.data.loading.stream import DataConfig, Source
 
     with Batches(DataConfig((Source(str(folder)),), BATCH, made, workers=workers)) as batches:
         yield from batches
@@ -195,8 +195,8 @@ def compare(makers: dict, batches: int, repeats: int) -> dict:
 def steps(folder: Path, made, count: int = 96) -> dict:
     """Microseconds of each step for a clip, one after another in one thread."""
     from audioldm2_jax.audio import resample
-    from audioldm2_jax.data import crops
-    from audioldm2_jax.data.pipeline import Examples, Source
+    from audioldm2_jax.data.loading import crops
+    from audioldm2_jax.data.loading.stream import Examples, Source
 
     examples, rng = Examples(Source(str(folder))), np.random.default_rng(0)
     found: dict[str, float] = {}

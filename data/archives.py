@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audioldm2_jax.data import records
-from audioldm2_jax.data.corpus import load_corpus
-from audioldm2_jax.data.prepare import prepare
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.corpus.corpus_builder import load_corpus
+from audioldm2_jax.data.corpus.prepare import prepare
+from audioldm2_jax.data.ingest.report import Report
 
 
 def sound(seed: int = 0, seconds: float = 0.2, rate: int = 16000, kind: str = "WAV", channels=1):
@@ -73,7 +73,7 @@ class Built:
 
 def read(folder: Path, split: str) -> dict[str, dict]:
     """All examples of a split by id, texts decoded."""
-    source = records.open_split(folder, split)
+    source = reader.open_split(folder, split)
     return {example["id"]: example for example in map(_decoded, source)}
 
 

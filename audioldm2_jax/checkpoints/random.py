@@ -95,9 +95,9 @@ def captions(corpus: str, count: int = 20_000) -> list[str]:
 
     Raises InputError.
     """
-    from audioldm2_jax.data import records
+    from audioldm2_jax.data.corpus import reader
 
-    source = records.open_split(corpus, "train")
+    source = reader.open_split(corpus, "train")
     found = {c.decode() for i in range(min(count, len(source))) for c in source[i]["captions"]}
     if not found:
         raise InputError(f"{corpus}: its clips have no captions")

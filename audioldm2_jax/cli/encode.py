@@ -58,9 +58,9 @@ def run(options) -> int:
 
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.data import records
-    from audioldm2_jax.data.encode import clips_of, encode, without_texts
-    from audioldm2_jax.data.report import Report
+    from audioldm2_jax.data.corpus import reader
+    from audioldm2_jax.data.corpus.precompute import clips_of, encode, without_texts
+    from audioldm2_jax.data.ingest.report import Report
 
     encoding = _encoding(options, poolings)
     say = (lambda text: None) if options.quiet else _say
@@ -73,7 +73,7 @@ def run(options) -> int:
     for line in without_texts(options.source, checkpoint.config):
         _say(line)
     enable_cache()
-    if records.is_dataset(options.target):
+    if reader.is_dataset(options.target):
         say(f"{options.target} was finished already; delete it to encode anew")
     else:
         say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
@@ -93,7 +93,7 @@ def run(options) -> int:
 
 
 def _encoding(options, poolings):
-    from audioldm2_jax.data.encode import Encoding
+    from audioldm2_jax.data.corpus.precompute import Encoding
     from audioldm2_jax.dtypes import parse_dtype
 
     return Encoding(

@@ -38,7 +38,7 @@ EXAMPLES = (
 
 def notes() -> str:
     """The builders that there are, for --help."""
-    from audioldm2_jax.data.builders import builders
+    from audioldm2_jax.data.corpus.builder_files import builders
 
     names = textwrap.wrap(" ".join(builders()) or "none here", 78)
     lines = "\n".join(f"  {line}" for line in names)
@@ -94,10 +94,10 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     from tqdm import tqdm
 
-    from audioldm2_jax.data import records
-    from audioldm2_jax.data.prepare import prepare
-    from audioldm2_jax.data.report import Report
-    from audioldm2_jax.data.splits import hold_back
+    from audioldm2_jax.data.corpus import reader
+    from audioldm2_jax.data.corpus.holdout import hold_back
+    from audioldm2_jax.data.corpus.prepare import prepare
+    from audioldm2_jax.data.ingest.report import Report
 
     amount = _check(options)
     report = Report()
@@ -108,7 +108,7 @@ def run(options) -> int:
         raise InputError(f"{options.source}: no audio there{report.reasons()}")
     if amount:
         splits = hold_back(splits, amount)
-    finished = records.is_dataset(options.target)
+    finished = reader.is_dataset(options.target)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = prepare(
             splits,
@@ -137,7 +137,7 @@ def _say(text):
 
 def _check(options) -> float:
     """What --validation holds back. Raises InputError for options that do not fit together."""
-    from audioldm2_jax.data.splits import parse_amount
+    from audioldm2_jax.data.corpus.holdout import parse_amount
 
     if options.sample_rate is not None and not 1000 <= options.sample_rate <= 384000:
         raise InputError(f"--sample_rate is {options.sample_rate}: Hz from 1000 to 384000")
@@ -173,7 +173,7 @@ def _listed(options, report, say):
             "tick": progress.update,
         }
         if options.corpus:
-            from audioldm2_jax.data.corpus import load_corpus
+            from audioldm2_jax.data.corpus.corpus_builder import load_corpus
 
             builder = load_corpus(options.corpus)
             scratch = _scratch(options)
@@ -182,10 +182,10 @@ def _listed(options, report, say):
 
 
 def _own(options, report, say, shelf):
-    from audioldm2_jax.data.entries import merge
-    from audioldm2_jax.data.importers import folder, huggingface
-    from audioldm2_jax.data.importers.columns import Columns
-    from audioldm2_jax.data.places import Shelf
+    from audioldm2_jax.data.ingest import folder, huggingface
+    from audioldm2_jax.data.ingest.clip_record import merge
+    from audioldm2_jax.data.ingest.columns import Columns
+    from audioldm2_jax.data.ingest.file_index import Shelf
 
     captions = options.caption_columns and tuple(options.caption_columns.split(","))
     columns = Columns(

@@ -31,7 +31,7 @@ NOT_EXAMPLES |= {"kinds": "", "classes": "", "workers": None}
 
 def notes() -> str:
     """The names of the classes, for --help."""
-    from audioldm2_jax.data.soundscapes.sounds import SOUNDS
+    from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS
 
     names = textwrap.wrap(" ".join(sorted(SOUNDS)), 78)
     return "Classes:\n" + "\n".join(f"  {line}" for line in names)

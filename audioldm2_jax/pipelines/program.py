@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax import backend
-from audioldm2_jax.diffusion.guidance import guided
+from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import Plan, sample
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
@@ -68,12 +68,12 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
     prompts = (texts.clap if texts.text is None else texts.text).shape[0] - first
 
     def clips(x):
-        """[U + P, ...] -> a row for each clip: unconditional half first, candidates contiguous."""
-        within = jnp.repeat(x[first:], job.candidates, 0)
+        """[U + P, ...] -> [B, ...], candidates contiguous, or `interleave`d pairs [2 B, ...]."""
+        cond = jnp.repeat(x[first:], job.candidates, 0)
         if not first:
-            return within
-        without = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
-        return jnp.concatenate([jnp.repeat(without, job.candidates, 0), within])
+            return cond
+        uncond = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
+        return interleave(jnp.repeat(uncond, job.candidates, 0), cond)
 
     context = {"keys": unet.apply(variables, *streams, method="keys"), "masks": masks}
     if c.unet.film:
@@ -146,7 +146,7 @@ def denoiser(job: Job, params: dict, context: dict, guidance):
             method="denoise",
         )
 
-    return guided(denoise, guidance) if job.unconditional else denoise
+    return cfg_denoise(denoise, guidance) if job.unconditional else denoise
 
 
 def clip_noise(keys, index, shape) -> jax.Array:

@@ -21,7 +21,7 @@ def bundled_words(tokenizers: dict, config: ModelConfig) -> frozenset[str]:
     Of a model of sound the names of the sounds, and what T5's tokenizer holds as one piece.
     """
     if not config.t5:
-        from audioldm2_jax.data.soundscapes.speech import caption_words
+        from audioldm2_jax.data.soundscapes.voices import caption_words
 
         return frozenset(form for word in caption_words() for form in (word, word.capitalize()))
     from audioldm2_jax.data.soundscapes.scene import SOUNDS

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints import hub, lora, single
-from audioldm2_jax.data.build import CLASSES
+from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.checkpoints import Checkpoints

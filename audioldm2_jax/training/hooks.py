@@ -6,7 +6,7 @@ import itertools
 
 import jax
 
-from audioldm2_jax.data.batches import arrays
+from audioldm2_jax.data.loading.batches import arrays
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import samples
 from audioldm2_jax.training.run import Run, needed, open_batches

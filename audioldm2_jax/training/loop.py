@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from audioldm2_jax import distributed, files, sharding
 from audioldm2_jax.backend import enable_cache
-from audioldm2_jax.data.batches import Batches, arrays
-from audioldm2_jax.data.build import CLASSES
+from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.encoders import encode_posterior
-from audioldm2_jax.data.pipeline import Examples
+from audioldm2_jax.data.loading.batches import Batches, arrays
+from audioldm2_jax.data.loading.stream import Examples
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints

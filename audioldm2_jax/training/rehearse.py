@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 
 from audioldm2_jax import backend, features, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.data.elements import CLAP_RATE
 from audioldm2_jax.data.encoders import encoder_of_nothing
+from audioldm2_jax.data.loading.transforms import CLAP_RATE
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.data import records
-from audioldm2_jax.data.pipeline import Source
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.loading.stream import Source
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.run import Run, sources_of
 
@@ -49,9 +49,9 @@ def _undescribed(example) -> bool:
 
 def share_without(source: Source, counted: str, lacks) -> float:
     """The share of clips that lack a text: as the corpus counts, else of some all over it."""
-    if counts := records.texts(source.path, source.split):
+    if counts := reader.texts(source.path, source.split):
         return 1 - counts[counted] / max(1, counts["clips"])
-    examples = records.open_split(source.path, source.split)
+    examples = reader.open_split(source.path, source.split)
     count = min(len(examples), LOOKED_AT)
     looked_at = without = 0
     for number in range(count):

@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 from audioldm2_jax import files, sharding, tree
 from audioldm2_jax.checkpoints import hub, lora
 from audioldm2_jax.checkpoints.parts import parts_of
-from audioldm2_jax.data import records
-from audioldm2_jax.data.batches import Batches
-from audioldm2_jax.data.build import CLASSES
-from audioldm2_jax.data.elements import Recipe
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
-from audioldm2_jax.data.pipeline import DataConfig, Source
+from audioldm2_jax.data.loading.batches import Batches
+from audioldm2_jax.data.loading.stream import DataConfig, Source
+from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
@@ -157,7 +157,7 @@ def _classes(config) -> tuple[str, ...]:
     """All labels of the corpora, sorted by name."""
     found: set[str] = set()
     for source in sources_of(config.data.sources):
-        path = Path(records.open_builder(source.path).data_path) / CLASSES
+        path = Path(reader.open_builder(source.path).data_path) / CLASSES
         if not path.is_file():
             raise InputError(f"{path}: missing; prepare the corpus with this program")
         found |= set(read_classes(path))

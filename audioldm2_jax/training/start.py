@@ -9,7 +9,7 @@ from typing import Any
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.checkpoints.random import random_checkpoint
-from audioldm2_jax.data import tokens
+from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig, ModelConfig
 from audioldm2_jax.training.stages import Plan
@@ -72,11 +72,11 @@ def numbering(start: Start, plan: Plan, text_length: int) -> dict:
     found = {}
     for name in plan.reads.texts:
         if name == "phonemes":
-            found[name] = tokens.of_phonemes(start.model.projection.positions)
+            found[name] = tokenise.of_phonemes(start.model.projection.positions)
             continue
         tokenizer = start.tokenizers.get(_TOKENIZERS[name])
         if tokenizer is None:
             raise InputError(f"stage {plan.stage.name} reads texts: name a start with tokenizers")
         limit = start.model.clap.text.positions - 2 if name == "clap" else text_length
-        found[name] = tokens.of_tokenizer(tokenizer, min(limit, text_length))
+        found[name] = tokenise.of_tokenizer(tokenizer, min(limit, text_length))
     return found

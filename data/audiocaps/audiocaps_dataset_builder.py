@@ -1,8 +1,8 @@
 """AudioCaps: captioned clips of 10 s out of AudioSet; five captions in validation and test."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry, locate, youtube
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry, locate, youtube
+from audioldm2_jax.data.ingest.tables import rows
 
 TABLES = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
 

@@ -1,8 +1,8 @@
 """AudioSet: two million clips of 10 s with labels out of 527."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry, youtube
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry, youtube
+from audioldm2_jax.data.ingest.tables import rows
 
 TABLES = {
     "balanced_train": "balanced_train_segments.csv",

@@ -1,8 +1,8 @@
 """Clotho 2.1: clips of 15 to 30 s with five captions each."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.tables import rows
 
 SPLITS = ("development", "validation", "evaluation")
 

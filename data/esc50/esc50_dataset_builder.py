@@ -1,8 +1,8 @@
 """ESC-50: 2000 clips of 5 s in 50 classes, in five folds."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.tables import rows
 
 
 class Builder(Corpus):

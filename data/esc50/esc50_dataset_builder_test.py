@@ -5,7 +5,7 @@ import json
 import tensorflow_datasets as tfds
 
 from audioldm2_jax.corpora import archives
-from audioldm2_jax.data.corpus import load_corpus
+from audioldm2_jax.data.corpus.corpus_builder import load_corpus
 
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"
 

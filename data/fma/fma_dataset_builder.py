@@ -6,9 +6,9 @@ import io
 
 import tensorflow_datasets as tfds
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.tables import rows
 from audioldm2_jax.errors import InputError
 
 # Each set holds those before it; `full` has the tracks of `large` uncut.

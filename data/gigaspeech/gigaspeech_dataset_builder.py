@@ -2,8 +2,8 @@
 
 import tensorflow_datasets as tfds
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
 from audioldm2_jax.errors import InputError
 
 SUBSETS = ("xs", "s", "m", "l", "xl")

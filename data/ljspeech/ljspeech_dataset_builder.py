@@ -1,7 +1,7 @@
 """LJSpeech: 13100 sentences read by one voice, with their text."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
 from audioldm2_jax.errors import InputError
 
 

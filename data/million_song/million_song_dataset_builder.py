@@ -5,9 +5,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry, locate
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry, locate
+from audioldm2_jax.data.ingest.file_index import Unreadable
 from audioldm2_jax.errors import InputError
 
 

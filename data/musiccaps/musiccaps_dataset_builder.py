@@ -2,9 +2,9 @@
 
 import ast
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry, youtube
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry, youtube
+from audioldm2_jax.data.ingest.tables import rows
 
 
 class Builder(Corpus):

@@ -1,8 +1,8 @@
 """UrbanSound8K: 8732 clips of at most 4 s in 10 classes, in ten folds."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.tables import rows
 
 
 class Builder(Corpus):

@@ -1,8 +1,8 @@
 """VGGSound: 200 thousand clips of 10 s in 309 classes."""
 
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry, youtube
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry, youtube
+from audioldm2_jax.data.ingest.tables import rows
 
 COLUMNS = ["youtube_id", "start", "label", "split"]
 

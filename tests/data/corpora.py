@@ -7,10 +7,10 @@ import io
 import numpy as np
 import soundfile
 
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Place
-from audioldm2_jax.data.prepare import prepare
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus.prepare import prepare
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.report import Report
 
 
 def tone(number: int, seconds: float = 0.5, rate: int = 16000) -> bytes:

@@ -9,17 +9,17 @@ import pytest
 
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.corpora.archives import read, sound, write
-from audioldm2_jax.data.builders import builders
-from audioldm2_jax.data.corpus import load_corpus
+from audioldm2_jax.data.corpus.builder_files import builders
+from audioldm2_jax.data.corpus.corpus_builder import load_corpus
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "data" / "esc50"
 
 DUMMY = '''
 """A corpus of one table."""
-from audioldm2_jax.data.corpus import Corpus
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import Corpus
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.tables import rows
 
 class Builder(Corpus):
     """Dummy."""

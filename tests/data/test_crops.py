@@ -8,8 +8,8 @@ import soundfile
 import torch
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data import crops
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.loading import crops
 
 
 def flac(wave, rate):

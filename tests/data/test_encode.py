@@ -10,13 +10,14 @@ import pytest
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data import encode as encoding_module
-from audioldm2_jax.data import encoders, tokens
-from audioldm2_jax.data.batches import Batches, arrays
-from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.encode import Encoding, clips_of, encode
-from audioldm2_jax.data.pipeline import DataConfig, Examples, Source
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data import encoders
+from audioldm2_jax.data.corpus import precompute as encoding_module
+from audioldm2_jax.data.corpus.precompute import Encoding, clips_of, encode
+from audioldm2_jax.data.ingest.report import Report
+from audioldm2_jax.data.loading import tokenise
+from audioldm2_jax.data.loading.batches import Batches, arrays
+from audioldm2_jax.data.loading.stream import DataConfig, Examples, Source
+from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig
 from tests.data.corpora import write_corpus
@@ -59,8 +60,8 @@ def test_both_forms_agree(checkpoint, corpus, encoded):
     """The same clips with the same drawn captions, encoded in the step or read; half precision."""
     config, params = checkpoint.config, checkpoint.params
     numbered = {
-        "clap": tokens.of_tokenizer(checkpoint.tokenizers["tokenizer"], 24),
-        "t5": tokens.of_tokenizer(checkpoint.tokenizers["tokenizer_2"], 24),
+        "clap": tokenise.of_tokenizer(checkpoint.tokenizers["tokenizer"], 24),
+        "t5": tokenise.of_tokenizer(checkpoint.tokenizers["tokenizer_2"], 24),
     }
     batch = one_epoch(corpus, Recipe(SECONDS, clap=True, tokens=numbered))
     computed = encoders.encode_audio(params, arrays(batch), config, (2, 8))

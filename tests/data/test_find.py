@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from audioldm2_jax.data.importers import find as finding
-from audioldm2_jax.data.importers.find import find
-from audioldm2_jax.data.places import AGAIN, HIDDEN, LINK, Shelf
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.ingest import file_lookup as finding
+from audioldm2_jax.data.ingest.file_index import AGAIN, HIDDEN, LINK, Shelf
+from audioldm2_jax.data.ingest.file_lookup import find
+from audioldm2_jax.data.ingest.report import Report
 
 
 def shelf(tmp_path, files, links=(), **settings):

@@ -14,8 +14,8 @@ import pytest
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.corpora import archives
 from audioldm2_jax.corpora.archives import read, sound, write
-from audioldm2_jax.data import archives as unpacking
-from audioldm2_jax.data import place
+from audioldm2_jax.data.ingest import archives as unpacking
+from audioldm2_jax.data.ingest import file_ref
 
 
 def prepare(*arguments):
@@ -258,7 +258,7 @@ def test_what_cannot_be_listed_or_read(folder, tmp_path, monkeypatch):
         return status(path, **settings)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    monkeypatch.setattr(place.os, "stat", refused)
+    monkeypatch.setattr(file_ref.os, "stat", refused)
     assert prepare(folder, tmp_path / "out") == 0
     monkeypatch.undo()
     found = report(tmp_path / "out")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioldm2_jax.data.batches import Batches, arrays
-from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.pipeline import DataConfig, Examples, Source
+from audioldm2_jax.data.loading.batches import Batches, arrays
+from audioldm2_jax.data.loading.stream import DataConfig, Examples, Source
+from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.errors import InputError
 from tests.data.corpora import write_corpus
 
@@ -130,9 +130,9 @@ def test_restored_in_a_new_process(corpus, tmp_path):
         rest = [next(batches) for _ in range(4)]
     program = f"""
 import json, sys, numpy as np
-from audioldm2_jax.data.batches import Batches
-from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.pipeline import DataConfig, Source
+from audioldm2_jax.data.loading.batches import Batches
+from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.stream import DataConfig, Source
 config = DataConfig((Source({str(corpus)!r}),), batch=4, recipe=Recipe(seconds=0.25))
 with Batches(config) as batches:
     batches.restore(json.loads({json.dumps(state)!r}))
@@ -244,7 +244,7 @@ class Breaking:
 
 def test_damaged_clips_are_named_and_passed_over(corpus, monkeypatch, caplog):
     monkeypatch.setattr(
-        "audioldm2_jax.data.pipeline.Examples", lambda source: Breaking(source, {3, 17})
+        "audioldm2_jax.data.loading.stream.Examples", lambda source: Breaking(source, {3, 17})
     )
     # Crops of the whole clip, so that damage is met whatever part is drawn.
     settings = {"recipe": Recipe(seconds=0.5), "tolerance": 0.1}

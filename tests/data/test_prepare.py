@@ -12,12 +12,12 @@ import soundfile
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.corpora import archives
 from audioldm2_jax.corpora.archives import read, sound, write
-from audioldm2_jax.data import build as building
-from audioldm2_jax.data import prepare as preparing
-from audioldm2_jax.data import records
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Place
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus import prepare as preparing
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.corpus import writer as building
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.report import Report
 
 ROWS = [
     ("dogs/bark.wav", 'A dog barks, then "howls"\nat the moon', "dog,animal"),
@@ -261,7 +261,7 @@ def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
     """What was done is kept, and the result is that of an undisturbed run, to the byte."""
     monkeypatch.setattr(preparing, "part_size", lambda count: 4)
     plan = {"train": entries(tmp_path / "in", 10)}
-    made, example = [], records.audio_example
+    made, example = [], reader.audio_example
 
     def interrupted(entry, rate):
         made.append(entry.id)
@@ -273,10 +273,10 @@ def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
         about = {"name": "mine"}
         return preparing.prepare(plan, target, about=about, report=Report(), workers=1)
 
-    monkeypatch.setattr(records, "audio_example", interrupted)
+    monkeypatch.setattr(reader, "audio_example", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped")
-    assert not records.is_dataset(tmp_path / "stopped")
+    assert not reader.is_dataset(tmp_path / "stopped")
     made.clear()
     made.append("6.wav")
     found = run(tmp_path / "stopped")
@@ -308,7 +308,7 @@ def test_finishing_survives_a_stop(tmp_path, monkeypatch):
     monkeypatch.setattr(building.os, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert not records.is_dataset(tmp_path / "out")
+    assert not reader.is_dataset(tmp_path / "out")
     monkeypatch.setattr(building.os, "replace", replace)
     assert run()["clips"] == 3
     assert len(read(tmp_path / "out", "train")) == 3

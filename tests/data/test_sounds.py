@@ -8,9 +8,11 @@ import pytest
 import soundfile
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data import containers, crops, records, sounds
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest import audio_files, containers
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.loading import crops
 
 RATE = 16000
 
@@ -37,7 +39,7 @@ class Bytes:
 
 
 def example(data, sample_rate=None, name="a.wav", **span):
-    return records.audio_example(Entry("a", Bytes(data, name), **span), sample_rate)
+    return reader.audio_example(Entry("a", Bytes(data, name), **span), sample_rate)
 
 
 def decoded(found):
@@ -127,10 +129,10 @@ def test_every_encoding_is_kept_converted_and_cropped(kind, subtype):
     except (soundfile.LibsndfileError, ValueError):
         return  # libsndfile decodes this one only
     name = f"{kind} {subtype}"
-    with sounds.opened(data) as file:
+    with audio_files.opened(data) as file:
         whole = file.piece()
     for start, count in ((0, 4000), (7777, 3333), (len(whole) - 100, 500)):
-        with sounds.opened(data) as file:
+        with audio_files.opened(data) as file:
             piece = file.piece(start, count)
         np.testing.assert_allclose(piece, whole[start : start + count], atol=1e-4, err_msg=name)
     found, _ = example(data, 8000)
@@ -277,7 +279,7 @@ def test_an_mp3_that_promises_more_than_it_holds(promise):
     data = encoded(np.random.default_rng(0).normal(0, 0.1, 44100), 44100, "MP3")
     frame = 144 * 128000 // 44100
     cut = data[: len(data) - max(1, round(promise / 1152)) * frame]
-    with sounds.opened(cut) as file:
+    with audio_files.opened(cut) as file:
         stated, held = file.frames, len(file.piece())
     assert stated > held
     try:

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music, speech
+from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music, voices
 from audioldm2_jax.data.soundscapes.captions import NUMBERS, Element
 from audioldm2_jax.data.soundscapes.scene import KINDS
-from audioldm2_jax.data.soundscapes.sounds import NOTES, Gesture
+from audioldm2_jax.data.soundscapes.sound_classes import NOTES, Gesture
 
 
 def test_there_are_enough_classes():
@@ -160,8 +160,8 @@ def test_speech_says_what_its_transcript_says():
 def test_a_sentence_is_made_of_phrases():
     rng = np.random.default_rng(0)
     for brief in (True, False) * 20:
-        sentence = speech.draw_sentence(rng, brief=brief)
-        found = speech.phrases(sentence)
+        sentence = voices.draw_sentence(rng, brief=brief)
+        found = voices.phrases(sentence)
         assert len(found) == (3 if brief else 4)
         assert " ".join(found).lower() + "." == sentence.lower()
 
@@ -182,7 +182,7 @@ def test_plain_voices_follow_from_text():
     found = {}
     for i in range(120):
         rng = np.random.default_rng([0, i])
-        voice = speech.draw_voice(rng, "plain")
+        voice = voices.draw_voice(rng, "plain")
         assert found.setdefault(tuple(voice.captions()), voice) == voice
     assert len(found) == 6
     for i, seconds in enumerate((2.56, 2.56, 6.0)):

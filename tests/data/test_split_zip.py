@@ -9,9 +9,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from audioldm2_jax.data import split_zip
-from audioldm2_jax.data.places import Place, Shelf, Unreadable
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.ingest import split_zip
+from audioldm2_jax.data.ingest.file_index import Place, Shelf, Unreadable
+from audioldm2_jax.data.ingest.report import Report
 
 
 def write_split(path, files, parts):

@@ -12,8 +12,8 @@ import pytest
 
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.corpora.archives import read, sound, write
-from audioldm2_jax.data import prepare as preparing
-from audioldm2_jax.data import records
+from audioldm2_jax.data.corpus import prepare as preparing
+from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.soundscapes import build
 from audioldm2_jax.errors import InputError
 
@@ -57,11 +57,11 @@ def clips(tmp_path):
 def test_a_full_disk_in_prepare(clips, tmp_path, size):
     """At the plan, at a part, at the end; one line, nothing that looks finished, and it goes on."""
     done = limited(size, "prepare", clips, tmp_path / "out")
-    assert done.returncode == 2 or records.is_dataset(tmp_path / "out"), done.stderr
+    assert done.returncode == 2 or reader.is_dataset(tmp_path / "out"), done.stderr
     if done.returncode == 2:
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
         assert "File too large" in done.stderr
-        assert not records.is_dataset(tmp_path / "out")
+        assert not reader.is_dataset(tmp_path / "out")
         left = [p.name for p in (tmp_path / "out").rglob(".*") if p.is_file()]
         assert not left
     assert prepare(clips, tmp_path / "out") == 0
@@ -155,7 +155,7 @@ def test_a_damaged_corpus_says_what_to_do(clips, tmp_path, capsys, name, case):
     path = tmp_path / "out" / name
     path.write_bytes(list(damaged(path.read_bytes()))[case])
     with pytest.raises(InputError) as caught:
-        records.open_split(tmp_path / "out", "train")
+        reader.open_split(tmp_path / "out", "train")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
     assert prepare(clips, tmp_path / "out") == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -210,18 +210,18 @@ def test_texts_are_counted_by_split(tmp_path):
     )
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     expected = {"clips": 4, "captioned": 1, "described": 2, "transcribed": 1}
-    assert records.texts(tmp_path / "out", "train") == expected
-    assert records.texts(tmp_path / "out", "train[:50%]") == expected
+    assert reader.texts(tmp_path / "out", "train") == expected
+    assert reader.texts(tmp_path / "out", "train[:50%]") == expected
     both = {"clips": 6, "captioned": 2, "described": 3, "transcribed": 2}
-    assert records.texts(tmp_path / "out", "train+test") == both
+    assert reader.texts(tmp_path / "out", "train+test") == both
 
 
 @pytest.mark.parametrize("count", [2, 10, 25, 100])
 @pytest.mark.parametrize("held", ["1", "5", "10", "0.05", "0.2", "0.999", "1e-9"])
 def test_clips_held_back(count, held):
     """Never all, never none, the same ones each time; a share's ones stay in a larger corpus."""
-    from audioldm2_jax.data.entries import Entry
-    from audioldm2_jax.data.splits import hold_back, parse_amount
+    from audioldm2_jax.data.corpus.holdout import hold_back, parse_amount
+    from audioldm2_jax.data.ingest.clip_record import Entry
 
     entries = [Entry(f"{i}.wav", None) for i in range(count)]
     wanted = parse_amount(held)
@@ -295,10 +295,10 @@ def test_features_import_nothing(tmp_path, monkeypatch, clips):
         name = next(x for x in text.split('"') if x.startswith("tensorflow_") and old in x)
         path.write_text(text.replace(name, "evil_module.Feature"))
         with pytest.raises(InputError, match="is not one of TFDS' own"):
-            records.open_split(tmp_path / "out", "train")
+            reader.open_split(tmp_path / "out", "train")
         path.write_text(path.read_text().replace("pythonClassName", "python_class_name"))
         with pytest.raises(InputError, match="is not one of TFDS' own"):
-            records.open_split(tmp_path / "out", "train")
+            reader.open_split(tmp_path / "out", "train")
     assert "EVIL" not in os.environ and "evil_module" not in sys.modules
 
 
@@ -309,7 +309,7 @@ def test_long_messages_are_cut(tmp_path, clips):
     facts["splits"] = [["x" * 5000]] * 500
     path.write_text(json.dumps(facts))
     with pytest.raises(InputError) as caught:
-        records.open_split(tmp_path / "out", "train")
+        reader.open_split(tmp_path / "out", "train")
     assert len(str(caught.value)) < 600
 
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.tables import rows
+from audioldm2_jax.data.ingest.tables import rows
 from audioldm2_jax.errors import InputError
 
 

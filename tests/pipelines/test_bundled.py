@@ -13,7 +13,7 @@ from diffusers import AudioLDM2Pipeline, DDIMScheduler
 from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.configs.nano.build import drawn
-from audioldm2_jax.data.soundscapes.speech import Voice, speak
+from audioldm2_jax.data.soundscapes.voices import Voice, speak
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.evaluation.speech import span
 from audioldm2_jax.presets import PRESETS

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.places import Place
-from audioldm2_jax.data.prepare import prepare
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus.prepare import prepare
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import checkpoints
 from audioldm2_jax.training.board import Board
@@ -381,9 +381,9 @@ def test_a_corpus_without_texts_is_refused(tmp_path):
 
 
 def test_transcripts_with_nothing_to_say_are_unusable_clips():
-    from audioldm2_jax.data.elements import Recipe
-    from audioldm2_jax.data.failures import Failure
-    from audioldm2_jax.data.tokens import of_phonemes
+    from audioldm2_jax.data.loading.error_budget import Failure
+    from audioldm2_jax.data.loading.tokenise import of_phonemes
+    from audioldm2_jax.data.loading.transforms import Recipe
 
     recipe = Recipe(seconds=0.5, tokens={"phonemes": of_phonemes(32)})
     example = {"id": b"x", "audio": tone(1), "captions": [], "labels": []}

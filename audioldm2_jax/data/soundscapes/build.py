@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from audioldm2_jax import audio, files, pictures
-from audioldm2_jax.data import parts
+from audioldm2_jax.data.corpus import parallel
 from audioldm2_jax.data.soundscapes.scene import KINDS, Clip, make_clip
-from audioldm2_jax.data.soundscapes.sounds import SOUNDS
-from audioldm2_jax.data.soundscapes.speech import check_voices
+from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS
+from audioldm2_jax.data.soundscapes.voices import check_voices
 from audioldm2_jax.errors import InputError
 
 PART = 250  # clips
@@ -60,7 +60,7 @@ def build(
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)
-    for done in parts.in_parts(write, starts, workers):
+    for done in parallel.in_parts(write, starts, workers):
         if report:
             report(done)
     lines = [line for start in starts for line in _lines(folder, start)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audioldm2_jax.data.soundscapes.sounds import Gesture, Sound, span_word
+from audioldm2_jax.data.soundscapes.sound_classes import Gesture, Sound, span_word
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 

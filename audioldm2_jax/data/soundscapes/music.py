@@ -8,7 +8,7 @@ import numpy as np
 
 from audioldm2_jax.data.soundscapes import dsp, impacts
 from audioldm2_jax.data.soundscapes.captions import article
-from audioldm2_jax.data.soundscapes.sounds import Gesture
+from audioldm2_jax.data.soundscapes.sound_classes import Gesture
 
 KEYS = ("C", "C sharp", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}

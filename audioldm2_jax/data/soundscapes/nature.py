@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audioldm2_jax.data.soundscapes import dsp
-from audioldm2_jax.data.soundscapes.sounds import sound
+from audioldm2_jax.data.soundscapes.sound_classes import sound
 
 
 @sound("rain", "rain", rate=(60, 900), texture=True)

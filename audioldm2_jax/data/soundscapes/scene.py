@@ -22,9 +22,9 @@ from audioldm2_jax.data.soundscapes import (  # noqa: F401  (the sounds register
     nature,
     signals,
 )
-from audioldm2_jax.data.soundscapes import speech as talk
+from audioldm2_jax.data.soundscapes import voices as talk
 from audioldm2_jax.data.soundscapes.captions import Element
-from audioldm2_jax.data.soundscapes.sounds import SOUNDS, Gesture
+from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS, Gesture
 
 # How often each kind of clip comes.
 KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}

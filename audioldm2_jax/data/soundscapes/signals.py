@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audioldm2_jax.data.soundscapes import dsp
-from audioldm2_jax.data.soundscapes.sounds import sound
+from audioldm2_jax.data.soundscapes.sound_classes import sound
 
 
 @sound("pure tone", pitch=(150, 2000), seconds=(0.6, 2.0), notes=True)

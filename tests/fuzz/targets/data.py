@@ -188,7 +188,7 @@ def prepare_export(case: Case):
 
 
 def build_corpus(folder: Path) -> None:
-    from audioldm2_jax.data.report import Report  # noqa: F401
+    from audioldm2_jax.data.ingest.report import Report  # noqa: F401
     from tests.data.corpora import write_corpus
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -196,8 +196,8 @@ def build_corpus(folder: Path) -> None:
 
 
 def _epoch(folder: Path, recipe) -> None:
-    from audioldm2_jax.data.batches import Batches
-    from audioldm2_jax.data.pipeline import DataConfig, Source
+    from audioldm2_jax.data.loading.batches import Batches
+    from audioldm2_jax.data.loading.stream import DataConfig, Source
 
     config = DataConfig((Source(str(folder), "train"),), 2, recipe, epochs=1, threads=1)
     with Batches(config) as batches:
@@ -206,10 +206,10 @@ def _epoch(folder: Path, recipe) -> None:
 
 
 def read_corpus(case: Case):
-    from audioldm2_jax.data import records
-    from audioldm2_jax.data.elements import Recipe
+    from audioldm2_jax.data.corpus import reader
+    from audioldm2_jax.data.loading.transforms import Recipe
 
-    records.describe(case.input)
+    reader.describe(case.input)
     _epoch(case.input, Recipe(0.64, clap=True))
 
 
@@ -222,8 +222,8 @@ def _checkpoint():
 
 
 def build_encoded(folder: Path) -> None:
-    from audioldm2_jax.data.encode import Encoding, encode
-    from audioldm2_jax.data.report import Report
+    from audioldm2_jax.data.corpus.precompute import Encoding, encode
+    from audioldm2_jax.data.ingest.report import Report
     from tests.data.corpora import write_corpus
 
     raw = write_corpus(folder.with_name("to-encode"), 4)
@@ -232,7 +232,7 @@ def build_encoded(folder: Path) -> None:
 
 
 def read_encoded(case: Case):
-    from audioldm2_jax.data.elements import Recipe
+    from audioldm2_jax.data.loading.transforms import Recipe
 
     _epoch(case.input, Recipe(0.64, text_length=24))
 
@@ -247,10 +247,10 @@ def build_stopped(folder: Path) -> None:
         raise KeyboardInterrupt
 
     from audioldm2_jax.cli import prepare as prepare_command  # noqa: F401
-    from audioldm2_jax.data import build
+    from audioldm2_jax.data.corpus import writer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build.Build, "finish", lambda *a, **k: stop(0))
+        patch.setattr(writer.Build, "finish", lambda *a, **k: stop(0))
         from audioldm2_jax.cli.main import main
 
         arguments = ["prepare", folder / "source", folder / "target", "-q", "--workers", "1"]

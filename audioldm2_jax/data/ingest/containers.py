@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from audioldm2_jax.data import mpeg
+from audioldm2_jax.data.ingest import mpeg
 
 # Writers miscount by their own headers; this much may be missing.
 SLACK = 64

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.data import records
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.importers.columns import RECOGNISED, Columns, texts
-from audioldm2_jax.data.importers.find import find
-from audioldm2_jax.data.place import LARGEST, Unreadable
-from audioldm2_jax.data.places import Shelf
-from audioldm2_jax.data.report import reason
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.columns import RECOGNISED, Columns, texts
+from audioldm2_jax.data.ingest.file_index import Shelf
+from audioldm2_jax.data.ingest.file_lookup import find
+from audioldm2_jax.data.ingest.file_ref import LARGEST, Unreadable
+from audioldm2_jax.data.ingest.report import reason
 from audioldm2_jax.errors import InputError
 
 _FEW = 10000  # rows that need no second look
@@ -54,7 +54,7 @@ def read(shelf: Shelf, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     for split, path in _files(shelf):
         for row_split, entry in _entries(shelf, path, columns):
-            found.setdefault(records.dataset_name(row_split or split), []).append(entry)
+            found.setdefault(reader.dataset_name(row_split or split), []).append(entry)
     return found
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import grain
 from absl import flags
 
-from audioldm2_jax.data import records
-from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.failures import Failure, Tolerance
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.loading.error_budget import Failure, Tolerance
+from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.errors import InputError
 
 
@@ -55,7 +55,7 @@ class Examples:
 
     def __init__(self, source: Source):
         self.name = f"{source.path}, {source.split}"
-        self._source = records.open_split(source.path, source.split)
+        self._source = reader.open_split(source.path, source.split)
 
     def __len__(self):
         return len(self._source)

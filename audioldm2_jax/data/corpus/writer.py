@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.data import records
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 CLASSES = "classes.json"
@@ -50,7 +50,7 @@ class Build:
         self.settings = json.loads(json.dumps(settings))
         plan = self.work / "plan.json"
         if self.finished:
-            found = records.describe(self.target).get("settings")
+            found = reader.describe(self.target).get("settings")
         elif plan.exists():
             found = self._plan(plan)
         else:
@@ -63,7 +63,7 @@ class Build:
 
     @property
     def finished(self) -> bool:
-        return records.is_dataset(self.target)
+        return reader.is_dataset(self.target)
 
     def _plan(self, plan: Path) -> dict:
         try:
@@ -101,7 +101,7 @@ class Build:
         from array_record.python.array_record_module import ArrayRecordWriter
 
         beside = self.work / f".{part.stem}.array_record"
-        writer = ArrayRecordWriter(str(beside), records.WRITER)
+        writer = ArrayRecordWriter(str(beside), reader.WRITER)
         found, labels, rates = _empty(), Counter(), Counter()
         try:
             for example in examples:
@@ -171,7 +171,7 @@ class Build:
 
         for moved in self._moved():  # by an earlier try to finish
             os.replace(moved, self.work / moved.name)
-        name, splits, names = records.dataset_name(about["name"]), [], []
+        name, splits, names = reader.dataset_name(about["name"]), [], []
         for split in sorted({part.split for part in full}):
             mine = sorted((p for p in full if p.split == split), key=lambda p: p.index)
             template = tfds.core.ShardedFileTemplate(
@@ -202,7 +202,7 @@ class Build:
             data_dir=self.work,
             features=features,
             split_infos=splits,
-            version=records.VERSION,
+            version=reader.VERSION,
             description=json.dumps(words | {"statistics": statistics}, ensure_ascii=False),
             check_data=False,
             **known,
@@ -226,7 +226,7 @@ def _sum(found: dict) -> str:
 def _empty() -> dict:
     """A part's summary: clips, their bytes and seconds, how many have which texts; notes."""
     counts = {"clips": 0, "bytes": 0, "seconds": 0.0, "captions": 0, "file": 0}
-    counts |= dict.fromkeys(records.TEXTS, 0)
+    counts |= dict.fromkeys(reader.TEXTS, 0)
     return counts | {"labels": {}, "rates": {}, "skipped": [], "notes": []}
 
 
@@ -248,7 +248,7 @@ def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
     texts: dict[str, Counter] = {}
     for part, found in full.items():
         splits[part.split] += found["clips"]
-        texts.setdefault(part.split, Counter()).update({k: found[k] for k in records.TEXTS})
+        texts.setdefault(part.split, Counter()).update({k: found[k] for k in reader.TEXTS})
     rates = sum((Counter(found["rates"]) for found in full.values()), Counter())
     return {
         "clips": total("clips"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from audioldm2_jax.data import delimited
+from audioldm2_jax.data.ingest import delimited
 from audioldm2_jax.errors import InputError
 
 

@@ -10,9 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from audioldm2_jax.data import archives
-from audioldm2_jax.data.place import AUDIO, OTHER_AUDIO, Place, Unreadable, open_zip, plain
-from audioldm2_jax.data.report import Report, reason
+from audioldm2_jax.data.ingest import archives
+from audioldm2_jax.data.ingest.file_ref import (
+    AUDIO,
+    OTHER_AUDIO,
+    Place,
+    Unreadable,
+    open_zip,
+    plain,
+)
+from audioldm2_jax.data.ingest.report import Report, reason
 from audioldm2_jax.errors import InputError
 
 __all__ = ["AUDIO", "OTHER_AUDIO", "Place", "Shelf", "Unreadable", "plain"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data.soundscapes import dsp
-from audioldm2_jax.data.soundscapes.sounds import span_word
+from audioldm2_jax.data.soundscapes.sound_classes import span_word
 from audioldm2_jax.errors import InputError
 
 # espeak-ng's numbers (speak_lib.h).

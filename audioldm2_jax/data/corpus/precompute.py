@@ -15,12 +15,14 @@ import numpy as np
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.hub import Checkpoint
-from audioldm2_jax.data import encoders, records, tokens
-from audioldm2_jax.data.build import Build, Part, part_size
-from audioldm2_jax.data.elements import Recipe
-from audioldm2_jax.data.failures import Failure
-from audioldm2_jax.data.pipeline import Examples, Source
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data import encoders
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.corpus.writer import Build, Part, part_size
+from audioldm2_jax.data.ingest.report import Report
+from audioldm2_jax.data.loading import tokenise
+from audioldm2_jax.data.loading.error_budget import Failure
+from audioldm2_jax.data.loading.stream import Examples, Source
+from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.errors import InputError
 
 
@@ -56,7 +58,7 @@ def encode(
     `clips_of`. Raises InputError.
     """
     encoders.check(checkpoint.config, encoding.seconds, encoding.loa)
-    info = records.open_builder(source).info
+    info = reader.open_builder(source).info
     if "audio" not in info.features:
         raise InputError(f"{source}: holds no audio; it is encoded already")
     settings = {
@@ -67,7 +69,7 @@ def encode(
     }
     build = Build(target, settings)
     if build.finished:
-        return records.statistics(target)
+        return reader.statistics(target)
     machine, done = _Machine(checkpoint, encoding), {}
     features = encoded_features(checkpoint, encoding)
     for split in sorted(info.splits):
@@ -89,7 +91,7 @@ def encode(
 
 def clips_of(source, encoding: Encoding) -> int:
     """How many crops there are to encode."""
-    info = records.open_builder(source).info
+    info = reader.open_builder(source).info
     return encoding.crops * sum(split.num_examples for split in info.splits.values())
 
 
@@ -101,8 +103,8 @@ def without_texts(source, config) -> list[str]:
     if not (config.t5 or config.clap):
         return []
     lines = []
-    for split in sorted(records.open_builder(source).info.splits):
-        counts = records.texts(source, split)
+    for split in sorted(reader.open_builder(source).info.splits):
+        counts = reader.texts(source, split)
         missing = counts["clips"] - counts["described"] if counts else 0
         if missing:
             share = "all" if missing == counts["clips"] else f"{missing}"
@@ -126,7 +128,7 @@ def encoded_features(checkpoint: Checkpoint, encoding: Encoding):
         return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
 
     config = checkpoint.config
-    found = {k: v for k, v in records.audio_features().items() if k != "audio"}
+    found = {k: v for k, v in reader.audio_features().items() if k != "audio"}
     found |= {key: array(None, None, config.vae.latent_channels) for key in ("mean", "logvar")}
     if config.has_audio_tower:
         found["clap_audio"] = array(config.clap.width, dtype=np.float32)
@@ -184,7 +186,7 @@ class _Machine:
         if config.clap:
             limits["clap"] = config.clap.text.positions - 2
         self.tokens = {
-            name: tokens.of_tokenizer(checkpoint.tokenizers[tokenizer], min(limits[name], 512))
+            name: tokenise.of_tokenizer(checkpoint.tokenizers[tokenizer], min(limits[name], 512))
             for name, tokenizer in names.items()
             if getattr(config, name)
         }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from audioldm2_jax.data import split_zip
+from audioldm2_jax.data.ingest import split_zip
 
 # What libsndfile decodes; other sound and video is found, and reported by name.
 AUDIO = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())

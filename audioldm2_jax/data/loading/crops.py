@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data import sounds
-from audioldm2_jax.data.place import Unreadable
+from audioldm2_jax.data.ingest import audio_files
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 
 TRIES = 10
 _UNKNOWN = 1 << 40  # samples; libsndfile gives 2^63 - 1 where a header states none
@@ -22,22 +22,22 @@ def crop(data: bytes, seconds: float, rng: np.random.Generator) -> tuple[np.ndar
     files come whole. Only the piece is decoded, unless the header states more samples than there
     are: then the piece is drawn out of those that decode. Raises Unreadable.
     """
-    with sounds.opened(data) as file:
+    with audio_files.opened(data) as file:
         length, rate = max(1, int(seconds * file.samplerate)), file.samplerate
         wave = None
         if file.frames < _UNKNOWN:
             wave = _drawn(file, file.frames, length, rng)
     if wave is None:
-        with sounds.opened(data) as file:
+        with audio_files.opened(data) as file:
             total = sum(len(block) for block in file.pieces())
-        with sounds.opened(data) as file:
+        with audio_files.opened(data) as file:
             wave = _drawn(file, total, length, rng)
     if wave is None or not len(wave):
-        raise Unreadable("no samples" if wave is not None else sounds.BROKEN)
+        raise Unreadable("no samples" if wave is not None else audio_files.BROKEN)
     return wave, rate
 
 
-def _drawn(file: sounds.Decoder, total: int, length: int, rng) -> np.ndarray | None:
+def _drawn(file: audio_files.Decoder, total: int, length: int, rng) -> np.ndarray | None:
     """A piece of `length` out of `total` samples; None if the file ends within it."""
     if total <= length:
         return file.piece(0, length)
@@ -47,14 +47,14 @@ def _drawn(file: sounds.Decoder, total: int, length: int, rng) -> np.ndarray | N
         if len(wave) < length:
             return None
         # As a prepared file of the first channel alone would be drawn.
-        if np.ptp(wave[:, 0]) / 2 > sounds.SILENT:
+        if np.ptp(wave[:, 0]) / 2 > audio_files.SILENT:
             break
     return wave
 
 
 def mono(wave: np.ndarray) -> np.ndarray:
     """The first channel, or the first one with sound if that is silent: [samples, channels]."""
-    return wave[:, sounds.first_with_sound(wave.min(0), wave.max(0))]
+    return wave[:, audio_files.first_with_sound(wave.min(0), wave.max(0))]
 
 
 def finished(wave: np.ndarray, samples: int) -> np.ndarray:

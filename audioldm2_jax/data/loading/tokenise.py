@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from audioldm2_jax.data.places import Unreadable
+from audioldm2_jax.data.ingest.file_index import Unreadable
 from audioldm2_jax.errors import InputError
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data import crops
-from audioldm2_jax.data.failures import Failure
-from audioldm2_jax.data.places import Unreadable
-from audioldm2_jax.data.tokens import Tokens
+from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.loading import crops
+from audioldm2_jax.data.loading.error_budget import Failure
+from audioldm2_jax.data.loading.tokenise import Tokens
 from audioldm2_jax.errors import InputError
 
 CLAP_RATE = 48000

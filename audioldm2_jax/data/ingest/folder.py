@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from audioldm2_jax.data import records, tables
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.importers.columns import RECOGNISED, Columns, texts
-from audioldm2_jax.data.importers.find import find
-from audioldm2_jax.data.places import AUDIO, OTHER_AUDIO, Place, Shelf, Unreadable, plain
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest import tables
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.columns import RECOGNISED, Columns, texts
+from audioldm2_jax.data.ingest.file_index import AUDIO, OTHER_AUDIO, Place, Shelf, Unreadable, plain
+from audioldm2_jax.data.ingest.file_lookup import find
+from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
@@ -42,7 +43,7 @@ def read(
         ]
     for split, name, place, base in sources:
         for row_split, entry in _entries(shelf, report, name, place, base, columns):
-            found.setdefault(records.dataset_name(row_split or split or "train"), []).append(entry)
+            found.setdefault(reader.dataset_name(row_split or split or "train"), []).append(entry)
             named.add(entry.id)
     if not sources and columns != RECOGNISED:
         raise InputError(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from audioldm2_jax.data import records
-from audioldm2_jax.data.builders import builder_file, builders
-from audioldm2_jax.data.entries import Entry, merge
-from audioldm2_jax.data.places import Shelf
-from audioldm2_jax.data.prepare import audio_examples
-from audioldm2_jax.data.report import Report, reason
+from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.corpus.builder_files import builder_file, builders
+from audioldm2_jax.data.corpus.prepare import audio_examples
+from audioldm2_jax.data.ingest.clip_record import Entry, merge
+from audioldm2_jax.data.ingest.file_index import Shelf
+from audioldm2_jax.data.ingest.report import Report, reason
 from audioldm2_jax.errors import InputError
 
 
@@ -27,8 +27,8 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     broken is left out, named in skipped.jsonl beside the data, and summed up on the screen.
     """
 
-    VERSION = tfds.core.Version(records.VERSION)
-    RELEASE_NOTES = {records.VERSION: "First release."}
+    VERSION = tfds.core.Version(reader.VERSION)
+    RELEASE_NOTES = {reader.VERSION: "First release."}
     HOMEPAGE = ""
     LICENSE = ""
 
@@ -77,7 +77,7 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=records.audio_features(),
+            features=reader.audio_features(),
             homepage=self.HOMEPAGE,
             license=self.LICENSE or None,
         )

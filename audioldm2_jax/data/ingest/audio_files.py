@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from audioldm2_jax.data import containers
-from audioldm2_jax.data.place import OTHER_AUDIO, Unreadable
+from audioldm2_jax.data.ingest import containers
+from audioldm2_jax.data.ingest.file_ref import OTHER_AUDIO, Unreadable
 
 SILENT = 1e-4  # the reference's bound of a crop that is not worth training on
 RATES = (1000, 768000)  # Hz

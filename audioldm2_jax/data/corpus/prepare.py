@@ -7,11 +7,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from audioldm2_jax.data import parts, records
-from audioldm2_jax.data.build import Build, Part, part_size
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.place import Unreadable
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.corpus import parallel, reader
+from audioldm2_jax.data.corpus.writer import Build, Part, part_size
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.file_ref import Unreadable
+from audioldm2_jax.data.ingest.report import Report
 
 
 def prepare(
@@ -34,7 +34,7 @@ def prepare(
     settings = {"name": about["name"], "sample_rate": sample_rate, "plan": _fingerprint(splits)}
     build = Build(target, settings)
     if build.finished:
-        return records.statistics(target)
+        return reader.statistics(target)
     jobs, done = [], {}
     for split, entries in splits.items():
         size = part_size(len(entries))
@@ -46,10 +46,10 @@ def prepare(
             else:
                 jobs.append((part, piece))
     write = functools.partial(_write_part, target, settings, sample_rate)
-    for (part, piece), found in zip(jobs, parts.in_parts(write, jobs, workers)):
+    for (part, piece), found in zip(jobs, parallel.in_parts(write, jobs, workers)):
         done[part] = found
         _tell(progress, len(piece))
-    return build.finish(done, records.audio_features(), report=report, about=about)
+    return build.finish(done, reader.audio_features(), report=report, about=about)
 
 
 def _tell(progress, count):
@@ -69,14 +69,14 @@ def _write_part(target, settings, sample_rate, job) -> dict:
     part, entries = job
     report = Report()
     examples = audio_examples(entries, report, sample_rate)
-    return Build(target, settings).write(part, examples, records.audio_features(), report)
+    return Build(target, settings).write(part, examples, reader.audio_features(), report)
 
 
 def audio_examples(entries, report: Report, sample_rate: int | None = None) -> Iterator[dict]:
     """The examples of usable entries; the others go into the report."""
     for entry in entries:
         try:
-            example, notes = records.audio_example(entry, sample_rate)
+            example, notes = reader.audio_example(entry, sample_rate)
         except Unreadable as error:
             report.skip(entry.id, str(error))
             continue

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from audioldm2_jax.data.pipeline import DataConfig, Stream
+from audioldm2_jax.data.loading.stream import DataConfig, Stream
 from audioldm2_jax.errors import InputError
 
 

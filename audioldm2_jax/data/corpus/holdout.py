@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 
-from audioldm2_jax.data.entries import Entry
+from audioldm2_jax.data.ingest.clip_record import Entry
 from audioldm2_jax.errors import InputError
 
 

@@ -9,7 +9,7 @@ _SUFFIX = "_dataset_builder.py"
 
 def roots() -> list[Path]:
     """Where builders are looked for: ./data, and `corpora`, the package's name for it."""
-    return [Path("data"), Path(__file__).parent.parent / "corpora"]
+    return [Path("data"), Path(__file__).parents[2] / "corpora"]
 
 
 def builders() -> dict[str, Path]:

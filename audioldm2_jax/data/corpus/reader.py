@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from audioldm2_jax import files
-from audioldm2_jax.data import sounds
-from audioldm2_jax.data.entries import Entry
-from audioldm2_jax.data.place import Unreadable
-from audioldm2_jax.data.report import reason
+from audioldm2_jax.data.ingest import audio_files
+from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.file_ref import Unreadable
+from audioldm2_jax.data.ingest.report import reason
 from audioldm2_jax.errors import InputError, printable
 
 # Audio is compressed already, and each record is read alone.
@@ -57,11 +57,11 @@ def audio_example(entry: Entry, sample_rate: int | None = None) -> tuple[dict, l
     if entry.place is None:
         raise Unreadable(entry.reason)
     data, name = entry.place.read(), entry.place.name
-    sound = sounds.check(data, name, entry.start, entry.stop)
+    sound = audio_files.check(data, name, entry.start, entry.stop)
     rate, notes = sound.sample_rate, list(sound.notes)
     if sample_rate or entry.start is not None or sound.channel:
         rate = sample_rate or min(rate, 384000)
-        data, more = sounds.flac(data, name, sound, rate, entry.start, entry.stop)
+        data, more = audio_files.flac(data, name, sound, rate, entry.start, entry.stop)
         notes += more
     texts = {"captions": list(entry.captions), "labels": list(entry.labels)}
     valid = {key: [valid_text(text) for text in values] for key, values in texts.items()}

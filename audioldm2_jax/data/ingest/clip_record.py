@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from audioldm2_jax.data.places import Place, Shelf
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.ingest.file_index import Place, Shelf
+from audioldm2_jax.data.ingest.report import Report
 
 
 @dataclass(frozen=True, slots=True)

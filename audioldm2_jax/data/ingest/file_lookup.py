@@ -7,7 +7,7 @@ import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax.data.places import Place, Shelf, plain
+from audioldm2_jax.data.ingest.file_index import Place, Shelf, plain
 
 SEVERAL = "several files have that name; give the path"
 OUTSIDE = "outside the folder; --allow_outside reads it"

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from audioldm2_jax import files
-from audioldm2_jax.data.place import Place, Unreadable, plain
-from audioldm2_jax.data.report import Report
+from audioldm2_jax.data.ingest.file_ref import Place, Unreadable, plain
+from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")

@@ -1,0 +1,1 @@
+"""Prepared corpora: writing, reading, and computing the encoders' outputs in advance."""

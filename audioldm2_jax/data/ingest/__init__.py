@@ -1,0 +1,1 @@
+"""Files as distributed to clip records: archives, tables, folders, audio decoding."""

@@ -1,0 +1,1 @@
+"""Prepared corpora to batches: crops, transforms, shuffling, host shards."""
