@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import mel_scale
 from audioldm2_jax.presets import HiFiGANConfig
 
 # AudioMAE's statistics of AudioSet, by which its input is normalised.
@@ -43,17 +44,9 @@ def mel_config(vocoder: HiFiGANConfig) -> MelConfig:
 
 @functools.cache
 def mel_filters(config: MelConfig) -> np.ndarray:
-    """Slaney's bank, as librosa makes it: [bins, mels]."""
-    import librosa
-
-    bank = librosa.filters.mel(
-        sr=config.sample_rate,
-        n_fft=config.fft,
-        n_mels=config.mels,
-        fmin=config.low,
-        fmax=config.high,
-    )
-    return bank.T.astype(np.float32)
+    """Slaney's filters: [bins, mels]."""
+    c = config
+    return mel_scale.mel_filters(c.sample_rate, c.fft, c.mels, c.low, c.high).T
 
 
 def _frames(audio, size: int, hop: int, count: int):

@@ -49,9 +49,9 @@ def options():
 def write_corpora(folder: Path) -> None:
     """Soundscapes as they are, and pairs of them as long stereo files of a higher rate."""
     from audioldm2_jax.audio import resample, save_wav
-    from audioldm2_jax.checkpoints.random import write_random
     from audioldm2_jax.cli.main import main
     from audioldm2_jax.data.soundscapes import build, make_clip
+    from audioldm2_jax.data.untrained import write_random
 
     if (folder / "ready").is_file():
         return

@@ -23,17 +23,16 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
 from audioldm2_jax import Pipeline, features
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.configs.nano.ablate import RUNS
 from audioldm2_jax.configs.nano.build import held_out
-from audioldm2_jax.data.encoders import encode_loa
+from audioldm2_jax.data.untrained import random_checkpoint
+from audioldm2_jax.encoders.loa import audiomae_loa
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge
@@ -137,7 +136,8 @@ def reconstructed(pipe: Pipeline, waves: np.ndarray, **changed) -> np.ndarray:
 def true_loas(model, waves: np.ndarray, pooling: int = 4) -> np.ndarray:
     """AudioMAE's language of clips: [N, K, D]."""
     found = hub.load(download.locate(model), only=("audiomae",))
-    encode = jax.jit(lambda w: encode_loa(found.params, w, found.config, (pooling,), jnp.float32))
+    mae, config = found.params["audiomae"], found.config.audiomae
+    encode = jax.jit(lambda w: audiomae_loa(mae, w, config, (pooling,)))
     pieces = [encode(waves[i : i + BATCH])[pooling] for i in range(0, len(waves), BATCH)]
     return np.concatenate(pieces)
 

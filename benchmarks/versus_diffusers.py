@@ -163,8 +163,8 @@ class Parts:
         x_t = x_t.permute(0, 3, 1, 2).contiguous()
         unet = UNet(self.ours.config.unet, self.ours.dtype)
         variables = {"params": self.ours.params["unet"]}
-        times = unet.apply(variables, jnp.array([961.0]), method="times")
-        keys = jax.jit(lambda v: unet.apply(v, loa, text, method="keys"))(variables)
+        times = unet.apply(variables, jnp.array([961.0]), method="time_bias")
+        keys = jax.jit(lambda v: unet.apply(v, loa, text, method="kv"))(variables)
 
         def step(variables, *arguments):
             return unet.apply(variables, *arguments, method="denoise")
@@ -213,7 +213,7 @@ class Parts:
         import torch
 
         from audioldm2_jax.models.gpt2 import GPT2, roll_out
-        from audioldm2_jax.models.sequence import sequence_positions
+        from audioldm2_jax.models.loa_projection import sequence_positions
 
         sequence, sequence_t = self._draw(2, 40, 768)
         kept_t = torch.ones(2, 40, dtype=torch.long, device=self.theirs.device)
@@ -296,7 +296,7 @@ def main():
     from timing import compare
 
     if not (args.folder / "model_index.json").exists():
-        from audioldm2_jax.checkpoints.random import write_random
+        from audioldm2_jax.data.untrained import write_random
 
         write_random(args.folder, "base")
     alone = processes(args)

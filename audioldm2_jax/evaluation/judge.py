@@ -11,7 +11,7 @@ import numpy as np
 from audioldm2_jax import features
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.models.panns import Cnn14
 
 
 class Judge:
@@ -27,7 +27,7 @@ class Judge:
             raise InputError(f"{folder}: holds a {found.name}; a classifier is needed")
         self.labels, self.sample_rate = found.config.labels, found.config.sample_rate
         self._batch, self._params = batch, found.params
-        network, front = Tagger(found.config), found.config
+        network, front = Cnn14(found.config), found.config
 
         @jax.jit
         def hear(params, waves):

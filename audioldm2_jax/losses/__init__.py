@@ -1,1 +1,1 @@
-"""Losses as pure functions of what networks put out."""
+"""Losses as pure functions of network outputs."""

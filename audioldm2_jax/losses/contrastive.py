@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 
 
-def contrastive(audio, text, audio_scale, text_scale):
-    """audio, text: [B, D] of unit length, pairs at equal places of the whole (global) batch.
+def contrastive(audio, text, audio_scale, text_scale) -> jax.Array:
+    """Mean of both directions' cross entropies, each with its own logit scale.
 
-    -> the mean of both directions' cross entropies, each with its temperature. Under `jit` with a
-    sharded batch the product spans all devices, as LAION's gathered features do.
+    audio, text: [B, D] of unit length; row i of both is a pair. Under `jit` with a sharded batch
+    the logits span all devices' rows, as LAION's gathered features do.
     """
-    product = audio.astype(jnp.float32) @ text.astype(jnp.float32).T
-    forth = jnp.diagonal(jax.nn.log_softmax(audio_scale * product, 1))
-    back = jnp.diagonal(jax.nn.log_softmax(text_scale * product.T, 1))
-    return -0.5 * (forth.mean() + back.mean())
+    similarity = audio.astype(jnp.float32) @ text.astype(jnp.float32).T
+    audio_to_text = jnp.diagonal(jax.nn.log_softmax(audio_scale * similarity, 1))
+    text_to_audio = jnp.diagonal(jax.nn.log_softmax(text_scale * similarity.T, 1))
+    return -0.5 * (audio_to_text.mean() + text_to_audio.mean())
 
 
-def retrieval(audio, text):
-    """Share of clips whose own text is the nearest."""
+def recall_at_1(audio, text) -> jax.Array:
+    """Share of clips whose nearest text is their own. audio, text: [B, D] of unit length."""
     return (jnp.argmax(audio @ text.T, 1) == jnp.arange(audio.shape[0])).mean()

@@ -1,31 +1,32 @@
-"""Magnitudes at several resolutions (Parallel WaveGAN, arXiv 1910.11480, section 2.2)."""
+"""Multi-resolution STFT loss (Parallel WaveGAN, arXiv 1910.11480, section 2.2)."""
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from audioldm2_jax import features
 
-SIZES = (512, 1024, 2048)
-_TINY = 1e-7  # of powers, under the root
+FFT_SIZES = (512, 1024, 2048)
+_TINY = 1e-7  # least power, under the root
 
 
-def magnitudes(wave, size: int):
-    """[B, samples] -> [B, frames, size / 2 + 1]; Hann windows a quarter of `size` apart."""
-    found = features.stft(wave, size, size // 4, size // 2)
-    power = jnp.square(found.real) + jnp.square(found.imag)
+def stft_magnitude(waveform, fft_size: int) -> jax.Array:
+    """[B, samples] -> [B, frames, fft_size / 2 + 1]; Hann windows, a hop of a quarter."""
+    spectrum = features.stft(waveform, fft_size, fft_size // 4, fft_size // 2)
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     return jnp.sqrt(jnp.maximum(power, _TINY))
 
 
-def multi_resolution(made, wave, sizes: tuple[int, ...] = SIZES):
-    """Spectral convergence plus the mean distance of logarithms, mean over sizes.
+def multi_resolution_stft(fake, real, fft_sizes: tuple[int, ...] = FFT_SIZES) -> jax.Array:
+    """Spectral convergence plus L1 distance of log magnitudes, mean over `fft_sizes`.
 
-    made, wave: [B, samples], longer than half of the largest size. The convergence is of the batch
-    as a whole, as published: silent clips have none of their own. (Micro-batches differ by that.)
+    fake, real: [B, samples], longer than half of the largest size. The convergence is of the whole
+    batch, as published, since silent clips have none of their own; micro-batches differ by that.
     """
-    found = []
-    for size in sizes:
-        fake, real = magnitudes(made, size), magnitudes(wave, size)
-        convergence = jnp.linalg.norm(real - fake) / jnp.linalg.norm(real)
-        found.append(convergence + jnp.abs(jnp.log(real) - jnp.log(fake)).mean())
-    return sum(found) / len(found)
+    losses = []
+    for size in fft_sizes:
+        s_fake, s_real = stft_magnitude(fake, size), stft_magnitude(real, size)
+        convergence = jnp.linalg.norm(s_real - s_fake) / jnp.linalg.norm(s_real)
+        losses.append(convergence + jnp.abs(jnp.log(s_real) - jnp.log(s_fake)).mean())
+    return sum(losses) / len(losses)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm, block_of
+from audioldm2_jax.models.layers import Conv, FeedForward, maybe_remat
+from audioldm2_jax.models.norms import LayerNorm
 from audioldm2_jax.presets import AudioMAEConfig
 
 
@@ -53,7 +54,7 @@ class AudioMAE(nn.Module):
         count = 1 + (c.frames // c.patch) * (c.bins // c.patch)
         self.positions = self.param("positions", fixed_positions, count, c.width, c)
         self.norm = LayerNorm(c.eps, self.dtype)
-        self.blocks = [block_of(ViTBlock, self.remat)(c, self.dtype) for _ in range(c.depth)]
+        self.blocks = [maybe_remat(ViTBlock, self.remat)(c, self.dtype) for _ in range(c.depth)]
 
     def __call__(self, fbank):
         c = self.config

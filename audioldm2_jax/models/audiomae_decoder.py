@@ -10,10 +10,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.models.attention import attend
 from audioldm2_jax.models.audiomae import ViTBlock, fixed_positions
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
+from audioldm2_jax.models.kernels.dispatch import attend
+from audioldm2_jax.models.layers import FeedForward, maybe_remat
+from audioldm2_jax.models.norms import LayerNorm
 from audioldm2_jax.presets import AudioMAEConfig
 
 # AudioMAE's windows of patches, and by how many rows of time every second block moves them.
@@ -57,11 +58,11 @@ class AudioMAEDecoder(nn.Module):
         shape = {"width": self.width, "heads": self.heads, "hidden": 4 * self.width}
         block = dataclasses.replace(self.config, **shape)
         for i in range(self.depth):
-            x = block_of(ViTBlock, self.remat)(block, self.dtype, name=f"blocks_{i}")(x)
+            x = maybe_remat(ViTBlock, self.remat)(block, self.dtype, name=f"blocks_{i}")(x)
         return x
 
     def _local(self, x):
-        c, block = self.config, block_of(LocalBlock, self.remat)
+        c, block = self.config, maybe_remat(LocalBlock, self.remat)
         grid = (x.shape[0], c.frames // c.patch, c.bins // c.patch, self.width)
         y = x.reshape(grid)
         for i in range(self.depth):

@@ -10,8 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models import convolution
+from audioldm2_jax.models.kernels import dispatch
 from audioldm2_jax.models.layers import Conv
+from audioldm2_jax.models.norms import BatchNorm
 
 
 class PatchGAN(nn.Module):
@@ -30,10 +31,9 @@ class PatchGAN(nn.Module):
         for i in range(1, self.layers + 1):
             strides = (2, 2) if i < self.layers else (1, 1)
             width = self.width * min(2**i, 8)
-            x = convolution.conv(
-                x, self._kernel(f"conv_{i}", x, width), strides=strides, padding=pad
-            )
-            x = nn.leaky_relu(BatchStatistics(name=f"norm_{i}")(x), 0.2)
+            x = dispatch.conv(x, self._kernel(f"conv_{i}", x, width), strides=strides, padding=pad)
+            x, _ = BatchNorm(stored=False, name=f"norm_{i}")(x)
+            x = nn.leaky_relu(x, 0.2)
         return Conv(1, (4, 4), (1, 1), pad, name="conv_out")(x)[..., 0]
 
     def _kernel(self, name, x, width):
@@ -51,21 +51,7 @@ class Kernel(nn.Module):
         return self.param("kernel", nn.initializers.normal(0.02), self.shape)
 
 
-class BatchStatistics(nn.Module):
-    """Normalises by the batch's mean and variance, then scale and bias."""
-
-    eps: float = 1e-5
-
-    @nn.compact
-    def __call__(self, x):
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        axes = tuple(range(x.ndim - 1))
-        centred = x - x.mean(axes)
-        return centred * jax.lax.rsqrt(jnp.square(centred).mean(axes) + self.eps) * scale + bias
-
-
-class NormedConv(nn.Module):
+class WeightNormConv(nn.Module):
     """Convolution whose kernel has its lengths apart (weight norm) or a gain of 1 (spectral).
 
     groups: as torch's. The largest gain comes from power iterations anew each time, so that there
@@ -85,18 +71,16 @@ class NormedConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(0.01), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.spectral:
-            kernel = kernel / largest_gain(kernel.reshape(-1, self.features))
+            kernel = kernel / spectral_norm(kernel.reshape(-1, self.features))
         else:
             length = jnp.sqrt(jnp.square(kernel).sum(tuple(range(kernel.ndim - 1))) + 1e-12)
             scale = self.param("scale", nn.initializers.constant(1.0), (self.features,))
             kernel = kernel * (scale / length)
-        y = convolution.conv(
-            x, kernel, strides=self.strides, padding=self.padding, groups=self.groups
-        )
+        y = dispatch.conv(x, kernel, strides=self.strides, padding=self.padding, groups=self.groups)
         return y + bias
 
 
-def largest_gain(matrix, iterations: int = 12):
+def spectral_norm(matrix, iterations: int = 12):
     """The largest singular value; in gradients its vectors are constants. matrix: [I, O]."""
     fixed = jax.lax.stop_gradient(matrix)
     right = jnp.ones(matrix.shape[1]) / matrix.shape[1] ** 0.5
@@ -121,10 +105,10 @@ class PeriodDiscriminator(nn.Module):
         x, features = wave.reshape(wave.shape[0], -1, self.period, 1), []
         for i, width in enumerate(self.widths):
             stride = 3 if i < len(self.widths) - 1 else 1
-            conv = NormedConv(width, (5, 1), (stride, 1), ((2, 2), (0, 0)), name=f"conv_{i}")
+            conv = WeightNormConv(width, (5, 1), (stride, 1), ((2, 2), (0, 0)), name=f"conv_{i}")
             x = nn.leaky_relu(conv(x), 0.1)
             features.append(x)
-        x = NormedConv(1, (3, 1), (1, 1), ((1, 1), (0, 0)), name="conv_out")(x)
+        x = WeightNormConv(1, (3, 1), (1, 1), ((1, 1), (0, 0)), name="conv_out")(x)
         return x.reshape(x.shape[0], -1), [*features, x]
 
 
@@ -150,12 +134,12 @@ class ScaleDiscriminator(nn.Module):
         for i, (width, size, stride, groups) in enumerate(layers):
             groups = min(groups, x.shape[-1], width)
             pad = ((size // 2, size // 2),)
-            conv = NormedConv(
+            conv = WeightNormConv(
                 width, (size,), (stride,), pad, groups, self.spectral, name=f"conv_{i}"
             )
             x = nn.leaky_relu(conv(x), 0.1)
             features.append(x)
-        x = NormedConv(1, (3,), (1,), ((1, 1),), 1, self.spectral, name="conv_out")(x)
+        x = WeightNormConv(1, (3,), (1,), ((1, 1),), 1, self.spectral, name="conv_out")(x)
         return x[..., 0], [*features, x]
 
 

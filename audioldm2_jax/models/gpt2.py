@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
+from audioldm2_jax.models.layers import FeedForward, maybe_remat
+from audioldm2_jax.models.norms import LayerNorm
 from audioldm2_jax.presets import GPT2Config
 
 
@@ -33,7 +34,7 @@ class GPT2Block(nn.Module):
         h = LayerNorm(c.eps, self.dtype, name="norm_attention")(x)
         cache = tuple(
             jax.lax.dynamic_update_slice(old, new.astype(old.dtype), (0, start, 0, 0))
-            for old, new in zip(cache, attention.keys(h))
+            for old, new in zip(cache, attention.kv(h))
         )
         x = x + attention(h, cache, mask=mask)
         h = LayerNorm(c.eps, self.dtype, name="norm_mlp")(x)
@@ -64,7 +65,7 @@ class GPT2(nn.Module):
         mask = causal[None, None] & mask.astype(bool)[:, None, None, :]
         new = []
         for i in range(c.depth):
-            block = block_of(GPT2Block, self.remat)(c, self.dtype, name=f"blocks_{i}")
+            block = maybe_remat(GPT2Block, self.remat)(c, self.dtype, name=f"blocks_{i}")
             x, entry = block(x, cache[i], start, mask)
             new.append(entry)
         return LayerNorm(c.eps, self.dtype, name="norm")(x), tuple(new)

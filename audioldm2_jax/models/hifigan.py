@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from audioldm2_jax.models.layers import Conv, ConvTranspose, block_of
+from audioldm2_jax.models.layers import Conv, ConvTranspose, maybe_remat
 from audioldm2_jax.presets import HiFiGANConfig
 
 
@@ -65,7 +65,7 @@ class HiFiGAN(nn.Module):
                 name=f"upsample_{i}",
             )(x)
             first = i * len(c.block_kernels)
-            stack = block_of(ResidualStack, self.remat)
+            stack = maybe_remat(ResidualStack, self.remat)
             stacks = [
                 stack(k, d, c.slope, self.dtype, name=f"blocks_{j}")(x)
                 for j, (k, d) in enumerate(zip(c.block_kernels, c.dilations), first)

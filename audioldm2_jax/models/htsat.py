@@ -13,7 +13,8 @@ import numpy as np
 
 from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.layers import Conv, FeedForward, LayerNorm, block_of
+from audioldm2_jax.models.layers import Conv, FeedForward, maybe_remat
+from audioldm2_jax.models.norms import BatchNorm, LayerNorm
 from audioldm2_jax.presets import HTSATConfig
 
 
@@ -109,20 +110,6 @@ class PatchMerging(nn.Module):
         return Dense(x.shape[-1] // 2, use_bias=False, dtype=self.dtype, name="reduction")(x)
 
 
-class BatchNorm(nn.Module):
-    """Stored statistics of each channel, fp32. x: [..., C]."""
-
-    @nn.compact
-    def __call__(self, x):
-        shape = (x.shape[-1],)
-        mean = self.param("mean", nn.initializers.zeros, shape)
-        variance = self.param("variance", nn.initializers.ones, shape)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean, variance, scale, bias = (p.astype(jnp.float32) for p in (mean, variance, scale, bias))
-        return (x.astype(jnp.float32) - mean) * (scale / jnp.sqrt(variance + 1e-5)) + bias
-
-
 class Squeeze(nn.Module):
     """Pointwise down and up with batch norms. x: [..., C] -> [..., C]."""
 
@@ -132,8 +119,9 @@ class Squeeze(nn.Module):
     @nn.compact
     def __call__(self, x):
         h = Dense(self.hidden, dtype=self.dtype, name="down")(x)
-        h = nn.relu(BatchNorm(name="norm_down")(h)).astype(self.dtype)
-        return BatchNorm(name="norm_up")(Dense(x.shape[-1], dtype=self.dtype, name="up")(h))
+        h, _ = BatchNorm(name="norm_down")(h)
+        h = Dense(x.shape[-1], dtype=self.dtype, name="up")(nn.relu(h).astype(self.dtype))
+        return BatchNorm(name="norm_up")(h)[0]
 
 
 class Fusion(nn.Module):
@@ -198,13 +186,14 @@ class HTSAT(nn.Module):
     def __call__(self, mel, longer=None):
         c = self.config
         assert mel.shape[-1] == c.mels and mel.ndim == (4 if c.fusion else 3), mel.shape
-        x = self._image(BatchNorm(name="norm_mel")(mel))
+        mel, _ = BatchNorm(name="norm_mel")(mel)
+        x = self._image(mel)
         x = PatchEmbedding(c, self.dtype, name="embedding")(x, longer)
         for stage, (depth, heads) in enumerate(zip(c.depths, c.heads)):
             for i in range(depth):
                 shift = 0 if i % 2 == 0 else c.window // 2
                 name = f"stages_{stage}_blocks_{i}"
-                x = block_of(SwinBlock, self.remat)(c, heads, shift, self.dtype, name=name)(x)
+                x = maybe_remat(SwinBlock, self.remat)(c, heads, shift, self.dtype, name=name)(x)
             if stage < len(c.depths) - 1:
                 x = PatchMerging(self.dtype, name=f"stages_{stage}_merge")(x)
         return LayerNorm(1e-5, self.dtype, name="norm")(x).mean((1, 2))

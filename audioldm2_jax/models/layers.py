@@ -10,8 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models import convolution
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels import dispatch
+from audioldm2_jax.models.kernels.prepacked import prepacked_conv, prepacked_upsampling
+from audioldm2_jax.models.kernels.resize import nearest
+from audioldm2_jax.models.norms import GroupNorm
 
 
 def gelu(x):
@@ -35,7 +38,7 @@ ACTIVATIONS = {
 REMAT = ("none", "products", "blocks")
 
 
-def block_of(module, remat: str):
+def maybe_remat(module, remat: str):
     """The module's class as one whose inner values training computes again for the gradients.
 
     none: all are kept; products: of a block its input, and what its convolutions and matrix
@@ -57,10 +60,9 @@ def _rematerialised(module, remat):
 
 
 class Conv(nn.Module):
-    """Convolution over the window's axes, channels last; see `convolution.conv` for the arguments.
+    """Convolution over the window's axes, channels last; see `dispatch.conv` for the arguments.
 
-    Parameters hold either `kernel` [*window, I, O] or, prepared for the CPU by `fast_kernels`, its
-    transform `fast`.
+    Parameters hold `kernel` [*window, I, O] or, after `prepack_kernels`, its transform `fast`.
     """
 
     features: int
@@ -77,11 +79,11 @@ class Conv(nn.Module):
         if self.has_variable("params", "fast"):
             fast = self.get_variable("params", "fast").astype(self.dtype)
             dilation = (self.dilation or (1,))[0]
-            y = convolution.fast_conv(x, fast, taps=self.window[0], dilation=dilation)
+            y = prepacked_conv(x, fast, taps=self.window[0], dilation=dilation)
             return y + bias
         shape = (*self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        y = convolution.conv(
+        y = dispatch.conv(
             x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation
         )
         return y + bias
@@ -99,10 +101,10 @@ class Upsample(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         if self.has_variable("params", "fast"):
             fast = self.get_variable("params", "fast").astype(self.dtype)
-            return convolution.fast_upsampling(x, fast, tuple(size)) + bias
+            return prepacked_upsampling(x, fast, tuple(size)) + bias
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        return convolution.conv(convolution.nearest(x, size), kernel) + bias
+        return dispatch.conv(nearest(x, size), kernel) + bias
 
 
 class ConvTranspose(nn.Module):
@@ -120,82 +122,7 @@ class ConvTranspose(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
-        return (
-            convolution.conv_transpose(x, kernel, stride=self.stride, padding=self.padding) + bias
-        )
-
-
-class GroupNorm(nn.Module):
-    """Group normalisation over all axes but the first, channels last, statistics in fp32.
-
-    `silu` applies the activation that nearly always follows.
-    """
-
-    groups: int = 32
-    eps: float = 1e-5
-    silu: bool = False
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x):
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,)).astype(jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(jnp.float32)
-        wide = x.astype(jnp.float32)
-        space = tuple(range(1, x.ndim - 1))
-        # Channel sums first, then the small reduction over a group: one pass over x, both sums
-        # fused; shifted by the mean's own square afterwards, which costs accuracy only where
-        # |mean| is hundreds of times the deviation.
-        mean = wide.mean(space)
-        square = (wide * wide).mean(space)
-        mean, square = (self._per_group(s, channels) for s in (mean, square))
-        variance = jnp.maximum(square - mean * mean, 0.0)
-        gain = jax.lax.rsqrt(variance + self.eps) * scale
-        shift = bias - mean * gain
-        keep = (x.shape[0], *(1 for _ in space), channels)
-        y = wide * gain.reshape(keep) + shift.reshape(keep)
-        return (nn.silu(y) if self.silu else y).astype(self.dtype)
-
-    def _per_group(self, sums, channels):
-        grouped = sums.reshape(-1, self.groups, channels // self.groups).mean(-1, keepdims=True)
-        return jnp.broadcast_to(grouped, (*grouped.shape[:2], channels // self.groups)).reshape(
-            -1, channels
-        )
-
-
-class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis, statistics in fp32. x: [..., D].
-
-    start: what a fresh scale is.
-    """
-
-    eps: float = 1e-5
-    dtype: Any = jnp.float32
-    start: float = 1.0
-
-    @nn.compact
-    def __call__(self, x):
-        first = nn.initializers.constant(self.start)
-        scale = self.param("scale", first, (x.shape[-1],)).astype(jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
-        wide = x.astype(jnp.float32)
-        wide = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.mean(wide * wide, -1, keepdims=True)
-        return (wide * jax.lax.rsqrt(variance + self.eps) * scale + bias).astype(self.dtype)
-
-
-class RMSNorm(nn.Module):
-    """T5's norm: no mean, no bias. x: [..., D]."""
-
-    eps: float = 1e-6
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x):
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],)).astype(jnp.float32)
-        wide = x.astype(jnp.float32)
-        variance = jnp.mean(wide * wide, -1, keepdims=True)
-        return (wide * jax.lax.rsqrt(variance + self.eps) * scale).astype(self.dtype)
+        return dispatch.conv_transpose(x, kernel, stride=self.stride, padding=self.padding) + bias
 
 
 class FeedForward(nn.Module):
@@ -267,26 +194,3 @@ def timestep_features(timesteps, width: int) -> jax.Array:
     frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
     angles = jnp.asarray(timesteps, jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
-
-
-def fast_kernels(params: dict) -> dict:
-    """Replaces, in place, convolution kernels by what is fastest on the CPU; returns params.
-
-    Modules named downsample* have strides and stay; those named upsample* are `Upsample`, or
-    transposed convolutions, which stay.
-    """
-    for name, value in params.items():
-        if not isinstance(value, dict) or name.startswith("downsample"):
-            continue
-        if "kernel" not in value:
-            fast_kernels(value)
-            continue
-        kernel = value["kernel"]
-        if name.startswith("upsample"):
-            fast = convolution.fast_upsampling_kernel(kernel) if kernel.ndim == 4 else None
-        else:
-            fast = convolution.fast_kernel(kernel)
-        if fast is not None:
-            value["fast"] = jnp.asarray(fast)
-            del value["kernel"]
-    return params

@@ -7,9 +7,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from audioldm2_jax.models.attention import Attention, keep_mask
+from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.layers import FeedForward, LayerNorm, block_of
+from audioldm2_jax.models.kernels.attention import keep_mask
+from audioldm2_jax.models.layers import FeedForward, maybe_remat
+from audioldm2_jax.models.norms import LayerNorm
 from audioldm2_jax.presets import RobertaConfig
 
 
@@ -52,5 +54,5 @@ class Roberta(nn.Module):
         x = LayerNorm(c.eps, self.dtype, name="norm")(x)
         mask = keep_mask(mask)
         for i in range(c.depth):
-            x = block_of(RobertaBlock, self.remat)(c, self.dtype, name=f"blocks_{i}")(x, mask)
+            x = maybe_remat(RobertaBlock, self.remat)(c, self.dtype, name=f"blocks_{i}")(x, mask)
         return nn.tanh(Dense(c.width, dtype=self.dtype, name="pooler")(x[:, 0]))

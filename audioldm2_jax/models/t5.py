@@ -9,8 +9,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.models.attention import Attention, keep_mask
-from audioldm2_jax.models.layers import FeedForward, RMSNorm
+from audioldm2_jax.models.attention import Attention
+from audioldm2_jax.models.kernels.attention import keep_mask
+from audioldm2_jax.models.layers import FeedForward
+from audioldm2_jax.models.norms import RMSNorm
 from audioldm2_jax.presets import T5Config
 
 

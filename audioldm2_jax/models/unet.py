@@ -1,8 +1,8 @@
 """The T-UNet of AudioLDM 2 (section III-D) and AudioLDM's, with FiLM in place of contexts.
 
-What depends only on the request is made once: `times` projects every sampling step's time
-embedding for every residual block, `films` the conditioning vector for the same place, `keys` the
-contexts' keys and values for every attention. `denoise` is then one step. References: diffusers'
+What depends only on the request is computed once: `time_bias` of every sampling step and
+`film_bias` of the conditioning vector, for every residual block, and `kv`, the contexts' keys and
+values, for every attention. `denoise` is then one step. References: diffusers'
 AudioLDM2UNet2DConditionModel and UNet2DConditionModel.
 """
 
@@ -14,23 +14,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models.attention import Attention, keep_mask
+from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels.attention import keep_mask
 from audioldm2_jax.models.layers import (
     Conv,
     FeedForward,
-    GroupNorm,
-    LayerNorm,
     ResBlock,
     Upsample,
-    block_of,
+    maybe_remat,
     timestep_features,
 )
+from audioldm2_jax.models.norms import GroupNorm, LayerNorm
 from audioldm2_jax.presets import UNetConfig
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, attention to `keys` (None: to itself again), gated MLP. x: [B, L, D]."""
+    """Self-attention, cross-attention, gated MLP. x: [B, L, D] -> [B, L, D].
+
+    kv: the context's keys and values; None makes the second attention a self-attention too.
+    """
 
     heads: int
     width: int
@@ -46,12 +49,13 @@ class TransformerBlock(nn.Module):
         self.norm_mlp = LayerNorm(1e-5, self.dtype)
         self.mlp = FeedForward(4 * self.width, gated=True, dtype=self.dtype)
 
-    def keys(self, context):
-        return self.cross.keys(context)
+    def kv(self, context):
+        """context: [B, L, D] -> (keys, values), each [B, L, N, H]."""
+        return self.cross.kv(context)
 
-    def __call__(self, x, keys=None, mask=None):
+    def __call__(self, x, kv=None, mask=None):
         x = x + self.attention(self.norm_attention(x))
-        x = x + self.cross(self.norm_cross(x), keys, mask=mask)
+        x = x + self.cross(self.norm_cross(x), kv, mask=mask)
         return x + self.mlp(self.norm_mlp(x))
 
 
@@ -68,21 +72,22 @@ class Transformer(nn.Module):
     def setup(self):
         self.norm = GroupNorm(self.groups, 1e-6, dtype=self.dtype)
         self.project_in = Dense(self.width, dtype=self.dtype)
-        block = block_of(TransformerBlock, self.remat)
+        block = maybe_remat(TransformerBlock, self.remat)
         self.blocks = [block(self.heads, self.width, self.dtype) for _ in range(self.depth)]
         self.project_out = Dense(self.width, dtype=self.dtype)
 
-    def keys(self, context):
-        return tuple(block.keys(context) for block in self.blocks)
+    def kv(self, context):
+        """Keys and values of every block. context: [B, L, D]."""
+        return tuple(block.kv(context) for block in self.blocks)
 
-    def __call__(self, x, keys=None, mask=None):
+    def __call__(self, x, kv=None, mask=None):
         h = self.project_in(self.norm(x)).reshape(x.shape[0], -1, self.width)
         for i, block in enumerate(self.blocks):
-            h = block(h, None if keys is None else keys[i], mask)
+            h = block(h, None if kv is None else kv[i], mask)
         return x + self.project_out(h).reshape(x.shape)
 
 
-class Stage(nn.Module):
+class Level(nn.Module):
     """One resolution: residual blocks, each followed by its transformers, and a resampling.
 
     `in_channels` has one entry for each residual block; the first `attended` of them have
@@ -90,7 +95,7 @@ class Stage(nn.Module):
     """
 
     config: UNetConfig
-    level: int
+    index: int
     in_channels: tuple[int, ...]
     attended: int
     resample: str | None = None
@@ -98,18 +103,18 @@ class Stage(nn.Module):
     remat: str = "none"
 
     def setup(self):
-        c, channels = self.config, self.config.channels[self.level]
-        self.contexts = c.contexts[self.level]
-        resnet = block_of(ResBlock, self.remat)
+        c, channels = self.config, self.config.channels[self.index]
+        self.contexts = c.contexts[self.index]
+        resnet = maybe_remat(ResBlock, self.remat)
         self.resnets = [
             resnet(width, channels, c.groups, c.eps, c.film > 0, self.dtype)
             for width in self.in_channels
         ]
         self.transformers = [
             Transformer(
-                c.heads[self.level],
+                c.heads[self.index],
                 channels,
-                c.depths[self.level],
+                c.depths[self.index],
                 c.groups,
                 self.dtype,
                 self.remat,
@@ -123,43 +128,46 @@ class Stage(nn.Module):
         elif self.resample == "up":
             self.upsample = Upsample(channels, dtype=self.dtype)
 
-    def times(self, embedding):
+    def time_bias(self, embedding):
+        """embedding: [S, E] -> [S, C] for each residual block."""
         return tuple(resnet.time_bias(embedding) for resnet in self.resnets)
 
-    def films(self, embedding):
+    def film_bias(self, embedding):
+        """embedding: [B, E] -> [B, C] for each residual block."""
         return tuple(resnet.film_bias(embedding) for resnet in self.resnets)
 
-    def keys(self, streams):
+    def kv(self, streams):
         """Keys and values of each transformer's context; None where it attends to itself."""
         count = len(self.contexts)
         return tuple(
             None
             if self.contexts[i % count] is None
-            else transformer.keys(streams[_stream(i % count)])
+            else transformer.kv(streams[_stream(i % count)])
             for i, transformer in enumerate(self.transformers)
         )
 
-    def layer(self, x, index, times, keys, masks):
-        """Residual block `index` and its transformers."""
-        x = self.resnets[index](x, times[index])
+    def layer(self, x, index, time_bias, kv, masks):
+        """Residual block `index` and its transformers. x: [B, T, F, I] -> [B, T, F, C]."""
+        x = self.resnets[index](x, time_bias[index])
         if index >= self.attended:
             return x
         count = len(self.contexts)
         for place, context in enumerate(self.contexts):
             i = index * count + place
-            x = self.transformers[i](x, keys[i], masks[_stream(place)] if context else None)
+            x = self.transformers[i](x, kv[i], masks[_stream(place)] if context else None)
         return x
 
     def down(self, x):
+        """The strided convolution at the level's end."""
         return self.downsample(x)
 
     def up(self, x, like):
-        """Nearest-neighbour to the size of `like`, then the convolution."""
+        """Nearest-neighbour resampling to the size of `like`, then a convolution."""
         return self.upsample(x, like.shape[1:3])
 
 
 def _stream(place: int) -> int:
-    """Which context the transformer at a place reads."""
+    """Index of the context that the transformer at this place of a level reads."""
     return 0 if place <= 1 else 1
 
 
@@ -182,25 +190,25 @@ class UNet(nn.Module):
         self.time_down = Dense(4 * widths[0], dtype=self.dtype)
         if c.film:
             self.film_in = Dense(4 * widths[0], dtype=self.dtype)
-        stage = {"config": c, "dtype": self.dtype, "remat": self.remat}
+        shared = {"config": c, "dtype": self.dtype, "remat": self.remat}
         self.down = [
-            Stage(
-                level=i,
+            Level(
+                index=i,
                 in_channels=(widths[max(i - 1, 0)],) + (widths[i],) * (c.layers - 1),
                 attended=c.layers * c.attention[i],
                 resample="down" if i < last else None,
-                **stage,
+                **shared,
             )
             for i in range(n)
         ]
-        self.mid = Stage(level=last, in_channels=(widths[last],) * 2, attended=1, **stage)
+        self.mid = Level(index=last, in_channels=(widths[last],) * 2, attended=1, **shared)
         self.up = [
-            Stage(
-                level=last - i,
+            Level(
+                index=last - i,
                 in_channels=self._up_channels(last - i),
                 attended=(c.layers + 1) * c.attention[last - i],
                 resample="up" if i < last else None,
-                **stage,
+                **shared,
             )
             for i in range(n)
         ]
@@ -215,46 +223,50 @@ class UNet(nn.Module):
         skips = (widths[level],) * layers + (widths[max(level - 1, 0)],)
         return tuple(a + b for a, b in zip(streams, skips))
 
-    def times(self, timesteps):
-        """Every residual block's time bias. timesteps: [S] -> a tuple of [S, C] for each stage."""
+    def time_bias(self, timesteps):
+        """timesteps: [S] -> [S, C] for every residual block, in a tuple for each level."""
         features = timestep_features(timesteps, self.config.channels[0]).astype(self.dtype)
         embedding = self.time_down(nn.silu(self.time_up(features)))
-        return tuple(stage.times(embedding) for stage in (*self.down, self.mid, *self.up))
+        return tuple(level.time_bias(embedding) for level in (*self.down, self.mid, *self.up))
 
-    def films(self, vector):
-        """What `times` lacks, from the conditioning vector [B, film]: tuples of [B, C]."""
+    def film_bias(self, vector):
+        """vector: [B, film], the conditioning -> [B, C], to add to `time_bias`."""
         embedding = self.film_in(vector.astype(self.dtype))
-        return tuple(stage.films(embedding) for stage in (*self.down, self.mid, *self.up))
+        return tuple(level.film_bias(embedding) for level in (*self.down, self.mid, *self.up))
 
-    def keys(self, *streams):
-        """Every transformer's keys and values, one tuple for each stage."""
-        return tuple(stage.keys(streams) for stage in (*self.down, self.mid, *self.up))
+    def kv(self, *streams):
+        """Keys and values of every transformer, in a tuple for each level. streams: [B, L, D]."""
+        return tuple(level.kv(streams) for level in (*self.down, self.mid, *self.up))
 
-    def denoise(self, x, times, keys, masks=(None, None)):
-        """Predicted noise. x: [B, T, F, C]; times: as `times` gives (plus `films`), S = 1 or B."""
+    def denoise(self, x, time_bias, kv, masks=(None, None)):
+        """Predicted noise. x: [B, T, F, C] -> [B, T, F, C].
+
+        time_bias: of `time_bias`, plus `film_bias` if there is a vector, with S = 1 or B. kv: of
+        `kv`. masks: of the streams, [B, L] or None.
+        """
         masks, count = [keep_mask(mask) for mask in masks], len(self.down)
         x = self.conv_in(x)
         skips = [x]
-        for i, stage in enumerate(self.down):
-            for j in range(len(stage.in_channels)):
-                x = stage.layer(x, j, times[i], keys[i], masks)
+        for i, level in enumerate(self.down):
+            for j in range(len(level.in_channels)):
+                x = level.layer(x, j, time_bias[i], kv[i], masks)
                 skips.append(x)
-            if stage.resample:
-                x = stage.down(x)
+            if level.resample:
+                x = level.down(x)
                 skips.append(x)
         for j in range(2):
-            x = self.mid.layer(x, j, times[count], keys[count], masks)
-        for i, stage in enumerate(self.up, count + 1):
-            for j in range(len(stage.in_channels)):
+            x = self.mid.layer(x, j, time_bias[count], kv[count], masks)
+        for i, level in enumerate(self.up, count + 1):
+            for j in range(len(level.in_channels)):
                 x = jnp.concatenate([x, skips.pop()], -1)
-                x = stage.layer(x, j, times[i], keys[i], masks)
-            if stage.resample:
-                x = stage.up(x, skips[-1])
+                x = level.layer(x, j, time_bias[i], kv[i], masks)
+            if level.resample:
+                x = level.up(x, skips[-1])
         return self.conv_out(self.norm_out(x))
 
     def __call__(self, x, timesteps, streams=(), masks=(None, None), film=None):
-        """One pass from scratch, as training needs it. timesteps: [B]."""
-        times = self.times(timesteps)
+        """One pass from scratch, for training. x: [B, T, F, C], timesteps: [B], film: [B, film]."""
+        time_bias = self.time_bias(timesteps)
         if film is not None:
-            times = jax.tree.map(jnp.add, times, self.films(film))
-        return self.denoise(x, times, self.keys(*streams), masks)
+            time_bias = jax.tree.map(jnp.add, time_bias, self.film_bias(film))
+        return self.denoise(x, time_bias, self.kv(*streams), masks)

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.layers import Conv, GroupNorm, ResBlock, Upsample, block_of
+from audioldm2_jax.models.layers import Conv, ResBlock, Upsample, maybe_remat
+from audioldm2_jax.models.norms import GroupNorm
 from audioldm2_jax.presets import VAEConfig
 
 
-class Middle(nn.Module):
+class MidBlock(nn.Module):
     """Residual block, one-head attention over the whole image, residual block. x: [B, T, F, C]."""
 
     config: VAEConfig
@@ -24,7 +25,7 @@ class Middle(nn.Module):
     @nn.compact
     def __call__(self, x):
         c, width = self.config, x.shape[-1]
-        resnet = block_of(ResBlock, self.remat)
+        resnet = maybe_remat(ResBlock, self.remat)
         x = resnet(width, width, c.groups, c.eps, dtype=self.dtype, name="resnets_0")(x)
         h = GroupNorm(c.groups, c.eps, dtype=self.dtype, name="norm")(x)
         h = h.reshape(x.shape[0], -1, width)
@@ -42,7 +43,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        c, resnet = self.config, block_of(ResBlock, self.remat)
+        c, resnet = self.config, maybe_remat(ResBlock, self.remat)
         x = Conv(c.channels[0], dtype=self.dtype, name="conv_in")(x)
         for i, width in enumerate(c.channels):
             for j in range(c.layers):
@@ -57,7 +58,7 @@ class Encoder(nn.Module):
                     dtype=self.dtype,
                     name=f"downsample_{i}",
                 )(x)
-        x = Middle(c, self.dtype, self.remat, name="mid")(x)
+        x = MidBlock(c, self.dtype, self.remat, name="mid")(x)
         x = GroupNorm(c.groups, c.eps, silu=True, dtype=self.dtype, name="norm_out")(x)
         return Conv(2 * c.latent_channels, dtype=self.dtype, name="conv_out")(x)
 
@@ -71,9 +72,9 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        c, resnet = self.config, block_of(ResBlock, self.remat)
+        c, resnet = self.config, maybe_remat(ResBlock, self.remat)
         x = Conv(c.channels[-1], dtype=self.dtype, name="conv_in")(x)
-        x = Middle(c, self.dtype, self.remat, name="mid")(x)
+        x = MidBlock(c, self.dtype, self.remat, name="mid")(x)
         for i, width in enumerate(reversed(c.channels)):
             for j in range(c.layers + 1):
                 name = f"up_{i}_resnets_{j}"
@@ -113,3 +114,9 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(mel)
         noise = jax.random.normal(key, mean.shape, mean.dtype)
         return self.decode(mean + jnp.exp(0.5 * log_variance) * noise), mean, log_variance
+
+
+def sample_posterior(mean, logvar, keys) -> jax.Array:
+    """mean + std * noise, the noise of each clip from its own key. [B, T, F, C], keys: [B]."""
+    noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], jnp.float32))(keys)
+    return mean + jnp.exp(0.5 * logvar) * noise

@@ -12,7 +12,7 @@ import numpy as np
 from audioldm2_jax import backend
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.layers import fast_kernels
+from audioldm2_jax.models.kernels.prepacked import prepack_kernels
 from audioldm2_jax.pipelines import program
 from audioldm2_jax.pipelines.parts import compile_parts, in_parts
 from audioldm2_jax.pipelines.request import Request
@@ -21,12 +21,19 @@ from audioldm2_jax.pipelines.text import blank
 from audioldm2_jax.presets import Convention, ModelConfig
 
 
-def fast_params(params: dict, dtype) -> dict:
-    """Turns kernels into what is fastest on the CPU, in place; returns params."""
-    if backend.current().prepacks(dtype):
-        for part in (params["unet"], params["vae"]["decoder"], params["vocoder"]):
-            fast_kernels(part)
-    return params
+def prepack_params(params: dict, dtype) -> dict:
+    """Parameters by part, with prepacked kernels if the backend computes with them.
+
+    Leaves are shared with `params`, which stays as it is.
+    """
+    if not backend.current().prepacks(dtype):
+        return dict(params)
+    decoder = prepack_kernels(params["vae"]["decoder"])
+    return params | {
+        "unet": prepack_kernels(params["unet"]),
+        "vae": params["vae"] | {"decoder": decoder},
+        "vocoder": prepack_kernels(params["vocoder"]),
+    }
 
 
 def model_shapes(config: ModelConfig, dtype) -> dict:
@@ -76,7 +83,7 @@ def estimate(
     Compiles the programs that the request would run, for typical texts.
     Raises InputError if one of them cannot run here.
     """
-    shapes = jax.eval_shape(lambda p: fast_params(p, dtype), model_shapes(config, dtype))
+    shapes = jax.eval_shape(lambda p: prepack_params(p, dtype), model_shapes(config, dtype))
     arguments = (
         blank(config, len(asked.unconditional), len(asked.prompts)),
         asked.plan,

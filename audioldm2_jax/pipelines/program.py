@@ -15,14 +15,11 @@ import jax.numpy as jnp
 from audioldm2_jax import backend
 from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import Plan, sample
-from audioldm2_jax.models.clap import CLAP
-from audioldm2_jax.models.gpt2 import GPT2, roll_out
-from audioldm2_jax.models.phonemes import PhonemeEncoder
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
-from audioldm2_jax.models.t5 import T5Encoder
+from audioldm2_jax.encoders.clap import clap_text_features
+from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
+from audioldm2_jax.encoders.loa import generate_loa, lm_inputs
+from audioldm2_jax.encoders.text import phoneme_states, t5_states
 from audioldm2_jax.models.unet import UNet
-from audioldm2_jax.models.vae import VAE
-from audioldm2_jax.models.vocoding import vocode
 from audioldm2_jax.pipelines.text import Texts
 from audioldm2_jax.presets import ModelConfig
 
@@ -53,12 +50,8 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
     skip = first if needless else 0
     features = None
     if c.clap:
-        features = CLAP(c.clap, job.dtype).apply(
-            {"params": params["clap"]},
-            texts.clap[skip:],
-            texts.clap_mask[skip:],
-            method="text_features",
-        )
+        tokens = texts.clap[skip:], texts.clap_mask[skip:]
+        features = clap_text_features(params["clap"], *tokens, c.clap, job.dtype)
     unet, variables = UNet(c.unet, job.dtype), {"params": params["unet"]}
     if c.gpt2:
         loa, loa_mask = _language_of_audio(job, params, texts, features, states, skip)
@@ -75,11 +68,11 @@ def condition(job: Job, params: dict, texts: Texts, timesteps) -> tuple[dict, ja
         uncond = jnp.broadcast_to(x[:first], (prompts, *x.shape[1:]))
         return interleave(jnp.repeat(uncond, job.candidates, 0), cond)
 
-    context = {"keys": unet.apply(variables, *streams, method="keys"), "masks": masks}
+    context = {"kv": unet.apply(variables, *streams, method="kv"), "masks": masks}
     if c.unet.film:
-        context["films"] = unet.apply(variables, features, method="films")
+        context["film_bias"] = unet.apply(variables, features, method="film_bias")
     context = jax.tree.map(clips, context)
-    context["times"] = unet.apply(variables, timesteps, method="times")
+    context["time_bias"] = unet.apply(variables, timesteps, method="time_bias")
     return context, None if features is None else features[first - skip :]
 
 
@@ -87,12 +80,11 @@ def _text_states(job, params, texts):
     """T5's (or the phonemes') states [U + P, L, D]; None for models without."""
     c = job.config
     if c.phonemes:
-        encoder, name = PhonemeEncoder(c.phonemes, job.dtype), "phonemes"
-    elif c.t5:
-        encoder, name = T5Encoder(c.t5, job.dtype), "t5"
-    else:
-        return None
-    return encoder.apply({"params": params[name]}, texts.text, texts.text_mask)
+        tokens = texts.text, texts.text_mask
+        return phoneme_states(params["phonemes"], *tokens, c.phonemes, job.dtype)
+    if c.t5:
+        return t5_states(params["t5"], texts.text, texts.text_mask, c.t5, job.dtype)
+    return None
 
 
 def _language_of_audio(job, params, texts, features, states, skip):
@@ -104,13 +96,16 @@ def _language_of_audio(job, params, texts, features, states, skip):
     given = None if texts.loa is None else texts.loa.astype(dtype)
     if given is not None and skip == first:
         return jnp.concatenate([jnp.zeros((skip, *given.shape[1:]), dtype), given]), None
-    sequence, kept = SequenceProjection(c.projection, dtype).apply(
-        {"params": params["projection"]}, features, states[skip:], texts.text_mask[skip:]
+    inputs = lm_inputs(
+        params["projection"],
+        features,
+        states[skip:],
+        texts.text_mask[skip:],
+        texts.positions[skip:],
+        c.projection,
+        dtype,
     )
-    positions = sequence_positions(texts.text.shape[1], texts.positions[skip:])
-    loa = roll_out(
-        GPT2(c.gpt2, dtype), params["gpt2"], sequence, kept, positions, tokens=c.gpt2.tokens
-    )
+    loa = generate_loa(params["gpt2"], inputs, c.gpt2, dtype)
     without, within = loa[: first - skip], loa[first - skip :] if given is None else given
     without = jnp.concatenate([jnp.zeros((skip, *loa.shape[1:]), loa.dtype), without])
     without = jnp.where(texts.zero_loa[:, None, None], 0, without)
@@ -132,16 +127,16 @@ def denoiser(job: Job, params: dict, context: dict, guidance):
     unet = UNet(job.config.unet, job.dtype)
 
     def denoise(x, index):
-        times = jax.tree.map(
-            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["times"]
+        time_bias = jax.tree.map(
+            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["time_bias"]
         )
-        if "films" in context:
-            times = jax.tree.map(jnp.add, times, context["films"])
+        if "film_bias" in context:
+            time_bias = jax.tree.map(jnp.add, time_bias, context["film_bias"])
         return unet.apply(
             {"params": params["unet"]},
             x,
-            times,
-            context["keys"],
+            time_bias,
+            context["kv"],
             context["masks"],
             method="denoise",
         )
@@ -158,11 +153,10 @@ def clip_noise(keys, index, shape) -> jax.Array:
 def render(job: Job, params: dict, latents) -> jax.Array:
     """latents: [B, T, F, C] -> waveforms [B, samples] fp32, clip by clip in small groups."""
     c, dtype = job.config, job.dtype
-    vae = VAE(c.vae, dtype)
 
     def group(latents):
-        mel = vae.apply({"params": params["vae"]}, latents / c.vae.scale, method="decode")
-        return vocode(c.vocoder, params["vocoder"], mel, dtype)[:, : job.samples]
+        mel = decode_latents(params["vae"], latents, c.vae, dtype)
+        return vocode_mel(params["vocoder"], mel, c.vocoder, dtype)[:, : job.samples]
 
     size = backend.current().decoded_clips
     if latents.shape[0] <= size:

@@ -19,15 +19,15 @@ from audioldm2_jax import audio, tree
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.dtypes import parse_dtype
+from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.pipelines import program, request, text, vocabulary
 from audioldm2_jax.pipelines.loading import load
 from audioldm2_jax.pipelines.memory import (
-    fast_params,
     job_for,
     latents_shape,
     memory_line,
+    prepack_params,
 )
 from audioldm2_jax.pipelines.output import Output
 from audioldm2_jax.pipelines.parts import compile_parts, in_parts, run_parts
@@ -48,15 +48,14 @@ class Pipeline:
     """
 
     def __init__(self, checkpoint: hub.Checkpoint, dtype=None):
-        """Takes over the checkpoint's parameters: on the CPU their kernels are turned in place."""
+        """checkpoint: stays usable; its arrays are shared. dtype: as of `from_pretrained`."""
         self.config, self.convention = checkpoint.config, checkpoint.convention
         self.tokenizers, self.source = checkpoint.tokenizers, checkpoint.source
         self.dtype = parse_dtype(dtype)
-        self.params = checkpoint.params
+        self.params = prepack_params(checkpoint.params, self.dtype)
         self._words = None
         if self.source in download.bundled():
             self._words = vocabulary.bundled_words(self.tokenizers, self.config)
-        fast_params(self.params, self.dtype)
         self._runner = Runner(self.params, self.dtype)
         enable_cache()
 
@@ -112,8 +111,7 @@ class Pipeline:
 
     def update(self, parts: dict) -> None:
         """Takes over new parameters of some parts, of the same shapes; what is compiled stays."""
-        self.params.update(parts)
-        fast_params(self.params, self.dtype)
+        self.params.update(prepack_params(self.params | parts, self.dtype))
 
     def __call__(
         self,
@@ -314,12 +312,12 @@ class Pipeline:
 
 def _hear(job, params, mel, longer):
     config, dtype = job
-    return CLAP(config, dtype).apply({"params": params}, mel, longer, method="audio_features")
+    return clap_image_features(params, mel, longer, config, dtype)
 
 
 def _read(job, params, tokens, mask):
     config, dtype = job
-    return CLAP(config, dtype).apply({"params": params}, tokens, mask, method="text_features")
+    return clap_text_features(params, tokens, mask, config, dtype)
 
 
 def _ranked(waves, scores):

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 from audioldm2_jax import distributed, files, sharding
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.corpus.writer import CLASSES
-from audioldm2_jax.data.encoders import encode_posterior
 from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import Examples
+from audioldm2_jax.encoders.latents import encode_waveform
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
@@ -255,8 +255,8 @@ def _latent_scale(run: Run, frozen: dict, batch: dict, workdir: Path):
         if "mean" in batch:
             mean = batch["mean"]
         else:
-            encode = jax.jit(lambda f, w: encode_posterior(f, w, run.start.model, run.dtype)[0])
-            mean = encode(frozen, batch["waveform"])
+            encode = jax.jit(lambda p, w: encode_waveform(p, w, run.start.model, run.dtype)[0])
+            mean = encode(frozen["vae"], batch["waveform"])
         scale = float(1.0 / jnp.std(mean.astype(jnp.float32)))
         if distributed.is_main():
             files.write_json(path, scale)

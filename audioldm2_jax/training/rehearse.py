@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 
 from audioldm2_jax import backend, features, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.data.encoders import encoder_of_nothing
 from audioldm2_jax.data.loading.transforms import CLAP_RATE
+from audioldm2_jax.encoders.unconditional import unconditional_encoder
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of
@@ -129,7 +129,7 @@ def frozen_shapes(run: Run, batch) -> dict:
     frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
     names = needed(run, batch)
     model = run.start.model
-    if run.plan.drops and encoder_of_nothing(model) not in names:
+    if run.plan.drops and unconditional_encoder(model) not in names:
         width = model.clap.width if model.unet.film else model.t5.width
         nothing = jax.ShapeDtypeStruct((1, width), jnp.float32)
         frozen[NOTHING] = _like(nothing, sharding.replicated(run.mesh))

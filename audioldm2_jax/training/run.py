@@ -16,11 +16,11 @@ from audioldm2_jax.checkpoints import hub, lora
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus.writer import CLASSES
-from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
 from audioldm2_jax.data.loading.batches import Batches
 from audioldm2_jax.data.loading.stream import DataConfig, Source
 from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.dtypes import parse_dtype
+from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.idle import check_effects
@@ -256,8 +256,8 @@ def frozen_parts(run: Run, batch) -> dict:
     names = needed(run, batch)
     loaded = run.start.load(names, run.dtype)
     loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
-    reader = encoder_of_nothing(run.start.model)
+    reader = unconditional_encoder(run.start.model)
     if run.plan.drops and reader not in names:
         encoder = run.start.load((reader,), run.dtype)
-        loaded[NOTHING] = encode_nothing(encoder, run.start.model, run.dtype)
+        loaded[NOTHING] = encode_unconditional(encoder, run.start.model, run.dtype)
     return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))

@@ -8,8 +8,8 @@ from typing import Any
 
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.parts import parts_of
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.data.loading import tokenise
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig, ModelConfig
 from audioldm2_jax.training.stages import Plan

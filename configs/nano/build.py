@@ -15,11 +15,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
 from audioldm2_jax.data.soundscapes import SOUNDS
 from audioldm2_jax.data.soundscapes.voices import phrases
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.files import write_folder, write_text
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,8 +25,8 @@ from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.hifigan import HiFiGAN
-from audioldm2_jax.models.phonemes import PhonemeEncoder
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
+from audioldm2_jax.models.loa_projection import LOAProjection, sequence_positions
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
 
@@ -169,7 +169,7 @@ def test_language_of_audio(loaded, name):
         table = draw_table(model)
         compare(np.asarray(text) + table, name, "phonemes")
     clap = draw("clap", (2, 1, 512))[:, 0]
-    sequence, kept = model.apply("projection", SequenceProjection, clap, text, mask)
+    sequence, kept = model.apply("projection", LOAProjection, clap, text, mask)
     params = assemble.load_part(model.source, "gpt2", model.configs["gpt2"])
     positions = sequence_positions(length, [length, length])
     gpt2 = GPT2(model.configs["gpt2"])
@@ -217,7 +217,7 @@ def test_timm(tmp_path, pool):
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
     """A hub-layout folder to take tokenizers from."""
-    from audioldm2_jax.checkpoints.random import write_random
+    from audioldm2_jax.data.untrained import write_random
 
     folder = tmp_path_factory.mktemp("tokenizers") / "tiny"
     write_random(folder, "tiny")
@@ -265,7 +265,7 @@ def test_clap_as_transformers_saves_it(tmp_path, fusion, processor):
     import reference
     from transformers import ClapFeatureExtractor, ClapProcessor
 
-    from audioldm2_jax.checkpoints.random import random_checkpoint
+    from audioldm2_jax.data.untrained import random_checkpoint
     from audioldm2_jax.presets.models import tiny
 
     module = reference.clap(enable_fusion=fusion)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import families, hub
-from audioldm2_jax.checkpoints.convert import LINEAR, Rule, Table
+from audioldm2_jax.checkpoints.convert import LINEAR, Rule, Table, from_params, to_params
 from audioldm2_jax.checkpoints.families import FAMILIES, Family
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, parts_of
-from audioldm2_jax.checkpoints.random import random_params, write_random
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, CLAPConfig, GPT2Config
 
@@ -104,10 +105,8 @@ def test_every_preset_is_of_its_family(preset):
     assert set(parts_of(config)) <= allowed
     assert family.mended(config) == config
     for name in parts_of(config):
-        if not isinstance(PARTS[name], str):
-            written = PARTS[name].write(getattr(config, name))
-            read = PARTS[name].read(written)
-            assert read == getattr(config, name)
+        part, own = PARTS[name], getattr(config, name)
+        assert part.read(part.write(own)) == own
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -144,17 +143,12 @@ def test_a_convention_acts_after_reading(tmp_path):
     assert (diffusers.unet.heads, diffusers.vocoder.griffin_lim) == ((4, 4), 0)
 
 
-def test_audioldm_with_a_whole_clap_is_saved_in_two_towers(tmp_path):
-    """A ClapModel loads too; diffusers' AudioLDMPipeline takes the text tower alone."""
-    base, clap = PRESETS["tiny-audioldm"](), PRESETS["tiny-musicldm"]().clap
-    assert clap.scales
-    config = families.clap_towers(dataclasses.replace(base, clap=clap))
-    params = random_params("clap", clap)
-    whole = PARTS["clap"].table(clap)
-    from audioldm2_jax.checkpoints.convert import from_params, to_params
-
-    like = PARTS["clap"].shapes(config.clap)
-    state = from_params(params, whole, clap)
-    towers = to_params(state, PARTS["clap"].table(config.clap), like)
-    assert set(params) - set(towers) == {"text_logit_scale", "audio_logit_scale"}
-    assert PARTS["clap"].write(config.clap).kind == "ClapTextModelWithProjection"
+def test_audioldm_takes_a_whole_clap_as_two_towers():
+    """Its files then hold no temperatures, and diffusers' pipeline finds the text tower."""
+    whole = PRESETS["tiny-musicldm"]().clap
+    base = dataclasses.replace(PRESETS["tiny-audioldm"](), clap=whole)
+    towers = FAMILIES["audioldm"].mended(base).clap
+    state = from_params(random_params("clap", whole), PARTS["clap"].table(whole), whole)
+    params = to_params(state, PARTS["clap"].table(towers), PARTS["clap"].shapes(towers))
+    assert not {"text_logit_scale", "audio_logit_scale"} & set(params)
+    assert PARTS["clap"].write(towers).kind == "ClapTextModelWithProjection"

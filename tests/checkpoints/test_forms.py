@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from audioldm2_jax.checkpoints import download, hub, single, weights
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 
 AUTHORS = hub.convention_named("authors")

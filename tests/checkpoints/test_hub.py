@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from audioldm2_jax.checkpoints import download, hub, safetensors_files, scheduler
 from audioldm2_jax.checkpoints.parts import PARTS, PartFiles
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.diffusion import schedules
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig

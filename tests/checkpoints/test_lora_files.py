@@ -14,7 +14,7 @@ from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub, lora
 from audioldm2_jax.checkpoints.convert import from_params
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 
 STRENGTH = 0.7

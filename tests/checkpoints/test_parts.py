@@ -11,8 +11,8 @@ import torch
 from audioldm2_jax import files, presets, tree
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.checkpoints.convert import from_params, to_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.checkpoints.parts import PARTS, PartFiles, parts_of
-from audioldm2_jax.checkpoints.random import random_params
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
 from audioldm2_jax.errors import InputError
 
@@ -180,7 +180,7 @@ def test_published_audioldm_configuration(preset, base):
 def test_speech_rolls_out_512_vectors_whatever_the_file_says(tmp_path):
     """Published language_model/config.json keep 8, or nothing."""
     from audioldm2_jax.checkpoints import hub
-    from audioldm2_jax.checkpoints.random import write_random
+    from audioldm2_jax.data.untrained import write_random
 
     write_random(tmp_path / "speech", "tiny-speech")
     path = tmp_path / "speech" / "language_model" / "config.json"

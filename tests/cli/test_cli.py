@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.cli.prompts import read_list
+from audioldm2_jax.data.untrained import write_random
 
 
 @pytest.fixture(scope="module")

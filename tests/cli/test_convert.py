@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoints"))
 import test_authors as authors  # noqa: E402
 
 from audioldm2_jax.checkpoints import hub, single  # noqa: E402
-from audioldm2_jax.checkpoints.random import write_random  # noqa: E402
 from audioldm2_jax.cli.main import main  # noqa: E402
+from audioldm2_jax.data.untrained import write_random  # noqa: E402
 from audioldm2_jax.errors import InputError  # noqa: E402
 
 ROOT = Path(__file__).parent.parent.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 
 ROOT = Path(__file__).parents[2]
 

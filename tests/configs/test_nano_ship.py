@@ -10,8 +10,8 @@ import pytest
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.random import write_random
 from audioldm2_jax.configs.nano import build, ship
+from audioldm2_jax.data.untrained import write_random
 
 
 @pytest.fixture

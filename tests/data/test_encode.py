@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data import encoders
 from audioldm2_jax.data.corpus import precompute as encoding_module
 from audioldm2_jax.data.corpus.precompute import Encoding, clips_of, encode
 from audioldm2_jax.data.ingest.report import Report
@@ -18,6 +16,9 @@ from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import DataConfig, Examples, Source
 from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.untrained import random_checkpoint
+from audioldm2_jax.encoders.corpus import encode_audio, encode_texts
+from audioldm2_jax.encoders.loa import check_poolings
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig
 from tests.data.corpora import write_corpus
@@ -64,8 +65,8 @@ def test_both_forms_agree(checkpoint, corpus, encoded):
         "t5": tokenise.of_tokenizer(checkpoint.tokenizers["tokenizer_2"], 24),
     }
     batch = one_epoch(corpus, Recipe(SECONDS, clap=True, tokens=numbered))
-    computed = encoders.encode_audio(params, arrays(batch), config, (2, 8))
-    computed |= encoders.encode_texts(params, arrays(batch), config)
+    computed = encode_audio(params, arrays(batch), config, (2, 8))
+    computed |= encode_texts(params, arrays(batch), config)
     read = one_epoch(encoded, Recipe(SECONDS, text_length=24, loa=(2,)))
     np.testing.assert_array_equal(read["id"], batch["id"])
     np.testing.assert_array_equal(read["caption"], batch["caption"])
@@ -166,15 +167,15 @@ def test_the_command(checkpoint, corpus, tmp_path, capsys):
 def test_models_without_audiomae(corpus):
     config = PRESETS["tiny"]()
     with pytest.raises(InputError, match="no AudioMAE"):
-        encoders.check(config, SECONDS, (8,))
+        check_poolings(config, (8,))
 
 
 @pytest.mark.slow
 def test_bf16_encoders_run(checkpoint, corpus):
     batch = one_epoch(corpus, Recipe(SECONDS, clap=True))
     params = checkpoint.params
-    full = encoders.encode_audio(params, arrays(batch), checkpoint.config, (8,))
-    half = encoders.encode_audio(params, arrays(batch), checkpoint.config, (8,), jnp.bfloat16)
+    full = encode_audio(params, arrays(batch), checkpoint.config, (8,))
+    half = encode_audio(params, arrays(batch), checkpoint.config, (8,), jnp.bfloat16)
     for key, value in full.items():
         assert half[key].dtype == jnp.float32
         assert np.abs(np.asarray(half[key] - value)).mean() < 0.1 * float(value.std()) + 0.02

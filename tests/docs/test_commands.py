@@ -12,9 +12,9 @@ import soundfile
 import torch
 
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.random import random_checkpoint, write_random
 from audioldm2_jax.cli.main import build_parser, main
 from audioldm2_jax.corpora import archives
+from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.start import with_audiomae
 from tests.data.corpora import write_corpus

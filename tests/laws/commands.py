@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 from tests.data.corpora import write_corpus
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.hifigan import HiFiGAN
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
+from audioldm2_jax.models.loa_projection import LOAProjection, sequence_positions
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.models.vae import VAE
@@ -76,7 +76,7 @@ def test_t5():
 
 
 def test_projection():
-    module, model = reference.projection(), SequenceProjection(TINY.projection)
+    module, model = reference.projection(), LOAProjection(TINY.projection)
     clap, text = draw(2, 24), draw(2, 9, 32)
     mask = np.arange(9) < np.array([[4], [9]])
     theirs = module(

@@ -16,8 +16,8 @@ from audioldm2_jax import presets
 from audioldm2_jax.checkpoints.parts import PARTS, PartFiles
 from audioldm2_jax.models.audiomae import pool_loa
 from audioldm2_jax.models.clap import CLAP
-from audioldm2_jax.models.phonemes import PhonemeEncoder
-from audioldm2_jax.models.sequence import SequenceProjection
+from audioldm2_jax.models.loa_projection import LOAProjection
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 from audioldm2_jax.models.unet import UNet
 
 
@@ -88,10 +88,10 @@ def test_film_made_once_equals_film_made_each_step():
     model, x, film = UNet(config), draw(2, 8, 16, 8), draw(2, 24, seed=2)
     params = model.init(jax.random.key(0), x, jnp.array([7.0]), (), (None, None), film)
     whole = model.apply(params, x, jnp.array([7.0, 7.0]), (), (None, None), film)
-    times = model.apply(params, jnp.array([900.0, 7.0]), method="times")
-    films = model.apply(params, film, method="films")
+    times = model.apply(params, jnp.array([900.0, 7.0]), method="time_bias")
+    films = model.apply(params, film, method="film_bias")
     biases = jax.tree.map(lambda t, f: t[1:2] + f, times, films)
-    keys = model.apply(params, method="keys")
+    keys = model.apply(params, method="kv")
     apart = model.apply(params, x, biases, keys, method="denoise")
     np.testing.assert_allclose(apart, whole, atol=1e-5)
 
@@ -171,7 +171,7 @@ def test_projection_with_learned_positions():
         attention_mask=torch.ones(2, 1, dtype=torch.long),
         attention_mask_1=torch.tensor(mask).long(),
     )
-    model = SequenceProjection(config)
+    model = LOAProjection(config)
     params = params_of(module, PARTS["projection"].table(config), model, clap, text, mask)
     sequence, _ = model.apply({"params": params}, clap, text, mask)
     assert_close(sequence, theirs.hidden_states)

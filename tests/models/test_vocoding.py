@@ -11,7 +11,7 @@ import pytest
 from audioldm2_jax import features
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.parts.vocoder import read_config, write_config
-from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.models import vocoding
 from audioldm2_jax.models.hifigan import HiFiGAN

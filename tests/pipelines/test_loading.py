@@ -10,7 +10,7 @@ import pytest
 import audioldm2_jax
 from audioldm2_jax import InputError, Pipeline
 from audioldm2_jax.checkpoints import download, registry
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 
 
 @pytest.fixture(scope="module")

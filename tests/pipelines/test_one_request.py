@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax import Pipeline
-from audioldm2_jax.checkpoints.random import random_checkpoint, write_random
+from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import memory, program, request, text, text_to_audio
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
@@ -54,7 +54,7 @@ def conditions(preset, prompts, negatives, said, convention=AUTHORS, zero_loa=Fa
     if loa is not None:
         texts.__dict__["loa"] = loa
     context, features = compiled(job)(loaded.params, texts, np.zeros(1, np.float32))
-    return {k: context[k] for k in ("keys", "masks", "films") if k in context}, features
+    return {k: context[k] for k in ("kv", "masks", "film_bias") if k in context}, features
 
 
 def row(context, index, clips):
@@ -108,8 +108,8 @@ def test_a_given_loa_of_any_length_beside_negatives(length):
     alone, _ = conditions("tiny", PROMPTS[0], "noise", None, loa=loa[:1])
     assert_same(row(mixed, 0, 2), row(alone, 0, 1))
     silent, _ = conditions("tiny", PROMPTS[0], None, None, zero_loa=True, loa=loa[1:])
-    first = [np.asarray(x)[0, 0] for x in jax.tree.leaves(silent["keys"])]
-    for one, other in zip(first, jax.tree.leaves(row(mixed, 1, 2)["keys"])):
+    first = [np.asarray(x)[0, 0] for x in jax.tree.leaves(silent["kv"])]
+    for one, other in zip(first, jax.tree.leaves(row(mixed, 1, 2)["kv"])):
         np.testing.assert_allclose(other[0, 0], one, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from transformers import GPT2LMHeadModel
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.random import write_random
+from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import text_to_audio
 

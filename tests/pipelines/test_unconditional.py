@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audioldm2_jax.checkpoints.random import random_checkpoint
-from audioldm2_jax.data.encoders import encode_nothing, encoder_of_nothing
+from audioldm2_jax.data.untrained import random_checkpoint
+from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines import program, text
@@ -78,9 +78,9 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
     (player,) = made.stage.players.values()
     frozen = {name: loaded.params[name] for name in made.frozen}
     if encoded:
-        reader = encoder_of_nothing(loaded.config)
+        reader = unconditional_encoder(loaded.config)
         frozen.pop(reader, None)
-        frozen[NOTHING] = encode_nothing(loaded.params, loaded.config)
+        frozen[NOTHING] = encode_unconditional(loaded.params, loaded.config)
     params = {name: loaded.params[name] for name in player.parts}
     batch, keys = batch_of(made, start, encoded), jax.random.split(jax.random.key(0), 2)
     _, metrics = jax.jit(player.loss)(params, frozen, batch, keys, 0)
@@ -98,15 +98,15 @@ def steered_away_from(preset):
     job = program.Job(loaded.config, jnp.float32, 1, True, 1, None)
     run = jax.jit(functools.partial(program.condition, job))
     context, _ = run(loaded.params, texts, np.zeros(1, np.float32))
-    rows = {name: context[name] for name in ("keys", "masks", "films") if name in context}
+    rows = {name: context[name] for name in ("kv", "masks", "film_bias") if name in context}
     return jax.tree.map(lambda x: x[:2], rows)
 
 
 def contexts(preset, streams, film):
     loaded = checkpoint(preset)
     unet, variables = UNet(loaded.config.unet), {"params": loaded.params["unet"]}
-    keys = unet.apply(variables, *(streams or (None, None)), method="keys")
-    return keys, None if film is None else unet.apply(variables, film, method="films")
+    keys = unet.apply(variables, *(streams or (None, None)), method="kv")
+    return keys, None if film is None else unet.apply(variables, film, method="film_bias")
 
 
 def difference(preset, given):
@@ -115,7 +115,7 @@ def difference(preset, given):
     keys, films = contexts(preset, streams, film)
     sampled = steered_away_from(preset)
     largest = [0.0]
-    for ours, theirs in zip(jax.tree.leaves(keys), jax.tree.leaves(sampled["keys"])):
+    for ours, theirs in zip(jax.tree.leaves(keys), jax.tree.leaves(sampled["kv"])):
         # T5's "" has one token; the rest is padding, which masks hide.
         kept = ours.shape[1] if ours.shape == theirs.shape else 1
         largest.append(float(jnp.abs(ours[:, :kept] - theirs[:, :kept]).max()))
@@ -147,7 +147,7 @@ def test_the_rows_prove_something():
     """CLAP's vector of "" is not zeros, and T5's state of "" is not."""
     for preset in ("tiny-audioldm", "tiny"):
         loaded = checkpoint(preset)
-        assert float(jnp.abs(encode_nothing(loaded.params, loaded.config)).max()) > 1e-2
+        assert float(jnp.abs(encode_unconditional(loaded.params, loaded.config)).max()) > 1e-2
 
 
 @pytest.mark.parametrize("variant, names", [("audioldm", "clap"), ("audioldm2/joint", "t5")])
@@ -159,5 +159,5 @@ def test_a_run_loads_it_for_encoded_corpora(variant, names):
     frozen = frozen_parts(run, dict.fromkeys(held))
     assert set(frozen) == {NOTHING}
     params = run.start.load((names,), jnp.float32)
-    expected = encode_nothing(params, run.start.model)
+    expected = encode_unconditional(params, run.start.model)
     np.testing.assert_allclose(frozen[NOTHING], expected, atol=1e-2)

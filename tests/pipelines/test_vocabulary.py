@@ -6,8 +6,8 @@ import warnings
 import pytest
 
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.checkpoints.random import random_checkpoint
 from audioldm2_jax.data.soundscapes.scene import SOUNDS
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import text
 from audioldm2_jax.pipelines.request import VOICE

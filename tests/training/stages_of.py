@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import Plan, plan

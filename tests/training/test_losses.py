@@ -11,14 +11,17 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
+from audioldm2_jax.diffusion.process import diffuse
 from audioldm2_jax.diffusion.schedules import alphas_cumprod
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.losses import adversarial, contrastive, diffusion, gaussian, spectral
+from audioldm2_jax.losses import adversarial, contrastive, spectral
+from audioldm2_jax.losses.diffusion import min_snr_weight
+from audioldm2_jax.losses.kl import kl_divergence
 from audioldm2_jax.models.audiomae import patches_of
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
+from audioldm2_jax.models.loa_projection import sequence_positions
 from audioldm2_jax.models.lpips import LPIPS
-from audioldm2_jax.models.sequence import sequence_positions
 from audioldm2_jax.presets import AudioMAEConfig, ScheduleConfig
 from audioldm2_jax.training.stages import audiomae, sequence, vae, vocoder
 from tests.training.stages_of import TINY, batch, initial, largest_difference, made, weights
@@ -28,14 +31,14 @@ from tests.training.values import draw
 def test_noise_has_the_schedules_variance():
     config = ScheduleConfig()
     latents, keys = 2.0 * draw(64, 8, 4, 2), jax.random.split(jax.random.key(0), 64)
-    mixed, noise, timesteps = diffusion.add_noise(latents, keys, config)
+    mixed, noise, timesteps = diffuse(latents, keys, config)
     kept = alphas_cumprod(config)[np.asarray(timesteps)].reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(
         mixed, np.sqrt(kept) * latents + np.sqrt(1 - kept) * np.asarray(noise), atol=1e-5
     )
     assert len(set(np.asarray(timesteps).tolist())) > 50
     assert abs(float(noise.std()) - 1) < 0.05
-    again = diffusion.add_noise(latents[:3], keys[:3], config)[0]
+    again = diffuse(latents[:3], keys[:3], config)[0]
     np.testing.assert_allclose(again, mixed[:3], atol=1e-6, err_msg="draws belong to clips")
 
 
@@ -51,8 +54,8 @@ def test_the_target_is_what_the_schedule_predicts(prediction, zero_snr):
         rescale_betas_zero_snr=zero_snr,
     )
     latents, keys = 2.0 * draw(64, 8, 4, 2), jax.random.split(jax.random.key(0), 64)
-    noise = diffusion.add_noise(latents, keys, ScheduleConfig())[1]
-    noisy, target, timesteps = diffusion.add_noise(latents, keys, config)
+    noise = diffuse(latents, keys, ScheduleConfig())[1]
+    noisy, target, timesteps = diffuse(latents, keys, config)
     clean, noise, t = (torch.tensor(np.asarray(x)) for x in (latents, noise, timesteps))
     expected = {
         "epsilon": noise,
@@ -74,13 +77,13 @@ def test_bounded_signal_to_noise_ratio(prediction):
     ratio = compute_snr(scheduler, timesteps)
     divisor = {"epsilon": ratio, "v_prediction": ratio + 1, "sample": 1.0}[prediction]
     expected = torch.clamp(ratio, max=5.0) / divisor
-    weights = diffusion.min_snr(jnp.arange(config.train_steps), config, 5.0)
+    weights = min_snr_weight(jnp.arange(config.train_steps), config, 5.0)
     np.testing.assert_allclose(weights, expected, rtol=1e-4)
     if prediction == "epsilon":
         weights = np.asarray(weights)
         assert (weights[ratio < 5] == 1).all() and weights[0] < 0.01
     zero = dataclasses.replace(config, rescale_betas_zero_snr=True)
-    last = diffusion.min_snr(jnp.asarray([999]), zero, 5.0)[0]
+    last = min_snr_weight(jnp.asarray([999]), zero, 5.0)[0]
     assert last == (1.0 if prediction == "epsilon" else 0.0)
 
 
@@ -88,7 +91,7 @@ def test_spectra_at_several_resolutions():
     """As in torch; of a clip to itself no distance; gradients at silence are numbers."""
     made, wave = 0.1 * draw(2, 4096), 0.1 * draw(2, 4096, seed=1)
     expected = []
-    for size in spectral.SIZES:
+    for size in spectral.FFT_SIZES:
         window = torch.hann_window(size)
         fake, real = (
             torch.stft(torch.tensor(x), size, size // 4, window=window, return_complex=True)
@@ -100,10 +103,10 @@ def test_spectra_at_several_resolutions():
         )
         convergence = (real - fake).norm() / real.norm()
         expected.append(convergence + F.l1_loss(fake.log(), real.log()))
-    found = spectral.multi_resolution(made, wave)
+    found = spectral.multi_resolution_stft(made, wave)
     np.testing.assert_allclose(found, sum(expected) / 3, rtol=1e-4)
-    assert spectral.multi_resolution(wave, wave) == 0
-    gradient = jax.grad(spectral.multi_resolution)(jnp.zeros((2, 4096)), wave)
+    assert spectral.multi_resolution_stft(wave, wave) == 0
+    gradient = jax.grad(spectral.multi_resolution_stft)(jnp.zeros((2, 4096)), wave)
     assert np.isfinite(gradient).all()
 
 
@@ -182,11 +185,11 @@ def test_a_tagger_drops_values_if_asked(drop):
 def test_divergence():
     mean, logvar = draw(3, 4, 4, 2), 0.3 * draw(3, 4, 4, 2, seed=1)
     expected = 0.5 * np.mean(mean**2 + np.exp(logvar) - 1 - logvar, axis=(1, 2, 3))
-    np.testing.assert_allclose(gaussian.divergence(mean, logvar), expected, rtol=1e-5)
+    np.testing.assert_allclose(kl_divergence(mean, logvar), expected, rtol=1e-5)
     normal = torch.distributions.Normal(torch.tensor(mean), torch.exp(0.5 * torch.tensor(logvar)))
     unit = torch.distributions.Normal(torch.zeros(mean.shape), torch.ones(mean.shape))
     theirs = torch.distributions.kl_divergence(normal, unit).mean((1, 2, 3))
-    np.testing.assert_allclose(gaussian.divergence(mean, logvar), theirs, rtol=1e-4)
+    np.testing.assert_allclose(kl_divergence(mean, logvar), theirs, rtol=1e-4)
 
 
 def test_contrastive():
@@ -211,7 +214,7 @@ def test_adversarial_losses():
     hinge = 0.5 * (
         F.relu(1 - torch.tensor(real[0])).mean() + F.relu(1 + torch.tensor(fake[0])).mean()
     )
-    np.testing.assert_allclose(adversarial.hinge(real[0], fake[0]), hinge, rtol=1e-5)
+    np.testing.assert_allclose(adversarial.hinge_discriminator(real[0], fake[0]), hinge, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from audioldm2_jax.models.lpips import LPIPS
 from audioldm2_jax.models.lpips import SCALE as LPIPS_SCALE
 from audioldm2_jax.models.lpips import SHIFT as LPIPS_SHIFT
 from audioldm2_jax.models.lpips import STAGES as LPIPS_STAGES
-from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import AudioMAEConfig, PANNsConfig
 from audioldm2_jax.training import weight_norm
 from tests.training.stages_of import TINY, initial, made
@@ -60,7 +60,7 @@ def test_wave_discriminators():
         kernel = np.asarray(part["kernel"], np.float64)
         flat = kernel.reshape(-1, kernel.shape[-1])
         if spectral:
-            return kernel / float(discriminators.largest_gain(jnp.asarray(flat, jnp.float32)))
+            return kernel / float(discriminators.spectral_norm(jnp.asarray(flat, jnp.float32)))
         return kernel * np.asarray(part["scale"]) / np.sqrt((flat**2).sum(0))
 
     def layers(x, part, convolve):
@@ -113,7 +113,7 @@ def test_the_largest_gain():
     """Against the singular value decomposition; its gradient is that of the product u W v."""
     matrix = draw(40, 8) + 3 * draw(40, 1) * draw(1, 8)
     u, s, v = np.linalg.svd(matrix)
-    found, gradient = jax.value_and_grad(discriminators.largest_gain)(jnp.asarray(matrix))
+    found, gradient = jax.value_and_grad(discriminators.spectral_norm)(jnp.asarray(matrix))
     np.testing.assert_allclose(found, s[0], rtol=1e-4)
     np.testing.assert_allclose(gradient, np.outer(u[:, 0], v[0]), atol=1e-2)
 
@@ -236,7 +236,7 @@ def test_positions_are_maes():
 def test_tagger(train):
     """PANNs' blocks, written out; in training the statistics are the batch's."""
     config = PANNsConfig(channels=(4, 8), width=6, classes=3)
-    network, mel = Tagger(config), 20 * draw(3, 32, 64) - 30
+    network, mel = Cnn14(config), 20 * draw(3, 32, 64) - 30
     params = randomised(network.init(jax.random.key(0), mel)["params"])
 
     def norm(x, name):
@@ -283,7 +283,7 @@ def test_weight_norm_is_its_own_inverse():
 def test_panns_files(tmp_path):
     """A file of the published form: names, nesting, constants; and the same folder again."""
     config = PANNsConfig(channels=(4, 8), width=6, classes=3)
-    params = randomised(Tagger(config).init(jax.random.key(0), draw(1, 16, 64))["params"])
+    params = randomised(Cnn14(config).init(jax.random.key(0), draw(1, 16, 64))["params"])
     state = from_params(params, PARTS["panns"].table(config))
     shapes = {name: value.shape for name, value in state.items()}
     assert shapes["conv_block2.conv1.weight"] == (8, 4, 3, 3)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from audioldm2_jax import sharding
-from audioldm2_jax.checkpoints.random import random_checkpoint
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT
 from audioldm2_jax.models.t5 import T5Encoder

@@ -10,7 +10,7 @@ from audioldm2_jax.checkpoints.config_entries import WIDTH, Entries
 from audioldm2_jax.checkpoints.convert import BATCH_NORM, CONV2D, LINEAR, Kind, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import TRANSFORMERS_FILE, Part, PartFiles
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 
 _ARCHITECTURE = "PANNs"
@@ -92,7 +92,7 @@ PART = Part(
     folder="panns",
     classes={"Cnn14": "panns"},
     weights=TRANSFORMERS_FILE,
-    model=Tagger,
+    model=Cnn14,
     inputs=lambda config: (jnp.zeros((1, 2 ** len(config.channels), config.mels)),),
     read=read_config,
     write=write_config,

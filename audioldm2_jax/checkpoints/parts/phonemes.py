@@ -35,7 +35,7 @@ from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.tokenizer_files import phoneme_tokenizer
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.phonemes import PhonemeEncoder
+from audioldm2_jax.models.phoneme_encoder import PhonemeEncoder
 from audioldm2_jax.presets import PhonemeConfig
 
 

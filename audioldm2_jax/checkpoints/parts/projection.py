@@ -24,7 +24,7 @@ from audioldm2_jax.checkpoints.parts.base import (
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.weights import Known, Weights
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.sequence import SequenceProjection
+from audioldm2_jax.models.loa_projection import LOAProjection
 from audioldm2_jax.presets import ProjectionConfig
 
 _POSITIONS = "learnable_positional_embedding"
@@ -126,7 +126,7 @@ PART = Part(
     folder="projection_model",
     classes={"AudioLDM2ProjectionModel": "audioldm2"},
     weights=DIFFUSERS_FILE,
-    model=SequenceProjection,
+    model=LOAProjection,
     inputs=_inputs,
     read=read_config,
     write=write_config,

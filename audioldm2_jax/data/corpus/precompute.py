@@ -15,7 +15,6 @@ import numpy as np
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.hub import Checkpoint
-from audioldm2_jax.data import encoders
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus.writer import Build, Part, part_size
 from audioldm2_jax.data.ingest.report import Report
@@ -23,6 +22,9 @@ from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.data.loading.error_budget import Failure
 from audioldm2_jax.data.loading.stream import Examples, Source
 from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.encoders.corpus import encode_audio, encode_texts
+from audioldm2_jax.encoders.latents import check_length
+from audioldm2_jax.encoders.loa import check_poolings
 from audioldm2_jax.errors import InputError
 
 
@@ -57,7 +59,8 @@ def encode(
     It goes on after a stop. report: receives the clips that fail; progress(clips done) adds up to
     `clips_of`. Raises InputError.
     """
-    encoders.check(checkpoint.config, encoding.seconds, encoding.loa)
+    check_length(checkpoint.config, encoding.seconds)
+    check_poolings(checkpoint.config, encoding.loa)
     info = reader.open_builder(source).info
     if "audio" not in info.features:
         raise InputError(f"{source}: holds no audio; it is encoded already")
@@ -190,10 +193,8 @@ class _Machine:
             for name, tokenizer in names.items()
             if getattr(config, name)
         }
-        self._audio = jax.jit(
-            lambda p, batch: encoders.encode_audio(p, batch, config, encoding.loa, dtype)
-        )
-        self._texts = jax.jit(lambda p, batch: encoders.encode_texts(p, batch, config, dtype))
+        self._audio = jax.jit(lambda p, batch: encode_audio(p, batch, config, encoding.loa, dtype))
+        self._texts = jax.jit(lambda p, batch: encode_texts(p, batch, config, dtype))
 
     def examples(self, stream, start: int, stop: int, report: Report) -> Iterator[dict]:
         """Encoded examples of a part; failures go into the report."""

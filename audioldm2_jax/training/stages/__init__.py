@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from audioldm2_jax.data.encoders import check
+from audioldm2_jax.encoders.latents import check_length
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT
 from audioldm2_jax.presets import ModelConfig, PANNsConfig
@@ -49,7 +49,7 @@ def plan(
     classes: tuple[str, ...] = (),
     remat: str = "none",
 ) -> Plan:
-    """A stage for a model. remat: see `layers.block_of`.
+    """A stage for a model. remat: see `layers.maybe_remat`.
 
     Raises InputError for an unknown name or settings that do not fit.
     """
@@ -63,7 +63,7 @@ def plan(
     if kind.labels:
         settings["classes"] = classes
     if kind.grid:
-        check(model, seconds, ())
+        check_length(model, seconds)
     segment, samples = settings.get("segment", 0), int(seconds * model.vocoder.sample_rate)
     if segment > samples:
         raise InputError(f"settings.segment is {segment}: a clip has {samples} samples; lower it")

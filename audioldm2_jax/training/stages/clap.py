@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from audioldm2_jax import audio
-from audioldm2_jax.losses.contrastive import contrastive, retrieval
+from audioldm2_jax.losses.contrastive import contrastive, recall_at_1
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.presets import CLAPConfig
 
@@ -53,7 +53,7 @@ def contrastive_loss(settings: Contrast) -> Callable:
             f"clap/audio/norm_mel/{name}": norm[name] + settings.momentum * (new - norm[name])
             for name, new in (("mean", mean), ("variance", unbiased))
         }
-        metrics = {"retrieval": retrieval(heard, read), "scale": scales[0], "moving": moving}
+        metrics = {"retrieval": recall_at_1(heard, read), "scale": scales[0], "moving": moving}
         return value, metrics
 
     return loss

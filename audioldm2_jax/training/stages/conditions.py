@@ -11,11 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.data import encoders
-from audioldm2_jax.losses import gaussian
-from audioldm2_jax.models.phonemes import PhonemeEncoder
+from audioldm2_jax.encoders.clap import clap_audio_features, clap_text_features
+from audioldm2_jax.encoders.latents import encode_waveform
+from audioldm2_jax.encoders.loa import audiomae_loa
+from audioldm2_jax.encoders.text import phoneme_states
+from audioldm2_jax.encoders.text import t5_states as encode_t5
+from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
+from audioldm2_jax.models.vae import sample_posterior
 
-# Among the frozen parameters: `encode_nothing`'s [1, D], where its encoder is not needed else.
+# Among the frozen parameters: what `encode_unconditional` returns, where its encoder is not
+# needed otherwise.
 NOTHING = "nothing"
 
 
@@ -35,10 +40,10 @@ def latents(settings: Any, frozen: dict, batch: dict, keys):
     if "mean" in batch:
         mean, logvar = batch["mean"], batch["logvar"]
     else:
-        moments = encoders.encode_posterior(frozen, batch["waveform"], model, settings.dtype)
+        moments = encode_waveform(frozen["vae"], batch["waveform"], model, settings.dtype)
         mean, logvar = (x.astype(jnp.float32) for x in moments)
     scale = frozen.get("scale", model.vae.scale)
-    drawn = gaussian.sampled(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
+    drawn = sample_posterior(mean, logvar, jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
     return jax.lax.stop_gradient(drawn * scale)
 
 
@@ -48,23 +53,26 @@ def true_loas(settings: Any, frozen: dict, batch: dict) -> dict[int, jax.Array]:
     if all(f"loa_{pooling}" in batch for pooling in poolings):
         return {pooling: batch[f"loa_{pooling}"] for pooling in poolings}
     model, wave = settings.model, batch["waveform"]
-    found = encoders.encode_loa(frozen, wave, model, poolings, settings.dtype)
+    mae = frozen["audiomae"]
+    found = audiomae_loa(mae, wave, model.audiomae, poolings, settings.dtype)
     return jax.lax.stop_gradient(jax.tree.map(lambda x: x.astype(jnp.float32), found))
 
 
 def clap_vector(settings: Any, frozen: dict, batch: dict, keys):
     """CLAP's [B, D]: of the sound for the share `audio` of the clips, of the caption for others."""
     heard = read = None
+    config, dtype = settings.model.clap, settings.dtype
     if settings.audio > 0:
         heard = batch.get("clap_audio")
         if heard is None:
             wave = batch["waveform_48k"]
-            heard = encoders.encode_clap_audio(frozen, wave, settings.model, settings.dtype)
+            heard = clap_audio_features(frozen["clap"], wave, config, dtype)
             heard = jax.lax.stop_gradient(heard.astype(jnp.float32))
     if settings.audio < 1:
         read = batch.get("clap_text")
         if read is None:
-            read = encoders.encode_clap_text(frozen, batch, settings.model, settings.dtype)
+            tokens = batch["clap_tokens"], batch["clap_mask"]
+            read = clap_text_features(frozen["clap"], *tokens, config, dtype)
             read = jax.lax.stop_gradient(read)
     if heard is None or read is None:
         return read if heard is None else heard
@@ -73,12 +81,12 @@ def clap_vector(settings: Any, frozen: dict, batch: dict, keys):
 
 def t5_states(settings: Any, params: dict, frozen: dict, batch: dict):
     """T5's [B, L, D] of the caption, and their mask; in `params`, T5 learns."""
-    if "t5" in params:
-        return encoders.encode_t5(params, batch, settings.model, settings.dtype), batch["t5_mask"]
-    if "t5" not in batch:
-        found = encoders.encode_t5(frozen, batch, settings.model, settings.dtype)
-        return jax.lax.stop_gradient(found), batch["t5_mask"]
-    return batch["t5"], batch["t5_mask"]
+    mask = batch["t5_mask"]
+    if "t5" not in params and "t5" in batch:
+        return batch["t5"], mask
+    part = params["t5"] if "t5" in params else jax.lax.stop_gradient(frozen["t5"])
+    states = encode_t5(part, batch["t5_tokens"], mask, settings.model.t5, settings.dtype)
+    return states.astype(jnp.float32), mask
 
 
 def empty_text(settings: Any, params: dict, frozen: dict):
@@ -88,12 +96,12 @@ def empty_text(settings: Any, params: dict, frozen: dict):
     learns from it.
     """
     model, dtype = settings.model, settings.dtype
-    part = encoders.encoder_of_nothing(model)
+    part = unconditional_encoder(model)
     if part in params:
-        return encoders.encode_nothing(params, model, dtype)
+        return encode_unconditional(params, model, dtype)
     if NOTHING in frozen:
         return frozen[NOTHING]
-    return jax.lax.stop_gradient(encoders.encode_nothing(frozen, model, dtype))
+    return jax.lax.stop_gradient(encode_unconditional(frozen, model, dtype))
 
 
 def dropped_vector(settings: Any, params: dict, frozen: dict, vector, kept):
@@ -119,5 +127,5 @@ def text_states(settings: Any, params: dict, frozen: dict, batch: dict):
     if not model.phonemes:
         return t5_states(settings, params, frozen, batch)
     tokens, mask = batch["phonemes_tokens"], batch["phonemes_mask"]
-    encoder = PhonemeEncoder(model.phonemes, settings.dtype)
-    return encoder.apply({"params": params["phonemes"]}, tokens, mask), mask
+    part, config = params["phonemes"], model.phonemes
+    return phoneme_states(part, tokens, mask, config, settings.dtype), mask

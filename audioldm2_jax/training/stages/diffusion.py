@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax.diffusion.process import diffuse
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.losses.diffusion import add_noise, min_snr, squared_error
-from audioldm2_jax.models.attention import Prefix
+from audioldm2_jax.losses.diffusion import min_snr_weight, squared_error
 from audioldm2_jax.models.audiomae import loa_length
+from audioldm2_jax.models.kernels.attention import Prefix
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.stages import conditions, sequence
@@ -54,13 +55,13 @@ def error(settings: Diffusion, params, frozen, batch, keys, streams, masks, film
     """The U-Net's mean squared error under conditions: (weighted, {"diffusion": plain})."""
     clean = conditions.latents(settings, frozen, batch, keys)
     later = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys)
-    noisy, target, timesteps = add_noise(clean, later, settings.model.schedule)
+    noisy, target, timesteps = diffuse(clean, later, settings.model.schedule)
     predicted = UNet(settings.model.unet, settings.dtype, settings.remat).apply(
         {"params": params["unet"]}, noisy, timesteps, streams, masks, film
     )
     plain = weighted = squared_error(predicted, target)
     if settings.snr_gamma:
-        weighted = plain * min_snr(timesteps, settings.model.schedule, settings.snr_gamma)
+        weighted = plain * min_snr_weight(timesteps, settings.model.schedule, settings.snr_gamma)
     return weighted.mean(), {"diffusion": plain.mean()}
 
 

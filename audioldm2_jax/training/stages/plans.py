@@ -48,7 +48,7 @@ class Plan:
     checkpoint has them, unfold: its inverse; alone: configuration of a part that no checkpoint that
     generates has; extra: makes frozen parameters that are not of the start; adapts: frozen parts
     that low-rank changes are of; drops: captions are dropped, for which a frozen CLAP or T5 reads
-    "" (`encoders.encode_nothing`).
+    "" (`encoders.unconditional`).
     """
 
     stage: Stage

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache, roll_out
-from audioldm2_jax.models.sequence import SequenceProjection, sequence_positions
+from audioldm2_jax.models.loa_projection import LOAProjection, sequence_positions
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.training.stages import conditions
 
@@ -53,7 +53,7 @@ class Sequence:
 
 def beginning(settings: Any, params: dict, vector, states, mask):
     """GPT-2's input of the conditions: (sequence [B, S, D], its mask, lengths of the texts [B])."""
-    projection = SequenceProjection(settings.model.projection, settings.dtype)
+    projection = LOAProjection(settings.model.projection, settings.dtype)
     sequence, kept = projection.apply({"params": params["projection"]}, vector, states, mask)
     # Of speech every phoneme slot counts; its padding is part of the sequence.
     full = jnp.full(mask.shape[0], mask.shape[1], jnp.int32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from audioldm2_jax import features, tree
-from audioldm2_jax.models.tagger import Tagger
+from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 
 
@@ -48,7 +48,7 @@ def tagging_loss(settings: Tagging) -> Callable:
             partners = jnp.roll(jnp.arange(waves.shape[0]), 1)
             waves, labels = mixed(waves, partners, share), mixed(labels, partners, share)
         mel = features.decibel_mel(waves, settings.config)
-        network = Tagger(settings.config, settings.dtype)
+        network = Cnn14(settings.config, settings.dtype)
         key = keys[0] if settings.train and settings.drop else None
         variables = {"params": params["panns"]}
         logits, _, found = network.apply(variables, mel, settings.train, key)

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax import features
-from audioldm2_jax.losses import adversarial, gaussian
+from audioldm2_jax.losses import adversarial
+from audioldm2_jax.losses.kl import kl_divergence
 from audioldm2_jax.models.discriminators import PatchGAN
 from audioldm2_jax.models.lpips import LPIPS
-from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.models.vae import VAE, sample_posterior
 from audioldm2_jax.presets import ModelConfig
 
 
@@ -47,7 +48,7 @@ def reconstructed(settings: Autoencoder, params: dict, batch: dict, keys):
     mel = features.log_mel(batch["waveform"], features.mel_config(model.vocoder))
     mean, logvar = vae.apply({"params": part}, mel, method="encode")
     mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
-    drawn = gaussian.sampled(mean, logvar, keys)
+    drawn = sample_posterior(mean, logvar, keys)
     kernel = part["decoder"]["conv_out"]["kernel"]
 
     def decode(kernel):
@@ -77,7 +78,7 @@ def generator_loss(settings: Autoencoder) -> Callable:
             network = {"params": jax.lax.stop_gradient(params["discriminator"])}
             return -settings.discriminator.apply(network, made).mean()
 
-        kl = gaussian.divergence(mean, logvar).mean()
+        kl = kl_divergence(mean, logvar).mean()
         metrics = {"l1": jnp.abs(mel - made).mean(), "divergence": kl}
         value = error(made) + settings.divergence * kl
         if settings.adversarial:
@@ -100,7 +101,7 @@ def discriminator_loss(settings: Autoencoder) -> Callable:
         network = {"params": params["discriminator"]}
         real, fake = (settings.discriminator.apply(network, x) for x in (mel, made))
         started = jnp.asarray(step >= settings.start, jnp.float32)
-        value = adversarial.hinge(real, fake) * started
+        value = adversarial.hinge_discriminator(real, fake) * started
         return value, {"real": real.mean(), "fake": fake.mean()}
 
     return loss

@@ -64,7 +64,7 @@ def generator_loss(settings: Vocoder) -> Callable:
         distance = jnp.abs(mel[:, :frames] - heard[:, :frames]).mean()
         value, metrics = settings.mel * distance, {"mel": distance}
         if settings.spectra:
-            metrics["spectra"] = spectral.multi_resolution(made, wave)
+            metrics["spectra"] = spectral.multi_resolution_stft(made, wave)
             value = value + settings.spectra * metrics["spectra"]
         if settings.adversarial:
             network = {"params": jax.lax.stop_gradient(params["discriminators"])}

@@ -215,7 +215,7 @@ def read_corpus(case: Case):
 
 @functools.cache
 def _checkpoint():
-    from audioldm2_jax.checkpoints.random import random_checkpoint
+    from audioldm2_jax.data.untrained import random_checkpoint
     from audioldm2_jax.presets import PRESETS
 
     return random_checkpoint(PRESETS["tiny-audioldm"]())

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.layers import Conv, LayerNorm
+from audioldm2_jax.models.layers import Conv
+from audioldm2_jax.models.norms import LayerNorm
 from audioldm2_jax.presets import PhonemeConfig
 
 

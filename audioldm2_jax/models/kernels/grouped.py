@@ -1,4 +1,4 @@
-"""Grouped 1-D convolutions on the CPU, whose gradients the library computes slowly.
+"""Grouped 1-D convolutions on the CPU, with faster gradients than XLA's.
 
 The gradient of x becomes a convolution of stride 1, that of the kernel one matrix product for each
 group.
@@ -29,18 +29,18 @@ def _forward(x, kernel, stride, padding, groups):
     return grouped_conv(x, kernel, stride, padding, groups), (x, kernel)
 
 
-def _backward(stride, padding, groups, kept, slope):
-    x, kernel = kept
-    back = _input_slope(slope, kernel, stride, padding[0], groups, x.shape[1])
-    return back, _kernel_slope(x, slope, stride, padding[0], groups, kernel.shape)
+def _backward(stride, padding, groups, residuals, slope):
+    x, kernel = residuals
+    dx = _input_gradient(slope, kernel, stride, padding[0], groups, x.shape[1])
+    return dx, _kernel_gradient(x, slope, stride, padding[0], groups, kernel.shape)
 
 
 grouped_conv.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def _input_slope(slope, kernel, stride, low, groups, frames):
-    """By a convolution of stride 1, each of whose outputs holds `stride` neighbours."""
+def _input_gradient(slope, kernel, stride, low, groups, frames):
+    """The gradient of x: a convolution of stride 1 whose outputs hold `stride` neighbours each."""
     batch, length, _ = slope.shape
     taps, width, out = kernel.shape
     reach, rows = -(-taps // stride), -(-(frames + low) // stride)
@@ -53,8 +53,8 @@ def _input_slope(slope, kernel, stride, low, groups, frames):
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def _kernel_slope(x, slope, stride, low, groups, shape):
-    """What tiles of outputs read, times those outputs' slopes; then sums along diagonals."""
+def _kernel_gradient(x, slope, stride, low, groups, shape):
+    """Inputs of a tile of outputs, times these outputs' gradients; then sums along diagonals."""
     (batch, frames, _), (taps, width, out) = x.shape, shape
     length, out = slope.shape[1], out // groups
     tile = 8 if out < 64 else 4
@@ -71,9 +71,9 @@ def _kernel_slope(x, slope, stride, low, groups, shape):
     windows = windows.reshape(groups, batch * tiles, window * width)
     slope = jnp.pad(slope, ((0, 0), (0, tiles * tile - length), (0, 0)))
     slope = slope.reshape(batch * tiles, tile, groups, out).transpose(2, 0, 1, 3)
-    # Made in memory as they are: fused with the product they would be written turned.
+    # Without the barrier, XLA fuses them with the product and writes them transposed.
     windows, slope = jax.lax.optimization_barrier((windows, slope))
-    found = windows.swapaxes(1, 2) @ slope.reshape(groups, batch * tiles, -1)
-    found = found.reshape(groups, window, width, tile, out)
-    kernel = sum(found[:, i * stride : i * stride + taps, :, i] for i in range(tile))
+    products = windows.swapaxes(1, 2) @ slope.reshape(groups, batch * tiles, -1)
+    products = products.reshape(groups, window, width, tile, out)
+    kernel = sum(products[:, i * stride : i * stride + taps, :, i] for i in range(tile))
     return kernel.transpose(1, 2, 0, 3).reshape(shape)

@@ -8,18 +8,17 @@ import torch
 from reference import assert_close
 
 from audioldm2_jax import backend
-from audioldm2_jax.models import convolution
-from audioldm2_jax.models.convolution import (
-    conv,
-    conv_transpose,
-    fast_conv,
-    fast_kernel,
-    fast_upsampling,
-    fast_upsampling_kernel,
-    nearest,
-    toom_cook,
+from audioldm2_jax.models.kernels import winograd
+from audioldm2_jax.models.kernels.dispatch import conv, conv_transpose
+from audioldm2_jax.models.kernels.prepacked import (
+    prepack_conv,
+    prepack_kernels,
+    prepack_upsampling,
+    prepacked_conv,
+    prepacked_upsampling,
 )
-from audioldm2_jax.models.layers import fast_kernels
+from audioldm2_jax.models.kernels.resize import nearest
+from audioldm2_jax.models.kernels.toom_cook import toom_cook
 
 # Of the result's deviation, for the largest of all errors: fp32 rounding through the transforms.
 ROUNDING = 5e-5
@@ -52,9 +51,9 @@ def plain(x, kernel):
 @pytest.mark.parametrize("channels", [(64, 96), (1024, 320)])
 def test_fast_3x3(size, channels):
     x, kernel = draw(2, *size, channels[0]), kernel_of(3, 3, *channels)
-    fast = fast_kernel(kernel)
+    fast = prepack_conv(kernel)
     assert fast.shape[0] == (4 if channels[0] == 1024 else 6)
-    assert_close(fast_conv(x, fast), plain(x, kernel), ROUNDING)
+    assert_close(prepacked_conv(x, fast), plain(x, kernel), ROUNDING)
 
 
 @pytest.mark.parametrize("channels", [(64, 96), (8, 2)])
@@ -67,7 +66,7 @@ def test_trained_3x3(size, channels):
     for way in (conv, plain):
         value, back = jax.vjp(way, x, kernel)
         found.append((value, *back(slope)))
-    assert convolution._is_transformed(x, kernel) == (channels[0] == 64)
+    assert winograd.pays(x, kernel) == (channels[0] == 64)
     for ours, theirs in zip(*found):
         assert_close(ours, theirs, ROUNDING)
 
@@ -79,7 +78,7 @@ def test_fast_1d(taps, dilation, frames):
     x, kernel = draw(2, frames, 256), kernel_of(taps, 256, 258)
     expected = conv(x, kernel, dilation=(dilation,))
     assert_close(
-        fast_conv(x, fast_kernel(kernel), taps=taps, dilation=dilation), expected, ROUNDING
+        prepacked_conv(x, prepack_conv(kernel), taps=taps, dilation=dilation), expected, ROUNDING
     )
 
 
@@ -87,15 +86,16 @@ def test_fast_1d(taps, dilation, frames):
 def test_fast_upsampling(size):
     x, kernel = draw(2, 8, 4, 32), kernel_of(3, 3, 32, 48)
     expected = conv(nearest(x, size), kernel)
-    assert_close(fast_upsampling(x, fast_upsampling_kernel(kernel), size), expected, ROUNDING)
+    assert_close(prepacked_upsampling(x, prepack_upsampling(kernel), size), expected, ROUNDING)
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 64, 64), (3, 3, 8, 64), (3, 256, 256), (7, 64, 1024)])
 def test_kernels_that_gain_nothing_stay(shape):
-    assert fast_kernel(np.zeros(shape)) is None
+    assert prepack_conv(np.zeros(shape)) is None
 
 
 def test_only_kernels_of_stride_one_are_replaced():
+    """In a new tree, which shares all other leaves."""
     kernel = jnp.zeros((3, 3, 64, 64))
     params = {
         "conv_in": {"kernel": kernel, "bias": jnp.zeros(64)},
@@ -107,13 +107,15 @@ def test_only_kernels_of_stride_one_are_replaced():
             "query": {"kernel": kernel[0, 0]},
         },
     }
-    fast = fast_kernels(params)
+    fast = prepack_kernels(params)
     assert set(fast["conv_in"]) == {"fast", "bias"}
     assert set(fast["downsample"]) == {"kernel"}
     assert fast["upsample"]["fast"].shape == (3, 3, 64, 64)
     assert set(fast["upsample_0"]) == {"kernel"}
     assert set(fast["deep"]["dilated_0"]) == {"fast"}
     assert set(fast["deep"]["query"]) == {"kernel"}
+    assert set(params["conv_in"]) == {"kernel", "bias"}
+    assert fast["conv_in"]["bias"] is params["conv_in"]["bias"]
 
 
 @pytest.mark.parametrize(

@@ -8,33 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.models import convolution
 from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.kernels import dispatch
+from audioldm2_jax.models.norms import BatchNorm
 from audioldm2_jax.presets import PANNsConfig
 
 
-class BatchNorm(nn.Module):
-    """By the batch's statistics in training, by stored ones otherwise. x: [..., C].
-
-    -> (normalised, the batch's {mean, variance}, for the stored ones to follow).
-    """
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        shape = (x.shape[-1],)
-        mean = self.param("mean", nn.initializers.zeros, shape)
-        variance = self.param("variance", nn.initializers.ones, shape)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        x, here = x.astype(jnp.float32), {}
-        if train:
-            axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-            mean, variance = x.mean(axes), x.var(axes)
-            here = {"mean": mean, "variance": variance * count / max(1, count - 1)}
-        return (x - mean) * (scale * jax.lax.rsqrt(variance + 1e-5)) + bias, here
-
-
-class Tagger(nn.Module):
+class Cnn14(nn.Module):
     """mel: [B, T, F] in dB -> (logits [B, classes], embedding [B, width], batch statistics).
 
     Blocks of two 3x3 convolutions with batch norms and average pooling; over time the maximum plus
@@ -54,7 +34,7 @@ class Tagger(nn.Module):
             for j in range(2):
                 shape = (3, 3, x.shape[-1], width)
                 kernel = self.param(f"blocks_{i}_conv_{j}", nn.initializers.he_normal(), shape)
-                x, name = convolution.conv(x, kernel.astype(self.dtype)), f"blocks_{i}_norm_{j}"
+                x, name = dispatch.conv(x, kernel.astype(self.dtype)), f"blocks_{i}_norm_{j}"
                 x, statistics[name] = BatchNorm(name=name)(x, train)
                 x = nn.relu(x).astype(self.dtype)
             if i < len(c.channels) - 1:

@@ -12,7 +12,7 @@ from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.presets import ProjectionConfig
 
 
-class SequenceProjection(nn.Module):
+class LOAProjection(nn.Module):
     """Projects both texts to one width and frames each with its start and end vector.
 
     clap: [B, D1], text: [B, L, D2], mask: [B, L] -> (sequence [B, L + 5, D], mask [B, L + 5]):

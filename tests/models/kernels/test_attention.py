@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from audioldm2_jax import backend
-from audioldm2_jax.models import attention
-from audioldm2_jax.models.attention import Prefix, attend, keep_mask
+from audioldm2_jax.models.kernels import attention
+from audioldm2_jax.models.kernels.attention import Prefix, keep_mask
+from audioldm2_jax.models.kernels.dispatch import attend
 
 
 def draw(*shape, seed=0):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax import backend
-from audioldm2_jax.models import convolution
+from audioldm2_jax.models.kernels import dispatch
 
 
 @pytest.mark.parametrize("groups, inputs, outputs", [(4, 16, 32), (2, 6, 128)])
@@ -18,7 +18,7 @@ def test_gradients_are_the_librarys(groups, inputs, outputs, stride, taps, frame
     def gradients():
         def conv(x, kernel):
             pad = [(taps // 2, taps // 2)]
-            return convolution.conv(x, kernel, strides=(stride,), padding=pad, groups=groups)
+            return dispatch.conv(x, kernel, strides=(stride,), padding=pad, groups=groups)
 
         y, back = jax.vjp(conv, x, kernel)
         weights = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
@@ -37,8 +37,8 @@ def test_defaults_keep_the_size(window):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, *(16 for _ in window), 128)).astype(np.float32)
     kernel = rng.standard_normal((*window, 64, 128)).astype(np.float32)
-    ours = convolution.conv(x, kernel, groups=2)
+    ours = dispatch.conv(x, kernel, groups=2)
     assert ours.shape == x.shape
     with backend.targeting("gpu"):
-        theirs = convolution.conv(x, kernel, groups=2)
+        theirs = dispatch.conv(x, kernel, groups=2)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)

@@ -1,0 +1,80 @@
+"""Untrained checkpoints of any preset: real files of the real layout, for the demo and benchmarks.
+
+The weights are random. The tokenizers are real algorithms, trained on a page of captions or on
+those of a corpus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from audioldm2_jax.checkpoints.hub import Checkpoint, save
+from audioldm2_jax.checkpoints.init import random_params
+from audioldm2_jax.checkpoints.parts import parts_of
+from audioldm2_jax.checkpoints.tokenizers import phoneme_tokenizer
+from audioldm2_jax.data.corpus.tokenizer_training import corpus_captions, train_bpe, train_unigram
+from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
+
+_CAPTIONS = (
+    "a dog barks while birds sing in the distance and a car passes by",
+    "rain falls on a tin roof with thunder rolling far away",
+    "a calm piano melody with soft strings and a slow beat",
+    "a man speaks to a crowd, people clap and cheer loudly",
+    "waves crash on the shore and seagulls call overhead",
+    "an engine starts, idles and revs; footsteps on gravel",
+    "techno music with a strong upbeat tempo and high melodic riffs",
+    "a door creaks open, water drips, wind howls through the window",
+)
+
+
+def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Checkpoint:
+    """All parts in memory. Their sound is noise. texts: what the tokenizers are trained on."""
+    params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
+    # The vocoder's own scale and mean: identity, as published.
+    vocoder = params["vocoder"]
+    vocoder |= {"mean": jnp.zeros_like(vocoder["mean"]), "scale": jnp.ones_like(vocoder["scale"])}
+    tokenizers = {}
+    if config.clap:
+        tokenizers["tokenizer"] = train_bpe(texts, config.clap.text.vocab)
+    if config.t5:
+        tokenizers["tokenizer_2"] = train_unigram(texts, config.t5.vocab)
+    if config.phonemes:
+        tokenizers["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
+    return Checkpoint(config, params, tokenizers, CONVENTIONS["authors"], "random weights")
+
+
+def write_random(folder, preset: str = "tiny", seed: int = 0, corpus: str = "") -> None:
+    """Writes an untrained checkpoint of a preset as a hub-layout folder.
+
+    corpus: a prepared one whose captions the tokenizers are trained on.
+    """
+    texts = corpus_captions(corpus) if corpus else _CAPTIONS
+    with jax.default_device(jax.devices("cpu")[0]):
+        save(random_checkpoint(PRESETS[preset](), seed, texts), folder)
+
+
+def main():
+    """Makes an untrained checkpoint, unless the folder holds one already."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--preset", default="tiny", choices=PRESETS)
+    parser.add_argument("--seed", type=int, default=0)
+    text = "a prepared corpus whose captions the tokenizers are trained on"
+    parser.add_argument("--captions", default="", metavar="CORPUS", help=text)
+    options = parser.parse_args()
+    if not (options.folder / "model_index.json").exists():
+        write_random(options.folder, options.preset, options.seed, options.captions)
+    print(
+        f"{options.folder}: an UNTRAINED checkpoint of the {options.preset} preset with random "
+        "weights; its sound is noise",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main()

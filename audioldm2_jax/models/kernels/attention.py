@@ -1,0 +1,148 @@
+"""Softmax attention: masks, XLA's way, and the CPU's way, which keeps scores in cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# From this many scores of one head on, heads are computed one by one: the scores stay in cache.
+_MAP_SCORES = 512 * 512
+# ... and this many queries at a time, so that memory grows with the length and not its square.
+_QUERIES = 1024
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """A mask of one length for all clips: the first lengths[which] keys are kept.
+
+    which: an integer array. On the CPU each length is a branch of the program, so that a short one
+    costs less than the longest; elsewhere it becomes an ordinary mask.
+    """
+
+    lengths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    which: jax.Array
+
+
+def keep_mask(mask) -> jax.Array | Prefix | None:
+    """A mask of keys for `attend`: [B, S], True (or 1) = keep -> [B, 1, 1, S].
+
+    None and a `Prefix` are returned as they are.
+    """
+    if isinstance(mask, Prefix):
+        return mask
+    return None if mask is None else mask.astype(bool)[:, None, None, :]
+
+
+def xla_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
+    """As `dispatch.attend`; a `Prefix` becomes a mask, so that the program has no branches."""
+    if isinstance(mask, Prefix):
+        mask = keep_mask(jnp.arange(key.shape[1])[None] < jnp.array(mask.lengths)[mask.which])
+    return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
+
+
+def cpu_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
+    """As `dispatch.attend`; each length of a `Prefix` is a branch of the program."""
+    if isinstance(mask, Prefix):
+        return _attend_prefix(query, key, value, mask, scale)
+    if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
+        return _head_by_head(query, key, value, scale)
+    scores = jnp.einsum("blnh,bsnh->bnls", query * scale, key).astype(jnp.float32)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, -1).astype(value.dtype)
+    return jnp.einsum("bnls,bsnh->blnh", weights, value)
+
+
+# Rematerialised: saved residuals would be those of all branches, most of them zeros.
+@functools.partial(jax.checkpoint, static_argnums=4)
+def _attend_prefix(query, key, value, prefix, scale):
+    branches = [
+        lambda q, k, v, n=length: cpu_attend(q, k[:, :n], v[:, :n], scale=scale)
+        for length in prefix.lengths
+    ]
+    return jax.lax.switch(prefix.which, branches, query, key, value)
+
+
+def _head_by_head(query, key, value, scale):
+    batch, length, heads, width = query.shape
+
+    def flat(x):
+        return x.transpose(0, 2, 1, 3).reshape(batch * heads, x.shape[1], width)
+
+    out = _heads(flat(query * scale), flat(key), flat(value))
+    return out.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)
+
+
+@jax.custom_vjp
+def _heads(query, key, value):
+    """One head after the other. query: [N, L, H], scaled; key, value: [N, S, H] -> [N, L, H]."""
+    return _with_totals(query, key, value)[0]
+
+
+def _with_totals(query, key, value):
+    """The result of `_heads`, and the logarithm of each query's sum of weights: [N, L] fp32."""
+
+    def one(qkv):
+        q, k, v = qkv
+
+        def block(q):
+            scores = (q @ k.T).astype(jnp.float32)
+            top = scores.max(-1, keepdims=True)
+            weights = jnp.exp(scores - top)
+            total = weights.sum(-1, keepdims=True)
+            out = (weights.astype(v.dtype) @ v).astype(jnp.float32) / total
+            return out.astype(v.dtype), top + jnp.log(total)
+
+        out, totals = jax.lax.map(block, _blocks(q))
+        return _whole(out, q), _whole(totals, q)[:, 0]
+
+    return jax.lax.map(one, (query, key, value))
+
+
+def _blocks(q):
+    """[L, H] -> [blocks, queries, H], zeros at the end."""
+    queries = min(_QUERIES, q.shape[0])
+    blocks = -(-q.shape[0] // queries)
+    q = jnp.pad(q, ((0, blocks * queries - q.shape[0]), (0, 0)))
+    return q.reshape(blocks, queries, -1)
+
+
+def _whole(blocks, like):
+    """The inverse of `_blocks`, as long as `like`."""
+    return blocks.reshape(-1, blocks.shape[-1])[: like.shape[0]]
+
+
+def _heads_forward(query, key, value):
+    out, totals = _with_totals(query, key, value)
+    return out, (query, key, value, out, totals)
+
+
+def _heads_backward(residuals, slope):
+    """Recomputes the weights block by block, transposed to [S, L], as the products read them."""
+
+    def one(parts):
+        q, k, v, out, totals, slope = parts
+        change = (slope * out).astype(jnp.float32).sum(-1, keepdims=True)
+
+        def block(sums, parts):
+            q, slope, totals, change = parts
+            weights = jnp.exp((k @ q.T).astype(jnp.float32) - totals.T)
+            scores = (weights * ((v @ slope.T) - change.T)).astype(q.dtype)
+            weights = weights.astype(q.dtype)
+            return (sums[0] + scores @ q, sums[1] + weights @ slope), (k.T @ scores).T
+
+        start = jnp.zeros_like(k), jnp.zeros_like(v)
+        queries = tuple(map(_blocks, (q, slope, totals[:, None], change)))
+        (dk, dv), dq = jax.lax.scan(block, start, queries)
+        return _whole(dq, q), dk, dv
+
+    return jax.lax.map(one, (*residuals, slope))
+
+
+_heads.defvjp(_heads_forward, _heads_backward)
