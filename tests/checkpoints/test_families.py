@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import families, hub
-from audioldm2_jax.checkpoints.convert import LINEAR, Rule, Table, from_params, to_params
+from audioldm2_jax.checkpoints.convert import MATRIX, PLAIN, Rule, Table, from_params, to_params
 from audioldm2_jax.checkpoints.families import FAMILIES, Family
 from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, parts_of
@@ -40,6 +40,7 @@ class CaptionerConfig:
     classifier: ClassifierConfig | None = None
 
 
+TABLE = Table((Rule("linear.weight", "kernel", MATRIX), Rule("linear.bias", "bias", PLAIN)))
 PART = Part(
     name="classifier",
     folder="head",
@@ -49,9 +50,8 @@ PART = Part(
     inputs=lambda config: (jnp.zeros((1, config.width)),),
     read=lambda files: ClassifierConfig(**files.content),
     write=lambda config: PartFiles(dataclasses.asdict(config), kind="Classifier"),
-    table=lambda config: Table((Rule("linear.weight", "kernel", {"": LINEAR["weight"]}),
-                                Rule("linear.bias", "bias", {"": ("", LINEAR["bias"][1])}))),
-)  # fmt: skip
+    table=lambda config: TABLE,
+)
 FAMILY = Family(
     name="captioner",
     pipeline="CaptionerPipeline",
