@@ -133,7 +133,7 @@ def load(
     variant: of the weights, such as "fp16", for the parts that have it.
     Raises InputError naming what is wrong.
     """
-    folder, convention = files.path(folder), convention_named(convention)
+    folder, convention = files.user_path(folder), convention_named(convention)
     config = read_config(folder, convention)
     _check_variant(folder, config, variant)
     if without:

@@ -45,7 +45,7 @@ def load(path) -> dict:
     path: a file, or the folder that PEFT or diffusers saves. Raises InputError for a file that
     holds something else, or changes layers that no model here has.
     """
-    file, settings = _locate(files.path(path))
+    file, settings = _locate(files.user_path(path))
     source = weights.read(file)
     if not len(source):
         raise InputError(f"{file}: not a LoRA file, it holds no tensors")
@@ -272,7 +272,7 @@ def save(change: dict, path) -> None:
             a, b = _joined(flat, targets, max(ranks), rank)
             name = f"{_FOLDERS[part]}.{layer}"
             state |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
-    path = files.path(path)
+    path = files.user_path(path)
     weights.write(path, state, {_RANK: str(max(ranks))} if len(ranks) == 1 else {})
 
 

@@ -44,7 +44,7 @@ def load(
 
     variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
-    folder = files.path(folder)
+    folder = files.user_path(folder)
     if folder.is_file():
         return _load_panns(folder, dtype)
     name = kind_of(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def phoneme_tokenizer(length: int):
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.json"
-        path.write_text(json.dumps(phonemes.vocabulary(), ensure_ascii=False))
+        files.write_json(path, phonemes.vocabulary())
         return VitsTokenizer(
             str(path),
             pad_token=phonemes.SYMBOLS[0],

@@ -10,7 +10,7 @@ from audioldm2_jax.checkpoints.parts import PARTS, Part, parts_of
 from audioldm2_jax.checkpoints.parts.base import TokenizerSpec
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
 from audioldm2_jax.errors import InputError, note
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 
 
 def tokenizers_for(config, source: str | None, *, required: bool = True) -> dict[str, Any]:

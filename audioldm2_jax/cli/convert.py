@@ -58,7 +58,7 @@ def run(options) -> int:
     from audioldm2_jax import files
     from audioldm2_jax.checkpoints import download, hub
 
-    target, source = files.path(options.target), files.path(options.source)
+    target, source = files.user_path(options.target), files.user_path(options.source)
     files.check_new(target)
     hub.convention_named(options.convention)
     _refuse_idle(options, source)

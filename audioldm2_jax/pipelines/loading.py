@@ -13,7 +13,7 @@ from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import assemble
 from audioldm2_jax.checkpoints.authors.source import open_file
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 from audioldm2_jax.pipelines.memory import check_model
 from audioldm2_jax.pipelines.run import Note
 

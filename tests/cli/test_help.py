@@ -96,7 +96,7 @@ def test_configurations_are_listed_and_exist():
 
 
 def test_help_follows_the_registries(capsys, monkeypatch):
-    monkeypatch.setitem(samplers.SAMPLERS, "dummy-sampler", lambda config, steps: None)
+    monkeypatch.setitem(samplers.SAMPLERS, "dummy-sampler", lambda config, timesteps: None)
     with pytest.raises(SystemExit):
         cli.main(["generate", "--help"])
     assert "dummy-sampler" in capsys.readouterr().out

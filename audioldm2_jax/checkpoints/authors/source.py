@@ -12,7 +12,7 @@ from audioldm2_jax.checkpoints.convert import checked
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.errors import InputError, note
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 
 # Training state and constants beside the parts.
 _BESIDE = re.compile(
