@@ -7,9 +7,9 @@ are those of our own stages.
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import (
@@ -110,7 +110,7 @@ class LatentDiffusion(Denoiser):
 
     def loss(self, player, batch):
         mixed, noise, times = self.noised(batch)
-        loa = batch[f"loa_{(1, 2, 4, 8)[np.random.randint(4)]}"]
+        loa = batch[f"loa_{(1, 2, 4, 8)[random.randrange(4)]}"]
         nothing = loa.new_zeros(len(loa), 1, self.model.t5.width)
         made = self.unet(
             mixed,

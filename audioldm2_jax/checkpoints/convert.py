@@ -264,7 +264,7 @@ def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray
                 parts = [np.asarray(flat.pop(t.format(*index))) for t in targets]
                 state[source.format(*index)] = np.asarray(layout.out(*parts), order="C")
     if flat:
-        raise ValueError(f"no rule exports {sorted(flat)[0]}")
+        raise ValueError(f"no rule exports {min(flat)}")
     return state | table.constants(config)
 
 

@@ -138,7 +138,7 @@ class _Scale:
         settings = {n: self.settings[prefix + n] for n in names if prefix + n in self.settings}
         pattern, alpha = settings.get("alpha_pattern") or {}, settings.get("lora_alpha")
         values = [*pattern.values(), alpha] if isinstance(pattern, dict) else [""]
-        if not all(v is None or type(v) in (int, float) and math.isfinite(v) for v in values):
+        if not all(v is None or (type(v) in (int, float) and math.isfinite(v)) for v in values):
             raise InputError(f"{self.file}: lora_alpha and alpha_pattern are not numbers")
         if settings.get("use_dora") or settings.get("peft_type") not in (None, "LORA"):
             raise InputError(f"{self.file}: DoRA and other kinds than LoRA are not read")

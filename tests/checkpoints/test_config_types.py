@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
 
 def configurations(folder):
     """Every JSON file that is read for the model's form."""
-    paths = sorted(folder.glob("*/config.json")) + [folder / "model_index.json"]
+    paths = [*sorted(folder.glob("*/config.json")), folder / "model_index.json"]
     return [*paths, *folder.glob("feature_extractor/*.json")]
 
 

@@ -272,7 +272,7 @@ def test_a_large_schedule_is_bounded():
 def test_entries_of_other_classes_are_warned_of(kind, entries):
     file = {"_class_name": kind, "use_exponential_sigmas": False, "solver_type": "midpoint"}
     file |= {"clip_sample": False} if kind == "DDPMScheduler" else {}
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="f.json") as caught:
         configs.read_schedule(file | entries, "f.json")
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == len(entries)

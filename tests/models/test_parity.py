@@ -212,7 +212,7 @@ def test_unet(name, shape):
 def test_authors_heads_are_those_of_32_channels():
     """The split as trained is what diffusers computes with heads given for each level."""
     module = reference.unet(heads=(1, 2, 3))
-    ours, theirs, params = run_unets(module, unet_config((1, 2, 3)), (8, 16))
+    ours, theirs, _params = run_unets(module, unet_config((1, 2, 3)), (8, 16))
     assert_close(ours, theirs)
     other, _, _ = run_unets(module, unet_config((4, 4, 4)), (8, 16))
     assert np.abs(other - ours).max() > 0.01, "the head count should matter"
