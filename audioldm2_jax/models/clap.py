@@ -55,7 +55,7 @@ class CLAP(nn.Module):
         return _normalise(self.audio_projection(self.audio(mel, longer)))
 
     def __call__(self, tokens, mask, mel=None, longer=None):
-        """Cosine similarities times the learned scale, [texts, clips]; without mel text features."""
+        """Cosine similarities times the learned scale, [texts, clips]; text features if no mel."""
         text = self.text_features(tokens, mask)
         if mel is None:
             return text
