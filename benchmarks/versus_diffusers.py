@@ -250,7 +250,7 @@ def text_encoders(ours, theirs):
     from audioldm2_jax.pipelines.request import ClipRequest
     from audioldm2_jax.pipelines.text import tokenise
 
-    request = ClipRequest(PROMPT, guidance=ours.config.guidance)
+    request = ClipRequest(PROMPT, guidance=2.0)
 
     def run():
         texts = tokenise([request], ours.tokenizers, ours.config, ours.convention)

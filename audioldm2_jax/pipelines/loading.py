@@ -7,11 +7,12 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
-from audioldm2_jax.checkpoints.authors import files
+from audioldm2_jax.checkpoints.authors import assemble
+from audioldm2_jax.checkpoints.authors.source import open_file
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import cannot, user_path
@@ -65,33 +66,19 @@ def open_checkpoint(
     _import_transformers()
     changes = _load_lora(lora, lora_strength)
     name = registry.OFFICIAL_NAMES.get(str(model), str(model))
-    official_file = name in registry.OFFICIAL_FILES
-    local = not official_file and _is_local(name)
-    if revision and local:
-        raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
-    is_file = official_file or (
-        local and name not in download.bundled() and user_path(name).is_file()
+    kind = _kind(name)
+    _check_effect(
+        kind, model, convention, revision=revision, variant=variant, tokenizers=tokenizers
     )
-    if is_file and variant is not None:
-        raise InputError(f"variant {variant}: {model} is a file, which has no variants")
-    if is_file and convention != "authors":
-        raise InputError(f"{name}: an authors' file is read as they do; convert it for diffusers")
-    if not is_file and tokenizers is not None:
-        raise InputError(f"tokenizers {tokenizers}: are for an authors' file; {model} has its own")
-    if name in registry.PUBLISHED and not local:
-        config = PRESETS[registry.PUBLISHED[name]]()
-    elif is_file:
-        config = files.model_config(files.open_file(user_path(name)))
-    else:
-        folder = download.locate(name, revision=revision, quiet=True, configs_only=True)
-        config = hub.read_config(folder, read_as)
+    config = _read_config(name, kind, read_as, revision)
 
     def read(devices):
-        if is_file:
+        if kind.is_file:
             path = registry.resolve(name, revision=revision, quiet=not progress)
             checkpoint = _from_file(path, dtype, tokenizers, devices, progress)
         else:
-            checkpoint = _from_folder(name, dtype, convention, revision, variant, devices, progress)
+            options = {"revision": revision, "variant": variant, "progress": progress}
+            checkpoint = _from_folder(name, dtype, convention, devices, **options)
         if changes is None:
             return checkpoint
         params = low_rank.merge(checkpoint.params, changes, lora_strength)
@@ -101,7 +88,48 @@ def open_checkpoint(
     return OpenCheckpoint(config, read_as, dtype, str(model), read)
 
 
-def _from_folder(name, dtype, convention, revision, variant, devices, progress):
+class _Kind(NamedTuple):
+    """Whether a checkpoint lies on this machine; whether it is an authors' file, not a folder."""
+
+    is_local: bool
+    is_file: bool
+
+
+def _kind(name: str) -> _Kind:
+    """Raises InputError for what is no path."""
+    if name in registry.OFFICIAL_FILES:
+        return _Kind(is_local=False, is_file=True)
+    if name in download.bundled():
+        return _Kind(is_local=True, is_file=False)
+    path = user_path(name)
+    try:
+        return _Kind(path.exists(), path.is_file())
+    except OSError as error:
+        raise cannot(path, "read", error) from None
+
+
+def _check_effect(kind: _Kind, model, convention: str, *, revision, variant, tokenizers) -> None:
+    """Raises InputError for an option that has no effect on the checkpoint."""
+    if revision and kind.is_local:
+        raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
+    if variant is not None and kind.is_file:
+        raise InputError(f"variant {variant}: {model} is a file, which has no variants")
+    if convention != "authors" and kind.is_file:
+        raise InputError(f"{model}: an authors' file is read as they do; convert it for diffusers")
+    if tokenizers is not None and not kind.is_file:
+        raise InputError(f"tokenizers {tokenizers}: are for an authors' file; {model} has its own")
+
+
+def _read_config(name: str, kind: _Kind, convention: Convention, revision) -> ModelConfig:
+    if name in registry.PUBLISHED and not kind.is_local:
+        return PRESETS[registry.PUBLISHED[name]]()
+    if kind.is_file:
+        return assemble.model_config(open_file(user_path(name)))
+    folder = download.locate(name, revision=revision, quiet=True, configs_only=True)
+    return hub.read_config(folder, convention)
+
+
+def _from_folder(name, dtype, convention, devices, *, revision, variant, progress):
     folder = download.locate(name, revision=revision, quiet=not progress, variant=variant)
     # The hub's cache names a snapshot's folder after its commit.
     commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
@@ -121,10 +149,10 @@ def _from_folder(name, dtype, convention, revision, variant, devices, progress):
 def _from_file(path, dtype, tokenizers, devices, progress):
     """A checkpoint from one of the authors' files, read as they read it."""
     path = user_path(path)
-    source = files.open_file(path)
-    check_model(files.model_config(source), dtype, str(path), devices)
+    source = open_file(path)
+    check_model(assemble.model_config(source), dtype, str(path), devices)
     with timed_message(f"loading {path}", progress):
-        return files.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
+        return assemble.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
 
 
 def _load_lora(path, strength) -> dict | None:
@@ -136,17 +164,6 @@ def _load_lora(path, strength) -> dict | None:
     if path is None and strength != 1:
         raise InputError("lora_strength: there is no lora that it could weigh")
     return None if path is None else low_rank.load(path)
-
-
-def _is_local(name: str) -> bool:
-    """Whether a folder or a file of this machine is meant. Raises InputError for no path."""
-    if name in download.bundled():
-        return True
-    path = user_path(name)
-    try:
-        return path.exists()
-    except OSError as error:
-        raise cannot(path, "read", error) from None
 
 
 def _import_transformers() -> None:

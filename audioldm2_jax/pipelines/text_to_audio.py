@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.pipelines import ranking, text, vocabulary
@@ -279,7 +280,9 @@ class Pipeline:
         tokens are compiled for when they come. Raises InputError for what cannot run here.
         """
         sampling = check_sampling(self.config, sampler, steps, eta)
-        blank = ClipRequest("", guidance=guidance if guidance is not None else self.config.guidance)
+        blank = ClipRequest(
+            "", guidance=guidance if guidance is not None else default_guidance(self.config)
+        )
         for bucket in buckets:
             frames = exact_duration(bucket, self.config, self.convention).frames
             for count in clips:
