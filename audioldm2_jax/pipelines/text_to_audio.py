@@ -35,6 +35,7 @@ from audioldm2_jax.pipelines.request import (
     ClipRequest,
     Request,
     check_clip,
+    check_guidance,
     check_request,
     check_sampling,
 )
@@ -280,9 +281,8 @@ class Pipeline:
         tokens are compiled for when they come. Raises InputError for what cannot run here.
         """
         sampling = check_sampling(self.config, sampler, steps, eta)
-        blank = ClipRequest(
-            "", guidance=guidance if guidance is not None else default_guidance(self.config)
-        )
+        guidance = default_guidance(self.config) if guidance is None else check_guidance(guidance)
+        blank = ClipRequest("", guidance=guidance)
         for bucket in buckets:
             frames = exact_duration(bucket, self.config, self.convention).frames
             for count in clips:
