@@ -8,11 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from audioldm2_jax import Pipeline
+from audioldm2_jax import ClipRequest, Pipeline
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines.request import ClipRequest
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.sharding import make_mesh
 
