@@ -59,26 +59,26 @@ def run(options) -> int:
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
     from audioldm2_jax.data.corpus import reader
-    from audioldm2_jax.data.corpus.precompute import clips_of, encode, without_texts
+    from audioldm2_jax.data.corpus.precompute import count_crops, precompute, report_textless
     from audioldm2_jax.data.ingest.report import Report
 
     encoding = _encoding(options, poolings)
     say = (lambda text: None) if options.quiet else _say
-    total, report = clips_of(options.source, encoding), Report()
+    total, report = count_crops(options.source, encoding), Report()
     folder = download.locate(options.model, quiet=options.quiet)
     say(f"loading {options.model}")
     checkpoint = hub.load(folder, dtype=encoding.dtype, only=("vae", "clap", "t5", "audiomae"))
     if options.text_length is not None and not checkpoint.config.t5:
         raise InputError(f"--text_length: {options.model} has no T5; leave it out")
-    for line in without_texts(options.source, checkpoint.config):
+    for line in report_textless(options.source, checkpoint.config):
         _say(line)
     enable_cache()
-    if reader.is_dataset(options.target):
+    if reader.is_corpus(options.target):
         say(f"{options.target} was finished already; delete it to encode anew")
     else:
         say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
-        statistics = encode(
+        statistics = precompute(
             options.source,
             options.target,
             checkpoint,
@@ -93,10 +93,10 @@ def run(options) -> int:
 
 
 def _encoding(options, poolings):
-    from audioldm2_jax.data.corpus.precompute import Encoding
+    from audioldm2_jax.data.corpus.precompute import PrecomputeConfig
     from audioldm2_jax.dtypes import parse_dtype
 
-    return Encoding(
+    return PrecomputeConfig(
         seconds=options.seconds,
         crops=options.crops,
         loa=poolings,

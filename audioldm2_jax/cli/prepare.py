@@ -38,9 +38,9 @@ EXAMPLES = (
 
 def notes() -> str:
     """The builders that there are, for --help."""
-    from audioldm2_jax.data.corpus.builder_files import builders
+    from audioldm2_jax.data.corpus.builder_files import list_builders
 
-    names = textwrap.wrap(" ".join(builders()) or "none here", 78)
+    names = textwrap.wrap(" ".join(list_builders()) or "none here", 78)
     lines = "\n".join(f"  {line}" for line in names)
     return f"Published corpora (--corpus; their sizes and configurations: docs/data.md):\n{lines}"
 
@@ -95,7 +95,7 @@ def run(options) -> int:
     from tqdm import tqdm
 
     from audioldm2_jax.data.corpus import reader
-    from audioldm2_jax.data.corpus.holdout import hold_back
+    from audioldm2_jax.data.corpus.holdout import hold_out
     from audioldm2_jax.data.corpus.prepare import prepare
     from audioldm2_jax.data.ingest.report import Report
 
@@ -107,8 +107,8 @@ def run(options) -> int:
     if not total:
         raise InputError(f"{options.source}: no audio there{report.reasons()}")
     if amount:
-        splits = hold_back(splits, amount)
-    finished = reader.is_dataset(options.target)
+        splits = hold_out(splits, amount)
+    finished = reader.is_corpus(options.target)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = prepare(
             splits,
@@ -137,7 +137,7 @@ def _say(text):
 
 def _check(options) -> float:
     """What --validation holds back. Raises InputError for options that do not fit together."""
-    from audioldm2_jax.data.corpus.holdout import parse_amount
+    from audioldm2_jax.data.corpus.holdout import parse_holdout
 
     if options.sample_rate is not None and not 1000 <= options.sample_rate <= 384000:
         raise InputError(f"--sample_rate is {options.sample_rate}: Hz from 1000 to 384000")
@@ -151,7 +151,7 @@ def _check(options) -> float:
         raise InputError(f"{options.source}: no such folder")
     if target.is_relative_to(source):
         raise InputError(f"{options.target}: lies inside {options.source}; choose another folder")
-    return parse_amount(options.validation)
+    return parse_holdout(options.validation)
 
 
 def _resolved(path: str) -> Path:
@@ -167,25 +167,25 @@ def _listed(options, report, say):
 
     say(f"looking through {options.source}")
     with tqdm(unit="file", file=sys.stderr, disable=options.quiet, leave=False) as progress:
-        shelf = {
+        settings = {
             "follow_links": options.follow_links,
             "allow_outside": options.allow_outside,
             "tick": progress.update,
         }
         if options.corpus:
-            from audioldm2_jax.data.corpus.corpus_builder import load_corpus
+            from audioldm2_jax.data.corpus.corpus_builder import load_builder
 
-            builder = load_corpus(options.corpus)
+            builder = load_builder(options.corpus)
             scratch = _scratch(options)
-            return builder.about(), builder.splits(options.source, scratch, report, say, **shelf)
-        return _own(options, report, say, shelf)
+            return builder.about(), builder.splits(options.source, scratch, report, say, **settings)
+        return _own(options, report, say, settings)
 
 
-def _own(options, report, say, shelf):
+def _own(options, report, say, settings):
     from audioldm2_jax.data.ingest import folder, huggingface
-    from audioldm2_jax.data.ingest.clip_record import merge
+    from audioldm2_jax.data.ingest.clip_record import merge_clips
     from audioldm2_jax.data.ingest.columns import Columns
-    from audioldm2_jax.data.ingest.file_index import Shelf
+    from audioldm2_jax.data.ingest.file_index import FileIndex
 
     captions = options.caption_columns and tuple(options.caption_columns.split(","))
     columns = Columns(
@@ -195,14 +195,14 @@ def _own(options, report, say, shelf):
         options.transcript_column,
         options.split_column,
     )
-    shelf = Shelf(options.source, _scratch(options), report, say, **shelf)
-    if options.metadata is None and huggingface.is_export(shelf):
-        found = huggingface.read(shelf, columns)
+    index = FileIndex(options.source, _scratch(options), report, say, **settings)
+    if options.metadata is None and huggingface.is_export(index):
+        found = huggingface.read_export(index, columns)
     else:
         tables = options.metadata and _tables(options.metadata)
-        found = folder.read(shelf, report, metadata=tables, columns=columns)
+        found = folder.read_folder(index, report, metadata=tables, columns=columns)
     about = {"name": options.name or Path(options.target).resolve().name}
-    return about, {split: list(merge(entries, report)) for split, entries in found.items()}
+    return about, {split: list(merge_clips(entries, report)) for split, entries in found.items()}
 
 
 def _scratch(options) -> Path:

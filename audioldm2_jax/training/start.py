@@ -72,11 +72,11 @@ def numbering(start: Start, plan: Plan, text_length: int) -> dict:
     found = {}
     for name in plan.reads.texts:
         if name == "phonemes":
-            found[name] = tokenise.of_phonemes(start.model.projection.positions)
+            found[name] = tokenise.from_phonemes(start.model.projection.positions)
             continue
         tokenizer = start.tokenizers.get(_TOKENIZERS[name])
         if tokenizer is None:
             raise InputError(f"stage {plan.stage.name} reads texts: name a start with tokenizers")
         limit = start.model.clap.text.positions - 2 if name == "clap" else text_length
-        found[name] = tokenise.of_tokenizer(tokenizer, min(limit, text_length))
+        found[name] = tokenise.from_tokenizer(tokenizer, min(limit, text_length))
     return found

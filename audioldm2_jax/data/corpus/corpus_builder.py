@@ -12,15 +12,15 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.corpus.builder_files import builder_file, builders
-from audioldm2_jax.data.corpus.prepare import audio_examples
-from audioldm2_jax.data.ingest.clip_record import Entry, merge
-from audioldm2_jax.data.ingest.file_index import Shelf
-from audioldm2_jax.data.ingest.report import Report, reason
+from audioldm2_jax.data.corpus.builder_files import find_builder, list_builders
+from audioldm2_jax.data.corpus.examples import audio_examples, audio_features
+from audioldm2_jax.data.ingest.clip_record import ClipRecord, merge_clips
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.report import Report, error_reason
 from audioldm2_jax.errors import InputError
 
 
-class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder that lists a corpus' clips; reading and checking them is the same for all.
 
     The manual folder holds the corpus' files as distributed, archives included. What is missing or
@@ -33,39 +33,39 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     LICENSE = ""
 
     @abc.abstractmethod
-    def entries(self, shelf: Shelf, report: Report) -> dict[str, Iterable[Entry]]:
+    def clips(self, index: FileIndex, report: Report) -> dict[str, Iterable[ClipRecord]]:
         """All clips by split; what cannot be used is an entry without a place, or in the report."""
 
-    def tables(self, shelf: Shelf, report: Report, names: dict[str, str]):
+    def tables(self, index: FileIndex, report: Report, names: dict[str, str]):
         """(split, table's name, its bytes) of the tables that are there.
 
         The others are reported. Raises InputError if there is none.
         """
-        there = {split: name for split, name in names.items() if shelf.matches(name)}
+        there = {split: name for split, name in names.items() if index.matches(name)}
         if not there:
-            raise InputError(f"{shelf.folder}: none of {', '.join(names.values())} is there")
+            raise InputError(f"{index.folder}: none of {', '.join(names.values())} is there")
         for split, name in names.items():
             if split not in there:
                 report.skip(name, "metadata not there")
-        return [(split, name, shelf.need(name)) for split, name in there.items()]
+        return [(split, name, index.require(name)) for split, name in there.items()]
 
     def splits(
         self, folder, scratch, report: Report, say=None, **settings
-    ) -> dict[str, list[Entry]]:
-        """`entries`, those of one clip merged; settings: of the shelf.
+    ) -> dict[str, list[ClipRecord]]:
+        """`entries`, those of one clip merged; settings: of the index.
 
         Raises InputError if metadata is missing.
         """
-        shelf = Shelf(folder, scratch, report, say, **settings)
+        index = FileIndex(folder, scratch, report, say, **settings)
         try:
-            found = self.entries(shelf, report)
-            return {split: list(merge(entries, report)) for split, entries in found.items()}
+            found = self.clips(index, report)
+            return {split: list(merge_clips(entries, report)) for split, entries in found.items()}
         except InputError:
             raise
         except Exception as error:  # whatever a table of another form makes of a builder
             raise InputError(
                 f"{folder}: the metadata is not as {self.name} publishes it "
-                f"({type(error).__name__}: {reason(error)}); see data/{self.name}/README.md"
+                f"({type(error).__name__}: {error_reason(error)}); see data/{self.name}/README.md"
             ) from None
 
     def about(self) -> dict:
@@ -77,7 +77,7 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=reader.audio_features(),
+            features=audio_features(),
             homepage=self.HOMEPAGE,
             license=self.LICENSE or None,
         )
@@ -99,7 +99,7 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             print(line)
 
 
-def _builder(path: Path) -> type[Corpus]:
+def _builder(path: Path) -> type[CorpusBuilder]:
     """The class of a builder's file. Raises InputError if it does not load."""
     folder = path.parent.resolve()
     module = f"{folder.parent.name}.{folder.name}.{path.stem}"
@@ -114,25 +114,27 @@ def _builder(path: Path) -> type[Corpus]:
         except Exception as error:
             del sys.modules[module]
             raise InputError(
-                f"{path}: the builder does not load ({type(error).__name__}: {reason(error)})"
+                f"{path}: the builder does not load ({type(error).__name__}: {error_reason(error)})"
             ) from None
     builder = getattr(loaded, "Builder", None)
-    if not (isinstance(builder, type) and issubclass(builder, Corpus)):
-        raise InputError(f"{path}: a class Builder, a kind of Corpus, is expected in it")
+    if not (isinstance(builder, type) and issubclass(builder, CorpusBuilder)):
+        raise InputError(f"{path}: a class Builder, a kind of CorpusBuilder, is expected in it")
     # TFDS would look for a package of that name, and may find another one.
     builder.pkg_dir_path = folder
     return builder
 
 
-def load_corpus(name: str) -> Corpus:
+def load_builder(name: str) -> CorpusBuilder:
     """A builder: its folder, or its name (see `builders`); with :CONFIG where it has several.
 
     Raises InputError.
     """
     name, _, config = name.partition(":")
-    path = builder_file(name)
+    path = find_builder(name)
     if path is None:
-        raise InputError(f"--corpus {name}: no such builder; there are: {' '.join(builders())}")
+        raise InputError(
+            f"--corpus {name}: no such builder; there are: {' '.join(list_builders())}"
+        )
     builder = _builder(path)
     configs = [c.name for c in builder.BUILDER_CONFIGS]
     if (configs or config) and config not in configs:

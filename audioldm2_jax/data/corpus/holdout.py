@@ -6,11 +6,11 @@ import hashlib
 import math
 from collections.abc import Mapping
 
-from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
 from audioldm2_jax.errors import InputError
 
 
-def parse_amount(text: str) -> float:
+def parse_holdout(text: str) -> float:
     """A count from 1 on, or a share below 1; 0 for none. Raises InputError."""
     try:
         amount = float(text)
@@ -23,7 +23,7 @@ def parse_amount(text: str) -> float:
     return amount
 
 
-def hold_back(splits: Mapping[str, list[Entry]], amount: float) -> dict[str, list[Entry]]:
+def hold_out(splits: Mapping[str, list[ClipRecord]], amount: float) -> dict[str, list[ClipRecord]]:
     """train with `amount` of its clips in validation: a count, or, below 1, a share of them.
 
     A larger version of the corpus holds back the same clips of a share. At least one clip stays in
@@ -46,7 +46,7 @@ def hold_back(splits: Mapping[str, list[Entry]], amount: float) -> dict[str, lis
     }
 
 
-def _draw(entry: Entry) -> float:
+def _draw(entry: ClipRecord) -> float:
     """From 0 to below 1, by the clip's name."""
     digest = hashlib.sha256(entry.id.encode("utf-8", "surrogatepass")).hexdigest()
     return int(digest[:8], 16) / 2**32

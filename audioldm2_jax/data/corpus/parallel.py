@@ -12,7 +12,7 @@ from typing import Any
 from audioldm2_jax.errors import InputError
 
 
-def in_parts(work: Callable, jobs: Iterable, workers: int | None = None) -> Iterator[Any]:
+def parallel_map(work: Callable, jobs: Iterable, workers: int | None = None) -> Iterator[Any]:
     """work(job) for each job, in order. workers: processes; 1: this one; None: as many as cores.
 
     Raises InputError if the system ends a process.

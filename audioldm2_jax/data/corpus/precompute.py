@@ -16,12 +16,13 @@ import numpy as np
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.hub import Checkpoint
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.corpus.writer import Build, Part, part_size
+from audioldm2_jax.data.corpus.examples import audio_features
+from audioldm2_jax.data.corpus.writer import CorpusWriter, Shard, shard_size
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.loading import tokenise
-from audioldm2_jax.data.loading.error_budget import Failure
-from audioldm2_jax.data.loading.stream import Examples, Source
-from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.error_budget import FailedClip
+from audioldm2_jax.data.loading.stream import CorpusSource, ExampleSource
+from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.encoders.corpus import encode_audio, encode_texts
 from audioldm2_jax.encoders.latents import check_length
 from audioldm2_jax.encoders.loa import check_poolings
@@ -29,7 +30,7 @@ from audioldm2_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Encoding:
+class PrecomputeConfig:
     """What is kept of each clip.
 
     crops: random crops of clips longer than `seconds` (shorter ones come once); loa: poolings;
@@ -45,11 +46,11 @@ class Encoding:
     dtype: Any = jnp.float32
 
 
-def encode(
+def precompute(
     source,
     target,
     checkpoint: Checkpoint,
-    encoding: Encoding,
+    encoding: PrecomputeConfig,
     *,
     report: Report,
     progress: Callable[[int], None] | None = None,
@@ -57,7 +58,7 @@ def encode(
     """Writes target, a corpus with the splits of source; returns its statistics.
 
     It goes on after a stop. report: receives the clips that fail; progress(clips done) adds up to
-    `clips_of`. Raises InputError.
+    `count_crops`. Raises InputError.
     """
     check_length(checkpoint.config, encoding.seconds)
     check_poolings(checkpoint.config, encoding.loa)
@@ -70,16 +71,16 @@ def encode(
         **{k: getattr(encoding, k) for k in ("seconds", "crops", "loa", "text_length", "seed")},
         "dtype": jnp.dtype(encoding.dtype).name,
     }
-    build = Build(target, settings)
+    build = CorpusWriter(target, settings)
     if build.finished:
-        return reader.statistics(target)
+        return reader.read_statistics(target)
     machine, done = _Machine(checkpoint, encoding), {}
     features = encoded_features(checkpoint, encoding)
     for split in sorted(info.splits):
-        stream = _stream(Source(str(source), split), machine.recipe, encoding)
-        size = part_size(len(stream))
+        stream = _stream(CorpusSource(str(source), split), machine.transform, encoding)
+        size = shard_size(len(stream))
         for index, start in enumerate(range(0, len(stream), size)):
-            part, stop = Part(split, index), min(start + size, len(stream))
+            part, stop = Shard(split, index), min(start + size, len(stream))
             done[part] = build.summary(part)
             if done[part] is None:
                 found = Report()
@@ -92,13 +93,13 @@ def encode(
     return build.finish(done, features, report=report, about=about)
 
 
-def clips_of(source, encoding: Encoding) -> int:
+def count_crops(source, encoding: PrecomputeConfig) -> int:
     """How many crops there are to encode."""
     info = reader.open_builder(source).info
     return encoding.crops * sum(split.num_examples for split in info.splits.values())
 
 
-def without_texts(source, config) -> list[str]:
+def report_textless(source, config) -> list[str]:
     """A line for each split whose clips, all or some, have no text that the model would read.
 
     Labels stand in for captions; what is left is encoded as an empty text.
@@ -107,7 +108,7 @@ def without_texts(source, config) -> list[str]:
         return []
     lines = []
     for split in sorted(reader.open_builder(source).info.splits):
-        counts = reader.texts(source, split)
+        counts = reader.text_counts(source, split)
         missing = counts["clips"] - counts["described"] if counts else 0
         if missing:
             share = "all" if missing == counts["clips"] else f"{missing}"
@@ -118,7 +119,7 @@ def without_texts(source, config) -> list[str]:
     return lines
 
 
-def encoded_features(checkpoint: Checkpoint, encoding: Encoding):
+def encoded_features(checkpoint: Checkpoint, encoding: PrecomputeConfig):
     """id, captions, labels, transcript, seconds, sample_rate, extra; mean, logvar [T, F, C].
 
     And, as far as the model has the encoders: clap_audio [D], clap_text [captions, D]; t5, all
@@ -131,7 +132,7 @@ def encoded_features(checkpoint: Checkpoint, encoding: Encoding):
         return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
 
     config = checkpoint.config
-    found = {k: v for k, v in reader.audio_features().items() if k != "audio"}
+    found = {k: v for k, v in audio_features().items() if k != "audio"}
     found |= {key: array(None, None, config.vae.latent_channels) for key in ("mean", "logvar")}
     if config.has_audio_tower:
         found["clap_audio"] = array(config.clap.width, dtype=np.float32)
@@ -146,28 +147,28 @@ def encoded_features(checkpoint: Checkpoint, encoding: Encoding):
 
 
 class _Draw:
-    """The recipe's element with the example it was made of, less the sound."""
+    """The transform's element with the example it was made of, less the sound."""
 
-    def __init__(self, recipe: Recipe):
-        self.recipe = recipe
+    def __init__(self, transform: ClipTransform):
+        self.transform = transform
 
     def __call__(self, example, rng):
-        element = self.recipe(example, rng)
-        if not isinstance(example, Failure):
+        element = self.transform(example, rng)
+        if not isinstance(example, FailedClip):
             example = {k: v for k, v in example.items() if k != "audio"}
         return example, element
 
 
-def _stream(source: Source, recipe: Recipe, encoding: Encoding):
+def _stream(source: CorpusSource, transform: ClipTransform, encoding: PrecomputeConfig):
     """All crops in order, first the first one of each clip; the draws depend on the seed alone."""
-    examples = grain.MapDataset.source(Examples(source)).seed(encoding.seed)
-    return examples.random_map(_Draw(recipe)).repeat(encoding.crops)
+    examples = grain.MapDataset.source(ExampleSource(source)).seed(encoding.seed)
+    return examples.random_map(_Draw(transform)).repeat(encoding.crops)
 
 
 class _Machine:
     """The encoders, compiled for one batch, on all devices of this host."""
 
-    def __init__(self, checkpoint: Checkpoint, encoding: Encoding):
+    def __init__(self, checkpoint: Checkpoint, encoding: PrecomputeConfig):
         self.config, self.encoding = checkpoint.config, encoding
         config, dtype = checkpoint.config, encoding.dtype
         devices = jax.local_devices()
@@ -181,7 +182,7 @@ class _Machine:
         wanted = ("vae", "clap", "t5", "audiomae")
         params = {k: v for k, v in checkpoint.params.items() if k in wanted}
         self.params = jax.device_put(params, everywhere)
-        self.recipe = Recipe(
+        self.transform = ClipTransform(
             encoding.seconds, config.vocoder.sample_rate, clap=config.has_audio_tower
         )
         names = {"clap": "tokenizer", "t5": "tokenizer_2"}
@@ -189,7 +190,7 @@ class _Machine:
         if config.clap:
             limits["clap"] = config.clap.text.positions - 2
         self.tokens = {
-            name: tokenise.of_tokenizer(checkpoint.tokenizers[tokenizer], min(limits[name], 512))
+            name: tokenise.from_tokenizer(checkpoint.tokenizers[tokenizer], min(limits[name], 512))
             for name, tokenizer in names.items()
             if getattr(config, name)
         }
@@ -202,7 +203,7 @@ class _Machine:
         part = stream[start:stop].to_iter_dataset(grain.ReadOptions(8, 2 * self.batch))
         for position, (example, element) in enumerate(part, start):
             crop = position // clips
-            if isinstance(element, Failure):
+            if isinstance(element, FailedClip):
                 if not crop:
                     report.skip(element.name, element.reason)
             elif not crop or example["seconds"] > self.encoding.seconds:
@@ -252,7 +253,7 @@ class _Machine:
 
 
 def _captions(example) -> list[str]:
-    """The captions, or the labels as one, as `Recipe` reads them."""
+    """The captions, or the labels as one, as `ClipTransform` reads them."""
     texts = [caption.decode() for caption in example["captions"]]
     return texts or [", ".join(label.decode() for label in example["labels"])]
 

@@ -14,14 +14,17 @@ from pathlib import Path
 
 from audioldm2_jax import files
 from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest.names import tfds_name
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 CLASSES = "classes.json"
+# Audio is compressed already, and each record is read alone.
+_ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """The index-th piece of a split."""
 
     split: str
@@ -32,12 +35,12 @@ class Part:
         return f"{self.split}-{self.index:06d}"
 
 
-def part_size(count: int) -> int:
+def shard_size(count: int) -> int:
     """Clips in a part: some 64 parts, none very small or large. Does not depend on the machine."""
     return min(max(count // 64, 16), 1000)
 
 
-class Build:
+class CorpusWriter:
     """target/.work holds what is done; target becomes a TFDS folder by `finish`.
 
     settings: what the corpus is made from; a stopped build goes on only with the same ones. Raises
@@ -50,7 +53,7 @@ class Build:
         self.settings = json.loads(json.dumps(settings))
         plan = self.work / "plan.json"
         if self.finished:
-            found = reader.describe(self.target).get("settings")
+            found = reader.read_description(self.target).get("settings")
         elif plan.exists():
             found = self._plan(plan)
         else:
@@ -63,7 +66,7 @@ class Build:
 
     @property
     def finished(self) -> bool:
-        return reader.is_dataset(self.target)
+        return reader.is_corpus(self.target)
 
     def _plan(self, plan: Path) -> dict:
         try:
@@ -79,7 +82,7 @@ class Build:
         files.write_folder(self.target, write)
         return self.settings
 
-    def summary(self, part: Part) -> dict | None:
+    def summary(self, part: Shard) -> dict | None:
         """What a finished part holds; None for one to do, or to do again for it is damaged."""
         try:
             found = files.read_json(self.work / f"{part.stem}.json")
@@ -96,12 +99,12 @@ class Build:
     def _moved(self) -> list[Path]:
         return sorted(self.target.glob("*.array_record-*"))
 
-    def write(self, part: Part, examples: Iterable[dict], features, report: Report) -> dict:
+    def write(self, part: Shard, examples: Iterable[dict], features, report: Report) -> dict:
         """Writes a part. `report` is read when the examples are through. Raises InputError."""
         from array_record.python.array_record_module import ArrayRecordWriter
 
         beside = self.work / f".{part.stem}.array_record"
-        writer = ArrayRecordWriter(str(beside), reader.WRITER)
+        writer = ArrayRecordWriter(str(beside), _ARRAY_RECORD_OPTIONS)
         found, labels, rates = _empty(), Counter(), Counter()
         try:
             for example in examples:
@@ -136,7 +139,7 @@ class Build:
             ) from None
 
     def finish(
-        self, done: Mapping[Part, dict], features, *, report: Report, about: Mapping
+        self, done: Mapping[Shard, dict], features, *, report: Report, about: Mapping
     ) -> dict:
         """Puts the parts together; returns `statistics`. Raises InputError if no clip is left.
 
@@ -171,7 +174,7 @@ class Build:
 
         for moved in self._moved():  # by an earlier try to finish
             os.replace(moved, self.work / moved.name)
-        name, splits, names = reader.dataset_name(about["name"]), [], []
+        name, splits, names = tfds_name(about["name"]), [], []
         for split in sorted({part.split for part in full}):
             mine = sorted((p for p in full if p.split == split), key=lambda p: p.index)
             template = tfds.core.ShardedFileTemplate(
@@ -226,7 +229,7 @@ def _sum(found: dict) -> str:
 def _empty() -> dict:
     """A part's summary: clips, their bytes and seconds, how many have which texts; notes."""
     counts = {"clips": 0, "bytes": 0, "seconds": 0.0, "captions": 0, "file": 0}
-    counts |= dict.fromkeys(reader.TEXTS, 0)
+    counts |= dict.fromkeys(reader.TEXT_COUNTS, 0)
     return counts | {"labels": {}, "rates": {}, "skipped": [], "notes": []}
 
 
@@ -240,7 +243,7 @@ def _count(found: dict, example: dict, size: int) -> None:
     found["transcribed"] += bool(example["transcript"])
 
 
-def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
+def _statistics(full: Mapping[Shard, dict], report: Report) -> dict:
     def total(key):
         return sum(found[key] for found in full.values())
 
@@ -248,7 +251,7 @@ def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
     texts: dict[str, Counter] = {}
     for part, found in full.items():
         splits[part.split] += found["clips"]
-        texts.setdefault(part.split, Counter()).update({k: found[k] for k in reader.TEXTS})
+        texts.setdefault(part.split, Counter()).update({k: found[k] for k in reader.TEXT_COUNTS})
     rates = sum((Counter(found["rates"]) for found in full.values()), Counter())
     return {
         "clips": total("clips"),

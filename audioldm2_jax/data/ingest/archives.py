@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from audioldm2_jax import files
-from audioldm2_jax.data.ingest.file_ref import Place, Unreadable, plain
+from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
+from audioldm2_jax.data.ingest.names import normalise_name
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
-PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
+PACKED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
 _OUTSIDE = "its name leads outside the archive"
 _LINK = "link in an archive"
 _SPECIAL = "no ordinary file in an archive"
@@ -36,10 +37,10 @@ def inside(name: str) -> bool:
     return bool(name) and not path.is_absolute() and ".." not in path.parts and ":" not in name[:2]
 
 
-def zip_members(archive: zipfile.ZipFile, path: str) -> Iterator[tuple[str, Place | str]]:
+def zip_members(archive: zipfile.ZipFile, path: str) -> Iterator[tuple[str, FileRef | str]]:
     """(name, place, or the reason that there is none) of a zip's files."""
     for member in archive.infolist():
-        name = plain(member.filename)
+        name = normalise_name(member.filename)
         if member.is_dir():
             continue
         if stat.S_ISLNK(member.external_attr >> 16):
@@ -47,20 +48,20 @@ def zip_members(archive: zipfile.ZipFile, path: str) -> Iterator[tuple[str, Plac
         elif not inside(name):
             yield name, _OUTSIDE
         else:
-            yield name, Place(path, member.filename)
+            yield name, FileRef(path, member.filename)
 
 
-def tar_members(path: Path) -> Iterator[tuple[str, Place | str]]:
+def tar_members(path: Path) -> Iterator[tuple[str, FileRef | str]]:
     """The same of an uncompressed tar."""
     with open(path, "rb") as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as archive:
         for member in archive:
-            name = plain(member.name)
+            name = normalise_name(member.name)
             if member.isdir():
                 continue
             if reason := _refused(member, name):
                 yield name, reason
             else:
-                yield name, Place(str(path), "", member.offset_data, member.size)
+                yield name, FileRef(str(path), "", member.offset_data, member.size)
 
 
 def _refused(member: tarfile.TarInfo, name: str) -> str:
@@ -132,7 +133,7 @@ def _room(archive: Path, target: Path, size: int) -> None:
 def _unpack_tar(archive: Path, target: Path, report: Report) -> None:
     with _decompressed(archive) as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as packed:
         for member in packed:
-            name = plain(member.name)
+            name = normalise_name(member.name)
             _room(archive, target, member.size)
             if member.isdir():
                 continue

@@ -17,9 +17,9 @@ import soundfile
 import soxr
 
 from audioldm2_jax.data.ingest import containers
-from audioldm2_jax.data.ingest.file_ref import OTHER_AUDIO, Unreadable
+from audioldm2_jax.data.ingest.file_ref import UNSUPPORTED_SUFFIXES, Unreadable
 
-SILENT = 1e-4  # the reference's bound of a crop that is not worth training on
+SILENCE = 1e-4  # the reference's bound of a crop that is not worth training on
 RATES = (1000, 768000)  # Hz
 SHORTEST = 0.01  # seconds: one frame of the mel spectrogram
 LONGEST = 1 << 32  # samples, about a day at 48 kHz
@@ -28,7 +28,7 @@ _BLOCK = 1 << 20  # values
 # decodes without them after a seek, to silence.
 _RUN_IN = 16 * 1152
 _LOUDEST = 1e10  # integers of 32 bits stored as floats are below it
-BROKEN = "broken: it cannot be decoded to its end"
+UNDECODABLE = "broken: it cannot be decoded to its end"
 _CUT = "broken: cut off before the length that it states"
 
 
@@ -58,7 +58,7 @@ class Decoder(soundfile.SoundFile):
 
     def __init__(self, data: bytes, name: str = ""):
         self._encoded = data, name
-        super().__init__(io.BytesIO(containers.completed(data)))
+        super().__init__(io.BytesIO(containers.with_length(data)))
 
     def seekable(self) -> bool:
         # soundfile would seek after each read, which fails for GSM 6.10, G.721 and others, and at
@@ -73,7 +73,7 @@ class Decoder(soundfile.SoundFile):
                 self.seek(start - lead)
         except soundfile.LibsndfileError:
             # A failed seek may leave the file anywhere.
-            with opened(*self._encoded) as file:
+            with open_audio(*self._encoded) as file:
                 yield from _without(file._forward(_sum(start, count)), start)
             return
         yield from _without(self._forward(_sum(lead, count)), lead)
@@ -85,7 +85,7 @@ class Decoder(soundfile.SoundFile):
             try:
                 block = self.read(size if left is None else min(size, left), "float32", True)
             except (soundfile.LibsndfileError, RuntimeError):
-                raise Unreadable(BROKEN) from None
+                raise Unreadable(UNDECODABLE) from None
             if not len(block):
                 return
             yield block
@@ -111,7 +111,7 @@ def _without(blocks: Iterator[np.ndarray], lead: int) -> Iterator[np.ndarray]:
         lead = max(0, lead - len(block))
 
 
-def opened(data: bytes, name: str = "") -> Decoder:
+def open_audio(data: bytes, name: str = "") -> Decoder:
     """Raises Unreadable for what is no audio, or has a rate outside RATES."""
     if not data:
         raise Unreadable("empty file")
@@ -119,7 +119,7 @@ def opened(data: bytes, name: str = "") -> Decoder:
         file = Decoder(data, name)
     except (soundfile.LibsndfileError, TypeError, RuntimeError):
         suffix = PurePosixPath(name).suffix.lower()
-        if suffix in OTHER_AUDIO:
+        if suffix in UNSUPPORTED_SUFFIXES:
             raise Unreadable(
                 f"{suffix} is not decoded here: convert it first (ffmpeg -i in{suffix} out.flac)"
             ) from None
@@ -131,23 +131,23 @@ def opened(data: bytes, name: str = "") -> Decoder:
     return file
 
 
-def first_with_sound(low: np.ndarray, high: np.ndarray) -> int:
-    """The first channel whose values spread over more than SILENT; 0 if there is none.
+def first_audible_channel(low: np.ndarray, high: np.ndarray) -> int:
+    """The first channel whose values spread over more than SILENCE; 0 if there is none.
 
     low, high: least and greatest value of each channel. A constant offset is no sound.
     """
-    loud = (high - low) / 2 > SILENT
+    loud = (high - low) / 2 > SILENCE
     return int(loud.argmax())
 
 
-def check(
+def check_audio(
     data: bytes, name: str = "", start: float | None = None, stop: float | None = None
 ) -> Sound:
     """Decodes all of a file, or from start to stop (seconds).
 
     Raises Unreadable if it is no audio, cut off, empty, or not finite.
     """
-    with opened(data, name) as file:
+    with open_audio(data, name) as file:
         first, count = _range(file.samplerate, start, stop)
         low = np.full(file.channels, np.inf)
         high, samples = -low, 0
@@ -158,7 +158,7 @@ def check(
                 raise Unreadable("broken: it holds values that are not finite, or above 1e10")
             if samples > LONGEST:
                 raise Unreadable(f"longer than {LONGEST} samples: cut it into shorter files")
-        if start is None and containers.cut_off(data):
+        if start is None and containers.is_truncated(data):
             raise Unreadable(_CUT)
         if not samples:
             raise Unreadable("no samples" if start is None else "broken: shorter than its segments")
@@ -167,11 +167,11 @@ def check(
             notes = ["shorter than its segment"]
         if samples < SHORTEST * file.samplerate:
             raise Unreadable(f"shorter than {SHORTEST} s")
-        channel = first_with_sound(low, high)
+        channel = first_audible_channel(low, high)
         peak = np.maximum(-low, high)
         if channel:
             notes.append("first channel silent: the first one with sound is kept")
-        if not (high[channel] - low[channel]) / 2 > SILENT:
+        if not (high[channel] - low[channel]) / 2 > SILENCE:
             notes.append("silent")
         quiet = bool(peak[channel] < 2**-5)
         rate, channels = file.samplerate, file.channels
@@ -188,9 +188,9 @@ def _range(rate: int, start: float | None, stop: float | None) -> tuple[int, int
 
 def _oddities(data: bytes, file: Decoder, samples: int) -> list[str]:
     """Notes on a decoded file's length. Raises Unreadable if it is cut off."""
-    if containers.joined(data):
+    if containers.has_several_streams(data):
         return ["several streams one after another: only the first is read"]
-    if containers.open_ended(data):
+    if containers.lacks_length(data):
         return ["length not stated: read to its end"]
     missing = file.frames - samples
     # Encoders of MP3 may promise some samples of padding that are not there.
@@ -199,7 +199,7 @@ def _oddities(data: bytes, file: Decoder, samples: int) -> list[str]:
     return ["shorter than its header states"] if missing > 0 else []
 
 
-def flac(
+def to_flac(
     data: bytes,
     name: str,
     sound: Sound,
@@ -216,7 +216,7 @@ def flac(
     scale, notes = 1.0, []
     while True:
         out, peak = io.BytesIO(), 0.0
-        with opened(data, name) as file:
+        with open_audio(data, name) as file:
             first, count = _range(file.samplerate, start, stop)
             with soundfile.SoundFile(out, "w", sample_rate, 1, subtype, format="FLAC") as sink:
                 for block in _resampled(file, first, count, sound.channel, sample_rate):

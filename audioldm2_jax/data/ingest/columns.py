@@ -62,15 +62,15 @@ class Columns:
         """captions, labels, transcript and the rest (`extra`) of a row."""
         used = {self.file, *self.captions, self.labels, self.transcript, self.split}
         return {
-            "captions": tuple(t for name in self.captions for t in texts(row.get(name))),
-            "labels": tuple(label for t in texts(row.get(self.labels)) for label in _split(t)),
-            "transcript": next(iter(texts(row.get(self.transcript))), ""),
+            "captions": tuple(t for name in self.captions for t in cell_texts(row.get(name))),
+            "labels": tuple(label for t in cell_texts(row.get(self.labels)) for label in _split(t)),
+            "transcript": next(iter(cell_texts(row.get(self.transcript))), ""),
             "extra": {k: v for k, v in row.items() if k not in used and _plain(v)},
         }
 
 
 # Every column by the names in use.
-RECOGNISED = Columns()
+AUTO = Columns()
 
 
 def _first(candidates: str, names: Sequence[str]) -> str | None:
@@ -78,7 +78,7 @@ def _first(candidates: str, names: Sequence[str]) -> str | None:
     return next((lower[c] for c in candidates.split() if c in lower), None)
 
 
-def texts(value) -> list[str]:
+def cell_texts(value) -> list[str]:
     """A value's texts: one or a list, without empty ones, surrounding space and what is no text."""
     values = value if isinstance(value, (list, tuple)) else [value]
     values = [v for v in values if isinstance(v, (str, int, float)) and not isinstance(v, bool)]

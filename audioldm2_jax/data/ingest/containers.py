@@ -36,7 +36,7 @@ class Extent:
     header: int = 0
 
 
-def extent(data: bytes) -> Extent | None:
+def find_extent(data: bytes) -> Extent | None:
     """None for formats without such a field, and for headers that cannot be followed."""
     kind = data[:4]
     try:
@@ -55,12 +55,12 @@ def extent(data: bytes) -> Extent | None:
     return None
 
 
-def completed(data: bytes) -> bytes:
+def with_length(data: bytes) -> bytes:
     """The file with its length filled in where the header leaves it open, without leading tags."""
-    data = mpeg.untagged(data)
-    span = extent(data)
+    data = mpeg.strip_id3(data)
+    span = find_extent(data)
     if span is None:
-        return mpeg.completed(data)
+        return mpeg.with_frame_count(data)
     if span.size is not None:
         return data
     out, size = bytearray(data), len(data) - span.start + span.header
@@ -68,32 +68,32 @@ def completed(data: bytes) -> bytes:
     return bytes(out)
 
 
-def cut_off(data: bytes) -> bool:
+def is_truncated(data: bytes) -> bool:
     """Whether the header states more bytes than there are, or an Ogg page is not whole."""
-    data = mpeg.untagged(data)
+    data = mpeg.strip_id3(data)
     if data[:4] == b"OggS":
         return any(stop > len(data) for stop, _ in _pages(data))
-    span = extent(data)
+    span = find_extent(data)
     return bool(span and span.size and span.start + span.size > len(data) + SLACK)
 
 
-def open_ended(data: bytes) -> bool:
+def lacks_length(data: bytes) -> bool:
     """Whether nothing marks the end: a length that was not known, an Ogg without a last page."""
-    data = mpeg.untagged(data)
+    data = mpeg.strip_id3(data)
     if data[:4] == b"OggS":
         return not any(flags & _LAST for _, flags in _pages(data))
     if data[:4] == b"fLaC":
         # The low 36 bits of bytes 18 to 25 count the samples; 0 is unknown.
         return len(data) >= 26 and not int.from_bytes(data[18:26], "big") & (1 << 36) - 1
-    span = extent(data)
-    return mpeg.open_ended(data) if span is None else span.size is None
+    span = find_extent(data)
+    return mpeg.lacks_frame_count(data) if span is None else span.size is None
 
 
-def joined(data: bytes) -> bool:
+def has_several_streams(data: bytes) -> bool:
     """Whether another stream follows the first, in a chained Ogg or a joined MP3."""
-    data = mpeg.untagged(data)
+    data = mpeg.strip_id3(data)
     if data[:4] != b"OggS":
-        return mpeg.joined(data)
+        return mpeg.has_several_streams(data)
     firsts = [bool(flags & _FIRST) for _, flags in _pages(data)]
     return any(first and not before for before, first in zip(firsts, firsts[1:]))
 

@@ -24,7 +24,7 @@ _MOST_COLUMNS = 1000
 _FILE = re.compile(r"[^\s\"]\.[A-Za-z0-9]{1,5}$|^-?\d+(\.\d+)?$")
 
 
-def read(
+def read_delimited(
     text: str, name: str, columns: list[str] | None = None, *, comment: str = "", tsv: bool = False
 ) -> list[dict]:
     """Rows by column; lines that begin with `comment`, and empty ones, are passed over.

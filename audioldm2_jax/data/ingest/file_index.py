@@ -12,31 +12,29 @@ from pathlib import Path, PurePosixPath
 
 from audioldm2_jax.data.ingest import archives
 from audioldm2_jax.data.ingest.file_ref import (
-    AUDIO,
-    OTHER_AUDIO,
-    Place,
+    AUDIO_SUFFIXES,
+    UNSUPPORTED_SUFFIXES,
+    FileRef,
     Unreadable,
     open_zip,
-    plain,
 )
-from audioldm2_jax.data.ingest.report import Report, reason
+from audioldm2_jax.data.ingest.names import normalise_name
+from audioldm2_jax.data.ingest.report import Report, error_reason
 from audioldm2_jax.errors import InputError
-
-__all__ = ["AUDIO", "OTHER_AUDIO", "Place", "Shelf", "Unreadable", "plain"]
 
 LINK = "link; --follow_links reads what it leads to"
 AGAIN = "link to a folder that is read already"
 HIDDEN = "hidden name; rename it"
 
 
-class Shelf:
+class FileIndex:
     """All files below a folder, those in archives included, by name.
 
     Zips (whole or split) and plain tars are read where they are; compressed tars and 7z, which can
     only be read from front to back, are unpacked into `scratch` once. Names are relative to the
     folder; an archive counts as a folder of its own name. What is left out (damaged archives, links
     unless `follow_links`, pipes and devices, folders that cannot be listed) is reported by name.
-    left_out: the reasons by name; aliases: links to folders that are read under another name.
+    excluded: the reasons by name; aliases: links to folders that are read under another name.
     allow_outside: whether tables may name files outside the folder. tick: is called for each file.
     Raises InputError if there is no such folder.
     """
@@ -57,8 +55,8 @@ class Shelf:
         self.allow_outside = allow_outside
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; put the corpus' files there")
-        self.files: dict[str, Place] = {}
-        self.left_out: dict[str, str] = {}
+        self.files: dict[str, FileRef] = {}
+        self.excluded: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self._tails: dict[tuple[int, bool], dict[str, list[str]]] = {}
         self._walk(self.folder, "", follow_links)
@@ -68,7 +66,7 @@ class Shelf:
         """Most components of a name."""
         return max((name.count("/") + 1 for name in self.files), default=0)
 
-    def ending(self, tail: str, fold: bool = False) -> list[str]:
+    def ending_with(self, tail: str, fold: bool = False) -> list[str]:
         """Names that end with `tail` as whole components, those nearest to the folder first.
 
         fold: in any case.
@@ -83,7 +81,7 @@ class Shelf:
             self._tails[count, fold] = _group(names, (e.casefold() if fold else e for e in ends))
         return self._tails[count, fold].get(tail.casefold() if fold else tail, [])
 
-    def resolved(self, name: str) -> str:
+    def resolve_link(self, name: str) -> str:
         """The name under which a file behind a link to a folder is read."""
         parts, at = name.split("/"), 1
         while at < len(parts):
@@ -94,16 +92,16 @@ class Shelf:
                 at = max(1, target.count("/") + 1)
         return "/".join(parts)
 
-    def why_not(self, name: str) -> str:
+    def exclusion_reason(self, name: str) -> str:
         """The reason that a file, or a folder above it, was left out; "" if none was."""
         parts = name.split("/")
         heads = itertools.accumulate(parts, lambda head, part: f"{head}/{part}")
-        return next((self.left_out[head] for head in heads if head in self.left_out), "")
+        return next((self.excluded[head] for head in heads if head in self.excluded), "")
 
     @functools.cached_property
     def audio_by_stem(self) -> dict[str, list[str]]:
         """Names of audio (and video) files by their last component without its suffix."""
-        kinds = AUDIO | OTHER_AUDIO
+        kinds = AUDIO_SUFFIXES | UNSUPPORTED_SUFFIXES
         names = [n for n in self.files if PurePosixPath(n).suffix.lower() in kinds]
         return _group(names, (PurePosixPath(name).stem for name in names))
 
@@ -112,20 +110,20 @@ class Shelf:
 
         Where there is none, those that do in another case (`a.WAV`).
         """
-        name = plain(name)
+        name = normalise_name(name)
         if name in self.files:
             return [name]
-        if names := self.ending(name):
+        if names := self.ending_with(name):
             return names
-        names, depth = self.ending(name, fold=True), name.count("/")
+        names, depth = self.ending_with(name, fold=True), name.count("/")
         return list(itertools.takewhile(lambda n: n.count("/") == depth, names)) or names
 
-    def beside(self, name: str, suffix: str) -> str | None:
+    def sibling(self, name: str, suffix: str) -> str | None:
         """The file of `name`'s stem with another suffix, in any case of that; None without one."""
         stem = name.rpartition(".")[0]
         if stem + suffix in self.files:
             return stem + suffix
-        names = self.ending(stem + suffix, fold=True)
+        names = self.ending_with(stem + suffix, fold=True)
         return next((n for n in names if n.rpartition(".")[0] == stem), None)
 
     def glob(self, pattern: str) -> list[str]:
@@ -133,14 +131,14 @@ class Shelf:
         fits = fnmatch.fnmatchcase
         return sorted(n for n in self.files if fits(n, pattern) or fits(n, "*/" + pattern))
 
-    def place(self, name: str) -> Place | None:
+    def find(self, name: str) -> FileRef | None:
         """Where the file of that name is, the one nearest to the folder; None if there is none."""
         found = self.matches(name)
         return self.files[found[0]] if found else None
 
-    def need(self, name: str) -> bytes:
+    def require(self, name: str) -> bytes:
         """A metadata file's bytes. Raises InputError if it is not there or not readable."""
-        if not (place := self.place(name)):
+        if not (place := self.find(name)):
             raise InputError(
                 f"{self.folder}: {name} is not there, nor in an archive there (see the README)"
             )
@@ -174,23 +172,23 @@ class Shelf:
 
     def _entry(self, entry: os.DirEntry, under: str, follow_links: bool) -> tuple[Path, str] | None:
         """Takes in what is no folder; of a folder that is to be read, (path, its name here)."""
-        name = under + plain(entry.name)
+        name = under + normalise_name(entry.name)
         if _hidden(entry.name):
-            self.left_out[name] = HIDDEN
+            self.excluded[name] = HIDDEN
         elif entry.is_symlink() and not follow_links:
             self._leave(name, LINK)
         elif entry.is_dir():
             return Path(entry.path), f"{name}/"
         elif entry.is_file():
             self.tick()
-            self.files[name] = Place(entry.path)
+            self.files[name] = FileRef(entry.path)
             self._open(Path(entry.path), f"{name}/")
         else:
             self._leave(name, "no ordinary file (pipe, socket, device, broken link)")
         return None
 
     def _leave(self, name: str, reason: str) -> None:
-        self.left_out[name.rstrip("/")] = reason
+        self.excluded[name.rstrip("/")] = reason
         self.report.skip(name, reason)
 
     def _open(self, path: Path, under: str) -> None:
@@ -201,20 +199,20 @@ class Shelf:
                 self._add(archives.zip_members(open_zip(str(path)), str(path)), under)
             elif name.endswith(".tar"):
                 self._add(archives.tar_members(path), under)
-            elif name.endswith(archives.PACKED):
+            elif name.endswith(archives.PACKED_SUFFIXES):
                 folder = archives.unpack(path, self.scratch, self.say, self.report)
                 # Links of an archive's making lead wherever it likes.
                 self._walk(folder, under, follow_links=False)
         except InputError:
             raise
         except Exception as error:  # archives raise many kinds for damage
-            self._leave(under[:-1], f"damaged archive ({reason(error)})")
+            self._leave(under[:-1], f"damaged archive ({error_reason(error)})")
 
-    def _add(self, members: Iterator[tuple[str, Place | str]], under: str) -> None:
+    def _add(self, members: Iterator[tuple[str, FileRef | str]], under: str) -> None:
         """Places by name; a str in a place's stead is the reason that there is none."""
         for name, place in members:
             if any(_hidden(part) for part in name.split("/")):
-                self.left_out[under + name] = HIDDEN
+                self.excluded[under + name] = HIDDEN
                 continue
             self.tick()
             if isinstance(place, str):

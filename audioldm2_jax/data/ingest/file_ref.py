@@ -6,7 +6,6 @@ import functools
 import io
 import os
 import stat
-import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,11 +14,11 @@ from typing import BinaryIO
 from audioldm2_jax.data.ingest import split_zip
 
 # What libsndfile decodes; other sound and video is found, and reported by name.
-AUDIO = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
-OTHER_AUDIO = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
+AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
+UNSUPPORTED_SUFFIXES = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
 # Bytes of a clip: a record cannot hold 2 GiB.
 _DENSE, _RATIO = 1 << 26, 200  # of larger members of a zip; sound is not that dense
-LARGEST = (1 << 31) - (1 << 20)
+MAX_BYTES = (1 << 31) - (1 << 20)
 
 
 class Unreadable(Exception):
@@ -27,7 +26,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FileRef:
     """A file, a member of a zip, or `size` bytes at `offset` of an uncompressed tar."""
 
     path: str
@@ -35,7 +34,7 @@ class Place:
     offset: int = -1
     size: int = -1
 
-    def read(self, limit: int = LARGEST) -> bytes:
+    def read(self, limit: int = MAX_BYTES) -> bytes:
         """All bytes. Raises Unreadable, also for more than `limit` of them."""
         try:
             if self.member:
@@ -84,10 +83,5 @@ def _check_size(size: int, limit: int) -> None:
 @functools.lru_cache(16)
 def open_zip(path: str) -> zipfile.ZipFile:
     """Opened once in a process; members are found by its directory."""
-    split = split_zip.parts(Path(path))
-    return zipfile.ZipFile(split_zip.Joined(split) if split else path)
-
-
-def plain(name: str) -> str:
-    """A name as it is compared: composed characters (macOS decomposes them), forward slashes."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+    split = split_zip.volumes(Path(path))
+    return zipfile.ZipFile(split_zip.JoinedZip(split) if split else path)

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.columns import RECOGNISED, Columns, texts
-from audioldm2_jax.data.ingest.file_index import Shelf
-from audioldm2_jax.data.ingest.file_lookup import find
-from audioldm2_jax.data.ingest.file_ref import LARGEST, Unreadable
-from audioldm2_jax.data.ingest.report import reason
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.columns import AUTO, Columns, cell_texts
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.file_lookup import find_file
+from audioldm2_jax.data.ingest.file_ref import MAX_BYTES, Unreadable
+from audioldm2_jax.data.ingest.names import tfds_name
+from audioldm2_jax.data.ingest.report import error_reason
 from audioldm2_jax.errors import InputError
 
 _FEW = 10000  # rows that need no second look
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """Audio inside a table: the bytes in one row of a column of structs {bytes, path}."""
 
     path: str
@@ -39,31 +39,31 @@ class Cell:
             data = _column(self.path, self.group, self.column)[self.row].as_py()["bytes"]
         except Exception as error:  # pyarrow raises many kinds for damaged files
             raise Unreadable(f"cannot be read ({type(error).__name__})") from None
-        if len(data or b"") > LARGEST:
-            raise Unreadable(f"larger than {LARGEST / 1e6:.0f} MB")
+        if len(data or b"") > MAX_BYTES:
+            raise Unreadable(f"larger than {MAX_BYTES / 1e6:.0f} MB")
         return data or b""
 
 
-def is_export(shelf: Shelf) -> bool:
+def is_export(index: FileIndex) -> bool:
     """Whether a folder is such an export."""
-    return bool(_files(shelf))
+    return bool(_files(index))
 
 
-def read(shelf: Shelf, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
+def read_export(index: FileIndex, columns: Columns = AUTO) -> dict[str, list[ClipRecord]]:
     """Entries by split. Raises InputError for files that are damaged or hold no audio."""
-    found: dict[str, list[Entry]] = {}
-    for split, path in _files(shelf):
-        for row_split, entry in _entries(shelf, path, columns):
-            found.setdefault(reader.dataset_name(row_split or split), []).append(entry)
+    found: dict[str, list[ClipRecord]] = {}
+    for split, path in _files(index):
+        for row_split, entry in _entries(index, path, columns):
+            found.setdefault(tfds_name(row_split or split), []).append(entry)
     return found
 
 
-def _files(shelf: Shelf) -> list[tuple[str, Path]]:
-    """(split, file) of all tables of an export, sorted; what the shelf left out is not among them.
+def _files(index: FileIndex) -> list[tuple[str, Path]]:
+    """(split, file) of all tables of an export, sorted; what the index left out is not among them.
 
     Raises InputError for a damaged state.json.
     """
-    plain = {n: Path(p.path) for n, p in shelf.files.items() if not p.member and p.offset < 0}
+    plain = {n: Path(p.path) for n, p in index.files.items() if not p.member and p.offset < 0}
     arrows = sorted(n for n in plain if n.endswith(".arrow"))
     if "dataset_dict.json" in plain:
         return [(n.split("/")[0], plain[n]) for n in arrows if n.count("/") == 1]
@@ -72,7 +72,7 @@ def _files(shelf: Shelf) -> list[tuple[str, Path]]:
         split = split if isinstance(split, str) and split else "train"
         return [(split, plain[n]) for n in arrows if "/" not in n]
     tables = sorted((p for n, p in plain.items() if n.endswith(".parquet")))
-    return [(_split_of(path, shelf.folder), path) for path in tables]
+    return [(_split_of(path, index.folder), path) for path in tables]
 
 
 def _split_of(path: Path, folder: Path) -> str:
@@ -83,7 +83,7 @@ def _split_of(path: Path, folder: Path) -> str:
     return parent.name if parent != folder and parent.name != "data" else "train"
 
 
-def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]:
+def _entries(index, path: Path, columns: Columns) -> Iterator[tuple[str, ClipRecord]]:
     """(split or "", entry) of each row."""
     try:
         schema, groups = _open(str(path))
@@ -107,17 +107,17 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]
             id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
             place, reason = None, "names no file"
             if values.pop(" holds bytes", False):
-                place = Cell(str(path), audio, group, row, Path(file).name)
+                place = TableCell(str(path), audio, group, row, Path(file).name)
             elif file:
-                match = find(shelf, file)
-                place, reason = match.place, match.reason
+                match = find_file(index, file)
+                place, reason = match.file, match.reason
             position += 1
-            split = next(iter(texts(values.get(columns.split))), "") if columns.split else ""
-            yield split, Entry(id, place, reason=reason, **known.facts(values))
+            split = next(iter(cell_texts(values.get(columns.split))), "") if columns.split else ""
+            yield split, ClipRecord(id, place, reason=reason, **known.facts(values))
 
 
 def _damaged(path, error: Exception) -> InputError:
-    return InputError(f"{path}: damaged table ({reason(error)})")
+    return InputError(f"{path}: damaged table ({error_reason(error)})")
 
 
 def _audio_column(schema, path) -> str:
@@ -125,7 +125,7 @@ def _audio_column(schema, path) -> str:
     for field in schema:
         if _is_struct(schema, field.name):
             return field.name
-    return RECOGNISED.recognised(schema.names, str(path)).file
+    return AUTO.recognised(schema.names, str(path)).file
 
 
 def _is_struct(schema, name) -> bool:

@@ -19,7 +19,7 @@ _SAME = 0xFFFE0C00  # bits of a header that all frames of a stream share: versio
 _VBRI = 36  # where Fraunhofer's description stands in a frame
 
 
-def untagged(data: bytes) -> bytes:
+def strip_id3(data: bytes) -> bytes:
     """The file without the ID3v2 tags before its sound."""
     start = 0
     while data[start : start + 3] == b"ID3" and (size := _tag(data, start)):
@@ -27,7 +27,7 @@ def untagged(data: bytes) -> bytes:
     return data[start:] if start else data
 
 
-def completed(data: bytes) -> bytes:
+def with_frame_count(data: bytes) -> bytes:
     """An MP3 with a first frame that states the number of its frames; other data as it is."""
     size = _frame(data, 0)
     if not size or _stated(data[:size]) is not None:
@@ -40,14 +40,14 @@ def completed(data: bytes) -> bytes:
     return _description(data, count) + data if count else data
 
 
-def open_ended(data: bytes) -> bool:
+def lacks_frame_count(data: bytes) -> bool:
     """Whether an MP3 states no number of frames."""
     size = _frame(data, 0)
     first = data[:size]
     return bool(size) and _stated(first) is None and _fraunhofer(first) is None
 
 
-def joined(data: bytes) -> bool:
+def has_several_streams(data: bytes) -> bool:
     """Whether an MP3 has more frames than its first one states, or describes itself again."""
     size = _frame(data, 0)
     if not size:

@@ -12,7 +12,7 @@ from audioldm2_jax.errors import printable
 FILE = "skipped.jsonl"
 
 
-def reason(error: Exception) -> str:
+def error_reason(error: Exception) -> str:
     """The first line of an error of a library, shortened; its kind if it says nothing."""
     line = (str(error).strip().splitlines() or [""])[0]
     return f"{line[:197]}..." if len(line) > 200 else line or type(error).__name__

@@ -20,7 +20,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _FULL = 0xFFFFFFFF
 
 
-def parts(path: Path) -> list[Path] | None:
+def volumes(path: Path) -> list[Path] | None:
     """All parts of a split zip, the last (.zip) named; None for an ordinary zip."""
     path = Path(path)
     kind = ".Z" if path.suffix.isupper() else ".z"
@@ -33,7 +33,7 @@ def parts(path: Path) -> list[Path] | None:
     return [*found, path]
 
 
-class Joined(io.RawIOBase):
+class JoinedZip(io.RawIOBase):
     """The parts as one readable zip. Raises zipfile.BadZipFile if they do not belong together."""
 
     def __init__(self, files: list[Path]):

@@ -9,7 +9,7 @@ from audioldm2_jax.data.ingest import delimited
 from audioldm2_jax.errors import InputError
 
 
-def rows(
+def read_table(
     data: bytes,
     name: str,
     columns: list[str] | None = None,
@@ -30,7 +30,7 @@ def rows(
     if suffix in ("jsonl", "ndjson"):
         lines = enumerate(text.split("\n"), 1)
         return [_object(_parse(line, name, i), name, i) for i, line in lines if line.strip()]
-    return delimited.read(text, name, columns, comment=comment, tsv=suffix == "tsv")
+    return delimited.read_delimited(text, name, columns, comment=comment, tsv=suffix == "tsv")
 
 
 def decoded(data: bytes, name: str, encoding: str = "utf-8-sig") -> str:

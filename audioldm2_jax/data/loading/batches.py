@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from audioldm2_jax.data.loading.stream import DataConfig, Stream
+from audioldm2_jax.data.loading.stream import ClipStream, DataConfig
 from audioldm2_jax.errors import InputError
 
 
@@ -27,7 +27,7 @@ class Batches:
     def __init__(
         self, config: DataConfig, *, host: int = 0, hosts: int = 1, sharding=None, ahead: int = 2
     ):
-        self._stream = Stream(config, host=host, hosts=hosts)
+        self._stream = ClipStream(config, host=host, hosts=hosts)
         self._sharding, self._ahead = sharding, ahead if sharding is not None else 0
         self._settings = {"seed": config.seed, "clips": self._stream.clips, "hosts": hosts}
         self._start(0)
@@ -47,7 +47,7 @@ class Batches:
                 batch = next(self._sources[0])
             except StopIteration:
                 break
-            self._ready.append((self._placed(batch), self._stream.tolerance.seen))
+            self._ready.append((self._placed(batch), self._stream.error_budget.seen))
         if not self._ready:
             raise StopIteration
         batch, self._position = self._ready.popleft()
@@ -75,7 +75,7 @@ class Batches:
     @property
     def failed(self) -> dict[str, str]:
         """Clips that were passed over, and why."""
-        return dict(self._stream.tolerance.failed)
+        return dict(self._stream.error_budget.failed)
 
     def state(self) -> dict[str, int]:
         """position: this host's clips that are through; seed, clips and hosts, for `restore`."""

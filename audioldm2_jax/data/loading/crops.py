@@ -15,25 +15,25 @@ TRIES = 10
 _UNKNOWN = 1 << 40  # samples; libsndfile gives 2^63 - 1 where a header states none
 
 
-def crop(data: bytes, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def random_crop(data: bytes, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """A random piece of an encoded file, at its own rate: ([samples, channels], Hz).
 
     A piece whose first channel is silent (within 1e-4) is drawn again, at most ten times; shorter
     files come whole. Only the piece is decoded, unless the header states more samples than there
     are: then the piece is drawn out of those that decode. Raises Unreadable.
     """
-    with audio_files.opened(data) as file:
+    with audio_files.open_audio(data) as file:
         length, rate = max(1, int(seconds * file.samplerate)), file.samplerate
         wave = None
         if file.frames < _UNKNOWN:
             wave = _drawn(file, file.frames, length, rng)
     if wave is None:
-        with audio_files.opened(data) as file:
+        with audio_files.open_audio(data) as file:
             total = sum(len(block) for block in file.pieces())
-        with audio_files.opened(data) as file:
+        with audio_files.open_audio(data) as file:
             wave = _drawn(file, total, length, rng)
     if wave is None or not len(wave):
-        raise Unreadable("no samples" if wave is not None else audio_files.BROKEN)
+        raise Unreadable("no samples" if wave is not None else audio_files.UNDECODABLE)
     return wave, rate
 
 
@@ -47,17 +47,17 @@ def _drawn(file: audio_files.Decoder, total: int, length: int, rng) -> np.ndarra
         if len(wave) < length:
             return None
         # As a prepared file of the first channel alone would be drawn.
-        if np.ptp(wave[:, 0]) / 2 > audio_files.SILENT:
+        if np.ptp(wave[:, 0]) / 2 > audio_files.SILENCE:
             break
     return wave
 
 
-def mono(wave: np.ndarray) -> np.ndarray:
+def audible_channel(wave: np.ndarray) -> np.ndarray:
     """The first channel, or the first one with sound if that is silent: [samples, channels]."""
-    return wave[:, audio_files.first_with_sound(wave.min(0), wave.max(0))]
+    return wave[:, audio_files.first_audible_channel(wave.min(0), wave.max(0))]
 
 
-def finished(wave: np.ndarray, samples: int) -> np.ndarray:
+def normalise(wave: np.ndarray, samples: int) -> np.ndarray:
     """Without offset, its peak at 0.5, cut or padded with zeros at its end.
 
     wave: [any] -> [samples]. Raises Unreadable for values that are not finite.
@@ -82,9 +82,9 @@ def training_clip(
     A crop at the file's own rate, then resampled, its first channel with sound, without offset, its
     peak at 0.5, padded with zeros. Raises Unreadable.
     """
-    wave, rate = crop(data, seconds, rng)
-    wave, samples = mono(wave), int(seconds * sample_rate)
+    wave, rate = random_crop(data, seconds, rng)
+    wave, samples = audible_channel(wave), int(seconds * sample_rate)
     # Of a few samples at a high rate nothing would be left.
     resampled = resample(wave, rate, sample_rate)
     wave = resampled if len(resampled) else wave[:1]
-    return finished(wave, samples), min(len(wave), samples) / sample_rate
+    return normalise(wave, samples), min(len(wave), samples) / sample_rate

@@ -11,14 +11,14 @@ log = logging.getLogger("audioldm2_jax.data")
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedClip:
     """Stands for a clip that cannot be used."""
 
     name: str
     reason: str
 
 
-class Tolerance:
+class ErrorBudget:
     """True for clips, False for failures; stops the run when too many different clips have failed.
 
     share: of the corpus' `clips`; seen: clips so far, failures included. It lives
@@ -32,7 +32,7 @@ class Tolerance:
 
     def __call__(self, element) -> bool:
         self.seen += 1
-        if not isinstance(element, Failure):
+        if not isinstance(element, FailedClip):
             return True
         if element.name not in self.failed:
             self.failed[element.name] = element.reason

@@ -14,13 +14,13 @@ import grain
 from absl import flags
 
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.loading.error_budget import Failure, Tolerance
-from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.error_budget import ErrorBudget, FailedClip
+from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusSource:
     """A split of a prepared corpus (`a+b` for several); weight: its share in a mixture."""
 
     path: str
@@ -38,9 +38,9 @@ class DataConfig:
     by default one for each core at hand, and two batches of clips.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[CorpusSource, ...]
     batch: int
-    recipe: Recipe = field(default_factory=Recipe)
+    transform: ClipTransform = field(default_factory=ClipTransform)
     seed: int = 0
     shuffle: bool = True
     epochs: int | None = None
@@ -50,10 +50,10 @@ class DataConfig:
     prefetch: int | None = None
 
 
-class Examples:
-    """A corpus' examples by number, as grain reads them; a damaged one is a Failure."""
+class ExampleSource:
+    """A corpus' examples by number, as grain reads them; a damaged one is a FailedClip."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: CorpusSource):
         self.name = f"{source.path}, {source.split}"
         self._source = reader.open_split(source.path, source.split)
 
@@ -66,13 +66,13 @@ class Examples:
         except (IndexError, KeyboardInterrupt):
             raise
         except Exception as error:  # ArrayRecord and the parser raise many kinds
-            return Failure(f"{self.name}, record {index}", f"damaged ({type(error).__name__})")
+            return FailedClip(f"{self.name}, record {index}", f"damaged ({type(error).__name__})")
 
     def __repr__(self):
-        return f"Examples({self.name})"
+        return f"ExampleSource({self.name})"
 
 
-class Stream:
+class ClipStream:
     """This host's share of a configured stream, from clip `start` on.
 
     clips: how many different ones there are; tolerance: which have failed; `iterate` gives batches,
@@ -83,7 +83,7 @@ class Stream:
     def __init__(self, config: DataConfig, *, host: int = 0, hosts: int = 1):
         _check(config, host, hosts)
         self.config, self.hosts = config, hosts
-        corpora = [Examples(source) for source in config.sources]
+        corpora = [ExampleSource(source) for source in config.sources]
         self.clips = sum(map(len, corpora))
         _check_alike(corpora)
         mixed = config.sources[0].weight is not None
@@ -98,11 +98,11 @@ class Stream:
         else:
             whole = grain.MapDataset.concatenate(streams) if len(streams) > 1 else streams[0]
             self._elements = _dealt(whole, config, 0, host, hosts)
-        self.tolerance = Tolerance(config.tolerance, self.clips)
+        self.error_budget = ErrorBudget(config.tolerance, self.clips)
 
     def iterate(self, start: int = 0) -> grain.DatasetIterator:
-        """Batches of what comes after `start` clips, failed ones counted (`tolerance.seen`)."""
-        config, self.tolerance.seen = self.config, start
+        """Batches of what comes after `start` clips, failed ones counted (`error_budget.seen`)."""
+        config, self.error_budget.seen = self.config, start
         # More threads than cores only wait for each other.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = config.threads or min(16, max(1, cores // max(1, config.workers)))
@@ -117,7 +117,7 @@ class Stream:
             stream = stream.mp_prefetch(options, worker_init_fn=_ignore_interrupts)
         # The last, incomplete batch of a finite stream counts where clips are evaluated, not where
         # several hosts must agree on the number of steps.
-        stream = stream.filter(self.tolerance)
+        stream = stream.filter(self.error_budget)
         return iter(stream.batch(config.batch // self.hosts, drop_remainder=self.hosts > 1))
 
 
@@ -126,7 +126,7 @@ def _ignore_interrupts(*_) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _check_alike(corpora: list[Examples]) -> None:
+def _check_alike(corpora: list[ExampleSource]) -> None:
     """Raises InputError where some corpora hold sound and others what encoders made of it."""
     heard = {}
     for corpus in corpora:
@@ -144,7 +144,7 @@ def _dealt(stream, config, number, host, hosts):
     stream = stream.seed(config.seed * 1000003 + number)
     if config.shuffle:
         stream = stream.shuffle()
-    return stream.random_map(config.recipe)[host::hosts].repeat(config.epochs)
+    return stream.random_map(config.transform)[host::hosts].repeat(config.epochs)
 
 
 def _check(config: DataConfig, host: int, hosts: int) -> None:

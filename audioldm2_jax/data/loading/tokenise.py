@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TextTokeniser:
     """One way to number a clip's text.
 
     encode: text -> numbers, at most `length`, or Unreadable for a text that has none; pad: fills
@@ -35,7 +35,7 @@ class Tokens:
         return tokens, mask
 
 
-def of_tokenizer(tokenizer: Any, length: int) -> Tokens:
+def from_tokenizer(tokenizer: Any, length: int) -> TextTokeniser:
     """By a tokenizer of transformers, as `checkpoints.hub.read_tokenizer` returns it."""
     pad = tokenizer.pad_token_id or 0
     if tokenizer.is_fast:
@@ -43,13 +43,13 @@ def of_tokenizer(tokenizer: Any, length: int) -> Tokens:
         backend = copy.deepcopy(tokenizer.backend_tokenizer)
         backend.enable_truncation(length)
         backend.no_padding()
-        return Tokens(functools.partial(_encoded, backend), length, pad)
-    return Tokens(functools.partial(_tokenised, tokenizer, length), length, pad)
+        return TextTokeniser(functools.partial(_encoded, backend), length, pad)
+    return TextTokeniser(functools.partial(_tokenised, tokenizer, length), length, pad)
 
 
-def of_phonemes(length: int) -> Tokens:
+def from_phonemes(length: int) -> TextTokeniser:
     """Phonemes of the transcript, as AudioLDM 2's speech models number them."""
-    return Tokens(functools.partial(_spoken, length), length, spoken=True)
+    return TextTokeniser(functools.partial(_spoken, length), length, spoken=True)
 
 
 def _encoded(backend, text):

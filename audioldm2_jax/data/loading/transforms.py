@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.data.loading import crops
-from audioldm2_jax.data.loading.error_budget import Failure
-from audioldm2_jax.data.loading.tokenise import Tokens
+from audioldm2_jax.data.loading.error_budget import FailedClip
+from audioldm2_jax.data.loading.tokenise import TextTokeniser
 from audioldm2_jax.errors import InputError
 
 CLAP_RATE = 48000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ClipTransform:
     """What is made of a clip.
 
     seconds, sample_rate: the waveform's; clap: whether it comes at 48 kHz too, for CLAP; tokens: by
@@ -29,20 +29,20 @@ class Recipe:
     seconds: float = 10.24
     sample_rate: int = 16000
     clap: bool = False
-    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    tokens: Mapping[str, TextTokeniser] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     text_length: int = 128
     loa: tuple[int, ...] = ()
 
     def __call__(self, example, rng: np.random.Generator):
-        """An element of the batch, or a Failure; the same for the same example and generator.
+        """An element of the batch, or a FailedClip; the same for the same example and generator.
 
         id, caption (one of the clip's, drawn; else its labels), transcript: str; NAME_tokens,
         NAME_mask: [length]; labels: [classes]. Of audio: waveform [samples], waveform_48k, seconds
         (of sound). Of encoded clips: mean, logvar [T, F, C]; clap_audio, clap_text [D]; t5 [L, D],
         t5_mask; loa_POOLING [N, D].
         """
-        if isinstance(example, Failure):
+        if isinstance(example, FailedClip):
             return example
         name = example["id"].decode("utf-8", "backslashreplace")
         try:
@@ -52,9 +52,9 @@ class Recipe:
         except InputError:
             raise
         except Unreadable as error:
-            return Failure(name, str(error))
+            return FailedClip(name, str(error))
         except (ValueError, LookupError, TypeError, ArithmeticError, EOFError) as error:
-            return Failure(name, f"damaged ({type(error).__name__}: {error})")
+            return FailedClip(name, f"damaged ({type(error).__name__}: {error})")
 
     def _texts(self, example, rng) -> tuple[dict, int]:
         """Texts and tokens, and which caption was drawn."""
