@@ -1,4 +1,4 @@
-"""The file that a table means by a path."""
+"""Finds the file that a table means by a path."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from audioldm2_jax.data.ingest.file_index import FileIndex
 from audioldm2_jax.data.ingest.file_ref import FileRef
 from audioldm2_jax.data.ingest.names import normalise_name
 
-SEVERAL = "several files have that name; give the path"
+AMBIGUOUS = "several files have that name; give the path"
 OUTSIDE = "outside the folder; --allow_outside reads it"
 NAME_ALONE = "found by its name alone: the path in the table leads elsewhere"
 
 
 @dataclass(frozen=True)
 class Match:
-    """name: the index's, or the path as the table has it; file: None for the `reason` given.
+    """The result of a lookup.
 
-    note: what is odd about a file that was found.
+    name: the name in the index, or the path as the table has it. file: None where `reason` says
+    why there is none. note: what is odd about the file.
     """
 
     name: str
@@ -30,22 +31,23 @@ class Match:
 
 
 def find_file(index: FileIndex, value: str, base: str = "", folder: Path | None = None) -> Match:
-    """What a table means by `value`.
+    """Finds the file that a table means by `value`.
 
-    base: the table's folder in the index; folder: on disk. Tried in turn: relative to the table, to
-    the index, the end of a path, the last component, the last component without a suffix; each in
-    another case where nothing fits exactly. Where several files fit, none is taken, nor for a file
-    that the index left out. A file outside the index is taken if the index allows it.
+    base: the table's folder in the index. folder: the table's folder on disk. The path is tried
+    relative to the table, relative to the index, as the end of a path, as a file name, and as a
+    file name without suffix. Each is tried in any case where nothing fits exactly. The result has
+    no file where several fit, where the index excludes the file, or where the file lies outside
+    and the index does not allow that.
     """
     if "\0" in value:
         return Match(value)
     path = normalise_name(value)
-    for name in _inside(index, path, base):
+    for name in _exact_names(index, path, base):
         if name in index.files:
             return Match(name, index.files[name])
         if reason := index.exclusion_reason(name):
             return Match(path, None, reason)
-    outside = _outside(index, path, folder)
+    outside = _find_outside(index, path, folder)
     if outside.file:
         return outside
     tail = posixpath.normpath(path).lstrip("/")
@@ -62,12 +64,12 @@ def find_file(index: FileIndex, value: str, base: str = "", folder: Path | None 
             note = _note(names[0], tail, last, outside.reason == OUTSIDE)
             return Match(names[0], index.files[names[0]], "", note)
         if names:
-            return Match(path, None, SEVERAL)
+            return Match(path, None, AMBIGUOUS)
     return outside
 
 
-def _inside(index: FileIndex, path: str, base: str) -> list[str]:
-    """What a path means exactly on the index: relative to the table, to the index, absolute."""
+def _exact_names(index: FileIndex, path: str, base: str) -> list[str]:
+    """The names in the index that a path spells exactly: relative to table or index, absolute."""
     names = [f"{base}/{path}" if base else path, path]
     if path.startswith("/"):
         names, root = [posixpath.normpath(path)], normalise_name(index.folder.resolve().as_posix())
@@ -76,17 +78,17 @@ def _inside(index: FileIndex, path: str, base: str) -> list[str]:
     return [index.resolve_link(n) for n in names if n != ".." and not n.startswith("../")]
 
 
-def _note(name: str, tail: str, last: str, elsewhere: bool) -> str:
-    """What is odd about taking `name` for a path that ends with `tail`."""
+def _note(name: str, tail: str, last: str, leads_outside: bool) -> str:
+    """What the report notes when `name` is taken for a path that ends with `tail`."""
     if last not in name and last.casefold() in name.casefold():
         return "named in another case"
     stem = name.rpartition(".")[0]
     whole = any(f"/{n}".endswith(f"/{tail}") for n in (name, stem))
-    return "" if whole and not elsewhere else NAME_ALONE
+    return "" if whole and not leads_outside else NAME_ALONE
 
 
-def _outside(index: FileIndex, path: str, folder: Path | None) -> Match:
-    """A file that is not on the index: at an absolute path, or relative to the table."""
+def _find_outside(index: FileIndex, path: str, folder: Path | None) -> Match:
+    """Finds a file that is not in the index: at an absolute path, or relative to the table."""
     if not path.startswith("/") and folder is None:
         return Match(path)
     file = Path(path) if path.startswith("/") else folder / path
@@ -96,7 +98,7 @@ def _outside(index: FileIndex, path: str, folder: Path | None) -> Match:
         root, real = (os.path.realpath(p) for p in (index.folder, file))
     except (OSError, ValueError):
         return Match(path)
-    # A file of the index may be named by a path that leads through links to it.
+    # A path may lead through links to a file of the index.
     if real.startswith(root + os.sep):
         return Match(path)
     return (

@@ -1,4 +1,4 @@
-"""Any folder of audio, with tables of captions, with a text beside each file, or with neither."""
+"""Reads a folder of audio with tables of captions, with a text file per clip, or with neither."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
-_CAPTION = 1 << 20  # bytes of a text beside a clip
+_MAX_SIDECAR = 1 << 20  # bytes of a clip's .txt or .json
 
 
 def read_folder(
@@ -31,14 +31,14 @@ def read_folder(
     metadata: dict[str, list[Path]] | None = None,
     columns: Columns = AUTO,
 ) -> dict[str, list[ClipRecord]]:
-    """Entries by split.
+    """Returns the clips of each split.
 
-    metadata: tables by split ("" for the splits that a table's own column names, else train); None
-    looks for them in the folder: files named metadata.*, as Hugging Face's AudioFolder has them, or
-    the one table there is. Raises InputError for tables that cannot be read or chosen.
+    metadata: tables by split. The split "" stands for a table's own split column, else for train.
+    None searches the folder: for files named metadata.*, like Hugging Face's AudioFolder, else for
+    its only table. Raises InputError for tables that cannot be read, and for several candidates.
     """
-    found: dict[str, list[ClipRecord]] = {}
-    named: set[str] = set()
+    splits: dict[str, list[ClipRecord]] = {}
+    listed: set[str] = set()
     if metadata is None:
         sources = [(_split_of(n), n, index.files[n], _parent(n)) for n in _tables(index)]
     else:
@@ -47,20 +47,20 @@ def read_folder(
             for split, paths in metadata.items()
             for path in paths
         ]
-    for split, name, place, base in sources:
-        for row_split, entry in _entries(index, report, name, place, base, columns):
-            found.setdefault(tfds_name(row_split or split or "train"), []).append(entry)
-            named.add(entry.id)
+    for split, name, table, base in sources:
+        for row_split, clip in _clips(index, report, name, table, base, columns):
+            splits.setdefault(tfds_name(row_split or split or "train"), []).append(clip)
+            listed.add(clip.id)
     if not sources and columns != AUTO:
         raise InputError(
             f"{index.folder}: columns are named, but there is no table; leave them out"
         )
     if not sources:
-        return {"train": list(_untabled(index, report))}
+        return {"train": list(_clips_without_table(index, report))}
     for name in _audio(index):
-        if name not in named:
+        if name not in listed:
             report.skip(name, "not in the table")
-    return found
+    return splits
 
 
 def _audio(index) -> list[str]:
@@ -69,14 +69,14 @@ def _audio(index) -> list[str]:
 
 
 def _tables(index: FileIndex) -> list[str]:
-    """Names of the tables in the folder."""
+    """Names of the folder's tables of captions. Raises InputError for several candidates."""
     names = [n for n in index.files if n.lower().endswith(TABLES)]
     named = [n for n in names if PurePosixPath(n).stem == "metadata"]
     if named:
         return named
-    # A JSON file that has its audio's name describes that clip alone.
-    alone = {index.sibling(n, ".json") for n in _audio(index)}
-    names = [n for n in names if n not in alone]
+    # A JSON file with the name of an audio file describes that clip only.
+    of_clips = {index.sibling(n, ".json") for n in _audio(index)}
+    names = [n for n in names if n not in of_clips]
     top = [n for n in names if "/" not in n] or names
     if len(top) > 1:
         raise InputError(
@@ -90,7 +90,7 @@ def _parent(name: str) -> str:
 
 
 def _inside(folder: Path, root: Path) -> str:
-    """A folder relative to the root; "" if it lies elsewhere."""
+    """A folder's path relative to the root; "" if it lies outside."""
     folder, root = folder.resolve(), root.resolve()
     return (
         normalise_name(folder.relative_to(root).as_posix()) if folder.is_relative_to(root) else ""
@@ -98,7 +98,7 @@ def _inside(folder: Path, root: Path) -> str:
 
 
 def _split_of(name: str) -> str:
-    """train, test ... if a folder above the table is named so."""
+    """The split that a folder above the table names (train, test ...), else ""."""
     known = ("train", "test", "validation", "valid", "val", "dev", "eval")
     return next((part for part in name.split("/")[:-1] if part.lower() in known), "")
 
@@ -113,37 +113,37 @@ def _entries(index, report, name, place, base, columns):
     if not rows:
         raise InputError(f"{name}: the table has no rows")
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    columns = columns.recognised(keys, name)
+    columns = columns.resolve(keys, name)
     for number, row in enumerate(rows, 1):
         value = next(iter(cell_texts(row.get(columns.file))), "")
         if not value:
             report.skip(f"{name}, row {number}", "names no file")
             continue
         match = find_file(index, value, base, folder)
-        entry = ClipRecord(match.name, match.file, reason=match.reason, **columns.facts(row))
+        clip = ClipRecord(match.name, match.file, reason=match.reason, **columns.fields(row))
         if match.note:
-            report.note(entry.id, match.note)
-        if not (entry.captions or entry.transcript or entry.labels):
-            report.note(entry.id, "without a caption")
-        yield next(iter(cell_texts(row.get(columns.split))), "") if columns.split else "", entry
+            report.note(clip.id, match.note)
+        if not (clip.captions or clip.transcript or clip.labels):
+            report.note(clip.id, "without a caption")
+        yield next(iter(cell_texts(row.get(columns.split))), "") if columns.split else "", clip
 
 
-def _untabled(index: FileIndex, report: Report):
-    """Every audio file; captions are the lines of a .txt of its name, or those in a .json."""
+def _clips_without_table(index: FileIndex, report: Report):
+    """Yields each audio file as a clip; its captions come from a .txt or .json of the same name."""
     for name in _audio(index):
-        facts: dict = {}
+        fields: dict = {}
         try:
-            facts = _facts_beside(index, name)
+            fields = _sidecar_fields(index, name)
         except Unreadable as error:
             yield ClipRecord(name, None, reason=str(error))
             continue
-        if not any(facts.get(key) for key in ("captions", "labels", "transcript")):
+        if not any(fields.get(key) for key in ("captions", "labels", "transcript")):
             report.note(name, "without a caption")
-        yield ClipRecord(name, index.files[name], **facts)
+        yield ClipRecord(name, index.files[name], **fields)
 
 
-def _facts_beside(index: FileIndex, name: str) -> dict:
-    """What a .txt or .json of a clip's name says of it. Raises Unreadable."""
+def _sidecar_fields(index: FileIndex, name: str) -> dict:
+    """Reads the .txt (one caption per line) or .json of a clip's name. Raises Unreadable."""
     if text := index.sibling(name, ".txt"):
         lines = re.split(r"\r\n|\n|\r", _text(index.files[text], ".txt"))
         return {"captions": tuple(cell_texts(lines))}
@@ -153,13 +153,13 @@ def _facts_beside(index: FileIndex, name: str) -> dict:
             (row,) = tables.read_table(f"[{text}]".encode("utf-8", "surrogatepass"), record)
         except (InputError, ValueError):
             raise Unreadable("its .json is not one object with named values") from None
-        return Columns(file="file_name").recognised(["file_name", *row], record).facts(row)
+        return Columns(file="file_name").resolve(["file_name", *row], record).fields(row)
     return {}
 
 
-def _text(place: FileRef, suffix: str) -> str:
+def _text(file: FileRef, suffix: str) -> str:
     try:
-        text = place.read(_CAPTION).decode("utf-8-sig")
+        text = file.read(_MAX_SIDECAR).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unreadable(f"its {suffix} is not UTF-8; save it as UTF-8") from None
     except Unreadable as error:
