@@ -9,13 +9,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Each mark says that its packages are installed for the setup.py of that time.
-$(VENV)/.installed: setup.py | $(BIN)/python
+# Each mark says that its packages are installed for the pyproject.toml of that time.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): some 100 packages, 350 MB to download, 1.5 GB on disk; 1 to 5 minutes."
 	$(BIN)/python -m pip install -e .
 	touch $@
 
-$(VENV)/.installed-dev: setup.py $(VENV)/.installed
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	@echo "Installing what the tests need, PyTorch above all: 0.5 GB to download and 1.5 GB on disk with"
 	@echo "its CPU build; on Linux PyPI's comes with CUDA, some 3 GB more. 1 to 10 minutes."
 	$(BIN)/python -m pip install -e '.[dev]'

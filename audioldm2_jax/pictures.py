@@ -11,6 +11,7 @@ import numpy as np
 
 from audioldm2_jax import files
 from audioldm2_jax.errors import printable
+from audioldm2_jax.features.mel_scale import hz_to_mel, slaney_filters
 
 WINDOW = 0.064  # seconds
 RANGE = 60  # dB from the loudest to black
@@ -40,25 +41,28 @@ def mel_picture(audio: np.ndarray, sample_rate: int, *, height: int = 96, width:
 
     A clip of fewer samples than `width` gives fewer columns.
     """
-    import librosa
-
     window, hop = round(WINDOW * sample_rate), max(1, len(audio) // width)
     # Padded fourfold, so that narrow filters at the low end hold a bin.
     fft = 4 << (window - 1).bit_length()
-    power = librosa.feature.melspectrogram(
-        y=np.pad(np.asarray(audio, np.float32), fft // 2),
-        sr=sample_rate,
-        n_fft=fft,
-        win_length=window,
-        hop_length=hop,
-        center=False,
-        n_mels=height,
-    )[:, :width]
-    loudest = power.max()
+    audio = np.pad(np.asarray(audio, np.float32), fft // 2)
+    power = _power_spectrogram(audio, fft, window, hop)[:width]
+    mel = slaney_filters(sample_rate, fft, height, 0.0, sample_rate / 2) @ power.T
+    loudest = mel.max()
     if loudest == 0:
-        return colours(np.full_like(power, -RANGE), -RANGE, 0)
-    decibels = librosa.power_to_db(power / loudest, amin=1e-10, top_db=None)
+        return colours(np.full_like(mel, -RANGE), -RANGE, 0)
+    decibels = 10 * np.log10(np.maximum(mel / loudest, 1e-10))
     return colours(decibels[::-1], -RANGE, 0)
+
+
+def _power_spectrogram(audio: np.ndarray, fft: int, window: int, hop: int) -> np.ndarray:
+    """[samples] -> [frames, 1 + fft // 2]; a periodic Hann window in the middle of each frame."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    start = (fft - window) // 2
+    frames = np.lib.stride_tricks.sliding_window_view(audio, fft)[::hop]
+    spectrum = np.zeros((len(frames), 1 + fft // 2), np.complex64)
+    for i, frame in enumerate(frames):
+        spectrum[i] = np.fft.rfft(np.pad(frame[start : start + window] * hann, (start, 0)), fft)
+    return np.square(np.abs(spectrum))
 
 
 def colours(values: np.ndarray, low: float | None = None, high: float | None = None):
@@ -143,13 +147,12 @@ def _times(draw, seconds: float) -> None:
 
 
 def _frequencies(image, draw, sample_rate: int) -> None:
-    import librosa
     from PIL import Image, ImageDraw
 
-    top = librosa.hz_to_mel(sample_rate / 2)
+    top = hz_to_mel(sample_rate / 2)
     for hertz in (100, 500, 1000, 2000, 4000, 8000, 16000):
         # Row i shows the filter whose centre is (i + 1) / (rows + 1) of the scale.
-        row = librosa.hz_to_mel(hertz) / top * (PLOT[1] + 1) - 1
+        row = hz_to_mel(hertz) / top * (PLOT[1] + 1) - 1
         if not 0 <= row <= PLOT[1]:
             continue
         y = TOP + PLOT[1] - 1 - min(round(row), PLOT[1] - 1)

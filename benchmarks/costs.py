@@ -20,8 +20,8 @@ from pathlib import Path
 import jax
 
 from audioldm2_jax import backend
-from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.training import metrics
+from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run, step_of
 from audioldm2_jax.training.state import init_state

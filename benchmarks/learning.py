@@ -27,10 +27,10 @@ import numpy as np
 
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.cli.main import main as command
-from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.data.loading.batches import arrays
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import export
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.run import open_batches, open_run

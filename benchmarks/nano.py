@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from audioldm2_jax import Pipeline, features
+from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.configs.nano.ablate import RUNS
 from audioldm2_jax.configs.nano.build import held_out
@@ -36,6 +36,7 @@ from audioldm2_jax.encoders.loa import audiomae_loa
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.models.vocoding import vocode
 
@@ -123,7 +124,7 @@ def reconstructed(pipe: Pipeline, waves: np.ndarray, **changed) -> np.ndarray:
 
     @jax.jit
     def both(params, waves):
-        mel = features.log_mel(waves, features.mel_config(config.vocoder))
+        mel = log_mel(waves, mel_config(config.vocoder))
         vae = VAE(config.vae)
         mean, _ = vae.apply({"params": params["vae"]}, mel, method="encode")
         made = vae.apply({"params": params["vae"]}, mean, method="decode")

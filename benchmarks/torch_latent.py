@@ -20,9 +20,9 @@ from diffusers import (
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import configs
 from audioldm2_jax.diffusion.schedules import alphas_cumprod
+from audioldm2_jax.features.mel import mel_filters
 
 
 class Peer:
@@ -70,14 +70,14 @@ class Peer:
 
 
 def log_mel(wave, config):
-    """`features.log_mel` by torch.stft. wave: [B, samples] -> [B, T, F]."""
+    """`log_mel` by torch.stft. wave: [B, samples] -> [B, T, F]."""
     pad = (config.fft - config.hop) // 2
     wave = F.pad(wave[:, None], (pad, pad), "reflect")[:, 0]
     window = torch.hann_window(config.fft, device=wave.device)
     spectrum = torch.stft(
         wave, config.fft, config.hop, window=window, center=False, return_complex=True
     )
-    bank = torch.tensor(features.mel_filters(config), device=wave.device)
+    bank = torch.tensor(mel_filters(config), device=wave.device)
     return (spectrum.abs().transpose(1, 2) @ bank).clamp(min=1e-5).log()
 
 

@@ -9,6 +9,7 @@ FLOORS = [
         "backend",
         "dtypes",
         "errors",
+        "extras",
         "files",
         "loudness",
         "presets",

@@ -52,7 +52,8 @@ def take_seed(options) -> None:
 def check_request(options, entries) -> None:
     """Raises InputError for what the model, as far as it is known without weights, cannot do."""
     from audioldm2_jax.checkpoints import hub
-    from audioldm2_jax.diffusion.registry import make_plan, sampler_named
+    from audioldm2_jax.diffusion.registry import make_schedule, sampler_named
+    from audioldm2_jax.diffusion.timesteps import Timesteps
     from audioldm2_jax.phonemes import check_spoken
     from audioldm2_jax.pipelines import request
     from audioldm2_jax.presets import ModelConfig, ScheduleConfig
@@ -64,7 +65,12 @@ def check_request(options, entries) -> None:
         # Of published models it is known which ones speak, and what their schedule is.
         _check_speech(options, "ljspeech" in name or "gigaspeech" in name)
         schedule = ScheduleConfig()
-        make_plan(options.sampler or schedule.sampler, schedule, options.steps, eta=options.eta)
+        make_schedule(
+            options.sampler or schedule.sampler,
+            schedule,
+            Timesteps(options.steps),
+            eta=options.eta,
+        )
         request.time_grid(options.seconds, ModelConfig(), convention)
     elif folder is None or folder.is_file():
         if options.sampler is not None:

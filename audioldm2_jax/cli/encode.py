@@ -13,6 +13,7 @@ from audioldm2_jax.cli.device import add_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError, printable
 
+EXTRA = "train"
 EXAMPLES = (
     Example(
         "audioldm2-jax encode corpora/mine corpora/mine-encoded --model cvssp/audioldm2 --loa 8",

@@ -6,6 +6,7 @@ import sys
 
 from audioldm2_jax.cli.help import Example
 
+EXTRA = "train"
 EXAMPLES = (
     Example(
         "audioldm2-jax export runs/joint checkpoints/joint",

@@ -10,12 +10,14 @@ import sys
 import warnings
 
 import audioldm2_jax
+from audioldm2_jax import extras
 from audioldm2_jax.cli.help import CommandHelp, Parser, epilog, overview
 from audioldm2_jax.errors import InputError, one_line
 
 # Each is a module of this package: its docstring (the first line is the summary), EXAMPLES,
 # add_arguments and run; where needed OVERRIDES (what argparse does not know is for the command),
-# notes() (more help) and advice(options) (what to do about arguments that nobody knows).
+# EXTRA (the extra whose packages it needs), notes() (more help) and advice(options) (what to do
+# about arguments that nobody knows).
 COMMANDS = {
     "Sound": ("generate", "doctor", "convert"),
     "Training": ("soundscapes", "prepare", "encode", "train", "export", "rehearse"),
@@ -56,6 +58,8 @@ def _run(arguments) -> int:
     if extra and not getattr(module, "OVERRIDES", False):
         advice = getattr(module, "advice", lambda options: None)(options)
         parser.error(advice or f"unrecognized arguments: {' '.join(extra)}", options.command)
+    if name := getattr(module, "EXTRA", None):
+        extras.require(name)
     code = module.run(options) or 0
     sys.stdout.flush()
     return code

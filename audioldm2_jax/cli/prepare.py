@@ -19,6 +19,7 @@ from audioldm2_jax.errors import InputError, printable
 OWN_FOLDER = ("metadata", "file_column", "caption_columns", "label_column", "transcript_column")
 OWN_FOLDER += ("split_column", "name", "allow_outside")
 
+EXTRA = "train"
 EXAMPLES = (
     Example(
         "audioldm2-jax prepare recordings corpora/mine --sample_rate 16000 --validation 0.1",

@@ -8,9 +8,9 @@ import sys
 
 from audioldm2_jax.cli import configurations
 from audioldm2_jax.cli.help import Example
-from audioldm2_jax.training.configuration import read_config
 
 OVERRIDES = True
+EXTRA = "train"
 EXAMPLES = (
     Example(
         "audioldm2-jax rehearse --config=configs/audioldm2/pretrain.py --topology=v5e:4x4 "
@@ -37,6 +37,8 @@ def add_arguments(parser) -> None:
 def run(options) -> int:
     # Before JAX is imported, by configurations too.
     os.environ["JAX_PLATFORMS"] = "cpu"
+    from audioldm2_jax.training.configuration import read_config
+
     config = read_config(options.config, options.overrides)
     from audioldm2_jax.training.rehearse import rehearse
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from audioldm2_jax.cli import configurations
 from audioldm2_jax.cli.device import add_device, use_device
 from audioldm2_jax.cli.help import Example
-from audioldm2_jax.training.configuration import read_config
 
 # Arguments that argparse does not know are values of the configuration.
 OVERRIDES = True
+EXTRA = "train"
 EXAMPLES = (
     Example(
         "audioldm2-jax train --config=vae:tiny --workdir=runs/try "
@@ -41,6 +41,8 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    from audioldm2_jax.training.configuration import read_config
+
     config = read_config(options.config, options.overrides)
     from audioldm2_jax import distributed
 

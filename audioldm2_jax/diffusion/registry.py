@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
-from audioldm2_jax.diffusion import discrete, multistep, sigma_space
-from audioldm2_jax.diffusion.plan import Plan
+from audioldm2_jax.diffusion.solvers import ddim, dpm_solver, pndm, sigma_space, unipc
+from audioldm2_jax.diffusion.solvers.base import SamplerSchedule
+from audioldm2_jax.diffusion.timesteps import Timesteps
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig
 
-# Builders (config, steps) -> Plan; the first sentence of each docstring is its description.
-SAMPLERS: dict[str, Callable[..., Plan]] = {
-    "ddim": discrete.ddim,
-    "ddpm": discrete.ddpm,
-    "pndm": discrete.pndm,
+# Solvers (config, timesteps) -> SamplerSchedule, each described by its docstring's first sentence.
+SAMPLERS: dict[str, Callable[..., SamplerSchedule]] = {
+    "ddim": ddim.ddim,
+    "ddpm": ddim.ddpm,
+    "pndm": pndm.pndm,
     "euler": sigma_space.euler,
     "euler-a": sigma_space.euler_ancestral,
     "heun": sigma_space.heun,
     "lms": sigma_space.lms,
-    "dpm++2m": multistep.dpmpp_2m,
-    "dpm++2m-sde": multistep.dpmpp_2m_sde,
-    "dpmsolver": multistep.dpmsolver,
-    "unipc": multistep.unipc,
+    "dpm++2m": dpm_solver.dpmpp_2m,
+    "dpm++2m-sde": dpm_solver.dpmpp_2m_sde,
+    "dpmsolver": dpm_solver.dpmsolver,
+    "unipc": unipc.unipc,
 }
 
 
@@ -37,7 +39,7 @@ def describe(name: str) -> str:
     return (SAMPLERS[name].__doc__ or "").partition("\n")[0].strip()
 
 
-def sampler_named(name: str) -> Callable[..., Plan]:
+def sampler_named(name: str) -> Callable[..., SamplerSchedule]:
     """Raises InputError for an unknown name."""
     if not isinstance(name, str) or name not in SAMPLERS:
         raise InputError(f"unknown sampler {name!r}: choose one of {sampler_names()}")
@@ -51,24 +53,28 @@ def check_sampler(name: str, config: ScheduleConfig) -> None:
         check(config)
 
 
-def make_plan(name: str, config: ScheduleConfig, steps: int, *, eta: float = 0.0) -> Plan:
-    """The plan of a sampler by name. Raises InputError for what it cannot do."""
-    build = sampler_named(name)
-    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
-    if not whole or not 1 <= steps <= config.train_steps:
-        raise InputError(f"steps is {steps}: it must be an integer from 1 to {config.train_steps}")
+def make_schedule(
+    sampler: str, config: ScheduleConfig, timesteps: Timesteps, *, eta: float = 0.0
+) -> SamplerSchedule:
+    """The schedule of a sampler by name. Raises InputError for what the sampler cannot do."""
+    solver = sampler_named(sampler)
+    timesteps.check(config.train_steps)
     if not 0.0 <= eta <= 1.0:
         raise InputError(f"eta is {eta}: it must lie between 0 and 1")
-    if eta and name != "ddim":
-        raise InputError(f"eta is {eta}, but only the sampler ddim uses it (asked: {name})")
+    if eta and sampler != "ddim":
+        raise InputError(f"eta is {eta}, but only the sampler ddim uses it (asked: {sampler})")
+    if timesteps.spacing is not None:
+        config = dataclasses.replace(config, timestep_spacing=timesteps.spacing)
     try:
-        with np.errstate(all="ignore"):  # lambda is infinite at sigma 0; the rest is checked below
-            plan = build(config, int(steps), **({"eta": eta} if eta else {}))
+        with np.errstate(all="ignore"):  # lambda_t is infinite at sigma 0; checked below
+            schedule = solver(config, timesteps, **({"eta": eta} if eta else {}))
     except InputError as error:
-        raise InputError(f"sampler {name}: {error}") from None
-    if not all(np.isfinite(x).all() for x in (plan.matrices, plan.scales, plan.initial)):
+        raise InputError(f"sampler {sampler}: {error}") from None
+    finite = (schedule.matrices, schedule.input_scales, schedule.init_noise_sigma)
+    if not all(np.isfinite(x).all() for x in finite):
         raise InputError(
-            f"steps is {steps}: sampler {name} has no finite solution on this grid (of timestep "
-            f"spacing {config.timestep_spacing!r}), which may repeat a timestep; take fewer steps"
+            f"steps is {timesteps.total}: sampler {sampler} has no finite solution on this grid "
+            f"(of timestep spacing {config.timestep_spacing!r}), which may repeat a timestep; take "
+            "fewer steps"
         )
-    return plan
+    return schedule

@@ -1,6 +1,6 @@
-"""Samplers, all in one scan: the device runs `sample` over a plan, whatever the method.
+"""Sampling in one scan: the device runs `sample` over a schedule, whatever the solver.
 
-The plans agree with diffusers' schedulers created from the same file (`docs/samplers.md`).
+The schedules agree with diffusers' schedulers created from the same file (`docs/samplers.md`).
 """
 
 from __future__ import annotations
@@ -10,39 +10,60 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.diffusion.plan import Plan
-from audioldm2_jax.diffusion.registry import SAMPLERS, make_plan, sampler_names  # noqa: F401
+from audioldm2_jax.diffusion.registry import SAMPLERS, make_schedule, sampler_names  # noqa: F401
+from audioldm2_jax.diffusion.solvers.base import SamplerSchedule
+from audioldm2_jax.diffusion.timesteps import Timesteps  # noqa: F401
 
 jax.tree_util.register_dataclass(
-    Plan, ["timesteps", "scales", "matrices", "initial"], ["stochastic"]
+    SamplerSchedule,
+    ["timesteps", "input_scales", "matrices", "x0_weights", "alphas", "sigmas", "init_noise_sigma"],
+    ["stochastic"],
 )
 
 
-def sample(denoise: Callable, x, plan: Plan, noise: Callable | None = None) -> jax.Array:
-    """Runs a plan. x: [B, T, F, C] unit noise -> latents, both fp32.
+def sample(
+    denoise: Callable,
+    x,
+    schedule: SamplerSchedule,
+    noise: Callable | None = None,
+    on_step: Callable | None = None,
+) -> jax.Array:
+    """Runs a schedule. x: [B, T, F, C] unit noise, or `noise_to_start`'s -> latents, both fp32.
 
-    denoise(x, index) predicts at evaluation `index`; noise(index) draws unit noise like x, needed
-    if the plan is stochastic.
+    denoise(x, index) predicts at evaluation `index`. noise(index) draws unit noise like x; needed
+    if the schedule is stochastic. on_step(x, x0, index) follows each evaluation, inside the scan:
+    x [B, T, F, C] is the sample at the level of evaluation index + 1, x0 the current prediction of
+    the result. It returns the sample to go on with. (Heun and PNDM evaluate also within a step.)
     """
 
     def step(state, evaluation):
-        index, scale, matrix = evaluation
-        prediction = denoise(state[0] * scale, index)
-        return update(state, prediction, matrix, noise(index) if plan.stochastic else None), None
+        index, input_scale, matrix, x0_weight = evaluation
+        x_in = state[0] * input_scale
+        prediction = denoise(x_in, index)
+        drawn = noise(index) if schedule.stochastic else None
+        state = update(state, prediction, matrix, drawn)
+        if on_step is not None:
+            x = on_step(state[0], predicted_x0(x_in, prediction, x0_weight), index)
+            state = state.at[0].set(x)
+        return state, None
 
-    indices = jnp.arange(plan.timesteps.shape[0])
-    rows = (indices, jnp.asarray(plan.scales), jnp.asarray(plan.matrices))
-    return jax.lax.scan(step, start(x, plan), rows)[0][0]
+    evaluations = (
+        jnp.arange(schedule.timesteps.shape[0]),
+        jnp.asarray(schedule.input_scales),
+        jnp.asarray(schedule.matrices),
+        jnp.asarray(schedule.x0_weights),
+    )
+    return jax.lax.scan(step, initial_state(x, schedule), evaluations)[0][0]
 
 
-def start(x, plan: Plan) -> jax.Array:
+def initial_state(x, schedule: SamplerSchedule) -> jax.Array:
     """The state before the first evaluation: the scaled sample and zeros. [M, B, T, F, C]"""
-    x = x.astype(jnp.float32)
-    return jnp.stack([x * plan.initial] + [jnp.zeros_like(x)] * (plan.matrices.shape[1] - 1))
+    x = x.astype(jnp.float32) * schedule.init_noise_sigma
+    return jnp.stack([x] + [jnp.zeros_like(x)] * (schedule.matrices.shape[1] - 1))
 
 
 def update(state, prediction, matrix, noise=None) -> jax.Array:
-    """The state after an evaluation. matrix: [M, M + 2], noise: like the sample, or None."""
+    """The state after an evaluation. matrix: [M, M + 2]; noise: like the sample, or None."""
     parts = [state, prediction.astype(jnp.float32)[None]]
     if noise is None:
         matrix = matrix[:, :-1]
@@ -52,3 +73,29 @@ def update(state, prediction, matrix, noise=None) -> jax.Array:
     return jnp.einsum(
         "mk,kbtfc->mbtfc", matrix, jnp.concatenate(parts), precision=jax.lax.Precision.HIGHEST
     )
+
+
+def predicted_x0(x_in, prediction, x0_weight) -> jax.Array:
+    """The result that an evaluation predicts: [B, T, F, C] fp32. x0_weight: [2], the schedule's.
+
+    x_in, prediction: [B, T, F, C], the network's input and output.
+    """
+    return x0_weight[0] * x_in + x0_weight[1] * prediction.astype(jnp.float32)
+
+
+def noise_to_step(schedule: SamplerSchedule, x0, noise, index) -> jax.Array:
+    """A known clip as the sample before evaluation `index`; at index E the clip itself.
+
+    x0, noise: [B, T, F, C]. In `on_step` at index i, `noise_to_step(..., i + 1)` is what a known
+    region has to be.
+    """
+    alphas, sigmas = jnp.asarray(schedule.alphas), jnp.asarray(schedule.sigmas)
+    return alphas[index] * x0 + sigmas[index] * noise
+
+
+def noise_to_start(schedule: SamplerSchedule, x0, noise) -> jax.Array:
+    """What `sample` takes to start from a known clip (SDEdit, arXiv 2108.01073): [B, T, F, C].
+
+    `Timesteps.strength` says how much of the clip is left.
+    """
+    return noise_to_step(schedule, x0, noise, 0) / schedule.init_noise_sigma

@@ -1,10 +1,9 @@
-"""The forward process and the grids that samplers walk down (arXiv 2006.11239, 2305.08891)."""
+"""The noise schedule: betas, alphas_cumprod, sigmas (arXiv 2006.11239, 2305.08891)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig
 
 # Where zero terminal SNR leaves no signal, samplers in sigma take this share of it, as diffusers.
@@ -106,56 +105,3 @@ def _linspace_float32(start: float, end: float, n: int) -> np.ndarray:
         return np.asarray([first])
     step, i = np.float64((last - first) / np.float32(n - 1)), np.arange(n)
     return np.where(i < n // 2, first + step * i, last - step * (n - 1 - i)).astype(np.float32)
-
-
-def timesteps(config: ScheduleConfig, steps: int, *, fractional: bool = False) -> np.ndarray:
-    """The grid of `steps` timesteps, descending. fractional: whether linspace stays unrounded.
-
-    Raises InputError where the spacing leaves the training range.
-    """
-    n = config.train_steps
-    if config.timestep_spacing == "leading":
-        return _shifted(config, np.arange(steps)[::-1] * (n // steps))
-    if config.timestep_spacing == "trailing":
-        return _trailing(config, n, steps)
-    dtype = np.float32 if fractional else np.float64
-    grid = np.linspace(0, n - 1, steps, dtype=dtype)[::-1]
-    return grid if fractional else grid.round().astype(np.int64)
-
-
-def timesteps_but_last(config: ScheduleConfig, steps: int, *, last: int) -> np.ndarray:
-    """The grid of DPM-Solver and UniPC: the first `steps` timesteps of a grid of steps + 1.
-
-    last: how many training steps the grid spans. Raises InputError as `timesteps` does.
-    """
-    if config.timestep_spacing == "trailing":
-        return _trailing(config, last, steps)
-    if config.timestep_spacing == "leading":
-        if steps >= last:  # No step is left out of a grid of every training step.
-            return _shifted(config, np.arange(steps)[::-1])
-        return _shifted(config, np.arange(steps + 1)[:0:-1] * (last // (steps + 1)))
-    return np.linspace(0, last - 1, steps + 1).round()[:0:-1].astype(np.int64)
-
-
-def _shifted(config, grid) -> np.ndarray:
-    """Adds the offset. An offset of 1 is left out of a grid of every training step."""
-    top, n, offset = int(grid[0]), config.train_steps, config.steps_offset
-    if top == n - 1 and offset == 1:
-        return grid
-    if top + offset >= n:
-        raise InputError(
-            f"steps_offset is {offset}: {len(grid)} steps would start at timestep {top + offset}, "
-            f"but training ends at {n - 1}; take other steps"
-        )
-    return grid + offset
-
-
-def _trailing(config, last: int, steps: int) -> np.ndarray:
-    grid = np.arange(last, 0, -config.train_steps / steps).round().astype(np.int64) - 1
-    if not len(grid) or grid[-1] < 0:
-        # np.arange goes one too far for some numbers, and diffusers with it.
-        raise InputError(
-            f"steps is {steps}: the trailing spacing leaves the {config.train_steps} training "
-            "steps; take other steps"
-        )
-    return grid

@@ -100,9 +100,9 @@ def run_parts(
 
 def _sample(predict, latents, plan, guidance, keys, bar):
     """Latents of a clip, one evaluation of the network after another."""
-    state = samplers.start(latents, plan)
+    state = samplers.initial_state(latents, plan)
     for i in range(len(plan.timesteps)):
-        x = state[0] * plan.scales[i]
+        x = state[0] * plan.input_scales[i]
         noise = _noise(keys, i + 1, x.shape) if plan.stochastic else None
         prediction = predict(x, i, guidance)
         state = jax.block_until_ready(_update(state, prediction, plan.matrices[i], noise))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax import backend
 from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
-from audioldm2_jax.diffusion.samplers import Plan, sample
+from audioldm2_jax.diffusion.samplers import SamplerSchedule, sample
 from audioldm2_jax.encoders.clap import clap_text_features
 from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
 from audioldm2_jax.encoders.loa import generate_loa, lm_inputs
@@ -165,7 +165,7 @@ def render(job: Job, params: dict, latents) -> jax.Array:
     return waves
 
 
-def generate(job: Job, params: dict, texts: Texts, plan: Plan, guidance, keys, latents):
+def generate(job: Job, params: dict, texts: Texts, plan: SamplerSchedule, guidance, keys, latents):
     """All of it. latents: [B, T, F, C] noise -> (waveforms [B, samples], CLAP features [P, D])."""
     context, features = condition(job, params, texts, jnp.asarray(plan.timesteps))
     denoise = denoiser(job, params, context, guidance)

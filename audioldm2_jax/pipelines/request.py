@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audioldm2_jax.diffusion.samplers import Plan, make_plan
+from audioldm2_jax.diffusion.samplers import SamplerSchedule, Timesteps, make_schedule
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import Convention, ModelConfig
 
@@ -83,7 +83,7 @@ class Request:
     steps: int
     sampler: str
     eta: float
-    plan: Plan
+    plan: SamplerSchedule
     guidance: float
     candidates: int
     seed: int
@@ -137,7 +137,7 @@ def check(
         steps,
         sampler,
         eta,
-        make_plan(sampler, config.schedule, steps, eta=eta),
+        make_schedule(sampler, config.schedule, Timesteps(steps), eta=eta),
         guidance,
         check_count("candidates", candidates, 1),
         draw_seed(seed),

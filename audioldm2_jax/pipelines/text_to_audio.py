@@ -21,6 +21,7 @@ from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.clap import clap_images
 from audioldm2_jax.pipelines import program, request, text, vocabulary
 from audioldm2_jax.pipelines.loading import load
 from audioldm2_jax.pipelines.memory import (
@@ -261,7 +262,7 @@ class Pipeline:
         waves = audio.resample(waves, sample_rate, mel.sample_rate)
         features = []
         for wave in waves:
-            images, longer = audio.clap_images(wave, mel)
+            images, longer = clap_images(wave, mel)
             arguments = (self.params["clap"], images[None], np.array([longer]))
             job = (self.config.clap, self.dtype)
             run = self._runner.compiled(

@@ -17,11 +17,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from audioldm2_jax import backend, features, sharding
+from audioldm2_jax import backend, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.data.loading.transforms import CLAP_RATE
 from audioldm2_jax.encoders.unconditional import unconditional_encoder
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import mel_config
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.training.run import Run, needed, open_run, step_of
 from audioldm2_jax.training.stages import STAGES
@@ -161,7 +162,7 @@ def encoded_shapes(run: Run) -> dict:
     config, model, reads = run.config, run.start.model, run.plan.reads
     if STAGES[config.stage].samples != "prompts":
         raise InputError(f"--encoded: stage {config.stage} trains on sound")
-    front, vae = features.mel_config(model.vocoder), model.vae
+    front, vae = mel_config(model.vocoder), model.vae
     frames = int(config.data.seconds * front.sample_rate) // front.hop
     latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
     shapes = {name: (latent, jnp.float32) for name in ("mean", "logvar")}

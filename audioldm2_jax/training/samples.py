@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import features
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.pictures import colours
@@ -78,7 +78,7 @@ class Reconstructed:
     def __init__(self, every: int, trained, writer, *, model: ModelConfig, part: str, clips):
         self.every, self._trained, self._writer = every, trained, writer
         self._part, self._clips = part, np.asarray(clips)
-        self._front, self._rate = features.mel_config(model.vocoder), model.vocoder.sample_rate
+        self._front, self._rate = mel_config(model.vocoder), model.vocoder.sample_rate
         self._run = jax.jit({"vae": _restored, "vocoder": _vocoded}[part], static_argnums=0)
         self._config = getattr(model, part)
 
@@ -87,7 +87,7 @@ class Reconstructed:
         if self._writer is None:
             return {}
         with on_one_device():
-            mel = features.log_mel(self._clips, self._front)
+            mel = log_mel(self._clips, self._front)
             made = np.asarray(self._run(self._config, params, mel))
         for i, (true, found) in enumerate(zip(np.asarray(mel), made)):
             if self._part == "vocoder":

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from audioldm2_jax import audio
 from audioldm2_jax.checkpoints import hub, single, weights
 from audioldm2_jax.checkpoints.authors import files
 from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.features.clap import clap_images
 from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
@@ -149,7 +149,7 @@ def test_clap(loaded, name):
         mel, longer = 20 * draw("mel", (2, 4, 1001, 64)) - 30, np.array([True, False])
     else:
         waves = 0.1 * draw("wave", (2, 480000))
-        mel, longer = np.stack([audio.clap_images(w, config.mel)[0] for w in waves]), None
+        mel, longer = np.stack([clap_images(w, config.mel)[0] for w in waves]), None
     ours = model.apply("clap", CLAP, mel, longer, method="audio_features")
     compare(np.asarray(ours), name, "clap audio", 3e-4)
 

@@ -13,7 +13,8 @@ import pytest
 
 from audioldm2_jax.checkpoints import configs, hub
 from audioldm2_jax.checkpoints.configs import scheduler
-from audioldm2_jax.diffusion.registry import SAMPLERS, make_plan
+from audioldm2_jax.diffusion.registry import SAMPLERS, make_schedule
+from audioldm2_jax.diffusion.timesteps import Timesteps
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig, SolverConfig
 
@@ -183,17 +184,17 @@ def test_a_sampler_that_cannot_follow_the_file_says_so():
     )
     for name in ("pndm", "heun", "lms"):
         with pytest.raises(InputError, match=f"sampler {name}: rescale_betas_zero_snr"):
-            make_plan(name, schedule, 10)
+            make_schedule(name, schedule, Timesteps(10))
     epsilon = dataclasses.replace(schedule, prediction_type="epsilon", timestep_spacing="trailing")
     with pytest.raises(InputError, match="rescale_betas_zero_snr"):
-        make_plan("ddim", epsilon, 10)
+        make_schedule("ddim", epsilon, Timesteps(10))
     far = dataclasses.replace(ScheduleConfig(), steps_offset=500)
     for name in SAMPLERS:
         with pytest.raises(InputError, match="steps_offset is 500"):
-            make_plan(name, far, 10)
+            make_schedule(name, far, Timesteps(10))
     trailing = ScheduleConfig(train_steps=15, timestep_spacing="trailing", steps_offset=0)
     with pytest.raises(InputError, match="steps is 13"):
-        make_plan("ddim", trailing, 13)
+        make_schedule("ddim", trailing, Timesteps(13))
 
 
 VALUES = [None, True, 0, 1, 2, 3, -1, 7.5, 1e-3, 0.02, 1e300, math.nan, math.inf, "", "x", [], [1]]
@@ -212,11 +213,15 @@ def test_no_file_ends_in_anything_but_an_error_of_ours():
         try:
             schedule = configs.read_schedule(json.loads(json.dumps(file)), "f")
             read += 1
-            plan = make_plan(rng.choice(list(SAMPLERS)), schedule, rng.choice([1, 4, 10, 49, 50]))
+            plan = make_schedule(
+                rng.choice(list(SAMPLERS)), schedule, Timesteps(rng.choice([1, 4, 10, 49, 50]))
+            )
         except InputError as error:
             assert "\n" not in str(error) and len(str(error)) < 600
         else:
-            assert all(np.isfinite(x).all() for x in (plan.matrices, plan.timesteps, plan.scales))
+            assert all(
+                np.isfinite(x).all() for x in (plan.matrices, plan.timesteps, plan.input_scales)
+            )
     assert read > 100
 
 
@@ -252,7 +257,7 @@ def test_a_class_beside_the_index_s_is_told(tmp_path):
 
 def test_a_large_schedule_is_bounded():
     schedule = configs.read_schedule(DDIM | {"num_train_timesteps": 20000, "beta_end": 2e-3}, "f")
-    assert np.isfinite(make_plan("euler", schedule, 10).matrices).all()
+    assert np.isfinite(make_schedule("euler", schedule, Timesteps(10)).matrices).all()
 
 
 @pytest.mark.parametrize(

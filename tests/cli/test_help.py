@@ -7,8 +7,8 @@ import shlex
 import pytest
 
 from audioldm2_jax.cli import main as cli
-from audioldm2_jax.cli import train
 from audioldm2_jax.diffusion import samplers
+from audioldm2_jax.training.configuration import read_config
 
 SUBPARSERS = cli.build_parser()._subparsers._group_actions[0].choices
 
@@ -73,9 +73,7 @@ def test_examples_parse(name, line):
 @pytest.mark.parametrize("line", [line for n, line in EXAMPLES if n in ("train", "rehearse")])
 def test_examples_of_configurations_are_values_that_there_are(line):
     _, _, first, *rest = shlex.split(line)
-    train.read_config(
-        first.removeprefix("--config="), [t for t in rest if t.startswith("--config.")]
-    )
+    read_config(first.removeprefix("--config="), [t for t in rest if t.startswith("--config.")])
 
 
 def test_the_overview_lists_every_command(capsys):
@@ -94,11 +92,11 @@ def test_configurations_are_listed_and_exist():
     assert len(listed) > 10
     for file, kinds in listed:
         for kind in filter(None, kinds.split(",")):
-            train.read_config(f"{file}:{kind}", [])
+            read_config(f"{file}:{kind}", [])
 
 
 def test_help_follows_the_registries(capsys, monkeypatch):
-    monkeypatch.setitem(samplers.SAMPLERS, "dummy-sampler", lambda config, steps: None)
+    monkeypatch.setitem(samplers.SAMPLERS, "dummy-sampler", lambda config, timesteps: None)
     with pytest.raises(SystemExit):
         cli.main(["generate", "--help"])
     assert "dummy-sampler" in capsys.readouterr().out

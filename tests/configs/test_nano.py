@@ -2,8 +2,8 @@
 
 import json
 
-from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.configs.nano import build, curves
+from audioldm2_jax.training.configuration import read_config
 
 
 def test_curves_of_a_run_that_went_on(tmp_path):

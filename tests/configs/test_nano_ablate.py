@@ -5,9 +5,9 @@ import pytest
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.configs.nano import ablate
 from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.run import open_run
 
 

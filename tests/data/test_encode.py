@@ -111,7 +111,7 @@ def test_longer_clips_are_cropped_anew(checkpoint, tmp_path):
 
 def test_a_stopped_run_goes_on(checkpoint, corpus, encoded, tmp_path, monkeypatch):
     """The batch's other size, one device or all: the same corpus, up to rounding."""
-    monkeypatch.setattr(encoding_module, "part_size", lambda count: 2)
+    monkeypatch.setattr(encoding_module, "shard_size", lambda count: 2)
     settings = PrecomputeConfig(seconds=SECONDS, loa=(2, 8), batch=2)
     done = []
 

@@ -260,7 +260,7 @@ def entries(folder, count):
 
 def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
     """What was done is kept, and the result is that of an undisturbed run, to the byte."""
-    monkeypatch.setattr(preparing, "part_size", lambda count: 4)
+    monkeypatch.setattr(preparing, "shard_size", lambda count: 4)
     plan = {"train": entries(tmp_path / "in", 10)}
     made, example = [], examples.audio_example
 

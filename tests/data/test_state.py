@@ -101,7 +101,7 @@ def stopped(clips, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing.Build, "finish", stop)
+        patch.setattr(preparing.CorpusWriter, "finish", stop)
         assert prepare(clips, tmp_path / "out") == 130
     return tmp_path / "out" / ".work"
 

@@ -66,14 +66,14 @@ def network(x, t, xp):
     return xp.sin(1.3 * x + 0.01 * t) + 0.3 * x
 
 
-def run_plan(plan, x, draws, timesteps):
-    """The plan in float64, with the network asked at these timesteps. x: [...] unit noise."""
-    state = np.zeros((plan.matrices.shape[1], *x.shape))
-    state[0] = x * float(plan.initial)
+def run_schedule(schedule, x, draws, timesteps):
+    """The schedule in float64, with the network asked at these timesteps. x: [...] unit noise."""
+    state = np.zeros((schedule.matrices.shape[1], *x.shape))
+    state[0] = x * float(schedule.init_noise_sigma)
     for i, t in enumerate(timesteps):
-        output = network(state[0] * float(plan.scales[i]), t, np)
+        output = network(state[0] * float(schedule.input_scales[i]), t, np)
         parts = np.concatenate([state, output[None], draws[i][None]])
-        state = np.einsum("mk,k...->m...", plan.matrices[i].astype(float), parts)
+        state = np.einsum("mk,k...->m...", schedule.matrices[i].astype(float), parts)
     return state[0]
 
 

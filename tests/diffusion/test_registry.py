@@ -13,9 +13,9 @@ from audioldm2_jax.presets import ScheduleConfig
 DOCS = Path(__file__).parents[2] / "docs" / "samplers.md"
 
 
-def dummy(config, steps):
+def dummy(config, timesteps):
     """A sampler for this test."""
-    return samplers.SAMPLERS["euler"](config, steps)
+    return samplers.SAMPLERS["euler"](config, timesteps)
 
 
 def table() -> dict[str, str]:
@@ -33,8 +33,9 @@ def test_a_further_sampler(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main.main(["generate", "--help"])
     assert "dummy" in capsys.readouterr().out
-    assert len(samplers.make_plan("dummy", ScheduleConfig(), 7).timesteps) == 7
+    schedule = samplers.make_schedule("dummy", ScheduleConfig(), samplers.Timesteps(7))
+    assert len(schedule.timesteps) == 7
     with pytest.raises(InputError, match="dummy"):
-        samplers.make_plan("none", ScheduleConfig(), 7)
+        samplers.make_schedule("none", ScheduleConfig(), samplers.Timesteps(7))
     assert set(registry.SAMPLERS) - set(table()) == {"dummy"}
     assert registry.describe("dummy") == "A sampler for this test."

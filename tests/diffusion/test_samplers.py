@@ -1,4 +1,4 @@
-"""Plans against diffusers' schedulers, built from the published DDIM configuration."""
+"""Schedules against diffusers' schedulers, built from the published DDIM configuration."""
 
 import diffusers
 import jax
@@ -69,7 +69,7 @@ def theirs(name, steps, x, draws, eta=0.0):
 def test_agrees_with_diffusers(name, steps):
     if name == "pndm" and steps < 4:
         with pytest.raises(InputError, match="at least 4"):
-            samplers.make_plan(name, ScheduleConfig(), steps)
+            samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(steps))
         return
     check(name, steps)
 
@@ -82,13 +82,13 @@ def test_ddim_with_noise(eta):
 def check(name, steps, eta=0.0):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(SHAPE).astype(np.float32)
-    plan = samplers.make_plan(name, ScheduleConfig(), steps, eta=eta)
-    draws = rng.standard_normal((len(plan.timesteps), *SHAPE)).astype(np.float32)
+    schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(steps), eta=eta)
+    draws = rng.standard_normal((len(schedule.timesteps), *SHAPE)).astype(np.float32)
     expected, asked = theirs(name, steps, x, draws, eta)
-    np.testing.assert_array_equal(plan.timesteps, asked)
-    times = jnp.asarray(plan.timesteps)
+    np.testing.assert_array_equal(schedule.timesteps, asked)
+    times = jnp.asarray(schedule.timesteps)
     ours = samplers.sample(
-        lambda x, i: network(x, times[i], jnp), x, plan, lambda i: jnp.asarray(draws)[i]
+        lambda x, i: network(x, times[i], jnp), x, schedule, lambda i: jnp.asarray(draws)[i]
     )
     assert_close(ours, expected)
 
@@ -96,9 +96,9 @@ def check(name, steps, eta=0.0):
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 @pytest.mark.parametrize("steps", [4, 333, 500, 999, 1000])
 def test_every_step_count_stays_finite_and_in_range(name, steps):
-    plan = samplers.make_plan(name, ScheduleConfig(), steps)
-    assert plan.timesteps.max() <= 999 and plan.timesteps.min() >= 0
-    assert np.isfinite(plan.matrices).all()
+    schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(steps))
+    assert schedule.timesteps.max() <= 999 and schedule.timesteps.min() >= 0
+    assert np.isfinite(schedule.matrices).all()
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
@@ -106,8 +106,8 @@ def test_recovers_a_point_from_its_true_noise(name):
     """With the exact noise of one clean point every deterministic method lands on it."""
     clean = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     kept = jnp.asarray(schedules.alphas_cumprod(ScheduleConfig()), jnp.float32)
-    plan = samplers.make_plan(name, ScheduleConfig(), 40)
-    times = jnp.asarray(plan.timesteps, jnp.int32)
+    schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(40))
+    times = jnp.asarray(schedule.timesteps, jnp.int32)
 
     def denoise(x, index):
         now = kept[times[index]]
@@ -117,7 +117,7 @@ def test_recovers_a_point_from_its_true_noise(name):
     start = jax.random.normal(key, SHAPE)
     noise = lambda i: jax.random.normal(jax.random.fold_in(key, i), SHAPE)  # noqa: E731
     # DDIM and PNDM end at the first training step, which keeps a little noise.
-    np.testing.assert_allclose(samplers.sample(denoise, start, plan, noise), clean, atol=0.25)
+    np.testing.assert_allclose(samplers.sample(denoise, start, schedule, noise), clean, atol=0.25)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_recovers_a_point_from_its_true_noise(name):
 def test_bad_requests(arguments, message):
     name, steps = arguments
     with pytest.raises(InputError, match=message):
-        samplers.make_plan(name, ScheduleConfig(), steps)
+        samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(steps))
 
 
 def test_eta_belongs_to_ddim():
     with pytest.raises(InputError, match="only the sampler ddim"):
-        samplers.make_plan("heun", ScheduleConfig(), 5, eta=0.5)
+        samplers.make_schedule("heun", ScheduleConfig(), samplers.Timesteps(5), eta=0.5)

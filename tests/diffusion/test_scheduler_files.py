@@ -8,9 +8,10 @@ import pytest
 
 from audioldm2_jax.checkpoints import configs
 from audioldm2_jax.checkpoints.configs.scheduler import DEFAULTS
-from audioldm2_jax.diffusion.registry import make_plan
+from audioldm2_jax.diffusion.registry import make_schedule
+from audioldm2_jax.diffusion.timesteps import Timesteps
 from audioldm2_jax.errors import InputError
-from tests.diffusion.scheduler_files import random_file, run_diffusers, run_plan, scheduler_of
+from tests.diffusion.scheduler_files import random_file, run_diffusers, run_schedule, scheduler_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STEPS = [1, 2, 3, 4, 5, 10, 14, 15, 25, 50]
@@ -28,15 +29,15 @@ def own_sampler(schedule, kind):
     return "ddim" if kind == "DDIMScheduler" else schedule.sampler
 
 
-def compare(plan, scheduler, steps, eta=0.0):
+def compare(made, scheduler, steps, eta=0.0):
     expected, asked = run_diffusers(scheduler, steps, X, DRAWS, eta)
     if not np.isfinite(expected).all():
         return None
-    assert len(asked) == len(plan.timesteps)
+    assert len(asked) == len(made.timesteps)
     # Theirs are rounded from sigmas of float32, whose last bit may decide.
-    assert np.abs(np.subtract(asked, plan.timesteps)).max() <= 1
-    assert np.mean(np.abs(np.subtract(asked, plan.timesteps)) > 0.1) <= 0.5
-    error = np.abs(run_plan(plan, X, DRAWS, asked) - expected).max()
+    assert np.abs(np.subtract(asked, made.timesteps)).max() <= 1
+    assert np.mean(np.abs(np.subtract(asked, made.timesteps)) > 0.1) <= 0.5
+    error = np.abs(run_schedule(made, X, DRAWS, asked) - expected).max()
     return error / np.abs(expected).max()
 
 
@@ -50,7 +51,7 @@ def check(entries, steps, eta=0.0):
     kind = entries["_class_name"]
     try:
         schedule = read(entries)
-        plan = make_plan(own_sampler(schedule, kind), schedule, steps, eta=eta)
+        made = make_schedule(own_sampler(schedule, kind), schedule, Timesteps(steps), eta=eta)
     except InputError as error:
         assert "\n" not in str(error)
         return "refused"
@@ -59,7 +60,7 @@ def check(entries, steps, eta=0.0):
     written = json.loads(json.dumps(configs.write_schedule(schedule)))
     assert read(written) == schedule
     for file in (entries, written):
-        error = compare(plan, scheduler_of(file), steps, eta)
+        error = compare(made, scheduler_of(file), steps, eta)
         assert error is None or error < 3e-3, (error, file, steps)
     return "agrees" if error is not None else "theirs fails"
 
@@ -160,7 +161,7 @@ def test_another_sampler_takes_the_file_s_process():
             continue  # which other classes of diffusers do not know
         try:
             schedule = read(entries)
-            plan = make_plan(name, schedule, steps)
+            made = make_schedule(name, schedule, Timesteps(steps))
         except InputError:
             continue
         if drops_the_offset(schedule, steps):
@@ -171,7 +172,7 @@ def test_another_sampler_takes_the_file_s_process():
             if entry in DEFAULTS[kind]:
                 value = getattr(schedule, entry, getattr(schedule.solver, entry, None))
                 changes = changes | {entry: value}
-        error = compare(plan, scheduler_of(entries, kind, **changes), steps)
+        error = compare(made, scheduler_of(entries, kind, **changes), steps)
         assert error is None or error < 3e-3, (error, name, entries, steps)
         agreed += error is not None
     assert agreed > 80

@@ -99,7 +99,7 @@ def steered_away_from(preset):
     run = jax.jit(functools.partial(program.condition, job))
     context, _ = run(loaded.params, texts, np.zeros(1, np.float32))
     rows = {name: context[name] for name in ("kv", "masks", "film_bias") if name in context}
-    return jax.tree.map(lambda x: x[:2], rows)
+    return jax.tree.map(lambda x: x[::2], rows)  # pairs are interleaved
 
 
 def contexts(preset, streams, film):
@@ -120,7 +120,7 @@ def difference(preset, given):
         kept = ours.shape[1] if ours.shape == theirs.shape else 1
         largest.append(float(jnp.abs(ours[:, :kept] - theirs[:, :kept]).max()))
     if films is not None:
-        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["films"]))
+        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["film_bias"]))
         largest += [float(jnp.abs(a - b).max()) for a, b in pairs]
     for ours, theirs in zip(masks, sampled["masks"]):
         if ours is not None and theirs is not None and (ours.sum(1) != theirs.sum(1)).any():

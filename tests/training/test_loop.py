@@ -14,13 +14,13 @@ import pytest
 
 from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.cli.train import read_config
 from audioldm2_jax.configs.nano import build
 from audioldm2_jax.data.corpus.precompute import PrecomputeConfig, precompute
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.hooks import hooks_of
 from audioldm2_jax.training.loop import train

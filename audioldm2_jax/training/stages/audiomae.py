@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
+from audioldm2_jax.features.kaldi import fbank
 from audioldm2_jax.models.audiomae import AudioMAE, patches_of
 from audioldm2_jax.models.audiomae_decoder import AudioMAEDecoder
 from audioldm2_jax.presets import AudioMAEConfig
@@ -59,7 +59,7 @@ def masked_loss(settings: Masked) -> Callable:
     c = settings.config
 
     def loss(params, frozen, batch, keys, step):
-        bank = features.fbank(batch["waveform"], c.frames, c.bins)
+        bank = fbank(batch["waveform"], c.frames, c.bins)
         patches = patches_of(bank, c)
         order, inverse = shuffled(keys, patches.shape[1])
         seen = order[:, : settings.kept]

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from audioldm2_jax import audio
+from audioldm2_jax.features.clap import clap_log_mel, fit_clip
 from audioldm2_jax.losses.contrastive import contrastive, recall_at_1
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.presets import CLAPConfig
@@ -34,7 +34,7 @@ def contrastive_loss(settings: Contrast) -> Callable:
 
     def loss(params, frozen, batch, keys, step):
         clap, params = CLAP(c, settings.dtype, settings.remat), params["clap"]
-        mel = audio.clap_log_mel(audio.fit_clip(batch["waveform_48k"], c.mel), c.mel)
+        mel = clap_log_mel(fit_clip(batch["waveform_48k"], c.mel), c.mel)
         mean, variance = mel.mean((0, 1)), mel.var((0, 1))
         norm = params["audio"]["norm_mel"]
         here = norm | {"mean": mean, "variance": variance} if settings.train else norm

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import lpips
 from audioldm2_jax.checkpoints.parts import SINGLES
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import mel_config
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.presets import AudioMAEConfig, ModelConfig, PANNsConfig
 from audioldm2_jax.training.stage import Player, Stage
@@ -90,7 +90,7 @@ def init_of(makers: Mapping[str, Callable]) -> Callable:
 
 
 def reads_of(model: ModelConfig, **more) -> Reads:
-    return Reads(features.mel_config(model.vocoder).sample_rate, **more)
+    return Reads(mel_config(model.vocoder).sample_rate, **more)
 
 
 def as_tuples(settings: dict) -> dict:
@@ -140,7 +140,7 @@ def plan_vae(model, optim, settings, dtype) -> Plan:
     auto = vae.Autoencoder(model, dtype=dtype, **settings)
     if auto.perceptual and not files:
         raise InputError("perceptual: name VGG16's and LPIPS' files by settings.perceptual_weights")
-    mels = features.mel_config(model.vocoder).mels
+    mels = mel_config(model.vocoder).mels
     makers = {"vae": initial("vae", model.vae)}
     # The reference moves the discriminator first, on the same reconstruction.
     players = {}

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from audioldm2_jax import features, tree
+from audioldm2_jax import tree
+from audioldm2_jax.features.mel import decibel_mel
 from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 
@@ -47,7 +48,7 @@ def tagging_loss(settings: Tagging) -> Callable:
             share = jnp.maximum(share, 1 - share)
             partners = jnp.roll(jnp.arange(waves.shape[0]), 1)
             waves, labels = mixed(waves, partners, share), mixed(labels, partners, share)
-        mel = features.decibel_mel(waves, settings.config)
+        mel = decibel_mel(waves, settings.config)
         network = Cnn14(settings.config, settings.dtype)
         key = keys[0] if settings.train and settings.drop else None
         variables = {"params": params["panns"]}

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.losses import adversarial
 from audioldm2_jax.losses.kl import kl_divergence
 from audioldm2_jax.models.discriminators import PatchGAN
@@ -45,7 +45,7 @@ def reconstructed(settings: Autoencoder, params: dict, batch: dict, keys):
     """(mel, reconstruction, mean, logvar, the last layer's pull-back)."""
     model, part = settings.model, params["vae"]
     vae = VAE(model.vae, settings.dtype, settings.remat)
-    mel = features.log_mel(batch["waveform"], features.mel_config(model.vocoder))
+    mel = log_mel(batch["waveform"], mel_config(model.vocoder))
     mean, logvar = vae.apply({"params": part}, mel, method="encode")
     mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
     drawn = sample_posterior(mean, logvar, keys)

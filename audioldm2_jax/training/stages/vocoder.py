@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.losses import adversarial, spectral
 from audioldm2_jax.models.discriminators import WaveDiscriminators
 from audioldm2_jax.models.hifigan import HiFiGAN
@@ -49,7 +49,7 @@ def segments(settings: Vocoder, batch: dict, keys):
 def generated(settings: Vocoder, params: dict, batch: dict, keys):
     """(true piece, its mel, what the generator makes of that)."""
     wave = segments(settings, batch, keys)
-    mel = features.log_mel(wave, features.mel_config(settings.model.vocoder))
+    mel = log_mel(wave, mel_config(settings.model.vocoder))
     network = HiFiGAN(settings.model.vocoder, settings.dtype, settings.remat)
     made = network.apply({"params": fold(params["vocoder"])}, mel)
     length = min(wave.shape[1], made.shape[1])
@@ -59,7 +59,7 @@ def generated(settings: Vocoder, params: dict, batch: dict, keys):
 def generator_loss(settings: Vocoder) -> Callable:
     def loss(params, frozen, batch, keys, step):
         wave, mel, made = generated(settings, params, batch, keys)
-        heard = features.log_mel(made, features.mel_config(settings.model.vocoder))
+        heard = log_mel(made, mel_config(settings.model.vocoder))
         frames = min(mel.shape[1], heard.shape[1])
         distance = jnp.abs(mel[:, :frames] - heard[:, :frames]).mean()
         value, metrics = settings.mel * distance, {"mel": distance}

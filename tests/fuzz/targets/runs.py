@@ -49,7 +49,7 @@ def build_nothing(folder: Path) -> None:
 
 def damage_overrides(rng, folder: Path) -> str:
     """One or two values of a configuration."""
-    from audioldm2_jax.cli.train import read_config
+    from audioldm2_jax.training.configuration import read_config
 
     names = list(_leaves(read_config(f"{CONFIG}:tiny", [])))
     lines = []
@@ -73,7 +73,7 @@ def _leaves(config, under=""):
 
 def override(case: Case):
     """As `train` takes them, up to the first batch of data."""
-    from audioldm2_jax.cli.train import read_config
+    from audioldm2_jax.training.configuration import read_config
     from audioldm2_jax.training.run import open_batches, open_run
 
     corpus = f"--config.data.sources={case.template.parent / 'runs' / 'corpus'}"
@@ -91,7 +91,7 @@ def build_config_file(folder: Path) -> None:
 
 
 def read_config_file(case: Case):
-    from audioldm2_jax.cli.train import read_config
+    from audioldm2_jax.training.configuration import read_config
 
     for path in sorted(case.input.iterdir()):
         read_config(f"{path}:{case.rng.choice(('tiny', 'base'))}", ["--config.steps=3"])

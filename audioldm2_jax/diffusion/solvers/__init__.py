@@ -1,0 +1,1 @@
+"""One file for each family of samplers; `diffusion.registry` names them."""
