@@ -66,7 +66,8 @@ class Built:
     def __init__(self, builder: str, source: Path, target: Path, scratch: Path):
         corpus, report = load_builder(builder), Report()
         splits = corpus.splits(source, scratch, report)
-        self.statistics = prepare(splits, target, about=corpus.about(), report=report, workers=1)
+        metadata = corpus.metadata()
+        self.statistics = prepare(splits, target, metadata=metadata, report=report, workers=1)
         self.skipped = dict(report.skipped)
         self.splits = {split: read(target, split) for split in self.statistics["splits"]}
 

@@ -39,5 +39,5 @@ def write_corpus(folder, count: int, *, first: int = 0, seconds: float = 0.5, sp
             )
             for i in range(first, first + count)
         ]
-    prepare(plan, folder, about={"name": folder.name}, report=Report(), workers=1)
+    prepare(plan, folder, metadata={"name": folder.name}, report=Report(), workers=1)
     return folder

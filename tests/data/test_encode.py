@@ -9,8 +9,9 @@ import pytest
 
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data.corpus import precompute as encoding_module
-from audioldm2_jax.data.corpus.precompute import PrecomputeConfig, count_crops, precompute
+from audioldm2_jax.data.corpus import precompute as precompute_module
+from audioldm2_jax.data.corpus.frozen_encoders import FrozenEncoders, PrecomputeConfig
+from audioldm2_jax.data.corpus.precompute import count_crops, precompute
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.data.loading.batches import Batches, arrays
@@ -111,7 +112,7 @@ def test_longer_clips_are_cropped_anew(checkpoint, tmp_path):
 
 def test_a_stopped_run_goes_on(checkpoint, corpus, encoded, tmp_path, monkeypatch):
     """The batch's other size, one device or all: the same corpus, up to rounding."""
-    monkeypatch.setattr(encoding_module, "shard_size", lambda count: 2)
+    monkeypatch.setattr(precompute_module, "shard_size", lambda count: 2)
     settings = PrecomputeConfig(seconds=SECONDS, loa=(2, 8), batch=2)
     done = []
 
@@ -122,16 +123,15 @@ def test_a_stopped_run_goes_on(checkpoint, corpus, encoded, tmp_path, monkeypatc
 
     with pytest.raises(KeyboardInterrupt):
         precompute(corpus, tmp_path / "out", checkpoint, settings, report=Report(), progress=stop)
-    made = encoding_module._Machine.examples
-    parts = []
+    encode, starts = FrozenEncoders.examples, []
 
     def counted(self, stream, start, *rest):
-        parts.append(start)
-        return made(self, stream, start, *rest)
+        starts.append(start)
+        return encode(self, stream, start, *rest)
 
-    monkeypatch.setattr(encoding_module._Machine, "examples", counted)
+    monkeypatch.setattr(FrozenEncoders, "examples", counted)
     precompute(corpus, tmp_path / "out", checkpoint, settings, report=Report())
-    assert len(parts) == 4, "two of six parts were done"
+    assert len(starts) == 4, "two of six parts were done"
     for split in ("train", "test"):
         one, other = (
             ExampleSource(CorpusSource(str(f), split)) for f in (encoded, tmp_path / "out")

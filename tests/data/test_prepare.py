@@ -272,7 +272,7 @@ def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
 
     def run(target):
         about = {"name": "mine"}
-        return preparing.prepare(plan, target, about=about, report=Report(), workers=1)
+        return preparing.prepare(plan, target, metadata=about, report=Report(), workers=1)
 
     monkeypatch.setattr(examples, "audio_example", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -303,7 +303,7 @@ def test_finishing_survives_a_stop(tmp_path, monkeypatch):
 
     def run():
         return preparing.prepare(
-            plan, tmp_path / "out", about={"name": "mine"}, report=Report(), workers=1
+            plan, tmp_path / "out", metadata={"name": "mine"}, report=Report(), workers=1
         )
 
     monkeypatch.setattr(building.os, "replace", stopped)

@@ -130,10 +130,10 @@ def test_every_encoding_is_kept_converted_and_cropped(kind, subtype):
         return  # libsndfile decodes this one only
     name = f"{kind} {subtype}"
     with audio_files.open_audio(data) as file:
-        whole = file.piece()
+        whole = file.read_range()
     for start, count in ((0, 4000), (7777, 3333), (len(whole) - 100, 500)):
         with audio_files.open_audio(data) as file:
-            piece = file.piece(start, count)
+            piece = file.read_range(start, count)
         np.testing.assert_allclose(piece, whole[start : start + count], atol=1e-4, err_msg=name)
     found, _ = example(data, 8000)
     wave = decoded(found)[:, 0]
@@ -280,7 +280,7 @@ def test_an_mp3_that_promises_more_than_it_holds(promise):
     frame = 144 * 128000 // 44100
     cut = data[: len(data) - max(1, round(promise / 1152)) * frame]
     with audio_files.open_audio(cut) as file:
-        stated, held = file.frames, len(file.piece())
+        stated, held = file.frames, len(file.read_range())
     assert stated > held
     try:
         found, notes = example(cut)

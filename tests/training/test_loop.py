@@ -15,7 +15,8 @@ import pytest
 from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.configs.nano import build
-from audioldm2_jax.data.corpus.precompute import PrecomputeConfig, precompute
+from audioldm2_jax.data.corpus.frozen_encoders import PrecomputeConfig
+from audioldm2_jax.data.corpus.precompute import precompute
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError

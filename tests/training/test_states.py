@@ -355,7 +355,7 @@ def speechless(folder, **texts):
         (raw / f"{i}.flac").write_bytes(tone(i, 1.5))
         one = {name: values[i % len(values)] for name, values in texts.items()}
         entries.append(ClipRecord(str(i), FileRef(str(raw / f"{i}.flac")), **one))
-    prepare({"train": entries}, folder, about={"name": folder.name}, report=Report(), workers=1)
+    prepare({"train": entries}, folder, metadata={"name": folder.name}, report=Report(), workers=1)
     return folder
 
 

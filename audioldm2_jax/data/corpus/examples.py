@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -39,55 +39,58 @@ def audio_features():
     )
 
 
-def audio_example(entry: ClipRecord, sample_rate: int | None = None) -> tuple[dict, list[str]]:
-    """An entry's example and notes on it. Raises Unreadable with the reason to leave it out.
+def audio_example(clip: ClipRecord, sample_rate: int | None = None) -> tuple[dict, list[str]]:
+    """Returns a clip's example and notes on it.
 
-    Audio stays as it is encoded; with sample_rate (Hz), where the entry is a piece of its file, or
-    where the first channel is silent and another is not, it becomes mono FLAC.
+    The audio stays as it is encoded. It becomes mono FLAC with `sample_rate` (Hz), for a clip that
+    is a range of its file, and where the first channel is silent but another is not. Raises
+    Unreadable with the reason to skip the clip.
     """
-    if entry.file is None:
-        raise Unreadable(entry.reason)
-    data, name = entry.file.read(), entry.file.name
-    sound = audio_files.check_audio(data, name, entry.start, entry.stop)
-    rate, notes = sound.sample_rate, list(sound.notes)
-    if sample_rate or entry.start is not None or sound.channel:
+    if clip.file is None:
+        raise Unreadable(clip.reason)
+    data, name = clip.file.read(), clip.file.name
+    info = audio_files.check_audio(data, name, clip.start, clip.stop)
+    rate, notes = info.sample_rate, list(info.notes)
+    if sample_rate or clip.start is not None or info.channel:
         rate = sample_rate or min(rate, 384000)
-        data, more = audio_files.to_flac(data, name, sound, rate, entry.start, entry.stop)
+        data, more = audio_files.to_flac(data, name, info, rate, clip.start, clip.stop)
         notes += more
-    texts = {"captions": list(entry.captions), "labels": list(entry.labels)}
+    texts = {"captions": list(clip.captions), "labels": list(clip.labels)}
     valid = {key: [valid_text(text) for text in values] for key, values in texts.items()}
-    transcript = valid_text(entry.transcript)
-    if valid != texts or transcript != entry.transcript:
+    transcript = valid_text(clip.transcript)
+    if valid != texts or transcript != clip.transcript:
         notes.append("characters that are none in its texts: replaced")
-    extra = json.dumps(entry.extra, ensure_ascii=False)
+    extra = json.dumps(clip.extra, ensure_ascii=False)
     example = {
-        "id": printable(entry.id),
+        "id": printable(clip.id),
         "audio": data,
         **valid,
         "transcript": transcript,
-        "seconds": sound.seconds,
+        "seconds": info.seconds,
         "sample_rate": rate,
         "extra": extra.encode("utf-8", "backslashreplace").decode(),
     }
     return example, notes
 
 
-def audio_examples(entries, report: Report, sample_rate: int | None = None) -> Iterator[dict]:
-    """The examples of usable entries; the others go into the report."""
-    for entry in entries:
+def audio_examples(
+    clips: Iterable[ClipRecord], report: Report, sample_rate: int | None = None
+) -> Iterator[dict]:
+    """Yields the examples of usable clips; the report receives the others."""
+    for clip in clips:
         try:
-            example, notes = audio_example(entry, sample_rate)
+            example, notes = audio_example(clip, sample_rate)
         except Unreadable as error:
-            report.skip(entry.id, str(error))
+            report.skip(clip.id, str(error))
             continue
         except (RuntimeError, ValueError, MemoryError) as error:  # a codec's own
-            report.skip(entry.id, f"cannot be converted ({type(error).__name__})")
+            report.skip(clip.id, f"cannot be converted ({type(error).__name__})")
             continue
         for note in notes:
-            report.note(entry.id, note)
+            report.note(clip.id, note)
         yield example
 
 
 def valid_text(text: str) -> str:
-    """Text that UTF-8 can hold and tokenizers read: U+FFFD for lone surrogates and NUL."""
+    """Replaces lone surrogates and NUL by U+FFFD, so that UTF-8 and tokenizers accept the text."""
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""Entries to a prepared corpus: in parallel, with progress, and going on after a stop."""
+"""Prepares a corpus from clip records: in parallel, with progress, resumable after a stop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from audioldm2_jax.data.corpus import parallel, reader
+from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus.examples import audio_examples, audio_features
+from audioldm2_jax.data.corpus.parallel import parallel_map
 from audioldm2_jax.data.corpus.writer import CorpusWriter, Shard, shard_size
 from audioldm2_jax.data.ingest.clip_record import ClipRecord
 from audioldm2_jax.data.ingest.report import Report
@@ -19,42 +20,42 @@ def prepare(
     splits: Mapping[str, list[ClipRecord]],
     target,
     *,
-    about: Mapping,
+    metadata: Mapping,
     report: Report,
     sample_rate: int | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict:
-    """Writes target as a TFDS folder of ArrayRecord; returns its statistics.
+    """Writes a corpus as a TFDS folder of ArrayRecord; returns its statistics.
 
-    splits: entries by split; about: `name` and what else is known (see `CorpusWriter.finish`);
-    report: has what was skipped so far, and receives the rest. progress: called with the number of
-    clips after each shard. Raises InputError for a target that holds something else, or if no clip
-    can be used.
+    splits: clips by split. metadata: `name` and other values (see `CorpusWriter.finish`). report:
+    holds what was skipped so far, and receives the rest. sample_rate: Hz of the FLAC files that are
+    stored; None keeps files as they are. progress: called with the number of clips after each
+    shard. Raises InputError for a target that holds something else, and if no clip can be used.
     """
     target = Path(target)
-    settings = {"name": about["name"], "sample_rate": sample_rate, "plan": _fingerprint(splits)}
-    build = CorpusWriter(target, settings)
-    if build.finished:
+    settings = {"name": metadata["name"], "sample_rate": sample_rate, "plan": _fingerprint(splits)}
+    writer = CorpusWriter(target, settings)
+    if writer.finished:
         return reader.read_statistics(target)
-    jobs, done = [], {}
-    for split, entries in splits.items():
-        size = shard_size(len(entries))
-        for index, start in enumerate(range(0, len(entries), size)):
-            part, piece = Shard(split, index), entries[start : start + size]
-            if found := build.summary(part):
-                done[part] = found
-                _tell(progress, len(piece))
+    jobs, summaries = [], {}
+    for split, clips in splits.items():
+        size = shard_size(len(clips))
+        for number, start in enumerate(range(0, len(clips), size)):
+            shard, group = Shard(split, number), clips[start : start + size]
+            if summary := writer.read_summary(shard):
+                summaries[shard] = summary
+                _advance(progress, len(group))
             else:
-                jobs.append((part, piece))
-    write = functools.partial(_write_part, target, settings, sample_rate)
-    for (part, piece), found in zip(jobs, parallel.parallel_map(write, jobs, workers)):
-        done[part] = found
-        _tell(progress, len(piece))
-    return build.finish(done, audio_features(), report=report, about=about)
+                jobs.append((shard, group))
+    write = functools.partial(_write_shard, target, settings, sample_rate)
+    for (shard, group), summary in zip(jobs, parallel_map(write, jobs, workers)):
+        summaries[shard] = summary
+        _advance(progress, len(group))
+    return writer.finish(summaries, audio_features(), report=report, metadata=metadata)
 
 
-def _tell(progress, count):
+def _advance(progress, count):
     if progress:
         progress(count)
 
@@ -85,8 +86,8 @@ def _text_form(value) -> str:
     return f"{_STORED_NAMES[name]}({', '.join(fields)})"
 
 
-def _write_part(target, settings, sample_rate, job) -> dict:
-    part, entries = job
+def _write_shard(target, settings, sample_rate, job) -> dict:
+    shard, clips = job
     report = Report()
-    examples = audio_examples(entries, report, sample_rate)
-    return CorpusWriter(target, settings).write(part, examples, audio_features(), report)
+    examples = audio_examples(clips, report, sample_rate)
+    return CorpusWriter(target, settings).write_shard(shard, examples, audio_features(), report)

@@ -21,43 +21,47 @@ TEXT_COUNTS = ("captioned", "described", "transcribed")
 
 
 def is_corpus(folder) -> bool:
+    """Whether a folder holds a finished corpus."""
     return (Path(folder) / "dataset_info.json").is_file()
 
 
 def open_builder(folder):
-    """A prepared corpus as TFDS reads it. Raises InputError.
+    """Opens a prepared corpus as a TFDS builder.
 
-    folder: the one with dataset_info.json, or one above it that holds no other corpus.
+    folder: the one with dataset_info.json, or a folder above it that holds no other corpus. Raises
+    InputError for none or several corpora, and for a damaged one.
     """
     import tensorflow_datasets as tfds
 
     folder = Path(folder)
     try:
-        found = [folder] if is_corpus(folder) else sorted(_datasets(folder))
+        folders = [folder] if is_corpus(folder) else sorted(_datasets(folder))
     except (ValueError, OSError) as error:
         raise InputError(f"{folder}: cannot look through it ({error_reason(error)})") from None
-    if len(found) != 1:
-        several = f" several ({', '.join(str(f) for f in found[:4])}); name one" if found else ""
+    if len(folders) != 1:
+        names = ", ".join(map(str, folders[:4]))
+        several = f" several ({names}); name one" if folders else ""
         what = several or " none; make it with `audioldm2-jax prepare`"
         raise InputError(f"{folder}: a prepared corpus (dataset_info.json) is expected;{what}")
-    for path in found[0].iterdir():
+    (folder,) = folders
+    for path in folder.iterdir():
         if not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: no ordinary file; delete the folder and make it anew")
-    _check_features(found[0])
+    _check_features(folder)
     try:
-        return tfds.builder_from_directory(str(found[0]))
+        return tfds.builder_from_directory(str(folder))
     except Exception as error:  # TFDS raises many kinds for a damaged folder
         raise InputError(
-            f"{found[0]}: the corpus does not load ({error_reason(error)}); delete it "
+            f"{folder}: the corpus does not load ({error_reason(error)}); delete it "
             "and make it anew"
         ) from None
 
 
 def _check_features(folder: Path) -> None:
-    """Raises InputError for features that are not TFDS' own: it would import their modules."""
-    own, waiting = "tensorflow_datasets.core.features.", [files.read_json(folder / "features.json")]
-    while waiting:
-        value = waiting.pop()
+    """Raises InputError for features from outside TFDS: TFDS would import their modules."""
+    own, pending = "tensorflow_datasets.core.features.", [files.read_json(folder / "features.json")]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
             for key in ("pythonClassName", "python_class_name", "type"):
                 kind = value.get(key, own)
@@ -65,8 +69,8 @@ def _check_features(folder: Path) -> None:
                     raise InputError(
                         f"{folder}/features.json: the feature {kind[:80]!r} is not one of TFDS' own"
                     )
-        waiting += value.values() if isinstance(value, dict) else []
-        waiting += value if isinstance(value, list) else []
+        pending += value.values() if isinstance(value, dict) else []
+        pending += value if isinstance(value, list) else []
 
 
 def _datasets(folder: Path):
@@ -78,9 +82,9 @@ def _datasets(folder: Path):
 
 
 def open_split(folder, split: str):
-    """A random-access source of examples, `source[i]`. split: a name, or several as `a+b`.
+    """Opens a split as a random-access source of examples, `source[i]`.
 
-    Raises InputError.
+    split: a name, or several as `a+b`. Raises InputError for an unknown or empty split.
     """
     builder = open_builder(folder)
     names = sorted(builder.info.splits)
@@ -99,31 +103,31 @@ def open_split(folder, split: str):
 
 
 def read_description(folder) -> dict:
-    """What the corpus' description says of its making (see `build.Build`), {} for others."""
+    """The metadata that `CorpusWriter` stores in the description; {} for other corpora."""
     description = open_builder(folder).info.description or ""
     try:
-        found = json.loads(description)
+        metadata = json.loads(description)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def read_statistics(folder) -> dict:
-    """What was counted when the corpus was made. Raises InputError where it does not say."""
-    found = read_description(folder).get("statistics")
-    if not isinstance(found, dict):
+    """The counts from the preparation of the corpus. Raises InputError where there are none."""
+    counts = read_description(folder).get("statistics")
+    if not isinstance(counts, dict):
         raise InputError(
             f"{folder}: its dataset_info.json holds no statistics; delete the folder and make it "
             "anew"
         )
-    return found
+    return counts
 
 
 def text_counts(folder, split: str) -> dict[str, int] | None:
-    """How many clips of a split (or of several, as `a+b`) have which texts.
+    """Counts the clips of a split (or of several, as `a+b`) by the texts that they have.
 
-    clips, and those with captions (`captioned`), with captions or labels (`described`), with a
-    transcript (`transcribed`). None for corpora that were made without counting.
+    `clips`: all; `captioned`: with captions; `described`: with captions or labels; `transcribed`:
+    with a transcript. Returns None for corpora without these counts.
     """
     info = open_builder(folder).info
     counts = read_description(folder).get("statistics", {})

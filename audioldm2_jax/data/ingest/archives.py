@@ -134,7 +134,10 @@ def _check_free_space(archive: Path, target: Path, size: int) -> None:
 
 
 def _unpack_tar(archive: Path, target: Path, report: Report) -> None:
-    with _decompressed(archive) as file, tarfile.open(fileobj=_BoundedReads(file), mode="r:") as packed:
+    with (
+        _decompressed(archive) as file,
+        tarfile.open(fileobj=_BoundedReads(file), mode="r:") as packed,
+    ):
         for member in packed:
             name = normalise_name(member.name)
             _check_free_space(archive, target, member.size)

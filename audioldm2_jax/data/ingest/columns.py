@@ -59,7 +59,7 @@ class Columns:
         )
 
     def fields(self, row: dict) -> dict:
-        """A row's `captions`, `labels`, `transcript` and other values (`extra`) for a ClipRecord."""
+        """A row's `captions`, `labels`, `transcript` and other values (`extra`)."""
         used = {self.file, *self.captions, self.labels, self.transcript, self.split}
         return {
             "captions": tuple(t for name in self.captions for t in cell_texts(row.get(name))),

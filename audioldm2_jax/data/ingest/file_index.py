@@ -80,7 +80,8 @@ class FileIndex:
             names = [n for n in self.files if n.count("/") + 1 >= count]
             names.sort(key=lambda n: (n.count("/"), len(n), n))
             ends = ("/".join(n.split("/")[-count:]) for n in names)
-            self._by_ending[count, fold] = _group(names, (e.casefold() if fold else e for e in ends))
+            keys = (end.casefold() if fold else end for end in ends)
+            self._by_ending[count, fold] = _group(names, keys)
         return self._by_ending[count, fold].get(tail.casefold() if fold else tail, [])
 
     def resolve_link(self, name: str) -> str:

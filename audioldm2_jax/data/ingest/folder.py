@@ -103,11 +103,11 @@ def _split_of(name: str) -> str:
     return next((part for part in name.split("/")[:-1] if part.lower() in known), "")
 
 
-def _entries(index, report, name, place, base, columns):
-    """(split or "", entry) of a table's rows."""
-    folder = None if place.member or place.offset >= 0 else Path(place.path).parent
+def _clips(index, report, name, table, base, columns):
+    """Yields (split or "", clip) for each row of a table."""
+    folder = None if table.member or table.offset >= 0 else Path(table.path).parent
     try:
-        rows = tables.read_table(place.read(), name)
+        rows = tables.read_table(table.read(), name)
     except Unreadable as error:
         raise InputError(f"{name}: {error}") from None
     if not rows:

@@ -74,7 +74,7 @@ class JoinedZip(io.RawIOBase):
         entries, position = [], 0
         for _ in range(count):
             fields = list(_ENTRY.unpack_from(directory, position))
-            # Indices: 10, 11 sizes; 12, 13, 14 lengths of name, extra, comment; 15 volume; 18 offset.
+            # 10, 11: sizes; 12 to 14: lengths of name, extra, comment; 15: volume; 18: offset.
             packed, size, name, extra, comment = fields[10:15]
             start = position + _ENTRY.size
             member = directory[start : start + name]

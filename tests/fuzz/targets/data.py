@@ -222,7 +222,8 @@ def _checkpoint():
 
 
 def build_encoded(folder: Path) -> None:
-    from audioldm2_jax.data.corpus.precompute import PrecomputeConfig, precompute
+    from audioldm2_jax.data.corpus.frozen_encoders import PrecomputeConfig
+    from audioldm2_jax.data.corpus.precompute import precompute
     from audioldm2_jax.data.ingest.report import Report
     from tests.data.corpora import write_corpus
 
