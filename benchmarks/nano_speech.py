@@ -25,10 +25,10 @@ import soundfile
 from tqdm import tqdm
 
 from audioldm2_jax import Pipeline
-from audioldm2_jax.configs.nano.build import drawn
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.features.mel import log_mel, mel_config
+from audioldm2_jax.recipes.nano.build import drawn
 from benchmarks.nano import as_written, clips_of, reconstructed
 
 JUDGE = Path(__file__).parent / "judges" / "listener"

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import audioldm2_jax
 from audioldm2_jax import audio, tree
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub
@@ -39,6 +38,7 @@ from audioldm2_jax.pipelines.run import (
     needed_memory,
     tree_bytes,
 )
+from audioldm2_jax.version import __version__
 
 
 class Pipeline:
@@ -289,7 +289,7 @@ class Pipeline:
             "dtype": jnp.dtype(self.dtype).name,
             "device": jax.devices()[0].device_kind,
             "versions": {
-                "audioldm2_jax": audioldm2_jax.__version__,
+                "audioldm2_jax": __version__,
                 "jax": jax.__version__,
                 "flax": flax.__version__,
                 "python": platform.python_version(),

@@ -18,7 +18,7 @@ class Builder(CorpusBuilder):
 
     def clips(self, index, report):
         return {
-            split: map(lambda row: entry(index, row), read_table(data, table))
+            split: (entry(index, row) for row in read_table(data, table))
             for split, table, data in self.tables(index, report, TABLES)
         }
 

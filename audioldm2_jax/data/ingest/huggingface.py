@@ -107,7 +107,7 @@ def _clips(index, path: Path, columns: Columns) -> Iterator[tuple[str, ClipRecor
                     values[key] = classes[values[key]]
             file = values.pop(audio)
             file = file if isinstance(file, str) else ""
-            id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
+            clip_id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
             source, reason = None, "names no file"
             if values.pop(" holds bytes", False):
                 source = TableCell(str(path), audio, group, row, Path(file).name)
@@ -116,7 +116,7 @@ def _clips(index, path: Path, columns: Columns) -> Iterator[tuple[str, ClipRecor
                 source, reason = match.file, match.reason
             position += 1
             split = next(iter(cell_texts(values.get(columns.split))), "") if columns.split else ""
-            yield split, ClipRecord(id, source, reason=reason, **resolved.fields(values))
+            yield split, ClipRecord(clip_id, source, reason=reason, **resolved.fields(values))
 
 
 def _damaged(path, error: Exception) -> InputError:
@@ -155,7 +155,7 @@ def _class_names(schema) -> dict[str, list[str]]:
 
 def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
     """Yields rows without the audio's bytes: the audio column holds the path instead."""
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
     table = _group(path, group)
     if inside:
