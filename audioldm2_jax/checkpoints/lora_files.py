@@ -23,10 +23,8 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import UNetConfig
 
 # Parts by what a pipeline calls them, and by kohya's underscores; those of no prefix are tried.
-_FOLDERS = {"clap": "text_encoder", "t5": "text_encoder_2", "gpt2": "language_model"} | {
-    "projection": "projection_model",
-    "unet": "unet",
-}
+_PARTS = ("clap", "t5", "gpt2", "projection", "unet")
+_FOLDERS = {name: PARTS[name].folder for name in _PARTS}
 _UNNAMED = ("unet", "gpt2", "t5", "clap")
 _FILES = ("adapter_model", "pytorch_lora_weights")
 _SETTINGS = "adapter_config.json"

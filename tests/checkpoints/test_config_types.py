@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import hub, single
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig, PANNsConfig
