@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -c constraints.txt
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test fast lint docs bench nano clean
@@ -36,11 +37,11 @@ fast: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/pyrefly check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/pyrefly check && $(DOCS)
 
 # The site, from docs/ and the docstrings, into site/; a warning is an error.
 docs: $(VENV)/.installed-dev
-	$(BIN)/mkdocs build -q --strict
+	$(DOCS)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/versus_diffusers.py
