@@ -27,6 +27,7 @@ from audioldm2_jax.pipelines.batch import (
 )
 from audioldm2_jax.pipelines.durations import bucketed_duration, exact_duration
 from audioldm2_jax.pipelines.loading import open_checkpoint
+from audioldm2_jax.pipelines.log import timed_message
 from audioldm2_jax.pipelines.memory import check_memory, memory_line, prepack_params
 from audioldm2_jax.pipelines.metadata import describe
 from audioldm2_jax.pipelines.output import Output
@@ -43,7 +44,6 @@ from audioldm2_jax.pipelines.runner import (
     Runner,
     needed_memory,
     sampling_mesh,
-    timed_message,
     tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps, run_steps
