@@ -17,15 +17,14 @@ import numpy as np
 
 from audioldm2_jax import files, tree
 from audioldm2_jax.checkpoints import weights
-from audioldm2_jax.checkpoints.convert import finite_floats
+from audioldm2_jax.checkpoints.convert import Table, finite_floats
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import UNetConfig
+from audioldm2_jax.presets import ModelConfig
 
 # Parts under their pipeline's names, or with kohya's underscores. Names without a prefix are tried
 # with each part of _UNNAMED.
-_PARTS = ("clap", "t5", "gpt2", "projection", "unet")
-_FOLDERS = {name: PARTS[name].folder for name in _PARTS}
+_FOLDERS = {name: PARTS[name].folder for name in ("clap", "t5", "gpt2", "projection", "unet")}
 _UNNAMED = ("unet", "gpt2", "t5", "clap")
 _FILES = ("adapter_model", "pytorch_lora_weights")
 _SETTINGS = "adapter_config.json"
@@ -212,7 +211,7 @@ def _paths(part: str, layer: str, flat: bool) -> tuple[str, ...]:
 
     flat: the layer's name has underscores in place of dots.
     """
-    canonical = PARTS[part].table(UNetConfig()).canonical(f"{layer}.weight")
+    canonical = _table(part).canonical(f"{layer}.weight")
     for pattern, targets in _patterns(part, flat):
         if match := pattern.fullmatch(canonical or ""):
             return tuple(f"{part}/{target.format(*match.groups())}" for target in targets)
@@ -229,11 +228,16 @@ def _patterns(part: str, flat: bool) -> list[tuple[re.Pattern, tuple[str, ...]]]
     return patterns
 
 
+def _table(part: str) -> Table:
+    """A part's table; the names of its layers are the same for every configuration."""
+    return PARTS[part].table(getattr(ModelConfig(), part))
+
+
 def _matrices(part: str) -> list[tuple[str, tuple[str, ...]]]:
     """[(layer, its kernels)] of a part's table, with {} for numbers."""
     return [
         (source.removesuffix(".weight"), targets)
-        for rule in PARTS[part].table(UNetConfig()).rules
+        for rule in _table(part).rules
         for source, targets, _ in rule.pairs()
         if source.endswith(".weight") and all(t.endswith("/kernel") for t in targets)
     ]
