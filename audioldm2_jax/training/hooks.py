@@ -37,7 +37,7 @@ def hooks_of(run: Run, batch: dict | None, writer) -> list:
 
 def _samples(run: Run, clips: dict, writer):
     """The hook that writes samples of the stage's kind; None where these clips have no sound, or
-    the start no tokenizers.
+    the base checkpoint no tokenizers.
     """
     asked, kind = run.config.sample, run.info.samples
 
@@ -47,10 +47,10 @@ def _samples(run: Run, clips: dict, writer):
 
     if isinstance(kind, ClipSamples) and "waveform" in clips:
         waves = samples.gathered(clips["waveform"])[: samples.CLIPS]
-        model = run.start.model
+        model = run.base.model
         return samples.Reconstructed(asked.every, trained, writer, kind, model=model, clips=waves)
-    if isinstance(kind, PromptSamples) and run.start.tokenizers:
-        texts = asked.prompts or samples.default_prompts(run.start.model)
+    if isinstance(kind, PromptSamples) and run.base.tokenizers:
+        texts = asked.prompts or samples.default_prompts(run.base.model)
         settings = {"prompts": texts, "steps": asked.steps, "seconds": run.config.data.seconds}
         return samples.Generated(asked.every, trained, run.full_checkpoint, writer, **settings)
     return None

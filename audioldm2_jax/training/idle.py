@@ -59,7 +59,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
     """{entry: why it has no effect}, as far as the configuration alone decides it."""
     info = find_stage(config.stage)
     return (
-        _of_start(config, info)
+        _of_base(config, info)
         | _of_optimiser(config, info)
         | _of_data(config, info)
         | _of_samples(config, info)
@@ -67,18 +67,19 @@ def idle(config: ConfigDict) -> dict[str, str]:
     )
 
 
-def _of_start(config: ConfigDict, info: StageInfo) -> dict[str, str]:
+def _of_base(config: ConfigDict, info: StageInfo) -> dict[str, str]:
     found = {}
     if not info.uses_base:
         return dict.fromkeys(
-            ("start", "begin", "preset"), f"stage {config.stage} takes nothing of a checkpoint"
+            ("base_checkpoint", "init_from_base", "preset"),
+            f"stage {config.stage} uses no base checkpoint",
         )
-    if not config.start:
-        found["begin"] = "no start is named"
-    elif config.start != "random":
-        found["preset"] = "the start has its own sizes"
+    if not config.base_checkpoint:
+        found["init_from_base"] = "no base_checkpoint is named"
+    elif config.base_checkpoint != "random":
+        found["preset"] = "the base checkpoint has its own sizes"
     if config.lora:
-        found["begin"] = "low-rank changes begin with the start's weights"
+        found["init_from_base"] = "LoRA always starts from the base checkpoint's weights"
     return found
 
 
@@ -93,7 +94,7 @@ def _of_optimiser(config: ConfigDict, info: StageInfo) -> dict[str, str]:
     elif config.optim.decay == 1:
         found["optim.decay_every"] = "optim.decay is 1"
     if not info.has_ema or config.lora:
-        what = "low-rank training" if config.lora else f"stage {config.stage}"
+        what = "LoRA training" if config.lora else f"stage {config.stage}"
         found["ema_decay"] = f"{what} keeps no average"
     return found
 

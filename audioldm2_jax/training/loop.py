@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     entries.check(config)
     previous = _check_workdir(workdir, config)
     _check_corpora(config)
-    with console.work("opening the start"):
+    with console.work("opening the base checkpoint"):
         run = open_run(config)
     # Data first: a run that cannot read them leaves nothing behind.
     with jax.set_mesh(run.mesh), open_batches(run) as batches:
@@ -202,7 +202,7 @@ def _keep_config(workdir: Path, run: Run) -> None:
 
 
 def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, previous: dict):
-    """(the last saved state, or a fresh one that begins with the start's weights; shardings).
+    """(the last saved state, or a new one, initialised from the base checkpoint if asked; shardings).
 
     previous: the configuration that the folder's states are of.
     """
@@ -217,13 +217,13 @@ def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, pre
                 raise InputError(f"{error}{changed}") from None
         batches.restore(data)
         return state, placed
-    start = {}
-    if run.config.begin and run.config.start:
-        with console.work("loading the start's weights"):
-            start = run.start.load(run.spec.init_from_base, jnp.float32)
-            start = {name: run.spec.unmerge(params) for name, params in start.items()}
-    with console.work("making the first state"):
-        state = jax.block_until_ready(init_sharded(stage, run.mesh, run.config.seed, start))
+    weights = {}
+    if run.config.init_from_base and run.config.base_checkpoint:
+        with console.work("loading the base checkpoint's weights"):
+            weights = run.base.load(run.spec.init_from_base, jnp.float32)
+            weights = {name: run.spec.unmerge(params) for name, params in weights.items()}
+    with console.work("initialising the state"):
+        state = jax.block_until_ready(init_sharded(stage, run.mesh, run.config.seed, weights))
     return state, placed
 
 

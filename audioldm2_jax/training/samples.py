@@ -34,7 +34,7 @@ def default_prompts(model: ModelConfig) -> tuple[str, ...]:
 
 
 class Generated:
-    """A hook: sound of fixed prompts and seed, by the start's model with the parts trained so far.
+    """A hook: sound of fixed prompts and seed, by the base checkpoint with the parts trained so far.
 
     trained: (state, frozen) -> changed parts, gathered on this host; full_checkpoint: those and the
     latents' scale -> the checkpoint, made once, whose parts later states replace. writer: None on

@@ -399,4 +399,4 @@ def test_a_warm_up_that_never_ends_is_told(corpus, tmp_path, capsys):
     train(config(corpus, "optim.warmup=100", "steps=1"), tmp_path / "run")
     said = capsys.readouterr().err
     assert "optim.warmup is 100 and the run 1 steps" in said and "compiling the step ..." in said
-    assert "opening the start ..." in said.splitlines()[0]
+    assert "opening the base checkpoint ..." in said.splitlines()[0]
