@@ -3,8 +3,9 @@
 audioldm2-jax train --config=configs/audioldm.py:s --workdir=runs/audioldm \\
     --config.base_checkpoint=CHECKPOINT --config.data.sources=CORPUS
 settings.p_clap_audio is the share of clips conditioned on the sound: 1 as AudioLDM was trained, 0
-for captions only. init_from_base=False trains from scratch; the study has both. `t5` attends to FLAN-T5
-instead. `few` fine-tunes a checkpoint on ten to some hundred clips; lora=16: with LoRA of rank 16.
+for captions only. init_from_base=False trains from scratch; the study has both. `t5` attends to
+FLAN-T5 instead. `few` fine-tunes a checkpoint on ten to some hundred clips; lora=16: with LoRA of
+rank 16.
 """
 
 from audioldm2_jax.configs.common import few, stage_config, tiny, variant

@@ -2,8 +2,8 @@
 
 audioldm2-jax train --config=configs/loa.py --workdir=runs/loa \\
     --config.base_checkpoint=CHECKPOINT --config.data.sources=CORPUS
-The base checkpoint holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors from phonemes, with CLAP on the
-sound itself.
+The base checkpoint holds CLAP, T5 and AudioMAE. `speech` predicts 512 vectors from phonemes, with
+CLAP on the sound itself.
 """
 
 from audioldm2_jax.configs.common import stage_config, tiny, variant

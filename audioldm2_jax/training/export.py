@@ -25,10 +25,10 @@ def export(
 ) -> int:
     """Writes target from a state in workdir; returns its step.
 
-    With a base checkpoint, target is that model with the trained parts in place of its own (hub layout, loads
-    in the pipeline and in diffusers); without, the one part alone (`single`); of LoRA,
-    one safetensors file. weights: ema, raw, or auto, the average where there is one; onto: another
-    checkpoint of the same configuration to take the other parts of, so that parts which were
+    With a base checkpoint, target is that model with the trained parts in place of its own, in the
+    hub layout, which the pipeline and diffusers load; without one, it is the one part alone; with
+    LoRA, it is one safetensors file. weights: ema, raw, or auto, the average where there is one;
+    onto: another checkpoint of the same configuration for the other parts, so that parts which were
     trained side by side come together; step: of the state, by default the last. Raises InputError.
     """
     workdir, target = files.path(workdir), files.path(target)

@@ -1,4 +1,4 @@
-"""A run's parts, made from its configuration: stage, mesh, data, frozen weights, step."""
+"""What a run consists of, from its configuration: stage, mesh, data, frozen weights, step."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _freeze(spec: StageSpec, patterns: tuple[str, ...]) -> StageSpec:
 
 def sources_of(texts: str) -> tuple[Source, ...]:
     """`path[:split[:weight]]`, separated by commas."""
-    found = []
+    sources = []
     if not texts.strip(" ,"):
         raise InputError("data.sources is empty: --config.data.sources=CORPUS (see docs/data.md)")
     for text in texts.split(","):
@@ -161,21 +161,21 @@ def sources_of(texts: str) -> tuple[Source, ...]:
             weight = float("nan")
         if not path or len(rest) > 2 or "" in rest or (weight is not None and not 0 < weight < 1e9):
             raise InputError(f"sources {text!r}: PATH, PATH:SPLIT or PATH:SPLIT:WEIGHT is expected")
-        found.append(Source(path, rest[0] if rest else "train", weight))
-    return tuple(found)
+        sources.append(Source(path, rest[0] if rest else "train", weight))
+    return tuple(sources)
 
 
 def _classes(config) -> tuple[str, ...]:
     """All labels of the corpora, sorted by name."""
-    found: set[str] = set()
+    labels: set[str] = set()
     for source in sources_of(config.data.sources):
         path = Path(reader.open_builder(source.path).data_path) / CLASSES
         if not path.is_file():
             raise InputError(f"{path}: missing; prepare the corpus with this program")
-        found |= set(read_classes(path))
-    if not found:
+        labels |= set(read_classes(path))
+    if not labels:
         raise InputError(f"data.sources {config.data.sources}: no clip has a label to learn")
-    return tuple(sorted(found))
+    return tuple(sorted(labels))
 
 
 def read_scale(path) -> float:
@@ -188,10 +188,10 @@ def read_scale(path) -> float:
 
 def read_classes(path) -> tuple[str, ...]:
     """The labels of a classes.json. Raises InputError for a file that holds something else."""
-    found = files.read_json(path, (list, dict))
-    if not all(isinstance(label, str) for label in found):
+    labels = files.read_json(path, (list, dict))
+    if not all(isinstance(label, str) for label in labels):
         raise InputError(f"{path}: a list of labels is expected")
-    return tuple(found)
+    return tuple(labels)
 
 
 def step_of(run: Run):

@@ -125,7 +125,8 @@ def test_an_override_puts_the_files_idle_entries_back(file):
 
 def test_what_a_file_sets_in_vain_is_still_refused(tmp_path):
     (tmp_path / "mine.py").write_text(
-        f"{BASE}def get_config(arg=''):\n    c = stage_config('vae')\n    c.optim.steps = 77\n    return c"
+        f"{BASE}def get_config(arg=''):\n    c = stage_config('vae')\n"
+        "    c.optim.steps = 77\n    return c"
     )
     config = read_config(str(tmp_path / "mine.py"), ["--config.batch=8"])
     with pytest.raises(InputError, match="optim.steps is 77: it has no effect"):
