@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch_latent import AudioLDM, Joint, Language, LatentDiffusion, Peer, log_mel
 from transformers import ClapConfig, ClapModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from audioldm2_jax.checkpoints import configs
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.features.kaldi import FBANK_DEVIATION, FBANK_MEAN, kaldi_filters
 from audioldm2_jax.features.mel import MelConfig, mel_config, mel_filters
 
@@ -30,7 +30,7 @@ class PatchGAN(nn.Sequential):
 
 class VAE(Peer):
     def build(self):
-        self.vae = AutoencoderKL.from_config(configs.write_vae(self.model.vae))
+        self.vae = AutoencoderKL.from_config(PARTS["vae"].write(self.model.vae).content)
         self.judge = PatchGAN(64)
         return {"discriminator": [self.judge], "generator": [self.vae]}
 
@@ -98,7 +98,7 @@ class Vocoder(Peer):
     segment = 8192
 
     def build(self):
-        config = configs.write_vocoder(self.model.vocoder)
+        config = PARTS["vocoder"].write(self.model.vocoder).content
         self.generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
         self.generator.apply_weight_norm()
         norms = (spectral_norm, weight_norm, weight_norm)
@@ -131,7 +131,7 @@ class CLAP(Peer):
     ema = False
 
     def build(self):
-        self.clap = ClapModel(ClapConfig(**configs.write_clap(self.model.clap)))
+        self.clap = ClapModel(ClapConfig(**PARTS["clap"].write(self.model.clap).content))
         return {"model": [self.clap]}
 
     def loss(self, player, batch):

@@ -20,6 +20,6 @@ def test_wav_is_whole_or_absent(tmp_path):
     back, rate = soundfile.read(tmp_path / "a.wav")
     assert rate == 16000
     np.testing.assert_allclose(back, wave, atol=1e-4)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="one axis"):
         audio.save_wav(tmp_path / "b.wav", wave.reshape(1, 1, -1), 16000)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

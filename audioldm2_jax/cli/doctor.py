@@ -125,12 +125,13 @@ def _report_model(options):
 def _config(name, revision, convention):
     """The configuration of a preset, an authors' file, a folder or a hub id."""
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.checkpoints.authors import files
-    from audioldm2_jax.files import path as local_path
+    from audioldm2_jax.checkpoints.authors.assemble import model_config
+    from audioldm2_jax.checkpoints.authors.source import open_file
+    from audioldm2_jax.files import user_path
     from audioldm2_jax.presets import PRESETS
 
     if name in PRESETS:
         return PRESETS[name]()
-    if local_path(name).is_file():
-        return files.model_config(files.open_file(local_path(name)))
+    if user_path(name).is_file():
+        return model_config(open_file(user_path(name)))
     return hub.read_config(download.locate(name, revision=revision), convention)

@@ -100,7 +100,7 @@ def _file(name: str) -> Path:
     `vae`, `vae.py` and `configs/vae.py` name the same one; a file of that path comes first.
     Raises InputError.
     """
-    path = files.path(name)
+    path = files.user_path(name)
     short = name.removeprefix("configs/").removesuffix(".py")
     shipped = CONFIGS / f"{short}.py"
     try:
@@ -181,7 +181,7 @@ def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
     """
     numbers = bool(old) and all(isinstance(x, int) for x in old)
     if value.startswith("@") and not numbers:
-        lines = re.split(r"\r?\n", files.read_text(files.path(value[1:])))
+        lines = re.split(r"\r?\n", files.read_text(files.user_path(value[1:])))
         return tuple(line.strip() for line in lines if line.strip())
     if numbers or _is_list(value):
         return _listed(name, value, int if numbers else str)

@@ -31,7 +31,7 @@ def export(
     onto: another checkpoint of the same configuration for the other parts, so that parts which were
     trained side by side come together; step: of the state, by default the last. Raises InputError.
     """
-    workdir, target = files.path(workdir), files.path(target)
+    workdir, target = files.user_path(workdir), files.user_path(target)
     config = read_run(workdir)
     if config.lora and target.suffix != ".safetensors":
         raise InputError(f"{target}: LoRA is one file; name it FILE.safetensors")

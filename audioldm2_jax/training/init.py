@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from audioldm2_jax.checkpoints.parts import SINGLES
+from audioldm2_jax.checkpoints.parts import PARTS
 
 
 def init_part(name: str, config) -> Callable:
     """key -> random parameters of a checkpoint's part."""
-    part = SINGLES[name]
+    part = PARTS[name]
 
     def init(key):
         return part.model(config).init(key, *part.inputs(config))["params"]

@@ -46,7 +46,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     """
     enable_cache()
     console = Console(quiet=quiet or not distributed.is_main())
-    workdir = files.path(workdir)
+    workdir = files.user_path(workdir)
     # What needs no model comes first, for large ones take minutes to open.
     entries.check(config)
     previous = _check_workdir(workdir, config)

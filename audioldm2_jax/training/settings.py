@@ -88,7 +88,8 @@ def idle_settings(kind: type[StageSettings], given: Mapping[str, Any]) -> dict[s
 def _check_value(name: str, value: Any, default: Any, bounds: Bounds) -> None:
     if not isinstance(default, tuple):
         entry = entries.Entry(default, "", bounds.least, bounds.most, bounds.choices)
-        return entries.check_value(name, value, entry)
+        entries.check_value(name, value, entry)
+        return
     if not isinstance(value, (tuple, list)) or not value:
         raise InputError(f"{name} is {value!r}: integers, separated by commas, are expected")
     for one in value:

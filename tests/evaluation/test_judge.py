@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import single
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.features.mel import decibel_mel

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.configs.audio import read_vocoder, write_vocoder
+from audioldm2_jax.checkpoints.parts.vocoder import read_config, write_config
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.features.mel import MEL_16K, MelConfig, log_mel, mel_filters
@@ -89,8 +89,8 @@ def test_steady_tones(hertz):
 def test_configuration():
     """Written where it is set only: published configurations stay as they are."""
     config = PRESETS["nano"]().vocoder
-    assert read_vocoder(write_vocoder(config), "") == config
-    assert "griffin_lim" not in write_vocoder(PRESETS["base"]().vocoder)
+    assert read_config(write_config(config)) == config
+    assert "griffin_lim" not in write_config(PRESETS["base"]().vocoder).content
 
 
 def test_conventions(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from audioldm2_jax import Pipeline, tree
 from audioldm2_jax.checkpoints import hub, lora
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError

@@ -125,7 +125,7 @@ def test_hidden_vectors():
 def test_in_place_of_hidden_vectors():
     """Zeros, or GPT-2's own vectors from the prefix with zeros; no gradients through those."""
     size, count = 8, 5
-    found, frozen = made("loa")
+    found, _frozen = made("loa")
     params, keys = initial(found).params, jax.random.split(jax.random.key(1), size)
     settings = loa.LOASettings(TINY, prefix_dropout=1.0)
     truth, states = draw(size, count, TINY.gpt2.width), draw(size, 6, TINY.gpt2.width, seed=2)

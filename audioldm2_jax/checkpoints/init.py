@@ -1,4 +1,4 @@
-"""Random parameters of any part, scaled so that activations keep a healthy size."""
+"""Random initial parameters of any part, scaled so that activations stay near unit variance."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import tree
-from audioldm2_jax.checkpoints.parts import SINGLES
+from audioldm2_jax.checkpoints.parts import PARTS
 
 
 def random_params(name: str, config, seed: int = 0) -> dict:
-    """A part's parameters: unit-variance layers, norms near one, small biases."""
+    """A part's parameters: layers of unit variance, norms near one, small biases.
+
+    name: of the part; config: its configuration. The same seed gives the same values.
+    """
     rng = np.random.default_rng([seed, *name.encode()])
 
     def draw(path, shape):
@@ -31,5 +34,5 @@ def random_params(name: str, config, seed: int = 0) -> dict:
             return np.float32(np.log(1 / 0.07))
         return values if len(shape) > 1 else 0.1 * values
 
-    shapes = tree.flatten(SINGLES[name].shapes(config))
+    shapes = tree.flatten(PARTS[name].shapes(config))
     return tree.unflatten({p: jnp.asarray(draw(p, s.shape)) for p, s in shapes.items()})

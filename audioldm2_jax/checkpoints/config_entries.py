@@ -1,4 +1,4 @@
-"""Helpers of the configuration readers: entries by name, each of its type and within bounds."""
+"""Entries of a JSON configuration, read by name, each checked for its type and its bounds."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 
 from audioldm2_jax.errors import InputError
 
-# The version whose format we write.
-DIFFUSERS = "0.42.0"
+# The diffusers version whose file format we write.
+DIFFUSERS_VERSION = "0.42.0"
 # Far beyond any published model, so that no file can ask for memory or time without bound.
 WIDTH, DEPTH, LEVELS, ROWS = 1 << 15, 128, 8, 1 << 21
 
 
 def require(config: dict, where: str, **expected):
-    """Every named field is absent or has the one value that is implemented."""
+    """Raises InputError unless every named entry is absent or has the one supported value."""
     for name, value in expected.items():
-        found = config.get(name, value)
-        found = list(found) if isinstance(found, (list, tuple)) else found
-        same_type = isinstance(found, bool) == isinstance(value, bool)
-        if found != value or not same_type:
-            raise InputError(f"{where}: {name} is {found!r:.200}; only {value!r} is supported")
+        given = config.get(name, value)
+        given = list(given) if isinstance(given, (list, tuple)) else given
+        same_type = isinstance(given, bool) == isinstance(value, bool)
+        if given != value or not same_type:
+            raise InputError(f"{where}: {name} is {given!r:.200}; only {value!r} is supported")
 
 
 def levels(value, count: int, where: str, name: str) -> tuple:
-    """One value for each level: given once, or as a list of the right length."""
+    """One value per level, from a single value or a list of `count` values."""
     values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
     if len(values) != count:
         raise InputError(f"{where}: {name} has {len(values)} entries for {count} levels")
@@ -31,9 +31,10 @@ def levels(value, count: int, where: str, name: str) -> tuple:
 
 
 class Entries:
-    """A configuration's entries. Every reader takes the default where the entry is absent or null.
+    """The entries of one configuration file.
 
-    Each raises InputError naming the file, the entry and its value.
+    Each method returns the default if the entry is absent or null. It raises InputError with the
+    file, the entry and its value if the entry is of the wrong type or out of bounds.
     """
 
     def __init__(self, content, where: str):
@@ -53,7 +54,7 @@ class Entries:
         return self.whole_of(self.get(name, default), name, low, high)
 
     def whole_of(self, value, name: str, low: int = 1, high: int = WIDTH) -> int:
-        """A value of the entry, checked."""
+        """Checks one value that belongs to the entry `name`."""
         if type(value) is not int or not low <= value <= high:
             self.refuse(name, f"a whole number from {low} to {high}")
         return value
@@ -89,7 +90,10 @@ class Entries:
 
 
 def filled(name: str, config: dict, where: str) -> Entries:
-    """A transformers configuration with its class's defaults filled in, its values unchecked."""
+    """Entries of a transformers configuration, with the defaults of its class filled in.
+
+    name: the configuration class. The values are not checked yet.
+    """
     import transformers
 
     kind = getattr(transformers, name)
@@ -101,7 +105,7 @@ def filled(name: str, config: dict, where: str) -> Entries:
 
 
 def heads_of(entries: Entries, heads: str, width: str) -> int:
-    """The number of heads, which divides the width."""
+    """The number of heads. Raises InputError unless it divides the width."""
     count = entries.whole(heads, None, high=1024)
     if entries.whole(width, None) % count:
         entries.refuse(heads, f"a divisor of {width}")
@@ -109,7 +113,7 @@ def heads_of(entries: Entries, heads: str, width: str) -> int:
 
 
 def groups_of(entries: Entries, channels: tuple[int, ...]) -> int:
-    """The groups of the norms, which divide every level's width."""
+    """The number of norm groups. Raises InputError unless it divides every level's width."""
     groups = entries.whole("norm_num_groups", 32)
     if any(width % groups for width in channels):
         entries.refuse("norm_num_groups", f"a divisor of the widths {list(channels)}")

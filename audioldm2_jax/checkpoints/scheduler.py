@@ -9,7 +9,7 @@ import math
 import warnings
 from typing import Any
 
-from audioldm2_jax.checkpoints.configs.reading import DIFFUSERS
+from audioldm2_jax.checkpoints.config_entries import DIFFUSERS_VERSION
 from audioldm2_jax.diffusion import registry, schedules
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ScheduleConfig, SolverConfig
@@ -326,7 +326,7 @@ def write_schedule(config: ScheduleConfig) -> dict:
     defaults = _schedule(kind, DEFAULTS[kind]).solver
     written = {
         "_class_name": kind,
-        "_diffusers_version": DIFFUSERS,
+        "_diffusers_version": DIFFUSERS_VERSION,
         "num_train_timesteps": config.train_steps,
         "beta_start": config.beta_start,
         "beta_end": config.beta_end,
