@@ -24,9 +24,11 @@ def bundled_words(tokenizers: dict, config: ModelConfig) -> frozenset[str]:
         from audioldm2_jax.data.soundscapes.voices import caption_words
 
         return frozenset(form for word in caption_words() for form in (word, word.capitalize()))
-    from audioldm2_jax.data.soundscapes.scene import SOUNDS
+    from audioldm2_jax.data.soundscapes.scene import SOUND_CLASSES
 
-    nouns = {word for sound in SOUNDS.values() for word in _words(f"{sound.noun} {sound.plural}")}
+    nouns = {
+        word for sound in SOUND_CLASSES.values() for word in _words(f"{sound.noun} {sound.plural}")
+    }
     pieces = tokenizers["tokenizer_2"].get_vocab()
     # Single letters stand for words that are none of the captions'.
     return frozenset(nouns | {"a", "A"} | {p.lstrip("\u2581") for p in pieces if len(p) > 2})

@@ -68,18 +68,18 @@ def with_audiomae(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, audiomae=small)
 
 
-def token_transforms(base: BaseCheckpoint, spec: StageSpec) -> dict[str, tokenise.Tokens]:
+def token_transforms(base: BaseCheckpoint, spec: StageSpec) -> dict[str, tokenise.TextTokeniser]:
     """The stage's texts as tokens, by name. Raises InputError where a tokenizer is missing."""
     transforms = {}
     for text in spec.batch.texts:
         length = text.length(spec.batch.text_length)
         if text.source == "transcript":
-            transforms[text.name] = tokenise.of_phonemes(length)
+            transforms[text.name] = tokenise.from_phonemes(length)
             continue
         tokenizer = base.tokenizers.get(text.tokenizer)
         if tokenizer is None:
             raise InputError(
                 f"stage {spec.stage.name} reads texts: name a base_checkpoint with tokenizers"
             )
-        transforms[text.name] = tokenise.of_tokenizer(tokenizer, length)
+        transforms[text.name] = tokenise.from_tokenizer(tokenizer, length)
     return transforms

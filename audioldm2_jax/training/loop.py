@@ -13,7 +13,7 @@ from audioldm2_jax import distributed, files, sharding
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.loading.batches import Batches, arrays
-from audioldm2_jax.data.loading.stream import Examples
+from audioldm2_jax.data.loading.stream import ExampleSource
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
@@ -191,7 +191,7 @@ def _check_corpora(config: ConfigDict) -> None:
     held_out = validation.sources if validation.every else ""
     for texts in (config.data.sources, held_out) if held_out else (config.data.sources,):
         for source in sources_of(texts):
-            Examples(source)
+            ExampleSource(source)
 
 
 def _make_folder(workdir: Path) -> None:

@@ -17,8 +17,8 @@ from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.loading.batches import Batches
-from audioldm2_jax.data.loading.stream import DataConfig, Source
-from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.stream import CorpusSource, DataConfig
+from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
@@ -148,7 +148,7 @@ def _freeze(spec: StageSpec, patterns: tuple[str, ...]) -> StageSpec:
     return dataclasses.replace(spec, stage=dataclasses.replace(spec.stage, groups=groups))
 
 
-def sources_of(texts: str) -> tuple[Source, ...]:
+def sources_of(texts: str) -> tuple[CorpusSource, ...]:
     """`path[:split[:weight]]`, separated by commas."""
     sources = []
     if not texts.strip(" ,"):
@@ -161,7 +161,7 @@ def sources_of(texts: str) -> tuple[Source, ...]:
             weight = float("nan")
         if not path or len(rest) > 2 or "" in rest or (weight is not None and not 0 < weight < 1e9):
             raise InputError(f"sources {text!r}: PATH, PATH:SPLIT or PATH:SPLIT:WEIGHT is expected")
-        sources.append(Source(path, rest[0] if rest else "train", weight))
+        sources.append(CorpusSource(path, rest[0] if rest else "train", weight))
     return tuple(sources)
 
 
@@ -204,7 +204,7 @@ def step_of(run: Run):
 def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batches:
     """This host's batches, placed on the mesh. sources: by default those to train on."""
     config, batch = run.config, run.spec.batch
-    recipe = Recipe(
+    transform = ClipTransform(
         seconds=batch.seconds,
         sample_rate=batch.sample_rate,
         clap=batch.clap_waveform,
@@ -216,7 +216,7 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
     data = DataConfig(
         sources_of(sources or config.data.sources),
         config.batch,
-        recipe,
+        transform,
         seed=config.seed,
         epochs=epochs,
         tolerance=config.data.tolerance,

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.data.soundscapes.scene import SOUNDS
+from audioldm2_jax.data.soundscapes.scene import SOUND_CLASSES
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines import text
@@ -55,7 +55,7 @@ def test_words_that_nano_does_not_know(prompt, unknown):
 
 
 def test_words_that_nano_knows():
-    captions = [f"{sound.noun}, then {sound.plural}" for sound in SOUNDS.values()]
+    captions = [f"{sound.noun}, then {sound.plural}" for sound in SOUND_CLASSES.values()]
     captions += ["the sound of a piano note on F#4, in a large hall.", "a low-pitched siren"]
     assert said(bundled("nano"), *captions) == ""
 

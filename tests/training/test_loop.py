@@ -14,7 +14,8 @@ import pytest
 
 from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data.corpus.precompute import Encoding, encode
+from audioldm2_jax.data.corpus.frozen_encoders import PrecomputeConfig
+from audioldm2_jax.data.corpus.precompute import precompute
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
@@ -310,8 +311,10 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
     """Each pooling is its own LOA; what the encoding lacks is named."""
     model = random_checkpoint(TINY)
     hub.save(model, tmp_path / "model")
-    settings = Encoding(seconds=1.28, loa=(4,), text_length=32, batch=8)
-    encode(corpus, tmp_path / "encoded", hub.load(tmp_path / "model"), settings, report=Report())
+    settings = PrecomputeConfig(seconds=1.28, loa=(4,), text_length=32, batch=8)
+    precompute(
+        corpus, tmp_path / "encoded", hub.load(tmp_path / "model"), settings, report=Report()
+    )
     values = [f"base_checkpoint={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
     file = "configs/loa.py"
     found = [

@@ -16,8 +16,8 @@ import pytest
 
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.corpus.prepare import prepare
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.file_ref import FileRef
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import checkpoints
@@ -354,8 +354,8 @@ def speechless(folder, **texts):
     for i in range(8):
         (raw / f"{i}.flac").write_bytes(tone(i, 1.5))
         one = {name: values[i % len(values)] for name, values in texts.items()}
-        entries.append(Entry(str(i), Place(str(raw / f"{i}.flac")), **one))
-    prepare({"train": entries}, folder, about={"name": folder.name}, report=Report(), workers=1)
+        entries.append(ClipRecord(str(i), FileRef(str(raw / f"{i}.flac")), **one))
+    prepare({"train": entries}, folder, metadata={"name": folder.name}, report=Report(), workers=1)
     return folder
 
 
@@ -381,17 +381,17 @@ def test_a_corpus_without_texts_is_refused(tmp_path):
 
 
 def test_transcripts_with_nothing_to_say_are_unusable_clips():
-    from audioldm2_jax.data.loading.error_budget import Failure
-    from audioldm2_jax.data.loading.tokenise import of_phonemes
-    from audioldm2_jax.data.loading.transforms import Recipe
+    from audioldm2_jax.data.loading.error_budget import FailedClip
+    from audioldm2_jax.data.loading.tokenise import from_phonemes
+    from audioldm2_jax.data.loading.transforms import ClipTransform
 
-    recipe = Recipe(seconds=0.5, tokens={"phonemes": of_phonemes(32)})
+    recipe = ClipTransform(seconds=0.5, tokens={"phonemes": from_phonemes(32)})
     example = {"id": b"x", "audio": tone(1), "captions": [], "labels": []}
     rng = np.random.default_rng(0)
     for text in ("\U0001f642", "<MUSIC>", "-", "...", "\u3000"):
         found = recipe(example | {"transcript": text.encode()}, rng)
         if text.strip():
-            assert isinstance(found, Failure) and "transcript" in found.reason, text
+            assert isinstance(found, FailedClip) and "transcript" in found.reason, text
     assert recipe(example | {"transcript": b"a cat"}, rng)["phonemes_mask"].any()
 
 

@@ -91,13 +91,13 @@ def speak(case: Case):
 
 def transcribe(case: Case):
     """Phonemes as training reads them: any text is numbered or refused."""
-    from audioldm2_jax.data.ingest.file_index import Unreadable
+    from audioldm2_jax.data.ingest.file_ref import Unreadable
     from audioldm2_jax.data.loading import tokenise
     from audioldm2_jax.errors import InputError
 
     odd = (case.input / "text.txt").read_bytes().decode("utf-8", "surrogatepass")
     try:
-        tokenise.of_phonemes(64)(odd)
+        tokenise.from_phonemes(64)(odd)
     except Unreadable as error:  # which the tolerance of training counts
         raise InputError(str(error)) from None
 
