@@ -6,7 +6,6 @@ data.
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import re
@@ -111,8 +110,7 @@ def frozen_shapes(run: Run, batch) -> dict:
     for name, constant in run.spec.constants.items():
         if constant.part not in names:
             part = {constant.part: _part_shapes(run, constant.part)}
-            compute = functools.partial(constant.compute, dtype=run.dtype)
-            shape = jax.eval_shape(compute, part)
+            shape = jax.eval_shape(lambda p, c=constant: c.compute(p, run.dtype), part)
             frozen[name] = _like(shape, sharding.replicated(run.mesh))
     for name in names:
         shapes = _part_shapes(run, name)

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,8 @@ def test_what_a_command_names_is_there(line):
     elif program in ("python", "python3"):
         assert (ROOT / rest[0]).is_file(), f"{line}: no such file"
     elif program == "pip":
-        extras = re.findall(r'"(\w+)": (?:\[|[A-Z])', (ROOT / "setup.py").read_text())
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = project["optional-dependencies"]
         asked = [x for word in rest for x in re.findall(r"\[(.*?)\]", word)]
         assert set(",".join(asked).split(",")) - {""} <= set(extras), f"{line}: no such extra"
     else:
