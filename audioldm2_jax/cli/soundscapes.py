@@ -31,9 +31,9 @@ NOT_EXAMPLES |= {"kinds": "", "classes": "", "workers": None}
 
 def notes() -> str:
     """The names of the classes, for --help."""
-    from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS
+    from audioldm2_jax.data.soundscapes.sound_classes import SOUND_CLASSES
 
-    names = textwrap.wrap(" ".join(sorted(SOUNDS)), 78)
+    names = textwrap.wrap(" ".join(sorted(SOUND_CLASSES)), 78)
     return "Classes:\n" + "\n".join(f"  {line}" for line in names)
 
 

@@ -1,13 +1,13 @@
 """AudioCaps: captioned clips of 10 s out of AudioSet; five captions in validation and test."""
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry, locate, youtube
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord, find_audio, find_youtube
+from audioldm2_jax.data.ingest.tables import read_table
 
 TABLES = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
 
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """Tables of the authors' repository (1.0 or 2.0) beside audio that you obtained yourself."""
 
     HOMEPAGE = "https://audiocaps.github.io"
@@ -16,18 +16,18 @@ class Builder(Corpus):
         "train.csv, val.csv, test.csv, and the audio in any folder, zip or tar."
     )
 
-    def entries(self, shelf, report):
+    def clips(self, index, report):
         return {
-            split: (entry(shelf, row) for row in rows(data, table))
-            for split, table, data in self.tables(shelf, report, TABLES)
+            split: (entry(index, row) for row in read_table(data, table))
+            for split, table, data in self.tables(index, report, TABLES)
         }
 
 
-def entry(shelf, row):
+def entry(index, row):
     """One caption of a clip."""
     video, start = row["youtube_id"], float(row["start_time"])
-    place = youtube(shelf, video, start, start + 10) or locate(shelf, [row["audiocap_id"]])
-    return Entry(
+    place = find_youtube(index, video, start, start + 10) or find_audio(index, [row["audiocap_id"]])
+    return ClipRecord(
         f"{video}_{start:g}",
         place,
         captions=(row["caption"].strip(),),

@@ -2,8 +2,8 @@
 
 import tensorflow_datasets as tfds
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
 from audioldm2_jax.errors import InputError
 
 SUBSETS = ("xs", "s", "m", "l", "xl")
@@ -11,7 +11,7 @@ MARKS = {"<COMMA>": ",", "<PERIOD>": ".", "<QUESTIONMARK>": "?", "<EXCLAMATIONPO
 NOT_SPEECH = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
 
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """Splits train (of the configuration's size), validation and test; a clip is a segment.
 
     Segments of silence, music and noise are left out and counted. GigaSpeech.json is read as a
@@ -25,12 +25,12 @@ class Builder(Corpus):
     )
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in SUBSETS]
 
-    def entries(self, shelf, report):
+    def clips(self, index, report):
         tags = {f"{{{self.builder_config.name.upper()}}}": "train"}
         tags |= {"{DEV}": "validation", "{TEST}": "test"}
         splits = {}
-        for recording in recordings(shelf):
-            place = shelf.place(recording["path"])
+        for recording in recordings(index):
+            place = index.find(recording["path"])
             for segment in recording["segments"]:
                 split = next((tags[tag] for tag in segment["subsets"] if tag in tags), None)
                 if split and (entry := spoken(place, recording, segment, report)):
@@ -38,7 +38,7 @@ class Builder(Corpus):
         return splits
 
 
-def recordings(shelf):
+def recordings(index):
     """The recordings of GigaSpeech.json, one by one."""
     try:
         import ijson
@@ -46,9 +46,9 @@ def recordings(shelf):
         raise InputError(
             "GigaSpeech.json needs the package ijson: pip install 'audioldm2-jax[corpora]'"
         ) from None
-    place = shelf.place("GigaSpeech.json")
+    place = index.find("GigaSpeech.json")
     if place is None:
-        raise InputError(f"{shelf.folder}: GigaSpeech.json is not there")
+        raise InputError(f"{index.folder}: GigaSpeech.json is not there")
     try:
         with place.open() as file:
             yield from ijson.items(file, "audios.item", use_float=True)
@@ -64,7 +64,7 @@ def spoken(place, recording, segment, report):
     text = " ".join(words)
     for tag, mark in MARKS.items():
         text = text.replace(f" {tag}", mark).replace(tag, mark)
-    return Entry(
+    return ClipRecord(
         segment["sid"],
         place,
         transcript=text,

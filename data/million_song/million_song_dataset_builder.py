@@ -5,13 +5,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry, locate
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord, find_audio
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
 
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """Splits train and test of the Last.fm dataset; tags are the labels, strongest first.
 
     Audio was never distributed: previews are named by the track, or by their 7digital number
@@ -25,23 +25,23 @@ class Builder(Corpus):
         "track_metadata.db if they are named by 7digital numbers."
     )
 
-    def entries(self, shelf, report):
-        numbers = seven_digital(shelf)
+    def clips(self, index, report):
+        numbers = seven_digital(index)
         splits = {}
         for split in ("train", "test"):
-            names = shelf.glob(f"lastfm_{split}/*.json")
+            names = index.glob(f"lastfm_{split}/*.json")
             if names:
-                splits[split] = (track(shelf, name, numbers, report) for name in names)
+                splits[split] = (track(index, name, numbers, report) for name in names)
             else:
                 report.skip(f"lastfm_{split}", "metadata not there")
         if not splits:
-            raise InputError(f"{shelf.folder}: no lastfm_train/ or lastfm_test/ there")
+            raise InputError(f"{index.folder}: no lastfm_train/ or lastfm_test/ there")
         return {split: filter(None, found) for split, found in splits.items()}
 
 
-def track(shelf, name, numbers, report):
+def track(index, name, numbers, report):
     try:
-        facts = json.loads(shelf.files[name].read())
+        facts = json.loads(index.files[name].read())
         tags = sorted(facts["tags"], key=lambda tag: -int(tag[1]))
         key = facts["track_id"]
     except (ValueError, KeyError, IndexError, TypeError, Unreadable):
@@ -49,17 +49,17 @@ def track(shelf, name, numbers, report):
         return None
     number = numbers.get(key)
     stems = [key] + ([f"{number}.clip", str(number)] if number else [])
-    return Entry(
+    return ClipRecord(
         key,
-        locate(shelf, stems),
+        find_audio(index, stems),
         labels=tuple(tag[0] for tag in tags),
         extra={"title": facts.get("title", ""), "artist": facts.get("artist", "")},
     )
 
 
-def seven_digital(shelf):
+def seven_digital(index):
     """Numbers of 7digital by track; {} without the database."""
-    place = shelf.place("track_metadata.db")
+    place = index.find("track_metadata.db")
     if place is None or place.member or place.offset >= 0:
         return {}
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from audioldm2_jax import audio, files, pictures
 from audioldm2_jax.data.corpus import parallel
 from audioldm2_jax.data.soundscapes.scene import KINDS, Clip, make_clip
-from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS
+from audioldm2_jax.data.soundscapes.sound_classes import SOUND_CLASSES
 from audioldm2_jax.data.soundscapes.voices import check_voices
 from audioldm2_jax.errors import InputError
 
@@ -52,15 +52,15 @@ def build(
     folder = Path(folder)
     settings = {"seed": seed, "seconds": seconds, "speech": speech, "kinds": dict(kinds)}
     check_voices(voices)
-    if unknown := sorted(set(classes) - set(SOUNDS)):
-        raise InputError(f"class {unknown[0]!r}: choose of {' '.join(sorted(SOUNDS))}")
+    if unknown := sorted(set(classes) - set(SOUND_CLASSES)):
+        raise InputError(f"class {unknown[0]!r}: choose of {' '.join(sorted(SOUND_CLASSES))}")
     # Only where they are asked for: builds from before these settings can go on.
     settings |= {"voices": voices} if voices != "varied" else {}
     settings |= {"classes": list(classes)} if classes else {}
     _claim(folder, settings)
     starts = range(0, count, PART)
     write = functools.partial(_write_part, folder, count=count, **settings)
-    for done in parallel.in_parts(write, starts, workers):
+    for done in parallel.parallel_map(write, starts, workers):
         if report:
             report(done)
     lines = [line for start in starts for line in _lines(folder, start)]
@@ -166,7 +166,7 @@ def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]
     except OSError as error:
         raise files.cannot(folder, "write there", error) from None
     paths = []
-    for name in sorted(SOUNDS):
+    for name in sorted(SOUND_CLASSES):
         clip = make_clip(seed, 0, seconds=seconds, only=name)
         path = folder / f"{name}.wav"
         audio.save_wav(path, clip.audio, clip.sample_rate)
@@ -180,7 +180,7 @@ def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]
 def picture_table(columns: int = 8, *, seconds: float = 4.0, seed: int = 0) -> np.ndarray:
     """All classes' pictures in one, row by row in the order of their names: uint8 [H, W, 3]."""
     tiles = []
-    for name in sorted(SOUNDS):
+    for name in sorted(SOUND_CLASSES):
         clip = make_clip(seed, 0, seconds=seconds, only=name)
         tile = pictures.mel_picture(clip.audio, clip.sample_rate, height=48, width=120)
         tiles.append(np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255))

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audioldm2_jax.data.soundscapes.sound_classes import Gesture, Sound, span_word
+from audioldm2_jax.data.soundscapes.sound_classes import Gesture, SoundClass, span_word
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
 @dataclass(frozen=True)
-class Element:
+class SceneElement:
     """One sound of a scene: its class, the gestures' common parameters, how many, how loud (dB)."""
 
-    sound: Sound
+    sound: SoundClass
     gesture: Gesture
     count: int
     loudness: float

@@ -78,7 +78,7 @@ class Tune:
         ]
 
 
-def draw(rng) -> Tune:
+def draw_tune(rng) -> Tune:
     speed = str(rng.choice(list(TEMPI)))
     return Tune(
         str(rng.choice(list(INSTRUMENTS))),
@@ -90,7 +90,7 @@ def draw(rng) -> Tune:
     )
 
 
-def render(tune: Tune, seconds: float, rng) -> np.ndarray:
+def render_tune(tune: Tune, seconds: float, rng) -> np.ndarray:
     """A melody on the chords' notes, the chords under it, drums if asked."""
     out = np.zeros(dsp.samples(seconds), np.float32)
     beat, scale = 60 / tune.tempo, SCALES[tune.mode]

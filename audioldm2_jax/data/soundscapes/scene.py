@@ -24,8 +24,8 @@ from audioldm2_jax.data.soundscapes import (  # noqa: F401  (the sounds register
     signals,
 )
 from audioldm2_jax.data.soundscapes import voices as talk
-from audioldm2_jax.data.soundscapes.captions import Element
-from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS, Gesture
+from audioldm2_jax.data.soundscapes.captions import SceneElement
+from audioldm2_jax.data.soundscapes.sound_classes import SOUND_CLASSES, Gesture
 
 # How often each kind of clip comes.
 KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}
@@ -81,9 +81,9 @@ def make_clip(
 def _choose(rng, kind, seconds) -> list[str]:
     """Class names: what goes on comes last in an overlay and never twice; two in short clips."""
     # Sorted: the order in which modules register must not decide what a seed gives.
-    names = sorted(SOUNDS)
-    textures = [name for name in names if SOUNDS[name].texture]
-    events = [name for name in names if not SOUNDS[name].texture]
+    names = sorted(SOUND_CLASSES)
+    textures = [name for name in names if SOUND_CLASSES[name].texture]
+    events = [name for name in names if not SOUND_CLASSES[name].texture]
     if kind == "one":
         return [str(rng.choice(names))]
     if kind == "sequence":
@@ -101,7 +101,7 @@ def _scene(rng, seconds, kind, names) -> Clip:
     out, elements, events = np.zeros(dsp.samples(seconds), np.float32), [], []
     for place, (name, (start, end)) in enumerate(zip(names, slots)):
         behind = kind == "overlay" and place == 1
-        element = _element(rng, SOUNDS[name], end - start, behind)
+        element = _element(rng, SOUND_CLASSES[name], end - start, behind)
         elements.append(element)
         events += _perform(rng, element, out, start, end)
     texts = _texts(rng, kind, [element.phrase() for element in elements])
@@ -124,16 +124,16 @@ def _texts(rng, kind, phrases) -> list[str]:
     return [first, next((text for text in found if text != first), first)]
 
 
-def _element(rng, sound, room, behind) -> Element:
+def _element(rng, sound, room, behind) -> SceneElement:
     """How often and how loud a class sounds in `room` seconds."""
     loudness = float(rng.choice((-9.0, 0.0, 0.0, 7.0))) if not behind else -4.0
     if sound.texture:
-        return Element(sound, sound.draw(rng, room), 1, loudness)
+        return SceneElement(sound, sound.draw(rng, room), 1, loudness)
     gesture = sound.draw(rng)
     gesture = dataclasses.replace(gesture, seconds=min(gesture.seconds, 0.95 * room))
     fits = max(1, int(room / (gesture.seconds + 0.25)))
     count = int(min(rng.choice((1, 1, 2, 3, 4)), fits, 5))
-    return Element(sound, gesture, count, 0.0 if behind else loudness)
+    return SceneElement(sound, gesture, count, 0.0 if behind else loudness)
 
 
 def _perform(rng, element, out, start, end) -> list[dict]:
@@ -160,7 +160,7 @@ def _perform(rng, element, out, start, end) -> list[dict]:
     return placed
 
 
-def _event(element: Element, at: float, gesture: Gesture) -> dict:
+def _event(element: SceneElement, at: float, gesture: Gesture) -> dict:
     return {
         "class": element.sound.name,
         "onset": round(float(at), 4),
@@ -174,8 +174,8 @@ def _event(element: Element, at: float, gesture: Gesture) -> dict:
 
 
 def _music(rng, seconds) -> Clip:
-    tune = music.draw(rng)
-    wave = dsp.level(music.render(tune, seconds, rng), -18)
+    tune = music.draw_tune(rng)
+    wave = dsp.level(music.render_tune(tune, seconds, rng), -18)
     event = {
         "class": "music",
         "onset": 0.0,

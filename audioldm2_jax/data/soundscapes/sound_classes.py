@@ -25,7 +25,7 @@ class Gesture:
 
 
 @dataclass(frozen=True)
-class Sound:
+class SoundClass:
     """A class.
 
     noun, plural: its caption's words, without an article; pitch, rate, seconds: ranges to draw
@@ -64,17 +64,17 @@ def named(gesture: Gesture) -> Gesture:
     return replace(gesture, pitch=float(440 * 2 ** ((number - 69) / 12)), note=note)
 
 
-SOUNDS: dict[str, Sound] = {}
+SOUND_CLASSES: dict[str, SoundClass] = {}
 
 
-def sound(
+def sound_class(
     noun, plural=None, *, pitch=None, rate=None, seconds=(0.3, 1.0), texture=False, notes=False
 ):
     """Registers a renderer under its function's name."""
 
     def register(render):
         name = render.__name__
-        SOUNDS[name] = Sound(
+        SOUND_CLASSES[name] = SoundClass(
             name, noun, plural or f"{noun}s", render, pitch, rate, seconds, texture, notes
         )
         return render

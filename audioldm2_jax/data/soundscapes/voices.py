@@ -109,7 +109,7 @@ def draw_sentence(rng, *, brief: bool = False) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def phrases(sentence: str) -> list[str]:
+def sentence_phrases(sentence: str) -> list[str]:
     """What a sentence of `draw_sentence` is made of: who, did, what and, of long ones, when."""
     rest, found = sentence.rstrip(".").lower(), []
     for choices in (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS):
