@@ -60,7 +60,6 @@ def read_config(files: PartFiles) -> HiFiGANConfig:
         normalize=entries.flag("normalize_before", True),
         griffin_lim=entries.whole("griffin_lim", 0, 0, 1000),
         griffin_lim_noise=entries.number("griffin_lim_noise", HiFiGANConfig.griffin_lim_noise),
-        griffin_lim_noise=entries.number("griffin_lim_noise", HiFiGANConfig.griffin_lim_noise),
     )
 
 
@@ -86,7 +85,6 @@ def write_config(config: HiFiGANConfig) -> PartFiles:
     }
     if config.griffin_lim:
         content["griffin_lim"] = config.griffin_lim
-        content["griffin_lim_noise"] = config.griffin_lim_noise
     if config.griffin_lim_noise != HiFiGANConfig.griffin_lim_noise:
         content["griffin_lim_noise"] = config.griffin_lim_noise
     return PartFiles(content, kind=_CLASS)
