@@ -19,7 +19,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     named_classes,
 )
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
-from audioldm2_jax.checkpoints.weights import Known, Weights
+from audioldm2_jax.checkpoints.weights import ArrayReader, Weights
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import Convention, HiFiGANConfig
@@ -148,7 +148,7 @@ def _gather(parts: Mapping[str, Weights], path) -> Weights:
     whole = content.renamed(plain) | Weights(folded)
     mels = Shapes(whole, f"{path}: vocoder")["conv_pre.weight"][1:2]
     identity = {"mean": np.zeros(mels, np.float32), "scale": np.ones(mels, np.float32)}
-    return whole | Weights({name: Known(value) for name, value in identity.items()})
+    return whole | Weights({name: ArrayReader(value) for name, value in identity.items()})
 
 
 class _WeightNormed:
