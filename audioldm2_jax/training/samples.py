@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.pictures import colours
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
@@ -56,7 +57,9 @@ class Generated:
         with on_one_device():
             if self._pipeline is None:
                 scale = float(frozen["scale"]) if "scale" in frozen else None
-                self._pipeline = Pipeline(self._full_checkpoint(trained, scale), jnp.float32)
+                checkpoint = self._full_checkpoint(trained, scale)
+                mesh = one_device_mesh() if backend.current().one_program else None
+                self._pipeline = Pipeline(checkpoint, jnp.float32, mesh=mesh)
             else:
                 self._pipeline.update(trained)
             out = self._pipeline(**self._texts(), **self._asked)
@@ -101,9 +104,14 @@ class Reconstructed:
         return {}
 
 
+def one_device_mesh() -> jax.sharding.Mesh:
+    """This host's first device."""
+    return jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",))
+
+
 def on_one_device():
     """A context in which nothing is spread over the run's mesh."""
-    return jax.set_mesh(jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",)))
+    return jax.set_mesh(one_device_mesh())
 
 
 def gathered(tree):

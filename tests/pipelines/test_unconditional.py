@@ -11,7 +11,9 @@ from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.models.audiomae import loa_length
 from audioldm2_jax.models.unet import UNet
-from audioldm2_jax.pipelines import program, text
+from audioldm2_jax.pipelines.programs import program_of, shared
+from audioldm2_jax.pipelines.request import ClipRequest
+from audioldm2_jax.pipelines.text import tokenise
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.optim import OptimConfig
@@ -94,15 +96,14 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
 def steered_away_from(preset):
     """The unconditional rows of what sampling gives the U-Net."""
     loaded = checkpoint(preset)
-    said = SAID if loaded.config.phonemes else []
-    texts = text.encode(
-        PROMPTS, [""], said, loaded.tokenizers, loaded.config, CONVENTIONS["authors"]
-    )
-    job = program.Job(loaded.config, jnp.float32, 1, True, 1, None)
-    run = jax.jit(functools.partial(program.condition, job))
+    said = SAID if loaded.config.phonemes else [None] * 2
+    requests = [ClipRequest(p, transcription=t, guidance=2.0) for p, t in zip(PROMPTS, said)]
+    texts = tokenise(requests, loaded.tokenizers, loaded.config, CONVENTIONS["authors"])
+    program = program_of(loaded.config, jnp.float32)
+    run = jax.jit(functools.partial(shared.condition, program))
     context, _ = run(loaded.params, texts, np.zeros(1, np.float32))
     rows = {name: context[name] for name in ("kv", "masks", "film_bias") if name in context}
-    return jax.tree.map(lambda x: x[::2], rows)  # pairs are interleaved
+    return jax.tree.map(lambda x: x[::2], rows)
 
 
 def contexts(preset, streams, film):
