@@ -42,7 +42,7 @@ bench: $(VENV)/.installed-dev
 
 # The embedded model from nothing; goes on after a stop (docs/nano.md).
 nano: $(VENV)/.installed-dev
-	$(BIN)/python -m audioldm2_jax.configs.nano.build
+	$(BIN)/python -m audioldm2_jax.recipes.nano.build
 
 clean:
 	rm -rf $(VENV) demo *.egg-info

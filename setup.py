@@ -10,7 +10,7 @@ class WithoutTests(build_py):
     def find_package_modules(self, package, package_dir):
         modules = super().find_package_modules(package, package_dir)
         shared = package == "audioldm2_jax.corpora"
-        return [m for m in modules if not (m[1].endswith("_test") or shared and m[1] in SHARED)]
+        return [m for m in modules if not (m[1].endswith("_test") or (shared and m[1] in SHARED))]
 
 
 SHARED = ("archives", "conftest")

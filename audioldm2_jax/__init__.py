@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.version import __version__
 
 if TYPE_CHECKING:
     from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
-__version__ = "0.1.0"
 __all__ = ["InputError", "Pipeline", "__version__"]
 
 

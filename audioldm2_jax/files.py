@@ -1,6 +1,6 @@
-"""Files that are whole or absent, and reading small ones: the one place for both.
+"""Atomic writing of files, and reading of small ones.
 
-Whatever the file system answers (no space, no permission, a folder where a file belongs) becomes an
+Every error of the file system (no space, no permission, a folder in place of a file) becomes an
 InputError of one line that names the path.
 """
 
@@ -22,8 +22,8 @@ def cannot(path, what: str, error: OSError) -> InputError:
     return InputError(f"{path}: cannot {what} ({error.strerror or error})")
 
 
-def path(name) -> Path:
-    """A path that a user gives, `~` expanded. Raises InputError for one that cannot be."""
+def user_path(name) -> Path:
+    """The path of a name that a user typed, `~` expanded. Raises InputError if it is none."""
     try:
         if "\0" in str(name):
             raise ValueError("a null character")
@@ -33,11 +33,11 @@ def path(name) -> Path:
 
 
 @contextmanager
-def beside(path) -> Iterator[Path]:
-    """A temporary path in the same folder, which takes `path`'s place at the end of the block.
+def atomic_file(path) -> Iterator[Path]:
+    """A temporary path in the folder of `path`, moved to `path` at the end of the block.
 
-    It keeps the suffix, which some writers read the format from. If the block raises, nothing stays
-    behind; what a killed process left is replaced by the next one's. Raises InputError where the
+    It keeps the suffix, from which some writers read the format. If the block raises, it is
+    deleted; the next writer replaces the leftovers of a killed process. Raises InputError if the
     file cannot be written.
     """
     path = Path(path)
@@ -61,8 +61,8 @@ def _temporary(path: Path) -> Path:
 
 
 def write_bytes(path, content: bytes) -> None:
-    """Raises InputError where the file cannot be written."""
-    with beside(path) as temporary:
+    """Writes a file. Raises InputError if it cannot be written."""
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -73,7 +73,7 @@ def write_together(contents: dict[Path, bytes]) -> None:
     """
     with ExitStack() as stack:
         for path, content in contents.items():
-            stack.enter_context(beside(path)).write_bytes(content)
+            stack.enter_context(atomic_file(path)).write_bytes(content)
 
 
 def write_text(path, text: str) -> None:
@@ -82,7 +82,7 @@ def write_text(path, text: str) -> None:
 
 
 def write_json(path, content, *, indent: int = 1, sort_keys: bool = False) -> None:
-    """Raises InputError where the file cannot be written."""
+    """Writes UTF-8 JSON, a line break at its end. Raises InputError if it cannot be written."""
     text = json.dumps(content, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
     write_text(path, text + "\n")
 
@@ -112,7 +112,10 @@ def read_text(path, *, limit: int = 1 << 28) -> str:
 
 
 def read_json(path, kind: type | tuple[type, ...] = dict, *, limit: int = 1 << 26):
-    """JSON whose outermost value is of `kind`. Raises InputError."""
+    """The content of a JSON file whose outermost value is a `kind`.
+
+    limit: largest size in bytes. Raises InputError for any other file.
+    """
     text = read_text(path, limit=limit)
     try:
         content = json.loads(text)
@@ -126,7 +129,7 @@ def read_json(path, kind: type | tuple[type, ...] = dict, *, limit: int = 1 << 2
 
 
 def check_new(folder) -> Path:
-    """The path. Raises InputError if something is there that would be overwritten."""
+    """The path of a folder that is absent or empty. Raises InputError for any other."""
     folder = Path(folder)
     try:
         if b"\0" in os.fsencode(folder):
@@ -140,10 +143,10 @@ def check_new(folder) -> Path:
 
 
 def write_folder(folder, write: Callable[[Path], None]) -> None:
-    """Fills a new folder by `write(path)`, which appears whole or not at all.
+    """Creates a folder atomically: `write(temporary)` fills it, then it is moved into place.
 
-    What a killed process left is replaced by the next one's. Raises InputError if the folder holds
-    something already or cannot be written.
+    The next writer replaces the leftovers of a killed process. Raises InputError if the folder
+    is not empty or cannot be written.
     """
     folder = check_new(folder)
     temporary = _temporary(folder)

@@ -11,7 +11,7 @@ import numpy as np
 
 from audioldm2_jax import files
 from audioldm2_jax.errors import printable
-from audioldm2_jax.mel_scale import hz_to_mel, mel_filters
+from audioldm2_jax.features.mel_scale import hz_to_mel, slaney_filters
 
 WINDOW = 0.064  # seconds
 RANGE = 60  # dB from the loudest to black
@@ -46,7 +46,7 @@ def mel_picture(audio: np.ndarray, sample_rate: int, *, height: int = 96, width:
     fft = 4 << (window - 1).bit_length()
     audio = np.pad(np.asarray(audio, np.float32), fft // 2)
     power = _power_spectrogram(audio, fft, window, hop)[:width]
-    mel = mel_filters(sample_rate, fft, height, 0.0, sample_rate / 2) @ power.T
+    mel = slaney_filters(sample_rate, fft, height, 0.0, sample_rate / 2) @ power.T
     loudest = mel.max()
     if loudest == 0:
         return colours(np.full_like(mel, -RANGE), -RANGE, 0)

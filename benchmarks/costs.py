@@ -24,23 +24,24 @@ from audioldm2_jax.training import metrics
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run, step_of
+from audioldm2_jax.training.stages import find_stage
 from audioldm2_jax.training.state import init_state
 
 ROOT = Path(__file__).parent.parent
 RUNS = (
-    "tagger:cnn14",
+    "panns:cnn14",
     "audiomae:base",
     "clap:base",
     "vae:16k",
     "vae:48k",
     "vocoder:16k",
     "vocoder:48k",
-    "audioldm2/sequence:sound",
-    "audioldm2/sequence:speech",
-    "audioldm2/pretrain:base",
-    "audioldm2/pretrain:large",
-    "audioldm2/joint:full",
-    "audioldm2/joint:full-large",
+    "loa:sound",
+    "loa:speech",
+    "pretrain:base",
+    "pretrain:large",
+    "joint:full",
+    "joint:full-large",
     "audioldm:s",
     "audioldm:m",
     "audioldm:l",
@@ -55,10 +56,10 @@ def cost(name: str) -> dict:
     values = [f"--config.batch={BATCH}", "--config.dtype=bf16"]
     config = read_config(f"{ROOT}/configs/{file}.py:{variant}", values)
     with backend.targeting("tpu"):
-        # The tagger's classes are AudioSet's.
-        classes = tuple(map(str, range(527))) if config.stage == "tagger" else ()
+        # As many classes as AudioSet has.
+        classes = tuple(map(str, range(527))) if find_stage(config.stage).reads_labels else ()
         run = open_run(config, classes=classes)
-        state = jax.eval_shape(lambda key: init_state(run.plan.stage, key), jax.random.key(0))
+        state = jax.eval_shape(lambda key: init_state(run.spec.stage, key), jax.random.key(0))
         with jax.set_mesh(run.mesh):
             batch = batch_shapes(run)
             lowered = jax.jit(step_of(run)).lower(state, frozen_shapes(run, batch), batch)

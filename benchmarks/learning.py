@@ -41,17 +41,18 @@ ROOT = Path(__file__).parent.parent
 COMMON = "log_every=25 save_every=200 optim.warmup=50 validation.batches=4 validation.every=100"
 # What each stage changes of its `:tiny` configuration.
 STAGES = {
-    "tagger": "batch=32 steps=900 optim.learning_rate=2e-3 settings.mixup=False",
+    "panns": "batch=32 steps=900 optim.learning_rate=2e-3 settings.mixup=False",
     "audiomae": "batch=32 steps=1200 optim.learning_rate=2e-3 optim.steps=1200",
     "clap": "batch=64 steps=900 optim.learning_rate=3e-3 validation.batches=8",
-    "vae": "batch=8 steps=900 optim.learning_rate=1e-3 settings.divergence=10.0 settings.start=600",
+    "vae": "batch=8 steps=900 optim.learning_rate=1e-3 settings.kl_weight=10.0 "
+    "settings.discriminator_start=600",
     "vocoder": "batch=8 steps=900 optim.learning_rate=1e-3",
-    "audioldm2/sequence": "batch=32 steps=900 optim.learning_rate=2e-3 settings.free=0.25",
-    "audioldm2/pretrain": "batch=16 steps=600 optim.learning_rate=2e-3 settings.poolings=2,4,8",
-    "audioldm2/joint": "batch=16 steps=300 optim.learning_rate=1e-3",
-    "audioldm": "batch=16 steps=600 optim.learning_rate=2e-3 settings.audio=0.5",
+    "loa": "batch=32 steps=900 optim.learning_rate=2e-3 settings.rollout_weight=0.25",
+    "pretrain": "batch=16 steps=600 optim.learning_rate=2e-3 settings.poolings=2,4,8",
+    "joint": "batch=16 steps=300 optim.learning_rate=1e-3",
+    "audioldm": "batch=16 steps=600 optim.learning_rate=2e-3 settings.p_clap_audio=0.5",
 }
-DIFFUSION = ("audioldm2/pretrain", "audioldm2/joint", "audioldm")
+DIFFUSION = ("pretrain", "joint", "audioldm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +68,14 @@ class Figure:
 
 
 FIGURES = {
-    "tagger": Figure("valid/top", "chance", 10, higher=True),
+    "panns": Figure("valid/top", "chance", 10, higher=True),
     "audiomae": Figure("valid/loss", 1.0, 1.25),
     "clap": Figure("valid/retrieval", 1 / 64, 10, higher=True),
     "vae": Figure("valid/generator/l1", "start", 3),
     "vocoder": Figure("valid/generator/mel", "start", 3),
-    "audioldm2/sequence": Figure("valid/free", "valid/mean", 1.1),
-    "audioldm2/pretrain": Figure("conditional", "unconditional - 3 errors", 1),
-    "audioldm2/joint": Figure("conditional", "unconditional - 3 errors", 1),
+    "loa": Figure("valid/free", "valid/mean", 1.1),
+    "pretrain": Figure("conditional", "unconditional - 3 errors", 1),
+    "joint": Figure("conditional", "unconditional - 3 errors", 1),
     "audioldm": Figure("conditional", "unconditional - 3 errors", 1),
 }
 
@@ -93,8 +94,8 @@ class Compared:
         for name, drop in (("conditional", 0.0), ("unconditional", 1.0)):
             changed = config.copy_and_resolve_references()
             with changed.unlocked():
-                changed.settings.drop = drop
-            self._runs[name] = jax.jit(make_measure(open_run(changed).plan.stage))
+                changed.settings.cond_dropout = drop
+            self._runs[name] = jax.jit(make_measure(open_run(changed).spec.stage))
         run = open_run(config)
         with jax.set_mesh(run.mesh), open_batches(run, config.validation.sources, 1) as batches:
             self._batches = [arrays(b) for b, _ in zip(batches, range(self.COUNT))]
@@ -154,7 +155,7 @@ def run_stage(name: str, folder: Path, start: Path, data: list[str]) -> tuple[Pa
     """Trains; (the checkpoint that the next stage starts from, seconds)."""
     workdir, target = folder / "runs" / name, folder / "models" / name
     texts = [*COMMON.split(), *STAGES[name].split(), *data]
-    if name != "tagger":
+    if name != "panns":
         texts.append(f"start={start}")
     if name in DIFFUSION:
         texts.append("latent_scale=batch")
@@ -164,7 +165,7 @@ def run_stage(name: str, folder: Path, start: Path, data: list[str]) -> tuple[Pa
     begin = time.perf_counter()
     train(config, workdir, hooks=hooks)
     seconds = time.perf_counter() - begin
-    if name == "tagger":
+    if name == "panns":
         return start, seconds
     if not target.is_dir():
         export(workdir, target)

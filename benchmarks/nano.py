@@ -4,8 +4,8 @@
     python benchmarks/nano.py --ablations
 
 The folder is that of `make nano`: it holds held-out clips with their captions (which
-`python -m audioldm2_jax.configs.nano.build --until corpora` makes alone) and the models of
-configs/nano/ablate.py. The judge is benchmarks/judges/tagger, a classifier that no generator saw.
+`python -m audioldm2_jax.recipes.nano.build --until corpora` makes alone) and the models of
+recipes/nano/ablate.py. The judge is benchmarks/judges/panns, a classifier that no generator saw.
 Writes benchmarks/results/nano.json: a record "model", and one for each ablation, the true language
 of audio in place of GPT-2's among them.
 """
@@ -27,19 +27,20 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from audioldm2_jax import Pipeline, features
+from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.configs.nano.ablate import RUNS
-from audioldm2_jax.configs.nano.build import held_out
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.encoders.loa import audiomae_loa
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
 from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.models.vocoding import vocode
+from audioldm2_jax.recipes.nano.ablate import RUNS
+from audioldm2_jax.recipes.nano.build import held_out
 
-JUDGE = Path(__file__).parent / "judges" / "tagger"
+JUDGE = Path(__file__).parent / "judges" / "panns"
 RESULTS = Path(__file__).parent / "results" / "nano.json"
 BATCH = 20  # prompts generated at once
 AMONG = 50  # clips that a prompt's own is to be found among
@@ -123,7 +124,7 @@ def reconstructed(pipe: Pipeline, waves: np.ndarray, **changed) -> np.ndarray:
 
     @jax.jit
     def both(params, waves):
-        mel = features.log_mel(waves, features.mel_config(config.vocoder))
+        mel = log_mel(waves, mel_config(config.vocoder))
         vae = VAE(config.vae)
         mean, _ = vae.apply({"params": params["vae"]}, mel, method="encode")
         made = vae.apply({"params": params["vae"]}, mean, method="decode")
@@ -242,7 +243,7 @@ def judged(pipe: Pipeline, judge: Judge, prompts: list[Prompt], heard: dict) -> 
 
 
 def ablations(judge: Judge, folder: Path, count: int, asked: dict) -> dict:
-    """The same figures of the models of configs/nano/ablate.py, and with the true LOA."""
+    """The same figures of the models of recipes/nano/ablate.py, and with the true LOA."""
     prompts, found = prompts_of(folder / "held-raw", count), {}
     own = real(prompts)
     truth = true_loas(folder / "ablations" / "full", own)

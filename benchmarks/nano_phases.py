@@ -18,10 +18,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from audioldm2_jax import Pipeline, features
+from audioldm2_jax import Pipeline
 from audioldm2_jax.evaluation import attributes
 from audioldm2_jax.evaluation.distances import frechet_distance
 from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models import vocoding
 from benchmarks.nano import JUDGE, prompts_of, real, recognised, reconstructed
 
@@ -37,7 +38,7 @@ def tones(pipe: Pipeline) -> dict[int, float]:
     config = pipe.config.vocoder
     times = np.arange(40960) / 16000
     waves = np.stack([0.3 * np.sin(2 * np.pi * hertz * times) for hertz in TONES])
-    mel = features.log_mel(waves.astype(np.float32), features.mel_config(config))
+    mel = log_mel(waves.astype(np.float32), mel_config(config))
     made = jax.jit(lambda p, m: vocoding.vocode(config, p, m))(pipe.params["vocoder"], mel)
     pairs = zip(TONES, np.asarray(made))
     return {f: attributes.semitones(attributes.pitch(wave, 16000), f) for f, wave in pairs}

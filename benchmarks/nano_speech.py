@@ -24,10 +24,11 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from audioldm2_jax import Pipeline, features
-from audioldm2_jax.configs.nano.build import drawn
+from audioldm2_jax import Pipeline
 from audioldm2_jax.evaluation import speech
 from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.features.mel import log_mel, mel_config
+from audioldm2_jax.recipes.nano.build import drawn
 from benchmarks.nano import as_written, clips_of, reconstructed
 
 JUDGE = Path(__file__).parent / "judges" / "listener"
@@ -60,8 +61,8 @@ def said(pipe: Pipeline, clips: list[dict], **asked) -> np.ndarray:
 
 def compared(pipe: Pipeline, waves: np.ndarray, own: np.ndarray) -> dict:
     """Length, rhythm and mel against espeak-ng's clips."""
-    config = features.mel_config(pipe.config.vocoder)
-    mels = [np.asarray(features.log_mel(w, config)) for w in (waves, own)]
+    config = mel_config(pipe.config.vocoder)
+    mels = [np.asarray(log_mel(w, config)) for w in (waves, own)]
     spans = np.array([[speech.span(w, RATE) for w in clips] for clips in (waves, own)])
     lengths = spans[..., 1] - spans[..., 0]
     rhythms = [speech.rhythm(a, b, RATE) for a, b in zip(waves, own)]

@@ -7,9 +7,9 @@ are those of our own stages.
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import (
@@ -20,9 +20,9 @@ from diffusers import (
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from audioldm2_jax import features
-from audioldm2_jax.checkpoints import configs
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.diffusion.schedules import alphas_cumprod
+from audioldm2_jax.features.mel import mel_filters
 
 
 class Peer:
@@ -70,14 +70,14 @@ class Peer:
 
 
 def log_mel(wave, config):
-    """`features.log_mel` by torch.stft. wave: [B, samples] -> [B, T, F]."""
+    """`log_mel` by torch.stft. wave: [B, samples] -> [B, T, F]."""
     pad = (config.fft - config.hop) // 2
     wave = F.pad(wave[:, None], (pad, pad), "reflect")[:, 0]
     window = torch.hann_window(config.fft, device=wave.device)
     spectrum = torch.stft(
         wave, config.fft, config.hop, window=window, center=False, return_complex=True
     )
-    bank = torch.tensor(features.mel_filters(config), device=wave.device)
+    bank = torch.tensor(mel_filters(config), device=wave.device)
     return (spectrum.abs().transpose(1, 2) @ bank).clamp(min=1e-5).log()
 
 
@@ -95,7 +95,7 @@ class Denoiser(Peer):
         return kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise, times
 
     def unet2(self):
-        config = configs.write_unet(self.model.unet)
+        config = PARTS["unet"].write(self.model.unet).content
         return AudioLDM2UNet2DConditionModel.from_config(config)
 
     def dropped(self, x):
@@ -110,7 +110,7 @@ class LatentDiffusion(Denoiser):
 
     def loss(self, player, batch):
         mixed, noise, times = self.noised(batch)
-        loa = batch[f"loa_{(1, 2, 4, 8)[np.random.randint(4)]}"]
+        loa = batch[f"loa_{(1, 2, 4, 8)[random.randrange(4)]}"]
         nothing = loa.new_zeros(len(loa), 1, self.model.t5.width)
         made = self.unet(
             mixed,
@@ -123,7 +123,7 @@ class LatentDiffusion(Denoiser):
 
 class AudioLDM(Denoiser):
     def build(self):
-        config = configs.write_plain_unet(self.model.unet)
+        config = PARTS["unet"].write(self.model.unet).content
         self.unet = UNet2DConditionModel.from_config(config)
         return {"model": [self.unet]}
 
@@ -140,7 +140,7 @@ class Language(Peer):
     ema = False
 
     def build_language(self):
-        config = GPT2Config(**{**configs.write_gpt2(self.model.gpt2), "attn_pdrop": 0.0})
+        config = GPT2Config(**{**PARTS["gpt2"].write(self.model.gpt2).content, "attn_pdrop": 0.0})
         config.resid_pdrop = config.embd_pdrop = 0.0
         self.gpt2 = GPT2Model(config)
         p = self.model.projection

@@ -12,8 +12,9 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch_latent import AudioLDM, Joint, Language, LatentDiffusion, Peer, log_mel
 from transformers import ClapConfig, ClapModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from audioldm2_jax import features
-from audioldm2_jax.checkpoints import configs
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.features.kaldi import FBANK_DEVIATION, FBANK_MEAN, kaldi_filters
+from audioldm2_jax.features.mel import MelConfig, mel_config, mel_filters
 
 
 class PatchGAN(nn.Sequential):
@@ -29,12 +30,12 @@ class PatchGAN(nn.Sequential):
 
 class VAE(Peer):
     def build(self):
-        self.vae = AutoencoderKL.from_config(configs.write_vae(self.model.vae))
+        self.vae = AutoencoderKL.from_config(PARTS["vae"].write(self.model.vae).content)
         self.judge = PatchGAN(64)
         return {"discriminator": [self.judge], "generator": [self.vae]}
 
     def loss(self, player, batch):
-        mel = log_mel(batch["waveform"], features.mel_config(self.model.vocoder))[:, None]
+        mel = log_mel(batch["waveform"], mel_config(self.model.vocoder))[:, None]
         if player == "discriminator":
             with torch.no_grad():
                 made = self.vae.decode(self.vae.encode(mel).latent_dist.sample()).sample
@@ -97,7 +98,7 @@ class Vocoder(Peer):
     segment = 8192
 
     def build(self):
-        config = configs.write_vocoder(self.model.vocoder)
+        config = PARTS["vocoder"].write(self.model.vocoder).content
         self.generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
         self.generator.apply_weight_norm()
         norms = (spectral_norm, weight_norm, weight_norm)
@@ -112,7 +113,7 @@ class Vocoder(Peer):
         return found
 
     def loss(self, player, batch):
-        front = features.mel_config(self.model.vocoder)
+        front = mel_config(self.model.vocoder)
         wave = batch["waveform"][:, : self.segment]
         mel = log_mel(wave, front)
         with torch.set_grad_enabled(player == "generator"):
@@ -130,7 +131,7 @@ class CLAP(Peer):
     ema = False
 
     def build(self):
-        self.clap = ClapModel(ClapConfig(**configs.write_clap(self.model.clap)))
+        self.clap = ClapModel(ClapConfig(**PARTS["clap"].write(self.model.clap).content))
         return {"model": [self.clap]}
 
     def loss(self, player, batch):
@@ -144,7 +145,7 @@ class CLAP(Peer):
             .square()
         )
         names = ("sample_rate", "fft", "hop", "mels", "low", "high")
-        bank = features.mel_filters(features.MelConfig(*(getattr(front, n) for n in names)))
+        bank = mel_filters(MelConfig(*(getattr(front, n) for n in names)))
         mel = power.transpose(1, 2) @ torch.tensor(bank, device=wave.device)
         mel = 10 * mel.clamp(min=1e-10).log10()
         out = self.clap(
@@ -217,17 +218,17 @@ class AudioMAE(Peer):
         return (errors * hidden).sum() / hidden.sum()
 
     def _fbank(self, wave):
-        """`features.fbank` in torch."""
+        """`fbank` in torch."""
         c = self.model.audiomae
         cut = (wave - wave.mean(1, True)).unfold(1, 400, 160)
         cut = cut - cut.mean(-1, True)
         cut = cut - 0.97 * torch.cat([cut[..., :1], cut[..., :-1]], -1)
         window = torch.hann_window(400, periodic=False, device=wave.device)
         power = torch.fft.rfft(cut * window, 512).abs().square()
-        mel = power @ torch.tensor(features.kaldi_filters(c.bins, 512, 16000), device=wave.device)
+        mel = power @ torch.tensor(kaldi_filters(c.bins, 512, 16000), device=wave.device)
         mel = mel.clamp(min=torch.finfo(torch.float32).eps).log()
         mel = F.pad(mel, (0, 0, 0, c.frames - mel.shape[1]))
-        return (mel - features.FBANK_MEAN) / (2 * features.FBANK_DEVIATION)
+        return (mel - FBANK_MEAN) / (2 * FBANK_DEVIATION)
 
 
 class Tagger(Peer):
@@ -254,7 +255,7 @@ class Tagger(Peer):
         labels = share * labels + (1 - share) * labels.roll(1, 0)
         window = torch.hann_window(512, device=wave.device)
         power = torch.stft(wave, 512, 160, window=window, return_complex=True).abs().square()
-        bank = features.mel_filters(features.MelConfig(16000, 512, 160, 64, 50.0, 8000.0))
+        bank = mel_filters(MelConfig(16000, 512, 160, 64, 50.0, 8000.0))
         mel = power.transpose(1, 2) @ torch.tensor(bank, device=wave.device)
         mel = 10 * mel.clamp(min=1e-10).log10()
         x = self.norm(mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
@@ -265,13 +266,13 @@ class Tagger(Peer):
 
 
 PEERS = {
-    "latent_diffusion": LatentDiffusion,
+    "pretrain": LatentDiffusion,
     "joint": Joint,
     "audioldm": AudioLDM,
-    "sequence": Language,
+    "loa": Language,
     "vae": VAE,
     "vocoder": Vocoder,
     "clap": CLAP,
     "audiomae": AudioMAE,
-    "tagger": Tagger,
+    "panns": Tagger,
 }

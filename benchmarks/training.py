@@ -31,10 +31,11 @@ from torch_stages import PEERS
 from audioldm2_jax import backend
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import plan
+from audioldm2_jax.training.spec import build_stage
+from audioldm2_jax.training.stages import find_stage
 from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import init_state
-from audioldm2_jax.training.step import given_up, make_step
+from audioldm2_jax.training.step import donated_argnums, make_step
 
 HERE = Path(__file__).parent
 # Times of compilation are told.
@@ -43,33 +44,32 @@ OPTIM = OptimConfig(learning_rate=1e-5, warmup=0)
 # Seconds of a clip and clips of a batch.
 SHAPES = {
     "small": {
-        "latent_diffusion": (5.12, 2),
+        "pretrain": (5.12, 2),
         "joint": (5.12, 2),
         "audioldm": (5.12, 2),
-        "sequence": (10.24, 16),
+        "loa": (10.24, 16),
         "vae": (2.56, 2),
         "vocoder": (0.64, 4),
         "clap": (10.24, 4),
         "audiomae": (10.24, 4),
-        "tagger": (5.12, 4),
+        "panns": (5.12, 4),
     },
     "full": {
-        "latent_diffusion": (10.24, 16),
+        "pretrain": (10.24, 16),
         "joint": (10.24, 16),
         "audioldm": (10.24, 16),
-        "sequence": (10.24, 64),
+        "loa": (10.24, 64),
         "vae": (10.24, 4),
         "vocoder": (0.64, 16),
         "clap": (10.24, 32),
         "audiomae": (10.24, 64),
-        "tagger": (10.24, 32),
+        "panns": (10.24, 32),
     },
 }
 SETTINGS = {
-    "audiomae": {"local": False, "decoder_depth": 8},
-    "vae": {"start": 0},
-    "joint": {"poolings": (8,)},
-    "latent_diffusion": {"poolings": (1, 2, 4, 8)},
+    "audiomae": {"local_attention": False, "decoder_depth": 8},
+    "vae": {"discriminator_start": 0},
+    "pretrain": {"poolings": (1, 2, 4, 8)},
 }
 
 
@@ -137,8 +137,8 @@ def ours_of(stage: str, model, batch, options):
     dtype = {"fp32": jnp.float32, "bf16": jnp.bfloat16}[options.dtype]
     seconds = SHAPES[options.size][stage][0]
     settings = SETTINGS.get(stage, {})
-    found = plan(
-        stage,
+    found = build_stage(
+        find_stage(stage),
         model,
         OPTIM,
         settings,
@@ -149,7 +149,7 @@ def ours_of(stage: str, model, batch, options):
     state = jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(state.params))
     begin = time.perf_counter()
-    step = jax.jit(make_step(found.stage), donate_argnums=given_up())
+    step = jax.jit(make_step(found.stage), donate_argnums=donated_argnums())
     step = step.lower(state, {}, batch).compile()
     compiling, kept = time.perf_counter() - begin, [state]
     batch = jax.device_put(batch)

@@ -292,7 +292,8 @@ def whole(ours, theirs, steps):
 def main():
     args = options()
     if args.child:
-        return child(args.child, args.folder, args.dtype)
+        child(args.child, args.folder, args.dtype)
+        return
     from timing import compare
 
     if not (args.folder / "model_index.json").exists():

@@ -2,9 +2,9 @@
 
 audioldm2-jax train --config=configs/audioldm.py:s --workdir=runs/audioldm \\
     --config.start=CHECKPOINT --config.data.sources=CORPUS
-settings.audio is the share of clips conditioned on the sound: 1 as AudioLDM was trained, 0 on
-captions alone. From scratch with begin=False: the study has both. `t5` attends to FLAN-T5
-instead. `few` fine-tunes a checkpoint on ten to some hundred clips; lora=16: by low-rank changes.
+settings.p_clap_audio is the share of clips conditioned on the sound: 1 as AudioLDM was trained, 0
+for captions only. begin=False trains from scratch; the study has both. `t5` attends to FLAN-T5
+instead. `few` fine-tunes a checkpoint on ten to some hundred clips; lora=16: with LoRA of rank 16.
 """
 
 from audioldm2_jax.configs.common import base, few, tiny, variant
@@ -12,8 +12,8 @@ from audioldm2_jax.configs.common import base, few, tiny, variant
 
 def get_config(arg: str = ""):
     kind = variant(arg, ("s", "m", "l", "48k", "t5", "few", "tiny"))
-    config = base("audioldm", drop=0.1, audio=0.0 if kind in ("t5", "few") else 1.0)
-    config.optim.learning_rate, config.optim.warmup = 1e-4, 2000
+    config = base("audioldm", p_clap_audio=0.0 if kind in ("t5", "few") else 1.0)
+    config.optim.warmup = 2000
     config.steps = 800_000
     config.preset = f"audioldm-{'m' if kind == 'few' else kind}"
     if kind == "few":

@@ -1,16 +1,15 @@
 """AudioMAE: masked spectrogram modelling, 80 % hidden (arXiv 2207.06405).
 
 audioldm2-jax train --config=configs/audiomae.py --workdir=runs/mae --config.data.sources=CORPUS
-The decoder attends within windows, as the authors'; settings.local=False with decoder_depth=8 is
-MAE's plain one. Authors: AudioSet, 33 epochs at batch 512 on 64 GPUs.
+The decoder attends within windows, as the authors'; settings.local_attention=False with
+settings.decoder_depth=8 is MAE's plain one. Authors: AudioSet, 33 epochs at batch 512 on 64 GPUs.
 """
 
 from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("audiomae", share=0.8, decoder_width=512, decoder_depth=16, local=True)
-    config.settings.decoder_heads = 16
+    config = base("audiomae")
     config.optim.learning_rate = 2e-4
     config.optim.weight_decay = 1e-4
     config.optim.beta2 = 0.95

@@ -9,7 +9,7 @@ from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("clap", momentum=0.1, longest=100.0)
+    config = base("clap")
     config.data.seconds = 10.0
     config.data.text_length = 77
     config.batch = 512

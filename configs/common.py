@@ -8,17 +8,18 @@ audioldm2_jax/training/stages. `train --help` lists both.
 from ml_collections import ConfigDict
 
 from audioldm2_jax.training.configuration import base
-from audioldm2_jax.training.stages import STAGES
+from audioldm2_jax.training.stages import find_stage
 
 __all__ = ["base", "few", "tiny", "variant"]
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
     """The same stage at a size that takes a step in a moment on a CPU, to try things out."""
-    if config.stage != "tagger":
+    stage = find_stage(config.stage)
+    if stage.uses_base:
         config.preset = "tiny"
     config.data.seconds = 1.28
-    if STAGES[config.stage].texts:
+    if stage.reads_texts:
         config.data.text_length = 32
     config.batch = 8
     config.steps = 20

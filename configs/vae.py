@@ -2,15 +2,15 @@
 
 audioldm2-jax train --config=configs/vae.py --workdir=runs/vae --config.data.sources=CORPUS
 The authors' configuration: batch 4, 800 thousand steps, learning rate 8e-6, LPIPS with weight 1:
-settings.perceptual=1 settings.perceptual_weights=VGG16.safetensors,LPIPS.pth (docs/training.md).
+settings.perceptual_weight=1 settings.perceptual_files=VGG16.safetensors,LPIPS.pth
+(docs/training.md).
 """
 
 from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("vae", divergence=1000.0, adversarial=0.5, start=25_000, patch_width=64)
-    config.settings.perceptual, config.settings.perceptual_weights = 0.0, ""
+    config = base("vae")
     config.optim.learning_rate = 8e-6
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9
     config.optim.weight_decay, config.optim.clip, config.optim.warmup = 0.0, 0.0, 0
@@ -20,5 +20,5 @@ def get_config(arg: str = ""):
         config.preset = "audioldm-48k"
     if kind == "tiny":
         config = tiny(config)
-        config.settings.start, config.settings.patch_width = 10, 8
+        config.settings.discriminator_start, config.settings.discriminator_width = 10, 8
     return config

@@ -8,7 +8,7 @@ from audioldm2_jax.configs.common import base, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("vocoder", segment=8192, mel=45.0, spectra=0.0, adversarial=1.0, small=False)
+    config = base("vocoder")
     config.optim.learning_rate = 2e-4
     config.optim.beta1, config.optim.beta2 = 0.8, 0.99
     config.optim.schedule, config.optim.decay = "exponential", 0.999
@@ -20,5 +20,5 @@ def get_config(arg: str = ""):
         config.optim.learning_rate = 1e-4
     if kind == "tiny":
         config = tiny(config)
-        config.settings.segment, config.settings.small = 2048, True
+        config.settings.segment, config.settings.small_discriminators = 2048, True
     return config

@@ -76,4 +76,4 @@ def test_nothing_else_asks_for_the_backend():
     for file in files:
         text = file.read_text()
         assert file.name == "backend.py" or "default_backend" not in text, file
-        assert not re.search(r"^\s*(import|from) unittest", text, re.M), file
+        assert not re.search(r"^\s*(import|from) unittest", text, re.MULTILINE), file

@@ -12,7 +12,7 @@ def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / ("long" * 60 + ".json")
     files.write_json(path, {"a": 1})
     with pytest.raises(RuntimeError):
-        with files.beside(path) as temporary:
+        with files.atomic_file(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
     assert files.read_json(path) == {"a": 1}
@@ -41,7 +41,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, name):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line():
     with pytest.raises(InputError, match="space"):
-        with files.beside("/tmp/never-written"):
+        with files.atomic_file("/tmp/never-written"):
             with open("/dev/full", "wb", buffering=0) as full:
                 full.write(b"x")
     assert not os.path.exists("/tmp/never-written")

@@ -1,7 +1,8 @@
 """Conversion between torch state dicts and parameter trees by one table per model.
 
-A rule pairs a module's name there with its path here; its kind says how weights are laid out. Every
-rule is invertible, so the same table exports.
+A rule pairs a module's name in the source (a torch state dict) with its path in the target (our
+parameter tree). Its kind is the layout of the weights. Every rule is invertible, so the same table
+exports.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from audioldm2_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Layout:
-    """How one tensor is stored there (`out`) and here (`into`).
+    """How a tensor's storage changes from source to target (`into`) and back (`out`).
 
-    Where one tensor there is several here, `into` returns and `out` takes all of them; `whole` is
-    then the layout of what they are along `axis` together.
+    If one source tensor is several target arrays, `into` returns and `out` takes all of them.
+    `whole` is then the layout of their concatenation along `axis`.
     """
 
     into: Callable
@@ -36,7 +37,7 @@ class Layout:
 
 
 def _split(layout: Layout, count: int, axis: int) -> Layout:
-    """The layout of a tensor that is `count` tensors here."""
+    """The layout of a source tensor that is `count` target arrays."""
     return Layout(
         lambda x: np.split(layout.into(x), count, axis),
         lambda *parts: layout.out(np.concatenate(parts, axis)),
@@ -50,8 +51,8 @@ def _permuted(*axes) -> Layout:
     return Layout(lambda x: x.transpose(axes), lambda x: x.transpose(inverse))
 
 
-def _turned(x):
-    """A matrix's transpose, copied in strips: seven times faster than numpy's own order."""
+def _transpose(x):
+    """The transpose of a matrix, copied in strips: seven times faster than numpy's own order."""
     if x.ndim != 2:
         raise ValueError(x.shape)
     out = np.empty(x.shape[::-1], x.dtype)
@@ -61,38 +62,38 @@ def _turned(x):
 
 
 SAME = Layout(lambda x: x, lambda x: x)
-_DENSE = Layout(_turned, lambda x: x.T)
-_POINT1D = Layout(lambda x: _turned(x[:, :, 0]), lambda x: x.T[:, :, None])
-_POINT = Layout(lambda x: _turned(x[:, :, 0, 0]), lambda x: x.T[:, :, None, None])
+_DENSE = Layout(_transpose, lambda x: x.T)
+_POINT1D = Layout(lambda x: _transpose(x[:, :, 0]), lambda x: x.T[:, :, None])
+_POINT = Layout(lambda x: _transpose(x[:, :, 0, 0]), lambda x: x.T[:, :, None, None])
 
-# kind: {name there: (name here, layout)}; "" is the rule's own name, without a suffix.
+# {name in the source: (name in the target, layout)}; "" is the rule's own name, without a suffix.
 Kind = Mapping[str, tuple[str, Layout]]
 LINEAR: Kind = {"weight": ("kernel", _DENSE), "bias": ("bias", SAME)}
 POINTWISE: Kind = {"weight": ("kernel", _POINT), "bias": ("bias", SAME)}
 POINTWISE1D: Kind = {"weight": ("kernel", _POINT1D), "bias": ("bias", SAME)}
 CONV1D: Kind = {"weight": ("kernel", _permuted(2, 1, 0)), "bias": ("bias", SAME)}
 CONV2D: Kind = {"weight": ("kernel", _permuted(2, 3, 1, 0)), "bias": ("bias", SAME)}
-TRANSPOSED: Kind = {"weight": ("kernel", _permuted(2, 0, 1)), "bias": ("bias", SAME)}
-# GPT-2's Conv1D keeps [in, out].
-UNTURNED: Kind = {"weight": ("kernel", SAME), "bias": ("bias", SAME)}
+CONV1D_TRANSPOSE: Kind = {"weight": ("kernel", _permuted(2, 0, 1)), "bias": ("bias", SAME)}
+# A linear layer that the source stores as [in, out], as GPT-2's Conv1D does.
+LINEAR_IN_OUT: Kind = {"weight": ("kernel", SAME), "bias": ("bias", SAME)}
 NORM: Kind = {"weight": ("scale", SAME), "bias": ("bias", SAME)}
 VITS_NORM: Kind = {"gamma": ("scale", SAME), "beta": ("bias", SAME)}
 BATCH_NORM: Kind = NORM | {"running_mean": ("mean", SAME), "running_var": ("variance", SAME)}
 EMBEDDING: Kind = {"weight": ("embedding", SAME)}
 PLAIN: Kind = {"": ("", SAME)}
-# A linear layer's weight or a vector alone, where their names follow no pattern.
+# The weight of a linear layer alone, for names without a pattern.
 MATRIX: Kind = {"": ("", _DENSE)}
-# One leading axis of length one there.
+# The source has a leading axis of length one.
 UNSQUEEZED: Kind = {"": ("", Layout(lambda x: x.reshape(x.shape[1:]), lambda x: x[None]))}
-TURNED_UNSQUEEZED: Kind = {"": ("", Layout(lambda x: x[0].T, lambda x: x.T[None]))}
+UNSQUEEZED_TRANSPOSED: Kind = {"": ("", Layout(lambda x: x[0].T, lambda x: x.T[None]))}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`source` there, `target` here, both with {} for indices in the same order.
+    """A module's name in the source and its path in the target, with {} for indices in one order.
 
-    A tuple of targets splits the tensor into equal parts along `axis` (of the array here; the last
-    is the output's).
+    A tuple of targets splits the tensor into equal parts along `axis` of the target array. The last
+    axis is the output's.
     """
 
     source: str
@@ -103,9 +104,9 @@ class Rule:
     def pairs(self):
         """(source pattern, target patterns, layout) for each tensor of the kind."""
         targets = (self.target,) if isinstance(self.target, str) else self.target
-        for there, (here, layout) in self.kind.items():
-            source = f"{self.source}.{there}" if there else self.source
-            paths = tuple(f"{t}/{here}" if here else t for t in targets)
+        for source_leaf, (target_leaf, layout) in self.kind.items():
+            source = f"{self.source}.{source_leaf}" if source_leaf else self.source
+            paths = tuple(f"{t}/{target_leaf}" if target_leaf else t for t in targets)
             yield (
                 source,
                 paths,
@@ -117,9 +118,10 @@ class Rule:
 class Table:
     """All rules of one model.
 
-    renames: (pattern, replacement) for other versions' names, applied first. ignored: patterns of
-    tensors that carry nothing (position ids, counters). constants: such tensors as the reference
-    library expects them in its own file, as a function of the configuration.
+    renames: (pattern, replacement) for names of other versions, applied first.
+    ignored: patterns of source tensors that are not parameters (position ids, counters).
+    constants: {name: array} that the reference library expects in its file beside the parameters,
+        as a function of the configuration.
     """
 
     rules: tuple[Rule, ...]
@@ -128,7 +130,7 @@ class Table:
     constants: Callable = lambda config: {}
 
     def canonical(self, name: str) -> str | None:
-        """The name after renames; None if ignored."""
+        """A source name after renames; None if it is ignored."""
         for pattern, replacement in self.renames:
             name = re.sub(pattern, replacement, name)
         return None if any(re.fullmatch(p, name) for p in self.ignored) else name
@@ -154,7 +156,7 @@ def _regex(pattern: str) -> re.Pattern:
 
 
 def finite(array: np.ndarray) -> bool:
-    """Whether a tensor of floats holds neither NaN nor infinity: a look at the exponents' bits."""
+    """Whether a tensor of floats holds neither NaN nor infinity, by the bits of the exponents."""
     bits, mask = _EXPONENTS[array.dtype]
     flat = np.ascontiguousarray(array).reshape(-1).view(bits)
     # In pieces that stay in the cache.
@@ -174,7 +176,7 @@ _EXPONENTS = {
 
 
 def checked(array: np.ndarray, where: str) -> np.ndarray:
-    """The tensor, of at most 32 bits. Raises InputError unless all of it are finite floats."""
+    """The tensor in at most 32 bits. Raises InputError unless it holds finite floats alone."""
     if array.dtype not in _EXPONENTS:
         raise InputError(f"{where} is stored as {array.dtype}; weights are floats")
     if array.dtype == np.float64:
@@ -186,28 +188,28 @@ def checked(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def cast_to(dtype) -> Callable:
-    """What `to_params` does with each array: cast, and put where JAX computes."""
+    """A `put` of `to_params`: casts an array and places it on JAX's device."""
     return lambda array: jax.device_put(array.astype(dtype, copy=False))
 
 
 def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, where="") -> dict:
-    """State dict -> parameters shaped as `like` (a tree of shapes, from `jax.eval_shape`).
+    """State dict -> parameters.
 
-    Tensors are read, turned and handed to `put` a few at a time, so that a file never lies in
-    memory beside the parameters. `where` names the file in errors.
-    Raises InputError for a missing, unexpected or wrongly shaped tensor, and for one that holds
-    anything but finite floats.
+    like: tree of the parameters' shapes, from `jax.eval_shape`. put: receives each converted array.
+    where: the file, for messages. Tensors are read and converted a few at a time, so the whole file
+    is never in memory beside the parameters. Raises InputError for a missing, unexpected or wrongly
+    shaped tensor, and for values that are not finite floats.
     """
     if isinstance(source, Weights):
         source = unwrapped(source, known_to(table))
     shapes = {path: tuple(leaf.shape) for path, leaf in tree.flatten(like).items()}
-    found = _find(source, table, where)
-    for name, targets, _ in found:
+    matches = _match_all(source, table, where)
+    for name, targets, _ in matches:
         if unknown := [path for path in targets if path not in shapes]:
             raise InputError(
                 f"{where}: tensor {name} is not in the configured model ({unknown[0]})"
             )
-    missing = sorted(set(shapes) - {path for _, targets, _ in found for path in targets})
+    missing = sorted(set(shapes) - {path for _, targets, _ in matches for path in targets})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(f"{where}: tensor {_source_name(missing[0], table)}{more} is missing")
@@ -225,14 +227,14 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
 
     filled = {}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for leaves in pool.map(convert, found):
+        for leaves in pool.map(convert, matches):
             filled |= leaves
     return tree.unflatten(filled)
 
 
-def _find(source, table, where):
-    """[(name, target paths, layout)] of the tensors that carry something, each once."""
-    exact, patterns, origin, found = table.exact(), table.patterns(), {}, []
+def _match_all(source, table, where):
+    """[(name, target paths, layout)] of the tensors that are parameters, each once."""
+    exact, patterns, origin, matches = table.exact(), table.patterns(), {}, []
     for name in source:
         canonical = table.canonical(name)
         if canonical is None:
@@ -248,12 +250,15 @@ def _find(source, table, where):
         targets = exact.get(canonical) or _match(canonical, patterns)
         if targets is None:
             raise InputError(f"{where}: unexpected tensor {name}")
-        found.append((name, *targets))
-    return found
+        matches.append((name, *targets))
+    return matches
 
 
 def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray]:
-    """Parameters -> state dict with the reference library's names; inverse of `to_params`."""
+    """Parameters -> state dict {source name: array}; the inverse of `to_params`.
+
+    config: of the model, for the table's constants.
+    """
     flat, state = tree.flatten(params), {}
     for rule in table.rules:
         for source, targets, layout in rule.pairs():
@@ -264,19 +269,19 @@ def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray
                 parts = [np.asarray(flat.pop(t.format(*index))) for t in targets]
                 state[source.format(*index)] = np.asarray(layout.out(*parts), order="C")
     if flat:
-        raise ValueError(f"no rule exports {sorted(flat)[0]}")
+        raise ValueError(f"no rule exports {min(flat)}")
     return state | table.constants(config)
 
 
 def _match(canonical, patterns):
     for pattern, targets, layout in patterns:
-        if found := pattern.fullmatch(canonical):
-            return tuple(t.format(*found.groups()) for t in targets), layout
+        if match := pattern.fullmatch(canonical):
+            return tuple(t.format(*match.groups()) for t in targets), layout
     return None
 
 
 def _source_shape(targets, layout, shapes) -> tuple[int, ...]:
-    """The shape that a tensor must have there, from the shapes here; no memory is taken."""
+    """The shape that a source tensor must have, from the target shapes; nothing is allocated."""
     shape = list(shapes[targets[0]])
     if layout.whole:
         shape[layout.axis] = sum(shapes[target][layout.axis] for target in targets)
@@ -284,7 +289,7 @@ def _source_shape(targets, layout, shapes) -> tuple[int, ...]:
 
 
 def known_to(table: Table) -> Callable[[str], bool]:
-    """Whether a tensor of a name carries something in the model."""
+    """A test of whether a source name is a parameter of the model."""
     exact, patterns = table.exact(), table.patterns()
 
     def known(name: str) -> bool:
@@ -300,6 +305,6 @@ def _source_name(path, table):
     for rule in table.rules:
         for source, targets, _ in rule.pairs():
             for target in targets:
-                if found := _regex(target).fullmatch(path):
-                    return source.format(*found.groups())
+                if match := _regex(target).fullmatch(path):
+                    return source.format(*match.groups())
     return path

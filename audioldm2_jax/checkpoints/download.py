@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from audioldm2_jax.errors import InputError, printable
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 
 _BUNDLED = Path(__file__).parent.parent / "bundled"
 # What loading reads beside weights.

@@ -14,22 +14,25 @@ from typing import Any
 import jax.numpy as jnp
 
 from audioldm2_jax import files
-from audioldm2_jax.checkpoints import configs, weights
+from audioldm2_jax.checkpoints import weights
+from audioldm2_jax.checkpoints.config_entries import DIFFUSERS_VERSION
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, known_to, to_params
-from audioldm2_jax.checkpoints.index import PIPELINES, read_index, read_json, write_json
-from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
+from audioldm2_jax.checkpoints.families import FAMILIES, Family
+from audioldm2_jax.checkpoints.index import component_class, read_index, read_json, write_json
+from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, parts_of
+from audioldm2_jax.checkpoints.scheduler import read_schedule, scheduler_class, write_schedule
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import CONVENTIONS, CLAPConfig, Convention, ModelConfig, ScheduleConfig
-
-# CLAP's audio tower, which AudioLDM's published layout lacks, lies beside the text tower.
-_AUDIO_TOWER = "audio_encoder"
-_EXTRACTOR = Path("feature_extractor") / "preprocessor_config.json"
+from audioldm2_jax.presets import CONVENTIONS, Convention, ModelConfig, ScheduleConfig
 
 
 @dataclass
 class Checkpoint:
-    """A loaded model: configuration, parameter trees by part, tokenizers, where it came from."""
+    """A loaded model.
+
+    params: {part: parameter tree}; tokenizers: {folder in the hub layout: tokenizer}; source: where
+    it was read from.
+    """
 
     config: ModelConfig
     params: dict[str, dict]
@@ -39,52 +42,68 @@ class Checkpoint:
 
 
 def convention_named(name: str) -> Convention:
+    """The convention of a name. Raises InputError for an unknown one."""
     if not isinstance(name, str) or name not in CONVENTIONS:
         raise InputError(f"unknown convention {name!r}: choose one of {' '.join(CONVENTIONS)}")
     return CONVENTIONS[name]
 
 
-def read_config(folder: Path, convention: Convention) -> ModelConfig:
-    """All parts' configurations. Raises InputError for a folder that is no such checkpoint."""
+@dataclass(frozen=True)
+class Description:
+    """What the files of a checkpoint say, before a convention interprets them.
+
+    files: {part: the JSON files that describe it}; config: exactly as written in them.
+    """
+
+    family: Family
+    files: dict[str, PartFiles]
+    config: Any
+
+    def under(self, convention: Convention):
+        """The model's configuration under a convention, its family's quirks mended.
+
+        Raises InputError for values that the convention makes impossible.
+        """
+        changes = {
+            name: PARTS[name].interpret(getattr(self.config, name), files, convention)
+            for name, files in self.files.items()
+        }
+        return self.family.mended(dataclasses.replace(self.config, **changes))
+
+
+def describe(folder: Path) -> Description:
+    """Reads all configurations. Raises InputError for a folder that is no known checkpoint."""
     family, classes = read_index(folder)
+    for name in [name for names, _ in family.slots for name in names]:
+        part = PARTS[name]
+        if not part.in_index and (folder / part.folder / "config.json").is_file():
+            classes[name] = ""
+    described = {name: _part_files(folder, PARTS[name], kind) for name, kind in classes.items()}
+    fields = {field.name for field in dataclasses.fields(family.config)}
+    values = dict.fromkeys(fields & PARTS.keys())
+    values |= {name: PARTS[name].read(content) for name, content in described.items()}
+    if family.scheduler:
+        values["schedule"] = _read_schedule(folder)
+    return Description(family, described, family.config(family=family.name, **values))
 
-    def part(name):
-        if name not in classes:
-            return None
-        path = folder / PARTS[name].folder / "config.json"
-        return getattr(configs, f"read_{name}")(read_json(path), str(path))
 
-    unet = folder / "unet" / "config.json"
-    phonemes, gpt2, vocoder = part("phonemes"), part("gpt2"), part("vocoder")
-    if vocoder and not convention.griffin_lim:
-        vocoder = dataclasses.replace(vocoder, griffin_lim=0)
-    if phonemes and gpt2.tokens <= 8:
-        # Published files keep the number of AudioLDM 2's sounds; speech was trained with 512.
-        gpt2 = dataclasses.replace(gpt2, tokens=512)
-    audiomae = folder / PARTS["audiomae"].folder / "config.json"
-    return ModelConfig(
-        family,
-        clap=_read_clap(folder, classes["clap"], convention) if "clap" in classes else None,
-        t5=part("t5"),
-        phonemes=phonemes,
-        projection=part("projection"),
-        gpt2=gpt2,
-        unet=configs.read_unet(read_json(unet), convention, str(unet), classes["unet"]),
-        vae=part("vae"),
-        vocoder=vocoder,
-        schedule=_read_schedule(folder),
-        audiomae=configs.read_audiomae(read_json(audiomae), str(audiomae))
-        if audiomae.is_file()
-        else None,
-    )
+def read_config(folder: Path, convention: Convention) -> ModelConfig:
+    """The model's configuration under a convention. Raises InputError."""
+    return describe(folder).under(convention)
+
+
+def _part_files(folder: Path, part: Part, kind: str) -> PartFiles:
+    path = folder / part.folder / "config.json"
+    beside = {name: read_json(folder / name) for name in part.beside if (folder / name).is_file()}
+    return PartFiles(read_json(path), str(path), kind, beside)
 
 
 def _read_schedule(folder: Path) -> ScheduleConfig:
-    """The file's own class decides; the index names it where the file does not."""
+    """The class that the scheduler's file names decides; the index serves if it names none."""
     path = folder / "scheduler" / "scheduler_config.json"
     config, entry = read_json(path), read_json(folder / "model_index.json").get("scheduler")
-    kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    schedule = configs.read_schedule(config, str(path), kind)
+    kind = component_class(entry)
+    schedule = read_schedule(config, str(path), kind)
     if kind not in (None, config.get("_class_name", kind)):
         warnings.warn(
             f"{path}: _class_name is {config['_class_name']!r}, which is taken, though "
@@ -92,18 +111,6 @@ def _read_schedule(folder: Path) -> ScheduleConfig:
             stacklevel=2,
         )
     return schedule
-
-
-def _read_clap(folder: Path, kind: str, convention: Convention) -> CLAPConfig:
-    """One ClapModel, or a text tower with or without an audio tower beside it."""
-    path = folder / "text_encoder" / "config.json"
-    config, tower = read_json(path), folder / _AUDIO_TOWER / "config.json"
-    alone = kind == "ClapTextModelWithProjection"
-    if alone:
-        config = configs.join_towers(config, read_json(tower) if tower.is_file() else None)
-    extractor = folder / _EXTRACTOR
-    mel = read_json(extractor) if extractor.is_file() or not alone else None
-    return configs.read_clap(config, mel, convention, str(path))
 
 
 def load(
@@ -117,22 +124,22 @@ def load(
     only: tuple[str, ...] | None = None,
     variant: str | None = None,
 ) -> Checkpoint:
-    """Reads a hub-layout folder into a Checkpoint, casting floats to `dtype` on the fly.
+    """Reads a folder in the hub layout, with weights cast to `dtype`.
 
-    `report(part name)` is called before each part; parts named in `without` are left out; with
-    `only`, the others are in the configuration alone. variant: of the weights, such as "fp16", of
-    the parts that have it. Raises InputError naming what is wrong.
+    source: recorded as the checkpoint's origin; the folder by default.
+    report: called with each part's name before it is read.
+    without: parts to leave out of the model.
+    only: parts whose weights are read; the others are in the configuration alone.
+    variant: of the weights, such as "fp16", for the parts that have it.
+    Raises InputError naming what is wrong.
     """
-    folder, convention = files.path(folder), convention_named(convention)
+    folder, convention = files.user_path(folder), convention_named(convention)
     config = read_config(folder, convention)
     _check_variant(folder, config, variant)
     if without:
         config = dataclasses.replace(config, **dict.fromkeys(without))
-    tokenizers = {}
-    if config.clap:
-        tokenizers["tokenizer"] = read_tokenizer(folder / "tokenizer")
-    if config.t5 or config.phonemes:
-        tokenizers["tokenizer_2"] = read_tokenizer(folder / "tokenizer_2")
+    specs = [PARTS[name].tokenizer for name in parts_of(config)]
+    tokenizers = {spec.folder: read_tokenizer(folder / spec.folder) for spec in specs if spec}
     params = {}
     for name in parts_of(config):
         if only is not None and name not in only:
@@ -158,68 +165,64 @@ def load_part(
     """One part's parameters. Raises InputError naming the file and the tensor."""
     part, folder = PARTS[name], Path(folder)
     table, like = part.table(config), part.shapes(config, str(folder / part.folder / "config.json"))
-    paths = [weights.find(folder / part.folder, variant)]
-    if name == "clap" and not config.scales and config.audio:
-        paths.append(weights.find(folder / _AUDIO_TOWER, variant))
+    apart = [folder / other for other in part.apart(config) if (folder / other).is_dir()]
+    paths = [weights.find(path, variant) for path in (folder / part.folder, *apart)]
     known = known_to(table)
-    towers = (weights.unwrapped(weights.read(path), known) for path in paths)
-    source = functools.reduce(operator.or_, towers)
+    tensors = (weights.unwrapped(weights.read(path), known) for path in paths)
+    source = functools.reduce(operator.or_, tensors)
     return to_params(source, table, like, put=cast_to(dtype), where=str(paths[0]))
 
 
 def save(checkpoint: Checkpoint, folder) -> None:
-    """Writes a checkpoint that diffusers loads; beside the target first, so never half of it."""
+    """Writes a checkpoint that diffusers loads, whole or not at all. Raises InputError."""
     files.write_folder(folder, lambda beside: _write(checkpoint, beside))
 
 
-def _write(checkpoint, folder):
-    config = checkpoint.config
-    names = {family: name for name, family in PIPELINES.items()}
-    index = {"_class_name": names[config.family], "_diffusers_version": "0.42.0"}
+def _write(checkpoint: Checkpoint, folder: Path) -> None:
+    config, family = checkpoint.config, FAMILIES[checkpoint.config.family]
+    index = {"_class_name": family.pipeline, "_diffusers_version": DIFFUSERS_VERSION}
     for name in parts_of(config):
-        if name != "audiomae":
-            index[PARTS[name].folder] = list(written_class(name, config))
-        write_part(folder, name, config, checkpoint.params[name])
-    index["scheduler"] = ["diffusers", configs.scheduler_class(config.schedule)]
-    (folder / "scheduler").mkdir()
-    write_json(
-        folder / "scheduler" / "scheduler_config.json", configs.write_schedule(config.schedule)
-    )
-    if config.clap and config.clap.mel:
-        if config.family != "audioldm":
-            index["feature_extractor"] = ["transformers", "ClapFeatureExtractor"]
-        (folder / _EXTRACTOR).parent.mkdir()
-        write_json(folder / _EXTRACTOR, configs.write_mel(config.clap.mel))
-    # The index names tokenizers even where they are still to be copied in.
-    for name, part, kind in (
-        ("tokenizer", config.clap, "RobertaTokenizerFast"),
-        ("tokenizer_2", config.t5 or config.phonemes, "T5TokenizerFast"),
-    ):
-        tokenizer = checkpoint.tokenizers.get(name)
-        if part:
-            index[name] = ["transformers", type(tokenizer).__name__ if tokenizer else kind]
-        if tokenizer:
-            write_tokenizer(tokenizer, folder / name)
+        part = PARTS[name]
+        written = _write_part(folder, part, getattr(config, name), checkpoint.params[name])
+        index |= _index_entries(part, written, family)
+        if spec := part.tokenizer:
+            tokenizer = checkpoint.tokenizers.get(spec.folder)
+            # The index names a tokenizer even if it is still to be copied in.
+            kind = type(tokenizer).__name__ if tokenizer else spec.written
+            index[spec.folder] = ["transformers", kind]
+            if tokenizer:
+                write_tokenizer(tokenizer, folder / spec.folder)
+    if family.scheduler:
+        index["scheduler"] = ["diffusers", scheduler_class(config.schedule)]
+        (folder / "scheduler").mkdir()
+        path = folder / "scheduler" / "scheduler_config.json"
+        write_json(path, write_schedule(config.schedule))
     write_json(folder / "model_index.json", index)
 
 
-def write_part(folder: Path, name: str, config: ModelConfig, params: dict) -> None:
-    """One part's folder (for AudioLDM's CLAP, one for each tower)."""
-    part, settings = PARTS[name], getattr(config, name)
-    state = from_params(params, part.table(settings), settings)
+def _write_part(folder: Path, part: Part, config, params: dict) -> PartFiles:
+    """Writes the configurations and weights of a part, and returns the configurations."""
+    written = part.write(config)
+    contents = {f"{part.folder}/config.json": written.content, **written.beside}
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_json(folder / path, content)
+    state = from_params(params, part.table(config), config)
+    for other, prefix in part.apart(config).items():
+        apart = {name: state.pop(name) for name in list(state) if name.startswith(prefix)}
+        weights.write(folder / other / part.weights, apart)
+    weights.write(folder / part.folder / part.weights, state)
+    return written
 
-    def put(where, content, tensors):
-        (folder / where).mkdir()
-        write_json(folder / where / "config.json", content)
-        weights.write(folder / where / part.weights, tensors)
 
-    if name == "clap" and config.family == "audioldm":
-        text, audio = configs.write_towers(settings)
-        towers = {k: v for k, v in state.items() if k.startswith("audio_")}
-        put(part.folder, text, {k: v for k, v in state.items() if k not in towers})
-        if audio:
-            put(_AUDIO_TOWER, audio, towers)
-    elif name == "unet" and settings.plain:
-        put(part.folder, configs.write_plain_unet(settings), state)
-    else:
-        put(part.folder, part.write_config(settings), state)
+def _index_entries(part: Part, written: PartFiles, family: Family) -> dict[str, list[str]]:
+    """What model_index.json says of a part."""
+    if not part.in_index:
+        return {}
+    folders = {path.split("/")[0] for path in written.beside}
+    components = {
+        name: list(entry)
+        for name, entry in part.components.items()
+        if name in folders and name not in family.unlisted
+    }
+    return {part.folder: [part.classes[written.kind], written.kind]} | components

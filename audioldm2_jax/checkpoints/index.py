@@ -6,76 +6,81 @@ import os
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.families import FAMILIES, Family
+from audioldm2_jax.checkpoints.parts import PARTS, Part
 from audioldm2_jax.errors import InputError
 
-# Our own class name stands for the one published model that no diffusers pipeline runs.
-PIPELINES = {
-    "AudioLDM2Pipeline": "audioldm2",
-    "AudioLDMPipeline": "audioldm",
-    "MusicLDMPipeline": "musicldm",
-    "AudioLDMT5Pipeline": "audioldm_t5",
-}
-_CLAP = ("text_encoder", "tokenizer")
-_TEXT = ("text_encoder_2", "tokenizer_2")
-_DIFFUSION = ("unet", "vae", "vocoder", "scheduler")
-REQUIRED = {
-    "audioldm2": (*_CLAP, *_TEXT, "projection_model", "language_model", *_DIFFUSION),
-    "audioldm": (*_CLAP, *_DIFFUSION),
-    "musicldm": (*_CLAP, *_DIFFUSION),
-    "audioldm_t5": (*_TEXT, *_DIFFUSION),
-}
-OPTIONAL = {
-    "audioldm2": ("feature_extractor",),
-    "audioldm": ("feature_extractor",),
-    "musicldm": ("feature_extractor",),
-    "audioldm_t5": (*_CLAP, "feature_extractor"),
-}
-TOKENIZERS = {"tokenizer": ("Roberta",), "tokenizer_2": ("T5", "Vits")}
 
+def read_index(folder: Path) -> tuple[Family, dict[str, str]]:
+    """(family, {part: its class}) of a checkpoint in the hub layout.
 
-def read_index(folder: Path) -> tuple[str, dict[str, str]]:
-    """(family, {part: class}). Raises InputError for what no code here computes."""
+    Raises InputError for a folder that is none, or that holds what no part here computes.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     path = folder / "model_index.json"
     if not path.is_file():
         raise InputError(f"{folder}: no model_index.json, so no checkpoint in the hub layout")
     index = read_json(path)
-    name = index.get("_class_name", "AudioLDM2Pipeline")
-    if not isinstance(name, str) or name not in PIPELINES:
-        raise InputError(f"{path}: pipeline {name!r:.80} is not known: {' '.join(PIPELINES)}")
-    family = PIPELINES[name]
+    name, pipelines = index.get("_class_name", "AudioLDM2Pipeline"), _pipelines()
+    if not isinstance(name, str) or name not in pipelines:
+        raise InputError(f"{path}: pipeline {name!r:.80} is not known: {' '.join(pipelines)}")
+    family = pipelines[name]
     entries = {
         k: v for k, v in index.items() if not k.startswith("_") and v not in (None, [None] * 2)
     }
-    known = REQUIRED[family] + OPTIONAL[family]
-    if extra := sorted(set(entries) - set(known)):
+    if extra := sorted(set(entries) - _components(family)):
         raise InputError(f"{path}: unknown part {extra[0]!r:.80}")
     classes = {}
-    for name in known:
-        if name in entries or name in REQUIRED[family]:
-            classes |= _entry(path, name, entries.get(name))
+    for names, required in family.slots:
+        parts = [PARTS[name] for name in names if PARTS[name].in_index]
+        folders = {part.folder for part in parts}
+        for component in [c for c in folders if required or c in entries]:
+            classes |= _part_entry(path, component, entries.get(component), parts)
+        specs = [part.tokenizer for part in parts if part.tokenizer]
+        for component in {spec.folder for spec in specs if required or spec.folder in entries}:
+            kinds = tuple(kind for spec in specs for kind in spec.kinds)
+            _check_tokenizer(path, component, entries.get(component), kinds)
     return family, classes
 
 
-def _entry(path: Path, name: str, entry) -> dict[str, str]:
-    """{part: class} of one folder, nothing for tokenizers and the like."""
+def _pipelines() -> dict[str, Family]:
+    return {family.pipeline: family for family in FAMILIES.values()}
+
+
+def _components(family: Family) -> set[str]:
+    """What a family's model_index.json may list."""
+    known = {"scheduler"} if family.scheduler else set()
+    for part in (PARTS[name] for names, _ in family.slots for name in names):
+        if part.in_index:
+            known |= {part.folder, *part.components}
+            known |= {part.tokenizer.folder} if part.tokenizer else set()
+    return known
+
+
+def component_class(entry) -> str | None:
+    """The class of an entry [library, class]; None if it is no such entry."""
     kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    kind = kind if isinstance(kind, str) else None
-    if name in TOKENIZERS:
-        families = TOKENIZERS[name]
-        if not any(family in str(kind) for family in families):
-            raise InputError(
-                f"{path}: {name} is of class {kind!r:.80}; a {' or '.join(families)} one is needed"
-            )
-        return {}
-    choices = {c: n for n, part in PARTS.items() if part.folder == name for c in part.classes}
-    if not choices:
-        return {}
+    return kind if isinstance(kind, str) else None
+
+
+def _part_entry(path: Path, component: str, entry, parts: list[Part]) -> dict[str, str]:
+    """{part: class} of one folder."""
+    kind = component_class(entry)
+    choices = {name: part for part in parts for name in part.classes}
     if kind not in choices:
-        raise InputError(f"{path}: {name} is of class {kind!r:.80}; known: {' or '.join(choices)}")
-    return {choices[kind]: kind}
+        raise InputError(
+            f"{path}: {component} is of class {kind!r:.80}; known: {' or '.join(choices)}"
+        )
+    return {choices[kind].name: kind}
+
+
+def _check_tokenizer(path: Path, component: str, entry, kinds: tuple[str, ...]) -> None:
+    kind = component_class(entry)
+    if not any(word in str(kind) for word in kinds):
+        raise InputError(
+            f"{path}: {component} is of class {kind!r:.80}; a {' or '.join(kinds)} one is needed"
+        )
 
 
 def read_json(path: Path) -> dict:
@@ -86,4 +91,5 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict) -> None:
+    """Writes a JSON object as the hub's libraries do. Raises InputError."""
     files.write_json(path, content, indent=2, sort_keys=True)

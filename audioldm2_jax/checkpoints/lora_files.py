@@ -23,10 +23,8 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import UNetConfig
 
 # Parts by what a pipeline calls them, and by kohya's underscores; those of no prefix are tried.
-_FOLDERS = {"clap": "text_encoder", "t5": "text_encoder_2", "gpt2": "language_model"} | {
-    "projection": "projection_model",
-    "unet": "unet",
-}
+_PARTS = ("clap", "t5", "gpt2", "projection", "unet")
+_FOLDERS = {name: PARTS[name].folder for name in _PARTS}
 _UNNAMED = ("unet", "gpt2", "t5", "clap")
 _FILES = ("adapter_model", "pytorch_lora_weights")
 _SETTINGS = "adapter_config.json"
@@ -47,7 +45,7 @@ def load(path) -> dict:
     path: a file, or the folder that PEFT or diffusers saves. Raises InputError for a file that
     holds something else, or changes layers that no model here has.
     """
-    file, settings = _locate(files.path(path))
+    file, settings = _locate(files.user_path(path))
     source = weights.read(file)
     if not len(source):
         raise InputError(f"{file}: not a LoRA file, it holds no tensors")
@@ -138,7 +136,7 @@ class _Scale:
         settings = {n: self.settings[prefix + n] for n in names if prefix + n in self.settings}
         pattern, alpha = settings.get("alpha_pattern") or {}, settings.get("lora_alpha")
         values = [*pattern.values(), alpha] if isinstance(pattern, dict) else [""]
-        if not all(v is None or type(v) in (int, float) and math.isfinite(v) for v in values):
+        if not all(v is None or (type(v) in (int, float) and math.isfinite(v)) for v in values):
             raise InputError(f"{self.file}: lora_alpha and alpha_pattern are not numbers")
         if settings.get("use_dora") or settings.get("peft_type") not in (None, "LORA"):
             raise InputError(f"{self.file}: DoRA and other kinds than LoRA are not read")
@@ -274,7 +272,7 @@ def save(change: dict, path) -> None:
             a, b = _joined(flat, targets, max(ranks), rank)
             name = f"{_FOLDERS[part]}.{layer}"
             state |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
-    path = files.path(path)
+    path = files.user_path(path)
     weights.write(path, state, {_RANK: str(max(ranks))} if len(ranks) == 1 else {})
 
 

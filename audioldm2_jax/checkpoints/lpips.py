@@ -11,7 +11,7 @@ from audioldm2_jax import tree
 from audioldm2_jax.checkpoints.convert import checked
 from audioldm2_jax.checkpoints.weights import read, unwrapped
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 from audioldm2_jax.models.lpips import STAGES
 
 # Places of VGG16's convolutions in torchvision's `features`.

@@ -1,10 +1,11 @@
-"""Tokenizers' folders, as transformers saves them."""
+"""Tokenizers' folders as transformers saves them, and the tokenizer of phonemes."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
-from audioldm2_jax import files
+from audioldm2_jax import files, phonemes
 from audioldm2_jax.errors import InputError
 
 _LONGEST = 1 << 20
@@ -49,10 +50,29 @@ def read_tokenizer(folder: Path):
 
 
 def write_tokenizer(tokenizer, folder: Path) -> None:
-    """Raises InputError where the folder cannot be written."""
+    """Saves a tokenizer as transformers does. Raises InputError if the folder cannot be written."""
     try:
         tokenizer.save_pretrained(folder)
     except OSError as error:
         raise files.cannot(folder, "write", error) from None
     except Exception as error:  # the library of tokenizers has no other kind for a full disk
         raise InputError(f"{folder}: cannot write the tokenizer ({error})") from None
+
+
+def phoneme_tokenizer(length: int):
+    """transformers' VitsTokenizer over the training's symbol table. length: the most phonemes."""
+    from transformers import VitsTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vocab.json"
+        files.write_json(path, phonemes.vocabulary())
+        return VitsTokenizer(
+            str(path),
+            pad_token=phonemes.SYMBOLS[0],
+            unk_token=phonemes.SYMBOLS[0],
+            language="en-us",
+            add_blank=False,
+            normalize=True,
+            phonemize=True,
+            model_max_length=length,
+        )

@@ -2,79 +2,63 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from audioldm2_jax import phonemes
 from audioldm2_jax.checkpoints.download import choose_tokenizer, fetch
+from audioldm2_jax.checkpoints.parts import PARTS, Part, parts_of
+from audioldm2_jax.checkpoints.parts.base import TokenizerSpec
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
 from audioldm2_jax.errors import InputError, note
-from audioldm2_jax.files import path as user_path
-from audioldm2_jax.presets import ModelConfig
-
-# Where the weights' own tokenizers were published.
-SOURCES = {"tokenizer": "FacebookAI/roberta-base", "tokenizer_2": "google/flan-t5-large"}
-# What the authors' code cuts texts to.
-_LENGTHS = {"tokenizer": 512, "tokenizer_2": 128}
+from audioldm2_jax.files import user_path
 
 
-def phoneme_tokenizer(length: int):
-    """transformers' VitsTokenizer over the training's symbols, cut to `length` phonemes."""
-    from transformers import VitsTokenizer
+def tokenizers_for(config, source: str | None, *, required: bool = True) -> dict[str, Any]:
+    """{folder: tokenizer} of all parts of a model that read text.
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "vocab.json"
-        path.write_text(json.dumps(phonemes.vocabulary(), ensure_ascii=False))
-        return VitsTokenizer(
-            str(path),
-            pad_token=phonemes.SYMBOLS[0],
-            unk_token=phonemes.SYMBOLS[0],
-            language="en-us",
-            add_blank=False,
-            normalize=True,
-            phonemize=True,
-            model_max_length=length,
-        )
-
-
-def tokenizers_for(
-    config: ModelConfig, source: str | None, *, required: bool = True
-) -> dict[str, Any]:
-    """What a model reads its texts with. source: a folder with tokenizer(_2); None is the hub.
-
-    Raises InputError if they cannot be had; unless `required`, those of the hub are left out with a
-    note on stderr.
+    source: a folder in the hub layout to take them from; None is the hub. Raises InputError if they
+    cannot be had; unless `required`, those of the hub are left out with a note on stderr.
     """
-    parts = (("tokenizer", config.clap), ("tokenizer_2", config.t5))
+    parts = [PARTS[name] for name in parts_of(config)]
+    built = {
+        part.tokenizer.folder: part.tokenizer.make(config)
+        for part in parts
+        if part.tokenizer and part.tokenizer.make
+    }
+    return part_tokenizers(parts, source, required=required) | built
+
+
+def part_tokenizers(
+    parts: Iterable[Part], source: str | None, *, required: bool = True
+) -> dict[str, Any]:
+    """{folder: tokenizer} of the parts whose tokenizer was published; see `tokenizers_for`."""
     tokenizers = {}
-    for name in [name for name, part in parts if part]:
+    for spec in (part.tokenizer for part in parts):
+        if spec is None or not spec.source:
+            continue
         try:
-            tokenizers[name] = _one(name, source)
+            tokenizers[spec.folder] = _load(spec, source)
         except InputError as error:
             if required or source is not None:
                 raise
-            note(f"written without {name}: {error}")
-    if config.phonemes:
-        tokenizers["tokenizer_2"] = phoneme_tokenizer(config.projection.positions)
+            note(f"written without {spec.folder}: {error}")
     return tokenizers
 
 
-def _one(name: str, source: str | None):
+def _load(spec: TokenizerSpec, source: str | None):
     if source is not None:
         folder = user_path(source)
-        if not (folder / name).is_dir():
-            raise InputError(f"--tokenizers {folder}: holds no folder {name}")
-        return read_tokenizer(folder / name)
+        if not (folder / spec.folder).is_dir():
+            raise InputError(f"--tokenizers {folder}: holds no folder {spec.folder}")
+        return read_tokenizer(folder / spec.folder)
     try:
-        folder = fetch(SOURCES[name], select=choose_tokenizer)
+        folder = fetch(spec.source, select=choose_tokenizer)
     except InputError:
         raise InputError(
-            f"the file holds no tokenizer, and {SOURCES[name]} is neither in the hub's cache nor "
+            f"the file holds no tokenizer, and {spec.source} is neither in the hub's cache nor "
             "can be fetched: go online once, or give --tokenizers FOLDER with any checkpoint in "
             "the hub layout"
         ) from None
     tokenizer = read_tokenizer(folder)
-    tokenizer.model_max_length = _LENGTHS[name]
+    tokenizer.model_max_length = spec.length
     return tokenizer

@@ -215,5 +215,5 @@ def write(path: Path, state: Mapping[str, np.ndarray], metadata: dict[str, str] 
 
     Raises InputError where it cannot be written.
     """
-    with files.beside(path) as temporary:
+    with files.atomic_file(path) as temporary:
         write_safetensors(temporary, state, {"format": "pt"} | (metadata or {}))

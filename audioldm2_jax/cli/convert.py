@@ -58,7 +58,7 @@ def run(options) -> int:
     from audioldm2_jax import files
     from audioldm2_jax.checkpoints import download, hub
 
-    target, source = files.path(options.target), files.path(options.source)
+    target, source = files.user_path(options.target), files.user_path(options.source)
     files.check_new(target)
     hub.convention_named(options.convention)
     _refuse_idle(options, source)
@@ -95,16 +95,17 @@ def _refuse_idle(options, source) -> None:
 
 def _from_file(path, target, options):
     from audioldm2_jax.checkpoints import single
-    from audioldm2_jax.checkpoints.authors import files
+    from audioldm2_jax.checkpoints.authors import assemble
+    from audioldm2_jax.checkpoints.authors.source import open_file
 
     say = _speaker(options)
-    source = files.open_file(path, options.weights)
+    source = open_file(path, options.weights)
     say(f"{path} holds {' '.join(source.parts)}")
     if source.is_model:
         settings = {"tokenizers": options.tokenizers, "report": say, "need_tokenizers": False}
-        _save_model(files.load(source, **settings), target, options)
+        _save_model(assemble.load(source, **settings), target, options)
     else:
-        single.save(_cast(files.load_single(source, options.tokenizers), options), target)
+        single.save(_cast(assemble.load_single(source, options.tokenizers), options), target)
 
 
 def _from_folder(folder, target, options):

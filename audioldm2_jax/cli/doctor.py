@@ -51,9 +51,9 @@ def run(options) -> int:
     use_device(options.device)
     import jax
 
-    from audioldm2_jax import __version__
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.pipelines.run import available_memory
+    from audioldm2_jax.version import __version__
 
     print(f"audioldm2-jax {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print("packages:", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
@@ -125,12 +125,13 @@ def _report_model(options):
 def _config(name, revision, convention):
     """The configuration of a preset, an authors' file, a folder or a hub id."""
     from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.checkpoints.authors import files
-    from audioldm2_jax.files import path as local_path
+    from audioldm2_jax.checkpoints.authors.assemble import model_config
+    from audioldm2_jax.checkpoints.authors.source import open_file
+    from audioldm2_jax.files import user_path
     from audioldm2_jax.presets import PRESETS
 
     if name in PRESETS:
         return PRESETS[name]()
-    if local_path(name).is_file():
-        return files.model_config(files.open_file(local_path(name)))
+    if user_path(name).is_file():
+        return model_config(open_file(user_path(name)))
     return hub.read_config(download.locate(name, revision=revision), convention)

@@ -126,7 +126,7 @@ def _local(name: str) -> Path | None:
     """The folder or the file of a model that lies here; None for a name of the hub."""
     if folder := download.bundled().get(name):
         return folder
-    path = files.path(name)
+    path = files.user_path(name)
     try:
         return path if path.exists() else None
     except OSError as error:

@@ -9,10 +9,10 @@ import os
 import sys
 import warnings
 
-import audioldm2_jax
 from audioldm2_jax import extras
 from audioldm2_jax.cli.help import CommandHelp, Parser, epilog, overview
 from audioldm2_jax.errors import InputError, one_line
+from audioldm2_jax.version import __version__
 
 # Each is a module of this package: its docstring (the first line is the summary), EXAMPLES,
 # add_arguments and run; where needed OVERRIDES (what argparse does not know is for the command),
@@ -77,7 +77,7 @@ def build_parser(only: str | None = None) -> Parser:
         usage="audioldm2-jax COMMAND [OPTIONS]",
         epilog=overview({group: {n: summary(n) for n in COMMANDS[group]} for group in COMMANDS}),
     )
-    version = f"audioldm2-jax {audioldm2_jax.__version__}"
+    version = f"audioldm2-jax {__version__}"
     parser.add_argument("--version", action="version", version=version, help="print the version")
     commands = parser.add_subparsers(
         dest="command",

@@ -13,8 +13,7 @@ OVERRIDES = True
 EXTRA = "train"
 EXAMPLES = (
     Example(
-        "audioldm2-jax rehearse --config=configs/audioldm2/pretrain.py --topology=v5e:4x4 "
-        "--config.batch=64",
+        "audioldm2-jax rehearse --config=configs/pretrain.py --topology=v5e:4x4 --config.batch=64",
         "memory, time and communication of a step on 16 chips of TPU v5e",
     ),
     Example(

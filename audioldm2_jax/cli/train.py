@@ -2,7 +2,7 @@
 
 A run is a configuration with an argument: a Python file, or the name of one that comes with the
 package. Any of its values can be overridden behind it:
---config=audioldm2/joint:full --config.optim.learning_rate=3e-5. It goes on from the last state in
+--config=joint:full --config.optim.learning_rate=3e-5. It goes on from the last state in
 --workdir.
 """
 
@@ -24,7 +24,7 @@ EXAMPLES = (
     Example(
         "audioldm2-jax train --config=audioldm:m --workdir=runs/mine "
         "--config.start=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
-        "--config.settings.audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
+        "--config.settings.p_clap_audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
         "low-rank fine-tuning of a published checkpoint on a corpus of one's own",
     ),
 )

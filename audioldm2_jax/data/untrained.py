@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.checkpoints.hub import Checkpoint, save
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.checkpoints.parts import parts_of
-from audioldm2_jax.checkpoints.random import random_params
-from audioldm2_jax.checkpoints.tokenizers import phoneme_tokenizer
+from audioldm2_jax.checkpoints.tokenizer_files import phoneme_tokenizer
 from audioldm2_jax.data.corpus.tokenizer_training import corpus_captions, train_bpe, train_unigram
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import audio
+from audioldm2_jax.features.clap import clap_log_mel, fit_clip
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.presets import CLAPConfig
 
@@ -22,7 +22,7 @@ def clap_text_features(
 def clap_image_features(
     params: dict, images, longer, config: CLAPConfig, dtype: Any = jnp.float32
 ) -> jax.Array:
-    """Features of log-mels as `audio.clap_images` makes them: [B, D] fp32, unit length.
+    """Features of log-mels as `features.clap.clap_images` makes them: [B, D] fp32, unit length.
 
     images: [B, T, F], with fusion [B, 4, T, F]; longer: [B], whether the local crops count.
     """
@@ -35,7 +35,7 @@ def clap_audio_features(
 ) -> jax.Array:
     """Features of the first seconds of clips. waveform_48k: [B, samples] -> [B, D] fp32."""
     front_end = config.mel
-    mel = audio.clap_log_mel(audio.fit_clip(waveform_48k, front_end), front_end)
+    mel = clap_log_mel(fit_clip(waveform_48k, front_end), front_end)
     longer = None
     if front_end.fusion:
         mel, longer = jnp.stack([mel] * 4, 1), jnp.zeros(mel.shape[0], bool)

@@ -28,7 +28,7 @@ def encode_audio(
     """
     mean, logvar = encode_waveform(params["vae"], batch["waveform"], config, dtype)
     encoded = {"mean": mean, "logvar": logvar}
-    if config.ranks:
+    if config.has_audio_tower:
         encoded["clap_audio"] = clap_audio_features(
             params["clap"], batch["waveform_48k"], config.clap, dtype
         )

@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.features import MelConfig
+from audioldm2_jax.features.mel import MelConfig, log_mel, mel_config
 from audioldm2_jax.models.vae import VAE
 from audioldm2_jax.models.vocoding import vocode
 from audioldm2_jax.presets import HiFiGANConfig, ModelConfig, VAEConfig
@@ -17,7 +16,7 @@ from audioldm2_jax.presets import HiFiGANConfig, ModelConfig, VAEConfig
 
 def mel_front_end(config: ModelConfig) -> MelConfig:
     """The mel that the model's VAE encodes and its vocoder inverts."""
-    return features.mel_config(config.vocoder)
+    return mel_config(config.vocoder)
 
 
 def check_length(config: ModelConfig, seconds: float) -> None:
@@ -41,7 +40,7 @@ def encode_waveform(
     params: dict, waveform, config: ModelConfig, dtype: Any = jnp.float32
 ) -> tuple[jax.Array, jax.Array]:
     """waveform: [B, samples] -> the VAE's posterior as of `encode_posterior`; params: the VAE's."""
-    mel = features.log_mel(waveform, mel_front_end(config))
+    mel = log_mel(waveform, mel_front_end(config))
     return encode_posterior(params, mel, config.vae, dtype)
 
 

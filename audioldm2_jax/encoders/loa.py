@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.kaldi import fbank
 from audioldm2_jax.models.audiomae import AudioMAE, pool_loa
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.loa_projection import LOAProjection, sequence_positions
@@ -39,7 +39,7 @@ def audiomae_loa(
     dtype: Any = jnp.float32,
 ) -> dict[int, jax.Array]:
     """The ground-truth LOA. waveform: [B, samples] at 16 kHz -> {pooling: [B, K, D]}."""
-    bank = features.fbank(waveform, config.frames, config.bins)
+    bank = fbank(waveform, config.frames, config.bins)
     tokens = AudioMAE(config, dtype).apply({"params": params}, bank)
     return {pool: pool_loa(tokens, config, pool, pool) for pool in poolings}
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel import decibel_mel
 from audioldm2_jax.models.panns import Cnn14
 
 
@@ -31,7 +31,7 @@ class Judge:
 
         @jax.jit
         def hear(params, waves):
-            mel = features.decibel_mel(waves, front)
+            mel = decibel_mel(waves, front)
             logits, embedding, _ = network.apply({"params": params}, mel)
             return embedding, logits
 

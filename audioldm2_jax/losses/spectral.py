@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax import features
+from audioldm2_jax.features.stft import stft
 
 FFT_SIZES = (512, 1024, 2048)
 _TINY = 1e-7  # least power, under the root
@@ -13,7 +13,7 @@ _TINY = 1e-7  # least power, under the root
 
 def stft_magnitude(waveform, fft_size: int) -> jax.Array:
     """[B, samples] -> [B, frames, fft_size / 2 + 1]; Hann windows, a hop of a quarter."""
-    spectrum = features.stft(waveform, fft_size, fft_size // 4, fft_size // 2)
+    spectrum = stft(waveform, fft_size, fft_size // 4, fft_size // 2)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     return jnp.sqrt(jnp.maximum(power, _TINY))
 

@@ -48,7 +48,7 @@ class CLAP(nn.Module):
         return _normalise(self.text_projection(self.text(tokens, mask)))
 
     def audio_features(self, mel, longer=None):
-        """mel: [B, T, F] in dB (see `audio.clap_log_mel`) -> [B, width] fp32.
+        """mel: [B, T, F] in dB (see `features.clap.clap_log_mel`) -> [B, width] fp32.
 
         With fusion mel is [B, 4, T, F], and longer [B] says whose local crops count.
         """

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import features
-from audioldm2_jax.features import MelConfig
+from audioldm2_jax.features.mel import MelConfig, mel_config, mel_filters
+from audioldm2_jax.features.stft import inverse_stft, stft
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import HiFiGANConfig
 
@@ -33,10 +33,10 @@ def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -
     waves = HiFiGAN(config, dtype).apply({"params": params}, mel)
     if not config.griffin_lim:
         return waves
-    front = features.mel_config(config)
+    front = mel_config(config)
     spectrum = magnitudes(mel.astype(jnp.float32), front)
     pad, samples = (front.fft - front.hop) // 2, mel.shape[1] * front.hop
-    found = _phases(features.stft(waves[:, :samples], front.fft, front.hop, pad))
+    found = _phases(stft(waves[:, :samples], front.fft, front.hop, pad))
     # The same for every clip, so that what comes beside a clip changes nothing.
     noise = jax.random.normal(jax.random.key(0), found.shape[1:], jnp.complex64)
     return griffin_lim(spectrum, found + NOISE * noise, front, config.griffin_lim, pad)
@@ -48,7 +48,7 @@ def magnitudes(mel, config: MelConfig) -> jax.Array:
     Multiplicative updates for the generalised Kullback-Leibler divergence (Lee and Seung 2001) with
     the filters held: nothing gets negative, and a tone stays narrower than its filters.
     """
-    mel, bank = jnp.exp(mel), features.mel_filters(config)
+    mel, bank = jnp.exp(mel), mel_filters(config)
     sums = np.maximum(bank.sum(1), TINY)
 
     def update(_, spectrum):
@@ -62,17 +62,17 @@ def magnitudes(mel, config: MelConfig) -> jax.Array:
 def griffin_lim(spectrum, first, config: MelConfig, steps: int, pad: int) -> jax.Array:
     """Waveforms whose spectrum has nearly these magnitudes, begun with the phases of `first`.
 
-    spectrum: [B, T, fft / 2 + 1]; first: the same, complex; pad: samples by which `features.stft`
+    spectrum: [B, T, fft / 2 + 1]; first: the same, complex; pad: samples by which `stft`
     reflects the ends. Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013; reference:
     librosa). Returns [B, (T - 1) * hop + fft - 2 pad].
     """
 
     def made(phases):
-        return features.inverse_stft(spectrum * phases, config.fft, config.hop, pad)
+        return inverse_stft(spectrum * phases, config.fft, config.hop, pad)
 
     def step(_, carry):
         phases, before = carry
-        found = features.stft(made(phases), config.fft, config.hop, pad)
+        found = stft(made(phases), config.fft, config.hop, pad)
         return _phases(found + MOMENTUM * (found - before)), found
 
     carry = (_phases(first), jnp.zeros_like(first))

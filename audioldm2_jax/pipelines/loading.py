@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
-from audioldm2_jax.checkpoints.authors import files
+from audioldm2_jax.checkpoints.authors import assemble
+from audioldm2_jax.checkpoints.authors.source import open_file
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.files import path as user_path
+from audioldm2_jax.files import user_path
 from audioldm2_jax.pipelines.memory import check_model
 from audioldm2_jax.pipelines.run import Note
 
@@ -73,10 +74,10 @@ def _from_file(path, dtype, convention, tokenizers, progress):
     if convention != "authors":
         raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
     path = user_path(path)
-    source = files.open_file(path)
-    check_model(files.model_config(source), dtype, str(path))
+    source = open_file(path)
+    check_model(assemble.model_config(source), dtype, str(path))
     with Note(f"loading {path}", progress):
-        return files.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
+        return assemble.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
 
 
 def _load_lora(path, strength) -> dict | None:

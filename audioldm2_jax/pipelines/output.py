@@ -154,7 +154,7 @@ def check_target(
     Raises InputError for a folder that cannot be made or written, a name that cannot be used, two
     names that are one file, or a folder where a file belongs.
     """
-    folder = files.path(folder)
+    folder = files.user_path(folder)
     names = None if names is None else check_names(names, suffix)
     check_writable(folder)
     kinds = (RECORD, PICTURE) if pictures else (RECORD,)

@@ -161,8 +161,7 @@ def render(job: Job, params: dict, latents) -> jax.Array:
     size = backend.current().decoded_clips
     if latents.shape[0] <= size:
         return group(latents)
-    waves = jax.lax.map(lambda z: group(z[None])[0], latents, batch_size=size)
-    return waves
+    return jax.lax.map(lambda z: group(z[None])[0], latents, batch_size=size)
 
 
 def generate(job: Job, params: dict, texts: Texts, plan: SamplerSchedule, guidance, keys, latents):

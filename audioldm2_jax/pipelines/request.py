@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.diffusion.samplers import SamplerSchedule, Timesteps, make_schedule
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import Convention, ModelConfig
@@ -123,7 +124,7 @@ def check(
     eta = _number("eta", eta)
     prompts, transcriptions = check_speech(config, prompt, transcription)
     prompts, negatives = check_texts(prompts, negative_prompt)
-    guidance = config.guidance if guidance is None else check_guidance(guidance)
+    guidance = default_guidance(config) if guidance is None else check_guidance(guidance)
     if any(negatives) and guidance <= 1:
         raise InputError(
             f"negative_prompt: has no effect at guidance {guidance:g}; leave it out, or ask for "

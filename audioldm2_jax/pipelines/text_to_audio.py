@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import audioldm2_jax
 from audioldm2_jax import audio, tree
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.clap import clap_images
 from audioldm2_jax.pipelines import program, request, text, vocabulary
 from audioldm2_jax.pipelines.loading import load
 from audioldm2_jax.pipelines.memory import (
@@ -38,6 +38,7 @@ from audioldm2_jax.pipelines.run import (
     needed_memory,
     tree_bytes,
 )
+from audioldm2_jax.version import __version__
 
 
 class Pipeline:
@@ -261,7 +262,7 @@ class Pipeline:
         waves = audio.resample(waves, sample_rate, mel.sample_rate)
         features = []
         for wave in waves:
-            images, longer = audio.clap_images(wave, mel)
+            images, longer = clap_images(wave, mel)
             arguments = (self.params["clap"], images[None], np.array([longer]))
             job = (self.config.clap, self.dtype)
             run = self._runner.compiled(
@@ -288,7 +289,7 @@ class Pipeline:
             "dtype": jnp.dtype(self.dtype).name,
             "device": jax.devices()[0].device_kind,
             "versions": {
-                "audioldm2_jax": audioldm2_jax.__version__,
+                "audioldm2_jax": __version__,
                 "jax": jax.__version__,
                 "flax": flax.__version__,
                 "python": platform.python_version(),

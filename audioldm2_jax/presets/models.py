@@ -45,13 +45,6 @@ class ModelConfig:
     audiomae: AudioMAEConfig | None = None
 
     @property
-    def guidance(self) -> float:
-        """The classifier-free scale that the model's own command or pipeline takes by default."""
-        if not self.unet.plain:
-            return 3.5
-        return 2.0 if self.family == "musicldm" else 2.5
-
-    @property
     def has_audio_tower(self) -> bool:
         """Whether CLAP can embed audio, as candidate ranking needs."""
         return self.clap is not None and self.clap.audio is not None

@@ -29,11 +29,12 @@ def base(stage: str, **settings: Any) -> ConfigDict:
 
     Raises ValueError for an unknown stage or setting.
     """
-    from audioldm2_jax.training.stages import STAGES
+    from audioldm2_jax.training.stages import find_stage
 
-    if stage not in STAGES:
-        raise ValueError(f"stage {stage!r}: choose one of {' '.join(STAGES)}")
-    known = dict(STAGES[stage].settings)
+    try:
+        known = find_stage(stage).defaults
+    except InputError as error:
+        raise ValueError(str(error)) from None
     if unknown := set(settings) - set(known):
         raise ValueError(f"stage {stage} has no setting {min(unknown)!r}: {' '.join(known)}")
     return entries.defaults(stage, known | settings)
@@ -46,12 +47,17 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
     effect.
     """
     from audioldm2_jax.training.idle import check_effects, idle, reset_idle
-    from audioldm2_jax.training.stages import check_stage
+    from audioldm2_jax.training.settings import check_settings
+    from audioldm2_jax.training.stages import find_stage
+
+    def check(config) -> None:
+        entries.check(config)
+        info = find_stage(config.stage)
+        check_settings(info.name, info.settings, config.settings)
 
     config = _run(file)
     try:
-        entries.check(config)
-        check_stage(config.stage, config.settings)
+        check(config)
     except InputError as error:
         raise InputError(f"--config {file}: {error}") from None
     config.lock()
@@ -62,8 +68,7 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
         given.setdefault(name, []).append(value)
     for name, values in given.items():
         _override(config, name, values)
-    entries.check(config)
-    check_stage(config.stage, config.settings)
+    check(config)
     check_effects(config, list(given))
     reset_idle(config, before, given)
     return config
@@ -95,7 +100,7 @@ def _file(name: str) -> Path:
     `vae`, `vae.py` and `configs/vae.py` name the same one; a file of that path comes first.
     Raises InputError.
     """
-    path = files.path(name)
+    path = files.user_path(name)
     short = name.removeprefix("configs/").removesuffix(".py")
     shipped = CONFIGS / f"{short}.py"
     try:
@@ -176,7 +181,7 @@ def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
     """
     numbers = bool(old) and all(isinstance(x, int) for x in old)
     if value.startswith("@") and not numbers:
-        lines = re.split(r"\r?\n", files.read_text(files.path(value[1:])))
+        lines = re.split(r"\r?\n", files.read_text(files.user_path(value[1:])))
         return tuple(line.strip() for line in lines if line.strip())
     if numbers or _is_list(value):
         return _listed(name, value, int if numbers else str)

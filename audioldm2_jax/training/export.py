@@ -14,7 +14,7 @@ from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.checkpoints import Checkpoints
-from audioldm2_jax.training.low_rank import PART
+from audioldm2_jax.training.lora import PART
 from audioldm2_jax.training.run import Run, open_run, read_classes, read_scale
 from audioldm2_jax.training.start import open_start
 from audioldm2_jax.training.state import init_state, state_shardings
@@ -31,7 +31,7 @@ def export(
     checkpoint of the same configuration to take the other parts of, so that parts which were
     trained side by side come together; step: of the state, by default the last. Raises InputError.
     """
-    workdir, target = files.path(workdir), files.path(target)
+    workdir, target = files.user_path(workdir), files.user_path(target)
     config = read_run(workdir)
     if config.lora and target.suffix != ".safetensors":
         raise InputError(f"{target}: low-rank changes are one file; name it FILE.safetensors")
@@ -79,24 +79,24 @@ def _write(run: Run, workdir: Path, target: Path, trained: dict) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         lora.save(trained[PART], target)
         return
-    if run.config.start and not run.plan.alone:
+    if run.config.start and not run.spec.standalone:
         path = workdir / "latent_scale.json"
-        hub.save(run.whole(trained, read_scale(path) if path.is_file() else None), target)
+        hub.save(run.full_checkpoint(trained, read_scale(path) if path.is_file() else None), target)
         return
     if len(trained) != 1:
         raise InputError(f"{workdir}: several parts without a start; name one with config.start")
     ((name, params),) = trained.items()
-    settings = run.plan.alone or getattr(run.start.model, name)
-    tokenizer = run.start.tokenizers.get("tokenizer") if name == "clap" else None
+    settings = run.spec.standalone or getattr(run.start.model, name)
+    tokenizer = run.start.tokenizers.get(run.spec.tokenizer)
     single.save(single.Single(name, settings, params, tokenizer), target)
 
 
 def _onto(run: Run, name: str) -> Run:
     """The run with another checkpoint for its start. Raises InputError where parts differ."""
-    if run.config.lora or not run.config.start or run.plan.alone:
+    if run.config.lora or not run.config.start or run.spec.standalone:
         raise InputError("--onto: what this run has trained is no part of a checkpoint")
     other = open_start(name, run.config.preset)
-    for part in run.plan.exports:
+    for part in run.spec.exports:
         if getattr(other.model, part) != getattr(run.start.model, part):
             raise InputError(f"--onto {name}: its {part} is of another configuration")
     return dataclasses.replace(run, start=other)
@@ -106,7 +106,7 @@ def trained_parts(
     run: Run, workdir: Path, weights: str = "auto", step: int | None = None
 ) -> tuple[int, dict]:
     """(step, parameters by part) of a state, by default the last. Raises InputError if none is."""
-    folder, stage = workdir / "checkpoints", run.plan.stage
+    folder, stage = workdir / "checkpoints", run.spec.stage
     if weights == "ema" and not stage.ema:
         raise InputError(f"--weights ema: stage {stage.name} keeps no average")
     if not folder.is_dir():

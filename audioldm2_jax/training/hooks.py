@@ -9,46 +9,51 @@ import jax
 from audioldm2_jax.data.loading.batches import arrays
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import samples
-from audioldm2_jax.training.run import Run, needed, open_batches
-from audioldm2_jax.training.stages import STAGES
+from audioldm2_jax.training.run import Run, needed_parts, open_batches
+from audioldm2_jax.training.spec import ClipSamples, PromptSamples
 from audioldm2_jax.training.validation import Validation
 
 
 def hooks_of(run: Run, batch: dict | None, writer) -> list:
     """Validation and samples, as far as the configuration asks for them.
 
-    batch: the first one, whose clips are heard again if there is no validation; writer: None on
+    batch: the first one, whose clips become samples if there is no validation; writer: None on
     processes that write nothing. Raises InputError for what cannot be had.
     """
-    config, found, clips = run.config, [], batch
+    config, hooks, clips = run.config, [], batch
     if config.validation.every and config.validation.sources:
         batches = [arrays(b) for b in _validation_batches(run)]
         clips = batches[0]
-        if batch and not set(needed(run, clips)) <= set(needed(run, batch)):
+        if batch and not set(needed_parts(run, clips)) <= set(needed_parts(run, batch)):
             raise InputError(
                 f"validation.sources {config.validation.sources}: not encoded as data.sources are; "
                 "encode both alike or neither"
             )
-        found.append(Validation(run.plan.stage, config.validation.every, batches))
-    asked = config.sample
-    if not asked.every or clips is None:
-        return found
+        hooks.append(Validation(run.spec.stage, config.validation.every, batches))
+    if config.sample.every and clips is not None and (hook := _samples(run, clips, writer)):
+        hooks.append(hook)
+    return hooks
+
+
+def _samples(run: Run, clips: dict, writer):
+    """The hook that writes samples of the stage's kind; None where these clips have no sound, or
+    the start no tokenizers.
+    """
+    asked, kind = run.config.sample, run.info.samples
 
     def trained(state, frozen):
-        """Of this state, as a checkpoint has it."""
-        return samples.gathered(run.heard(state.params | state.ema, frozen))
+        """Of this state, in a checkpoint's form."""
+        return samples.gathered(run.merged_params(state.params | state.ema, frozen))
 
-    kind = STAGES[config.stage].samples
-    if kind == "clips" and "waveform" in clips:
-        settings = {"model": run.start.model, "part": config.stage}
-        heard = samples.gathered(clips["waveform"])[: samples.CLIPS]
-        made = samples.Reconstructed(asked.every, trained, writer, clips=heard, **settings)
-        return [*found, made]
-    if kind == "prompts" and run.start.tokenizers:
+    if isinstance(kind, ClipSamples) and "waveform" in clips:
+        waves = samples.gathered(clips["waveform"])[: samples.CLIPS]
+        model = run.start.model
+        return samples.Reconstructed(asked.every, trained, writer, kind, model=model, clips=waves)
+    if isinstance(kind, PromptSamples) and run.start.tokenizers:
         texts = asked.prompts or samples.default_prompts(run.start.model)
-        settings = {"prompts": texts, "steps": asked.steps, "seconds": config.data.seconds}
-        found.append(samples.Generated(asked.every, trained, run.whole, writer, **settings))
-    return found
+        settings = {"prompts": texts, "steps": asked.steps, "seconds": run.config.data.seconds}
+        return samples.Generated(asked.every, trained, run.full_checkpoint, writer, **settings)
+    return None
 
 
 def _validation_batches(run: Run) -> list[dict]:

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
-from audioldm2_jax.training.stages import STAGES, StageKind
-from audioldm2_jax.training.stages.kinds import idle_settings
+from audioldm2_jax.training.settings import idle_settings
+from audioldm2_jax.training.spec import PromptSamples, StageInfo
+from audioldm2_jax.training.stages import find_stage
 
 # A configuration's file may set these, and settings of its stage, for the case that another value
 # puts them to use; whoever sets them by hand means to be obeyed.
@@ -50,25 +51,25 @@ def _unprepared(names: Iterable[str]) -> list[str]:
 def _default(config: ConfigDict, name: str):
     group, _, last = name.partition(".")
     if group == "settings":
-        return STAGES[config.stage].settings[last]
+        return find_stage(config.stage).defaults[last]
     return entries.ENTRIES[name].default if name in entries.ENTRIES else None
 
 
 def idle(config: ConfigDict) -> dict[str, str]:
     """{entry: why it has no effect}, as far as the configuration alone decides it."""
-    kind = STAGES[config.stage]
+    info = find_stage(config.stage)
     return (
-        _of_start(config, kind)
-        | _of_optimiser(config, kind)
-        | _of_data(config, kind)
-        | _of_samples(config, kind)
-        | idle_settings(config.stage, kind, config.settings)
+        _of_start(config, info)
+        | _of_optimiser(config, info)
+        | _of_data(config, info)
+        | _of_samples(config, info)
+        | idle_settings(info.settings, config.settings)
     )
 
 
-def _of_start(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+def _of_start(config: ConfigDict, info: StageInfo) -> dict[str, str]:
     found = {}
-    if not kind.begins:
+    if not info.uses_base:
         return dict.fromkeys(
             ("start", "begin", "preset"), f"stage {config.stage} takes nothing of a checkpoint"
         )
@@ -81,7 +82,7 @@ def _of_start(config: ConfigDict, kind: StageKind) -> dict[str, str]:
     return found
 
 
-def _of_optimiser(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+def _of_optimiser(config: ConfigDict, info: StageInfo) -> dict[str, str]:
     found, schedule = {}, config.optim.schedule
     if schedule != "cosine":
         found["optim.steps"] = f"optim.schedule is {schedule}"
@@ -91,17 +92,17 @@ def _of_optimiser(config: ConfigDict, kind: StageKind) -> dict[str, str]:
         )
     elif config.optim.decay == 1:
         found["optim.decay_every"] = "optim.decay is 1"
-    if not kind.average or config.lora:
+    if not info.has_ema or config.lora:
         what = "low-rank training" if config.lora else f"stage {config.stage}"
         found["ema_decay"] = f"{what} keeps no average"
     return found
 
 
-def _of_data(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+def _of_data(config: ConfigDict, info: StageInfo) -> dict[str, str]:
     found = {}
-    if not kind.texts:
+    if not info.reads_texts:
         found["data.text_length"] = f"stage {config.stage} reads no texts"
-    if not kind.latents:
+    if not info.reads_latents:
         found["latent_scale"] = f"stage {config.stage} trains on no latents"
     if not config.validation.sources:
         reason = "validation.sources is empty"
@@ -113,11 +114,11 @@ def _of_data(config: ConfigDict, kind: StageKind) -> dict[str, str]:
     return found
 
 
-def _of_samples(config: ConfigDict, kind: StageKind) -> dict[str, str]:
+def _of_samples(config: ConfigDict, info: StageInfo) -> dict[str, str]:
     names = ("sample.prompts", "sample.steps")
-    if not kind.samples:
+    if info.samples is None:
         return dict.fromkeys(("sample.every", *names), f"stage {config.stage} makes no sound")
-    if kind.samples == "clips":
+    if not isinstance(info.samples, PromptSamples):
         return dict.fromkeys(names, f"stage {config.stage} restores clips")
     if not config.sample.every:
         return dict.fromkeys(names, "sample.every is 0")

@@ -14,7 +14,6 @@ from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import Examples
-from audioldm2_jax.encoders.latents import encode_waveform
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.checkpoints import Checkpoints
@@ -31,8 +30,8 @@ from audioldm2_jax.training.run import (
     sources_of,
     step_of,
 )
-from audioldm2_jax.training.state import born_sharded, init_state, state_shardings
-from audioldm2_jax.training.step import given_up
+from audioldm2_jax.training.state import init_sharded, init_state, state_shardings
+from audioldm2_jax.training.step import donated_argnums
 from audioldm2_jax.training.stopping import Stopping
 
 
@@ -47,7 +46,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     """
     enable_cache()
     console = Console(quiet=quiet or not distributed.is_main())
-    workdir = files.path(workdir)
+    workdir = files.user_path(workdir)
     # What needs no model comes first, for large ones take minutes to open.
     entries.check(config)
     previous = _check_workdir(workdir, config)
@@ -136,7 +135,7 @@ def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, pre
 
 
 def loss_of(metrics: dict) -> str:
-    """The metric to show: the loss, of the last player where there are several."""
+    """The metric to show: the loss, of the last group where there are several."""
     return [name for name in metrics if name == "loss" or name.endswith("/loss")][-1]
 
 
@@ -207,7 +206,7 @@ def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, pre
 
     previous: the configuration that the folder's states are of.
     """
-    stage, placed = run.plan.stage, state_shardings(run.plan.stage, run.mesh)
+    stage, placed = run.spec.stage, state_shardings(run.spec.stage, run.mesh)
     if saved.latest is not None:
         shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
         with console.work(f"restoring step {saved.latest}"):
@@ -221,10 +220,10 @@ def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, pre
     start = {}
     if run.config.begin and run.config.start:
         with console.work("loading the start's weights"):
-            start = run.start.load(run.plan.begin, jnp.float32)
-            start = {name: run.plan.unfold(params) for name, params in start.items()}
+            start = run.start.load(run.spec.init_from_base, jnp.float32)
+            start = {name: run.spec.unmerge(params) for name, params in start.items()}
     with console.work("making the first state"):
-        state = jax.block_until_ready(born_sharded(stage, run.mesh, run.config.seed, start))
+        state = jax.block_until_ready(init_sharded(stage, run.mesh, run.config.seed, start))
     return state, placed
 
 
@@ -232,7 +231,7 @@ def _compiled(run: Run, placed, state, frozen, batch, console):
     """The step for these shapes, and its FLOPs on one device."""
     step = step_of(run)
     whole = sharding.replicated(run.mesh)
-    jitted = jax.jit(step, donate_argnums=given_up(), out_shardings=(placed, whole))
+    jitted = jax.jit(step, donate_argnums=donated_argnums(), out_shardings=(placed, whole))
     with console.work("compiling the step"):
         compiled = jitted.lower(state, frozen, arrays(batch)).compile()
     costs = compiled.cost_analysis() or {}
@@ -252,11 +251,7 @@ def _latent_scale(run: Run, frozen: dict, batch: dict, workdir: Path):
     """One over the deviation of the first batch's latents, kept beside the run."""
     path = workdir / "latent_scale.json"
     if not path.is_file():
-        if "mean" in batch:
-            mean = batch["mean"]
-        else:
-            encode = jax.jit(lambda p, w: encode_waveform(p, w, run.start.model, run.dtype)[0])
-            mean = encode(frozen["vae"], batch["waveform"])
+        mean = jax.jit(run.spec.latent_mean)(frozen, arrays(batch))
         scale = float(1.0 / jnp.std(mean.astype(jnp.float32)))
         if distributed.is_main():
             files.write_json(path, scale)

@@ -87,7 +87,7 @@ class Writer:
         if main:
             with self._disk():
                 self._board = Board(workdir / "tensorboard")
-                self._lines = open(workdir / "metrics.jsonl", "a", encoding="utf-8")
+                self._lines = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
 
     @contextlib.contextmanager
     def _disk(self):

@@ -6,28 +6,23 @@ data.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from audioldm2_jax import backend, features, sharding
+from audioldm2_jax import backend, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.data.loading.transforms import CLAP_RATE
-from audioldm2_jax.encoders.unconditional import unconditional_encoder
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.models.audiomae import loa_length
-from audioldm2_jax.training.run import Run, needed, open_run, step_of
-from audioldm2_jax.training.stages import STAGES
-from audioldm2_jax.training.stages.conditions import NOTHING
+from audioldm2_jax.training.run import Run, needed_parts, open_run, step_of
 from audioldm2_jax.training.state import init_state, state_shardings
-from audioldm2_jax.training.step import given_up
+from audioldm2_jax.training.step import donated_argnums
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -98,93 +93,61 @@ def batch_shapes(run: Run, *, encoded: bool = False) -> dict:
 
     Raises InputError for stages that train on sound alone.
     """
-    config, reads = run.config, run.plan.reads
-    shapes = {}
-    for name in reads.texts:
-        spoken = name == "phonemes"
-        width = run.start.model.projection.positions if spoken else config.data.text_length
-        shapes[f"{name}_tokens"] = ((width,), jnp.int32)
-        shapes[f"{name}_mask"] = ((width,), jnp.bool_)
-    if reads.labels:
-        shapes["labels"] = ((len(run.classes),), jnp.float32)
-    shapes |= encoded_shapes(run) if encoded else _heard(run)
-    place = sharding.of_batch(run.mesh)
+    batch = run.spec.batch
+    if encoded and not batch.precomputed:
+        raise InputError(f"--encoded: stage {run.config.stage} trains on sound")
+    placed = sharding.of_batch(run.mesh)
     return {
-        name: jax.ShapeDtypeStruct((config.batch, *shape), dtype, sharding=place)
-        for name, (shape, dtype) in shapes.items()
+        name: jax.ShapeDtypeStruct((run.config.batch, *x.shape), x.dtype, sharding=placed)
+        for name, x in batch.arrays(precomputed=encoded).items()
     }
-
-
-def _heard(run: Run) -> dict:
-    seconds, reads = run.config.data.seconds, run.plan.reads
-    shapes = {"waveform": ((int(seconds * reads.sample_rate),), jnp.float32)}
-    if reads.clap:
-        shapes["waveform_48k"] = ((int(seconds * CLAP_RATE),), jnp.float32)
-    return shapes
 
 
 def frozen_shapes(run: Run, batch) -> dict:
     """The frozen parts that such batches need, as shapes on the mesh."""
-    frozen = run.plan.extra()
+    frozen = run.spec.extra_frozen()
     frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
-    names = needed(run, batch)
-    model = run.start.model
-    if run.plan.drops and unconditional_encoder(model) not in names:
-        width = model.clap.width if model.unet.film else model.t5.width
-        nothing = jax.ShapeDtypeStruct((1, width), jnp.float32)
-        frozen[NOTHING] = _like(nothing, sharding.replicated(run.mesh))
+    names = needed_parts(run, batch)
+    for name, constant in run.spec.constants.items():
+        if constant.part not in names:
+            part = {constant.part: _part_shapes(run, constant.part)}
+            compute = functools.partial(constant.compute, dtype=run.dtype)
+            shape = jax.eval_shape(compute, part)
+            frozen[name] = _like(shape, sharding.replicated(run.mesh))
     for name in names:
-        shapes = PARTS[name].shapes(getattr(run.start.model, name))
-        where = sharding.of_tree(shapes, run.mesh)
-        frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, where)
+        shapes = _part_shapes(run, name)
+        placed = sharding.of_tree(shapes, run.mesh)
+        frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, placed)
     return frozen
+
+
+def _part_shapes(run: Run, name: str) -> dict:
+    return PARTS[name].shapes(getattr(run.start.model, name))
 
 
 def check_encoded(run: Run, batch: dict) -> None:
     """Raises InputError where an encoded batch is of another model, or clips of another length."""
-    if "mean" not in batch:
+    if "waveform" in batch:
         return
-    for name, (shape, _) in encoded_shapes(run).items():
-        if name in batch and (found := batch[name].shape[1:]) != tuple(shape):
+    for name, expected in run.spec.batch.precomputed.items():
+        if name in batch and (shape := batch[name].shape[1:]) != expected.shape:
             raise InputError(
-                f"data.sources {run.config.data.sources}: {name} is {found} there, and this run's "
-                f"model takes {tuple(shape)} for data.seconds={run.config.data.seconds:g}; encode "
-                "the corpus with this start and that duration"
+                f"data.sources {run.config.data.sources}: {name} is {shape} there, and this run's "
+                f"model takes {expected.shape} for data.seconds={run.config.data.seconds:g}; "
+                "encode the corpus with this start and that duration"
             )
 
 
-def encoded_shapes(run: Run) -> dict:
-    """{name: (shape, type)} of a clip that `encode` made, as the stage reads it.
-
-    Raises InputError for stages that train on sound.
-    """
-    config, model, reads = run.config, run.start.model, run.plan.reads
-    if STAGES[config.stage].samples != "prompts":
-        raise InputError(f"--encoded: stage {config.stage} trains on sound")
-    front, vae = features.mel_config(model.vocoder), model.vae
-    frames = int(config.data.seconds * front.sample_rate) // front.hop
-    latent = (frames // vae.factor, front.mels // vae.factor, vae.latent_channels)
-    shapes = {name: (latent, jnp.float32) for name in ("mean", "logvar")}
-    for pool in reads.loa:
-        size = (loa_length(model.audiomae, pool), model.audiomae.width)
-        shapes[f"loa_{pool}"] = (size, jnp.float32)
-    if reads.clap:
-        shapes["clap_audio"] = ((model.clap.width,), jnp.float32)
-    if "clap" in reads.texts:
-        shapes["clap_text"] = ((model.clap.width,), jnp.float32)
-    if "t5" in reads.texts:
-        shapes["t5"] = ((config.data.text_length, model.t5.width), jnp.float32)
-    return shapes
-
-
 def _compiled(run: Run, encoded: bool):
-    stage, mesh = run.plan.stage, run.mesh
+    stage, mesh = run.spec.stage, run.mesh
     placed = state_shardings(stage, mesh)
     state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
     state = jax.tree.map(_like, state, placed)
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
-        jitted = jax.jit(step_of(run), donate_argnums=given_up(), out_shardings=(placed, whole))
+        jitted = jax.jit(
+            step_of(run), donate_argnums=donated_argnums(), out_shardings=(placed, whole)
+        )
         batch = batch_shapes(run, encoded=encoded)
         return jitted.lower(state, frozen_shapes(run, batch), batch).compile()
 
@@ -222,7 +185,7 @@ def _figures(run: Run, compiled, chip: Chip, chips: int) -> dict:
         "links": moved / chip.links,
     }
     slowest = max(bounds, key=bounds.get)
-    shapes = jax.eval_shape(run.plan.stage.init, jax.random.key(0))
+    shapes = jax.eval_shape(run.spec.stage.init, jax.random.key(0))
     return {
         "chips": chips,
         "batch": run.config.batch,

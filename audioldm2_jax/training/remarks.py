@@ -6,6 +6,7 @@ from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.loading.stream import Source
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.run import Run, sources_of
+from audioldm2_jax.training.spec import TextSpec
 
 # Clips of a corpus whose texts are looked at.
 LOOKED_AT = 256
@@ -17,7 +18,7 @@ def check_texts(run: Run, sources: str = "") -> list[str]:
     Raises InputError where no clip has one: the stage would train on empty texts.
     """
     lines = []
-    for what, counted, lacks in kinds_of(run.plan.reads.texts):
+    for what, counted, lacks in kinds_of(run.spec.batch.texts):
         shares = {}
         for source in sources_of(sources or run.config.data.sources):
             shares[f"{source.path} ({source.split})"] = share_without(source, counted, lacks)
@@ -34,11 +35,12 @@ def check_texts(run: Run, sources: str = "") -> list[str]:
     return lines
 
 
-def kinds_of(texts: tuple[str, ...]):
+def kinds_of(texts: tuple[TextSpec, ...]):
     """(name of a text, its name in a corpus' counts, whether an example lacks it) of all read."""
-    if "phonemes" in texts:
+    sources = {text.source for text in texts}
+    if "transcript" in sources:
         yield "transcript", "transcribed", lambda example: not example["transcript"].strip()
-    if {"clap", "t5"} & set(texts):
+    if "caption" in sources:
         # Labels stand in for captions.
         yield "caption", "described", _undescribed
 
@@ -79,7 +81,7 @@ def remarks(run: Run, clips: int) -> list[str]:
         lines.append(
             f"{clips} clips are fewer than a batch of {config.batch}: each is in it several times"
         )
-    if config.accumulate > 1 and config.stage == "clap":
+    if config.accumulate > 1 and run.info.compares_clips:
         lines.append(
             f"accumulate is {config.accumulate}: negatives are of the micro-batches of "
             f"{config.batch // config.accumulate} clips"

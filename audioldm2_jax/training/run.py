@@ -20,15 +20,15 @@ from audioldm2_jax.data.loading.batches import Batches
 from audioldm2_jax.data.loading.stream import DataConfig, Source
 from audioldm2_jax.data.loading.transforms import Recipe
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.encoders.unconditional import encode_unconditional, unconditional_encoder
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.idle import check_effects
-from audioldm2_jax.training.low_rank import PART, adapted
+from audioldm2_jax.training.lora import PART, lora_stage
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import STAGES, Plan, check_stage, plan
-from audioldm2_jax.training.stages.conditions import NOTHING
-from audioldm2_jax.training.start import Start, numbering, open_start
+from audioldm2_jax.training.settings import check_settings
+from audioldm2_jax.training.spec import StageInfo, StageSpec, build_stage
+from audioldm2_jax.training.stages import find_stage
+from audioldm2_jax.training.start import Start, open_start, token_transforms
 from audioldm2_jax.training.step import make_step
 
 
@@ -38,23 +38,24 @@ class Run:
 
     config: ConfigDict
     start: Start
-    plan: Plan
+    info: StageInfo
+    spec: StageSpec
     mesh: jax.sharding.Mesh
     dtype: type
     classes: tuple[str, ...]
 
     def exported(self, params: dict) -> dict:
-        """Of a stage's parameters those that a checkpoint has, as it has them."""
-        return {name: self.plan.fold(params[name]) for name in self.plan.exports}
+        """Trained parts that a checkpoint holds, in its form."""
+        return {name: self.spec.merge(params[name]) for name in self.spec.exports}
 
-    def heard(self, params: dict, frozen: dict) -> dict:
-        """The parts of a model that have changed, low-rank changes merged into what they are of."""
-        if not self.plan.adapts:
+    def merged_params(self, params: dict, frozen: dict) -> dict:
+        """Trained parts, LoRA merged into the weights that it changes."""
+        if not self.spec.lora_base:
             return self.exported(params)
-        base = {name: frozen[name] for name in self.plan.adapts}
+        base = {name: frozen[name] for name in self.spec.lora_base}
         return lora.merge(base, params[PART])
 
-    def whole(self, trained: dict, scale: float | None = None) -> hub.Checkpoint:
+    def full_checkpoint(self, trained: dict, scale: float | None = None) -> hub.Checkpoint:
         """The start's model with the trained parts in place of its own.
 
         scale: of the latents, if the run measured it.
@@ -73,11 +74,13 @@ def open_run(
 ) -> Run:
     """Everything but data and weights. Raises InputError for what does not fit together.
 
-    devices: of the mesh, None for all of this job; classes: of a tagger, by default its corpora's;
-    stored: a run's own configuration, whose entries without effect do not matter any more.
+    devices: of the mesh, None for all of this job; classes: labels to learn, by default those of
+    the corpora; stored: a run's own configuration, whose entries without effect do not matter any
+    more.
     """
     entries.check(config)
-    check_stage(config.stage, config.settings)
+    info = find_stage(config.stage)
+    check_settings(info.name, info.settings, config.settings)
     if not stored:
         check_effects(config)
     mesh = sharding.make_mesh(dict(config.mesh) or None, devices)
@@ -88,23 +91,25 @@ def open_run(
             f"{config.accumulate * spread}"
         )
     dtype, start = parse_dtype(config.dtype), open_start(config.start, config.preset)
-    if STAGES[config.stage].labels and not classes:
+    if info.reads_labels and not classes:
         classes = _classes(config)
-    made = plan(
-        config.stage,
+    spec = build_stage(
+        info,
         start.model,
         _optim(config),
         config.settings.to_dict(),
-        seconds=config.data.seconds,
-        dtype=dtype,
-        classes=classes,
         remat=config.remat,
+        dtype=dtype,
+        seconds=config.data.seconds,
+        text_length=config.data.text_length,
+        classes=classes,
     )
     if config.lora:
         if not config.start:
             raise InputError("lora: changes are of a checkpoint; name one with config.start")
-        made = adapted(made, config.lora)
-    return Run(config, start, _held(made, tuple(config.fixed)), mesh, dtype, classes)
+        spec = lora_stage(spec, config.lora)
+    spec = _freeze(spec, tuple(config.fixed))
+    return Run(config, start, info, spec, mesh, dtype, classes)
 
 
 def _optim(config: ConfigDict) -> OptimConfig:
@@ -112,28 +117,26 @@ def _optim(config: ConfigDict) -> OptimConfig:
     return OptimConfig(**config.optim.to_dict() | {"steps": config.optim.steps or config.steps})
 
 
-def _held(made: Plan, patterns: tuple[str, ...]) -> Plan:
-    """The plan with more parameters that stay as they are. Raises InputError for idle patterns."""
+def _freeze(spec: StageSpec, patterns: tuple[str, ...]) -> StageSpec:
+    """The stage with more frozen parameters. Raises InputError for patterns without effect."""
     if not patterns:
-        return made
-    paths = tree.flatten(jax.eval_shape(made.stage.init, jax.random.key(0)))
+        return spec
+    paths = tree.flatten(jax.eval_shape(spec.stage.init, jax.random.key(0)))
     for pattern in patterns:
         try:
-            idle = not any(re.search(pattern, path) for path in paths)
+            has_effect = any(re.search(pattern, path) for path in paths)
         except re.error as error:
             raise InputError(f"fixed {pattern!r}: not a regular expression ({error})") from None
-        if idle:
+        if not has_effect:
             raise InputError(f"fixed {pattern!r}: no parameter's path has it; as {min(paths)}")
-    for player in made.stage.players.values():
-        own = [path for path in paths if path.partition("/")[0] in player.parts]
-        held = re.compile("|".join(f"(?:{x})" for x in player.fixed + patterns))
-        if all(held.search(path) for path in own):
+    groups = {}
+    for name, group in spec.stage.groups.items():
+        frozen = group.frozen_params + patterns
+        own = [path for path in paths if path.partition("/")[0] in group.parts]
+        if all(re.search("|".join(f"(?:{x})" for x in frozen), path) for path in own):
             raise InputError(f"fixed {' '.join(patterns)}: nothing is left to train")
-    players = {
-        name: dataclasses.replace(player, fixed=player.fixed + patterns)
-        for name, player in made.stage.players.items()
-    }
-    return dataclasses.replace(made, stage=dataclasses.replace(made.stage, players=players))
+        groups[name] = dataclasses.replace(group, frozen_params=frozen)
+    return dataclasses.replace(spec, stage=dataclasses.replace(spec.stage, groups=groups))
 
 
 def sources_of(texts: str) -> tuple[Source, ...]:
@@ -186,20 +189,20 @@ def step_of(run: Run):
     """The run's step: (state, frozen, batch) -> (state, metrics)."""
     c = run.config
     settings = {"accumulate": c.accumulate, "ema_decay": c.ema_decay}
-    return make_step(run.plan.stage, hosts=jax.process_count(), **settings)
+    return make_step(run.spec.stage, hosts=jax.process_count(), **settings)
 
 
 def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batches:
     """This host's batches, placed on the mesh. sources: by default those to train on."""
-    config, reads = run.config, run.plan.reads
+    config, batch = run.config, run.spec.batch
     recipe = Recipe(
-        seconds=config.data.seconds,
-        sample_rate=reads.sample_rate,
-        clap=reads.clap,
-        tokens=numbering(run.start, run.plan, config.data.text_length),
-        classes=run.classes if reads.labels else (),
-        text_length=config.data.text_length,
-        loa=reads.loa,
+        seconds=batch.seconds,
+        sample_rate=batch.sample_rate,
+        clap=batch.clap_waveform,
+        tokens=token_transforms(run.start, run.spec),
+        classes=batch.classes,
+        text_length=batch.text_length,
+        loa=batch.poolings,
     )
     data = DataConfig(
         sources_of(sources or config.data.sources),
@@ -218,46 +221,35 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
     )
 
 
-def needed(run: Run, batch) -> tuple[str, ...]:
-    """The frozen parts that have something to do, by the names of what a batch holds.
+def needed_parts(run: Run, batch) -> tuple[str, ...]:
+    """Frozen parts whose outputs the batch does not already hold. batch: its keys count.
 
-    Raises InputError where sound would have to be heard that an encoded corpus does not hold.
+    Raises InputError where sound is needed that a precomputed corpus does not hold.
     """
-    reads = run.plan.reads
-    if STAGES[run.config.stage].samples != "prompts" and "waveform" not in batch:
+    spec = run.spec
+    if not spec.batch.precomputed and "waveform" not in batch:
         raise InputError(
             f"stage {run.config.stage} trains on sound, which an encoded corpus does not hold; "
             "name the corpus that it was encoded from"
         )
-    encoded = {
-        "vae": {"mean"},
-        "audiomae": {f"loa_{pooling}" for pooling in reads.loa},
-        "clap": {"clap_audio"} if reads.clap else set(),
-        "t5": {"t5"} if "t5" in reads.texts else set(),
-    }
-    if "clap" in reads.texts:
-        encoded["clap"].add("clap_text")
-    lacking = {name: encoded.get(name, {name}) - set(batch) for name in run.plan.frozen}
-    heard = set().union(*lacking.values()) & {"mean", "clap_audio", *encoded["audiomae"]}
-    if heard and "waveform" not in batch:
+    missing = {part: set(keys) - set(batch) for part, keys in spec.frozen.items()}
+    lacking = set().union(*missing.values()) & spec.batch.from_sound
+    if lacking and "waveform" not in batch:
         raise InputError(
             f"stage {run.config.stage} needs more of its clips than these corpora hold: "
-            f"{' '.join(sorted(heard))}; encode them with what is missing (such as --loa), or "
+            f"{' '.join(sorted(lacking))}; encode them with what is missing (such as --loa), or "
             "train on the sound"
         )
-    return tuple(name for name, what in lacking.items() if what)
+    return tuple(part for part, keys in spec.frozen.items() if missing[part] or not keys)
 
 
 def frozen_parts(run: Run, batch) -> dict:
-    """The start's parts that do not train, in the dtype of the computation, on the mesh.
-
-    Of its encoders those alone that such batches leave something to do.
-    """
-    names = needed(run, batch)
-    loaded = run.start.load(names, run.dtype)
-    loaded = jax.tree.map(lambda x: x.astype(run.dtype), loaded) | run.plan.extra()
-    reader = unconditional_encoder(run.start.model)
-    if run.plan.drops and reader not in names:
-        encoder = run.start.load((reader,), run.dtype)
-        loaded[NOTHING] = encode_unconditional(encoder, run.start.model, run.dtype)
-    return jax.device_put(loaded, sharding.of_tree(loaded, run.mesh))
+    """Frozen parameters that such batches need, in the dtype of the computation, on the mesh."""
+    names = needed_parts(run, batch)
+    frozen = run.start.load(names, run.dtype)
+    frozen = jax.tree.map(lambda x: x.astype(run.dtype), frozen) | run.spec.extra_frozen()
+    for name, constant in run.spec.constants.items():
+        if constant.part not in names:
+            part = run.start.load((constant.part,), run.dtype)
+            frozen[name] = constant.compute(part, run.dtype)
+    return jax.device_put(frozen, sharding.of_tree(frozen, run.mesh))

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import features
-from audioldm2_jax.models.hifigan import HiFiGAN
-from audioldm2_jax.models.vae import VAE
+from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.pictures import colours
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
 from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.training.spec import ClipSamples
 
 # Clips that the VAE and the vocoder restore.
 CLIPS = 4
@@ -37,13 +36,16 @@ def default_prompts(model: ModelConfig) -> tuple[str, ...]:
 class Generated:
     """A hook: sound of fixed prompts and seed, by the start's model with the parts trained so far.
 
-    trained: (state, frozen) -> changed parts, gathered on this host; whole: those and the latents'
-    scale -> the checkpoint, made once, whose parts later states replace. writer: None on hosts that
-    only help to gather.
+    trained: (state, frozen) -> changed parts, gathered on this host; full_checkpoint: those and the
+    latents' scale -> the checkpoint, made once, whose parts later states replace. writer: None on
+    hosts that only help to gather.
     """
 
-    def __init__(self, every: int, trained, whole, writer, *, prompts, steps: int, seconds: float):
-        self.every, self._trained, self._whole, self._writer = every, trained, whole, writer
+    def __init__(
+        self, every: int, trained, full_checkpoint, writer, *, prompts, steps: int, seconds: float
+    ):
+        self.every, self._trained, self._writer = every, trained, writer
+        self._full_checkpoint = full_checkpoint
         self._asked = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
         self._prompts, self._pipeline = list(prompts), None
 
@@ -54,7 +56,7 @@ class Generated:
         with on_one_device():
             if self._pipeline is None:
                 scale = float(frozen["scale"]) if "scale" in frozen else None
-                self._pipeline = Pipeline(self._whole(trained, scale), jnp.float32)
+                self._pipeline = Pipeline(self._full_checkpoint(trained, scale), jnp.float32)
             else:
                 self._pipeline.update(trained)
             out = self._pipeline(**self._texts(), **self._asked)
@@ -70,42 +72,33 @@ class Generated:
 
 
 class Reconstructed:
-    """A hook: clips' mels through the VAE, or their sound through the vocoder.
+    """A hook: clips that one part restores from their mel spectrograms, as sounds or pictures.
 
-    clips: [B, samples]; part: "vae" or "vocoder"; others as of `Generated`.
+    clips: [B, samples]; others as of `Generated`.
     """
 
-    def __init__(self, every: int, trained, writer, *, model: ModelConfig, part: str, clips):
-        self.every, self._trained, self._writer = every, trained, writer
-        self._part, self._clips = part, np.asarray(clips)
-        self._front, self._rate = features.mel_config(model.vocoder), model.vocoder.sample_rate
-        self._run = jax.jit({"vae": _restored, "vocoder": _vocoded}[part], static_argnums=0)
-        self._config = getattr(model, part)
+    def __init__(
+        self, every: int, trained, writer, kind: ClipSamples, *, model: ModelConfig, clips
+    ):
+        self.every, self._trained, self._writer, self._kind = every, trained, writer, kind
+        self._front, self._rate = mel_config(model.vocoder), model.vocoder.sample_rate
+        self._clips, self._config = np.asarray(clips), getattr(model, kind.part)
+        self._restore = jax.jit(kind.restore, static_argnums=0)
 
     def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
-        params = self._trained(state, frozen)[self._part]
+        params = self._trained(state, frozen)[self._kind.part]
         if self._writer is None:
             return {}
         with on_one_device():
-            mel = features.log_mel(self._clips, self._front)
-            made = np.asarray(self._run(self._config, params, mel))
-        for i, (true, found) in enumerate(zip(np.asarray(mel), made)):
-            if self._part == "vocoder":
-                self._writer.sound(f"clip {i}", step, found, self._rate)
+            mel = log_mel(self._clips, self._front)
+            restored = np.asarray(self._restore(self._config, params, mel))
+        for i, (true, output) in enumerate(zip(np.asarray(mel), restored)):
+            if self._kind.is_sound:
+                self._writer.sound(f"clip {i}", step, output, self._rate)
                 continue
-            both = np.concatenate([true, np.full_like(true[:4], true.max()), found])
+            both = np.concatenate([true, np.full_like(true[:4], true.max()), output])
             self._writer.picture(f"clip {i}, true and restored", step, colours(both.T[::-1]))
         return {}
-
-
-def _restored(config, params, mel):
-    vae = VAE(config)
-    mean, _ = vae.apply({"params": params}, mel, method="encode")
-    return vae.apply({"params": params}, mean, method="decode")
-
-
-def _vocoded(config, params, mel):
-    return HiFiGAN(config).apply({"params": params}, mel)
 
 
 def on_one_device():

@@ -12,10 +12,9 @@ from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig, ModelConfig
-from audioldm2_jax.training.stages import Plan
+from audioldm2_jax.training.spec import StageSpec
 
 RANDOM = "random"
-_TOKENIZERS = {"clap": "tokenizer", "t5": "tokenizer_2"}
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,16 @@ def with_audiomae(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, audiomae=small)
 
 
-def numbering(start: Start, plan: Plan, text_length: int) -> dict:
-    """The plan's texts as tokens, by name. Raises InputError without tokenizers."""
-    found = {}
-    for name in plan.reads.texts:
-        if name == "phonemes":
-            found[name] = tokenise.of_phonemes(start.model.projection.positions)
+def token_transforms(start: Start, spec: StageSpec) -> dict[str, tokenise.Tokens]:
+    """The stage's texts as tokens, by name. Raises InputError where the start lacks a tokenizer."""
+    transforms = {}
+    for text in spec.batch.texts:
+        length = text.length(spec.batch.text_length)
+        if text.source == "transcript":
+            transforms[text.name] = tokenise.of_phonemes(length)
             continue
-        tokenizer = start.tokenizers.get(_TOKENIZERS[name])
+        tokenizer = start.tokenizers.get(text.tokenizer)
         if tokenizer is None:
-            raise InputError(f"stage {plan.stage.name} reads texts: name a start with tokenizers")
-        limit = start.model.clap.text.positions - 2 if name == "clap" else text_length
-        found[name] = tokenise.of_tokenizer(tokenizer, min(limit, text_length))
-    return found
+            raise InputError(f"stage {spec.stage.name} reads texts: name a start with tokenizers")
+        transforms[text.name] = tokenise.of_tokenizer(tokenizer, length)
+    return transforms

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax import sharding, tree
 from audioldm2_jax.training.optim import make_optimizer
-from audioldm2_jax.training.stage import Stage
+from audioldm2_jax.training.spec import Stage
 
 
 @functools.partial(
@@ -22,7 +22,7 @@ from audioldm2_jax.training.stage import Stage
 )
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """step: taken so far; params, ema: by part; opt: by player; key: never advances; skipped: steps
+    """step: taken so far; params, ema: by part; opt: by group; key: never advances; skipped: steps
     in a row that were not finite.
     """
 
@@ -37,34 +37,34 @@ class TrainState:
 def init_state(stage: Stage, key, start: dict | None = None) -> TrainState:
     """A fresh state; parts in `start` begin with these parameters."""
     start = dict(start or {})
-    trained = {part for player in stage.players.values() for part in player.parts}
+    trained = {part for group in stage.groups.values() for part in group.parts}
     params = start
     # What the start gives is not drawn: for a large network that alone takes minutes to compile.
     if trained - set(start):
         without = (tuple(sorted(start)),) if start else ()
         params = stage.init(jax.random.fold_in(key, 0), *without) | start
     opt = {}
-    for name, player in stage.players.items():
-        own, _ = parted({part: params[part] for part in player.parts}, player.fixed)
-        opt[name] = make_optimizer(player.optim).init(own)
+    for name, group in stage.groups.items():
+        own, _ = partition({part: params[part] for part in group.parts}, group.frozen_params)
+        opt[name] = make_optimizer(group.optim).init(own)
     zero = jnp.zeros((), jnp.int32)
     # A copy: donated buffers must not be shared.
     ema = {part: jax.tree.map(jnp.copy, params[part]) for part in stage.ema}
     return TrainState(zero, params, ema, opt, key, zero)
 
 
-def parted(params: dict, fixed: tuple[str, ...]) -> tuple[dict, dict]:
+def partition(params: dict, patterns: tuple[str, ...]) -> tuple[dict, dict]:
     """(the tree without the parameters whose paths a pattern matches, those by path)."""
-    if not fixed:
+    if not patterns:
         return params, {}
-    pattern, flat = re.compile("|".join(fixed)), tree.flatten(params)
-    held = {path: value for path, value in flat.items() if pattern.search(path)}
-    return tree.unflatten({p: v for p, v in flat.items() if p not in held}), held
+    pattern, flat = re.compile("|".join(patterns)), tree.flatten(params)
+    frozen = {path: value for path, value in flat.items() if pattern.search(path)}
+    return tree.unflatten({p: v for p, v in flat.items() if p not in frozen}), frozen
 
 
-def joined(params: dict, held: dict) -> dict:
-    """The inverse of `parted`."""
-    return tree.unflatten(tree.flatten(params) | held) if held else params
+def combine(params: dict, frozen: dict) -> dict:
+    """The inverse of `partition`."""
+    return tree.unflatten(tree.flatten(params) | frozen) if frozen else params
 
 
 def state_shardings(stage: Stage, mesh):
@@ -73,7 +73,7 @@ def state_shardings(stage: Stage, mesh):
     return sharding.of_tree(shapes, mesh)
 
 
-def born_sharded(stage: Stage, mesh, seed: int, start: dict | None = None) -> TrainState:
+def init_sharded(stage: Stage, mesh, seed: int, start: dict | None = None) -> TrainState:
     """A fresh state on the mesh; no device ever holds all of it."""
     placed = state_shardings(stage, mesh)
     if start:

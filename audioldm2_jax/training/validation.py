@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.training.stage import Stage
+from audioldm2_jax.training.spec import Stage
 from audioldm2_jax.training.state import TrainState
 
 
 def make_measure(stage: Stage) -> Callable:
-    """(state, frozen, batch, first) -> metrics of every player on a batch, by averaged weights.
+    """(state, frozen, batch, first) -> metrics of every group on a batch, by averaged weights.
 
     first: number of its first clip among those held out. A clip's draws follow from its number, so
     that they are the same at every step and in batches of any size.
@@ -26,11 +26,11 @@ def make_measure(stage: Stage) -> Callable:
         keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(state.key, 2)))(
             numbers
         )
-        for name, player in stage.players.items():
-            loss = player.measure or player.loss
+        for name, group in stage.groups.items():
+            loss = group.eval_loss or group.loss
             value, found = loss(params, frozen, batch, keys, state.step)
-            found.pop("moving", None)
-            prefix = f"{name}/" if len(stage.players) > 1 else ""
+            found.pop("batch_stats", None)
+            prefix = f"{name}/" if len(stage.groups) > 1 else ""
             metrics |= {f"{prefix}{key}": x for key, x in (found | {"loss": value}).items()}
         return metrics
 

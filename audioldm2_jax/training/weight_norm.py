@@ -1,4 +1,4 @@
-"""Kernels as directions and lengths (arXiv 1602.07868), as HiFi-GAN trains; folded to infer."""
+"""Kernels as directions and lengths (arXiv 1602.07868), as HiFi-GAN trains; merged to infer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from audioldm2_jax import tree
 
 def _axes(path: str, ndim: int) -> tuple[int, ...]:
     """Axes that a length spans: torch's norm keeps outputs, of transposed convolutions inputs."""
-    kept = ndim - 2 if "upsample_" in path else ndim - 1
-    return tuple(axis for axis in range(ndim) if axis != kept)
+    free = ndim - 2 if "upsample_" in path else ndim - 1
+    return tuple(axis for axis in range(ndim) if axis != free)
 
 
 def _length(path, kernel):
     return jnp.sqrt(jnp.square(kernel).sum(_axes(path, kernel.ndim), keepdims=True))
 
 
-def split(params: dict) -> dict:
-    """Each `kernel` with its `length` beside; inverse of `fold`."""
+def unmerge(params: dict) -> dict:
+    """Each `kernel` with its `length` beside; inverse of `merge`."""
     flat = tree.flatten(params)
     for path, value in list(flat.items()):
         if path.endswith("/kernel"):
@@ -26,7 +26,7 @@ def split(params: dict) -> dict:
     return tree.unflatten(flat)
 
 
-def fold(params: dict) -> dict:
+def merge(params: dict) -> dict:
     """Plain kernels."""
     flat = tree.flatten(params)
     for path in [path for path in flat if path.endswith("/length")]:

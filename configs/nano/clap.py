@@ -9,7 +9,6 @@ from audioldm2_jax.configs.nano.common import nano
 
 def get_config(arg: str = ""):
     variant(arg, ("nano",))
-    config = base("clap", momentum=0.1, longest=100.0)
-    config = nano(config, "start", steps=1500, rate=5e-4)
+    config = nano(base("clap"), "start", steps=1500, rate=5e-4)
     config.batch = 64
     return config

@@ -7,7 +7,7 @@ import os
 
 from ml_collections import ConfigDict
 
-from audioldm2_jax.training.stages import STAGES
+from audioldm2_jax.training.stages import find_stage
 
 FOLDER = os.environ.get("NANO", "nano")
 TEXT_LENGTH, SECONDS = 32, 2.56
@@ -15,22 +15,23 @@ TEXT_LENGTH, SECONDS = 32, 2.56
 
 def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     """Two cores, clips of 2.56 s. start: the checkpoint before this stage, below `FOLDER`."""
-    if config.stage != "tagger":
+    stage = find_stage(config.stage)
+    if stage.uses_base:
         config.preset = "nano"
     if start:
         config.start, config.begin = f"{FOLDER}/models/{start}", False
     config.data.sources = f"{FOLDER}/corpus"
     config.validation.sources = f"{FOLDER}/held"
     config.data.seconds = SECONDS
-    if STAGES[config.stage].texts:
+    if stage.reads_texts:
         config.data.text_length = TEXT_LENGTH
     config.batch, config.steps, config.dtype = 32, steps, "fp32"
     config.optim.learning_rate, config.optim.warmup = rate, 200
     config.optim.schedule = "cosine"
-    if STAGES[config.stage].average:
+    if stage.has_ema:
         config.ema_decay = 0.999
-    config.log_every, config.save_every, config.keep = 50, 250, 2
-    config.validation.every, config.validation.batches = 500, 8
+    config.save_every, config.keep = 250, 2
+    config.validation.every = 500
     config.sample.every = 0
     return config
 
@@ -44,7 +45,7 @@ def encoded(config: ConfigDict) -> ConfigDict:
 
 def speech(config: ConfigDict, start: str, steps: int) -> ConfigDict:
     """The same stage for the model of speech: its own corpora, fewer steps."""
-    if config.stage != "tagger":
+    if find_stage(config.stage).uses_base:
         config.preset = "nano-speech"
     if start:
         config.start = f"{FOLDER}/models/{start}"

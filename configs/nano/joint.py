@@ -1,9 +1,8 @@
 """U-Net, GPT-2 and T5 of the embedded model together, by the probability switcher.
 
 audioldm2-jax train --config=configs/nano/joint.py --workdir=nano/runs/joint
-`truth` is the share of clips that see the true LOA; `notes` goes on with more clips whose captions
-name a note, and `more` with the same, from a high rate down again; `speech` trains the phoneme
-encoder in place of T5.
+`notes` goes on with more clips whose captions name a note, and `more` with the same, from a high
+rate down again; `speech` trains the phoneme encoder in place of T5.
 """
 
 from audioldm2_jax.configs.common import base, variant
@@ -20,7 +19,7 @@ BEFORE = {
 
 def get_config(arg: str = ""):
     kind = variant(arg, tuple(BEFORE))
-    config = base("joint", drop=0.1, poolings=(4,), truth=0.25, audio=0.0, text=True)
+    config = base("joint", pooling=4, train_t5=True)
     config = nano(config, *BEFORE[kind])
     config.begin, config.settings.snr_gamma = True, 1.0
     if kind in ("notes", "more"):
@@ -29,6 +28,6 @@ def get_config(arg: str = ""):
         config.seed = 1  # not the same clips with the same noise again
     if kind == "speech":
         config = speech(config, *BEFORE[kind][:2])
-        config.settings.poolings, config.settings.text = (1,), False
-        config.settings.through = False  # 128 vectors
+        config.settings.pooling, config.settings.train_t5 = 1, False
+        config.settings.backprop_through_rollout = False  # 128 vectors
     return encoded(config)

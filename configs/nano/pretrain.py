@@ -10,11 +10,11 @@ from audioldm2_jax.configs.nano.common import encoded, nano, speech
 
 def get_config(arg: str = ""):
     kind = variant(arg, ("nano", "speech"))
-    config = base("latent_diffusion", drop=0.1, poolings=(4,))
-    config = nano(config, "sequence", steps=3000, rate=5e-4)
+    config = base("pretrain", poolings=(4,))
+    config = nano(config, "loa", steps=3000, rate=5e-4)
     config.optim.steps = 5000  # joint training takes over before the rate has fallen
     config.latent_scale = "batch"
     if kind == "speech":
-        config = speech(config, "speech-sequence", steps=5000)
+        config = speech(config, "speech-loa", steps=5000)
         config.settings.poolings, config.latent_scale = (1,), "model"
     return encoded(config)

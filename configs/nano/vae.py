@@ -9,8 +9,8 @@ from audioldm2_jax.configs.nano.common import nano
 
 def get_config(arg: str = ""):
     variant(arg, ("nano",))
-    config = base("vae", divergence=100.0, adversarial=0.1, start=1200, patch_width=16)
-    config.settings.perceptual, config.settings.perceptual_weights = 0.0, ""
+    config = base("vae", kl_weight=100.0, adversarial_weight=0.1)
+    config.settings.discriminator_start, config.settings.discriminator_width = 1200, 16
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9
     config.optim.weight_decay, config.optim.clip = 0.0, 0.0
     config = nano(config, "start", steps=2500, rate=5e-4)

@@ -11,7 +11,7 @@ from audioldm2_jax.configs.nano.common import FOLDER, nano
 
 def get_config(arg: str = ""):
     variant(arg, ("nano",))
-    config = base("vocoder", segment=4096, mel=45.0, spectra=15.0, adversarial=0.0)
+    config = base("vocoder", segment=4096, stft_weight=15.0, adversarial_weight=0.0)
     config = nano(config, "vae", steps=12_000, rate=1e-3)
     config.optim.beta1, config.optim.beta2, config.optim.clip = 0.8, 0.99, 0.0
     config.data.sources = f"{FOLDER}/corpus:train:0.85,{FOLDER}/speech:train:0.15"

@@ -18,7 +18,7 @@ class Builder(Corpus):
 
     def entries(self, shelf, report):
         return {
-            split: map(lambda row: entry(shelf, row), rows(data, table))
+            split: (entry(shelf, row) for row in rows(data, table))
             for split, table, data in self.tables(shelf, report, TABLES)
         }
 

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from audioldm2_jax import audio
 from audioldm2_jax.checkpoints import hub, single, weights
-from audioldm2_jax.checkpoints.authors import files
+from audioldm2_jax.checkpoints.authors import assemble
+from audioldm2_jax.checkpoints.authors.source import open_file
 from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.features.clap import clap_images
 from audioldm2_jax.models.audiomae import AudioMAE
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
@@ -70,12 +71,12 @@ class Loaded:
     """One file's parts, loaded when asked for."""
 
     def __init__(self, path, choice="raw"):
-        self.source = files.open_file(path, choice)
-        self.configs = files.read_configs(self.source)
+        self.source = open_file(path, choice)
+        self.configs = assemble.read_configs(self.source)
 
     def apply(self, part, model, *arguments, method=None):
         config = self.configs[part]
-        params = files.load_part(self.source, part, config)
+        params = assemble.load_part(self.source, part, config)
         run = jax.jit(lambda p, *a: model(config).apply({"params": p}, *a, method=method))
         return run(params, *arguments)
 
@@ -149,7 +150,7 @@ def test_clap(loaded, name):
         mel, longer = 20 * draw("mel", (2, 4, 1001, 64)) - 30, np.array([True, False])
     else:
         waves = 0.1 * draw("wave", (2, 480000))
-        mel, longer = np.stack([audio.clap_images(w, config.mel)[0] for w in waves]), None
+        mel, longer = np.stack([clap_images(w, config.mel)[0] for w in waves]), None
     ours = model.apply("clap", CLAP, mel, longer, method="audio_features")
     compare(np.asarray(ours), name, "clap audio", 3e-4)
 
@@ -169,7 +170,7 @@ def test_language_of_audio(loaded, name):
         compare(np.asarray(text) + table, name, "phonemes")
     clap = draw("clap", (2, 1, 512))[:, 0]
     sequence, kept = model.apply("projection", LOAProjection, clap, text, mask)
-    params = files.load_part(model.source, "gpt2", model.configs["gpt2"])
+    params = assemble.load_part(model.source, "gpt2", model.configs["gpt2"])
     positions = sequence_positions(length, [length, length])
     gpt2 = GPT2(model.configs["gpt2"])
     loa = jax.jit(lambda *a: roll_out(gpt2, params, *a, tokens=6))(sequence, kept, positions)
@@ -178,7 +179,7 @@ def test_language_of_audio(loaded, name):
 
 def draw_table(model):
     config = model.configs["projection"]
-    return np.asarray(files.load_part(model.source, "projection", config)["positions"])
+    return np.asarray(assemble.load_part(model.source, "projection", config)["positions"])
 
 
 def test_audiomae(loaded):
@@ -226,7 +227,7 @@ def tokenizers(tmp_path_factory):
 @pytest.mark.parametrize("name", MODELS)
 def test_conversion_to_the_hub_layout_and_back(folder, tmp_path, tokenizers, name):
     path = write(folder, name)
-    first = files.load(files.open_file(path), tokenizers=tokenizers)
+    first = assemble.load(open_file(path), tokenizers=tokenizers)
     hub.save(first, tmp_path / "hub")
     again = hub.load(tmp_path / "hub")
     assert again.config == first.config
@@ -236,8 +237,8 @@ def test_conversion_to_the_hub_layout_and_back(folder, tmp_path, tokenizers, nam
 
 @pytest.mark.parametrize("name", CLAPS)
 def test_clap_to_its_folder_and_back(folder, tmp_path, tokenizers, name):
-    source = files.open_file(write(folder, name))
-    first = files.load_single(source, tokenizers)
+    source = open_file(write(folder, name))
+    first = assemble.load_single(source, tokenizers)
     single.save(first, tmp_path / "clap")
     again = single.load(tmp_path / "clap")
     assert (again.name, again.config) == ("clap", first.config)
@@ -296,7 +297,7 @@ def test_raw_and_averaged_weights(folder, tmp_path):
     """`auto` is what the authors sample with: the average for AudioLDM, raw for AudioLDM 2."""
 
     def first(name, choice):
-        source = files.open_file(write(folder, name), choice)
+        source = open_file(write(folder, name), choice)
         return source.parts["unet"]["input_blocks.0.0.weight"]
 
     for name, chosen in (("audioldm-s", "ema"), ("audioldm2", "raw"), ("audioldm-48k", "raw")):
@@ -320,7 +321,7 @@ def test_weight_norm_is_folded_in(tmp_path):
         state |= {f"{name}.{key}": value for key, value in layer.state_dict().items()}
     torch.save({"generator": state, "steps": 10}, tmp_path / "g_00010000")
     path = (tmp_path / "g_00010000").rename(tmp_path / "g.pth")
-    parts = files.open_file(path).parts
+    parts = open_file(path).parts
     for name, value in expected.items():
         np.testing.assert_allclose(parts["vocoder"][name], value, rtol=1e-5)
     np.testing.assert_array_equal(parts["vocoder"]["scale"], np.ones(4))
@@ -334,7 +335,7 @@ def test_parts_alone(folder, tmp_path, name):
     inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     inner = {k: v for k, v in inner.items() if name == "vocoder" or "vocoder." not in k}
     torch.save({"state_dict": inner}, tmp_path / "part.ckpt")
-    first = files.load_single(files.open_file(tmp_path / "part.ckpt"))
+    first = assemble.load_single(open_file(tmp_path / "part.ckpt"))
     single.save(first, tmp_path / name)
     again = single.load(tmp_path / name)
     assert (again.name, again.config) == (name, first.config)

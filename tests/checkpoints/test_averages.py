@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.authors import files
+from audioldm2_jax.checkpoints.authors import assemble
+from audioldm2_jax.checkpoints.authors.source import open_file
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.errors import InputError
 from tests.checkpoints import test_authors as authors
@@ -55,13 +56,13 @@ def test_the_choice_hangs_on_the_model(tmp_path, name, chosen, conditioner, caps
             if key.startswith(old):
                 key = conditioner + key.removeprefix(old)
         renamed[key] = value
-    source = files.open_file(written(tmp_path, renamed))
+    source = open_file(written(tmp_path, renamed))
     key = average_of(FIRST) if chosen == "ema" else RAW + FIRST
     np.testing.assert_array_equal(first(source), state[key].numpy())
     assert ("moving average is taken" if chosen == "ema" else "raw weights are taken") in (
         source.taken
     )
-    source.say()
+    source.report()
     assert source.taken in capsys.readouterr().err
 
 
@@ -69,16 +70,16 @@ def test_the_choice_hangs_on_the_model(tmp_path, name, chosen, conditioner, caps
 def test_the_average_alone(tmp_path, name):
     """Its names without dots are those of the U-Net again."""
     state = authors.tensors_of(name)
-    both = files.open_file(written(tmp_path, state), "ema")
-    config, expected = files.model_config(both), dict(both.parts["unet"])
-    alone = files.open_file(written(tmp_path, without(state, RAW)))
+    both = open_file(written(tmp_path, state), "ema")
+    config, expected = assemble.model_config(both), dict(both.parts["unet"])
+    alone = open_file(written(tmp_path, without(state, RAW)))
     assert set(alone.parts["unet"]) == set(expected)
     for key, value in expected.items():
         np.testing.assert_array_equal(alone.parts["unet"][key], value)
-    assert files.model_config(alone) == config
+    assert assemble.model_config(alone) == config
     assert "has no raw weights" in alone.taken
     with pytest.raises(InputError, match="holds the moving average .* alone; use --weights ema"):
-        files.open_file(tmp_path / "a.ckpt", "raw")
+        open_file(tmp_path / "a.ckpt", "raw")
 
 
 def test_the_average_alone_becomes_the_model(tmp_path, tokenizers, capsys):  # noqa: F811
@@ -95,24 +96,24 @@ def test_the_average_alone_becomes_the_model(tmp_path, tokenizers, capsys):  # n
 def test_averages_that_are_not_whole(tmp_path):
     state = authors.tensors_of("audioldm-s")
     less = {k: v for k, v in state.items() if k != average_of("out.2.bias")}
-    source = files.open_file(written(tmp_path, less))
+    source = open_file(written(tmp_path, less))
     np.testing.assert_array_equal(first(source), state[RAW + FIRST].numpy())
     assert source.taken.endswith("its moving average lacks out.2.bias")
     with pytest.raises(InputError, match="no moving average .* it lacks out.2.bias"):
-        files.open_file(tmp_path / "a.ckpt", "ema")
-    alone = files.open_file(written(tmp_path, without(less, RAW)))
+        open_file(tmp_path / "a.ckpt", "ema")
+    alone = open_file(written(tmp_path, without(less, RAW)))
     with pytest.raises(InputError, match="tensor out.2.bias is missing"):
-        files.load_part(alone, "unet", files.read_configs(alone)["unet"])
+        assemble.load_part(alone, "unet", assemble.read_configs(alone)["unet"])
     odd = without(state, RAW) | {f"{AVERAGE}diffusion_modelother7weight": torch.zeros(3)}
     with pytest.raises(InputError, match="other7weight is of no known U-Net"):
-        files.open_file(written(tmp_path, odd))
+        open_file(written(tmp_path, odd))
 
 
 def test_other_keys_beside_the_average(tmp_path):
     state = authors.tensors_of("audioldm-s") | {f"{AVERAGE}beta": torch.zeros(1)}
-    assert not files.open_file(written(tmp_path, state)).left_out
+    assert not open_file(written(tmp_path, state)).left_out
     behind = {f"module.{name}": value for name, value in state.items()}
-    source = files.open_file(written(tmp_path, behind))
+    source = open_file(written(tmp_path, behind))
     np.testing.assert_array_equal(first(source), state[average_of(FIRST)].numpy())
     assert source.scale == float(state["scale_factor"]) and not source.left_out
 
@@ -141,7 +142,7 @@ def test_parts_of_a_model_are_no_model(tmp_path, missing, message, capsys):
 def test_factors_of_latents_that_are_none(tmp_path, value):
     state = authors.tensors_of("audioldm-s") | {"scale_factor": torch.tensor(value)}
     with pytest.raises(InputError, match="tensor scale_factor (is no factor|holds NaN)"):
-        files.open_file(written(tmp_path, state))
+        open_file(written(tmp_path, state))
 
 
 def test_vectors_that_are_no_numbers(tmp_path):
@@ -151,7 +152,7 @@ def test_vectors_that_are_no_numbers(tmp_path):
     name = next(key for key in state if key.endswith("end_of_sequence_tokens.weight"))
     state[name] = state[name].clone()
     state[name][1, 3] = np.nan
-    source = files.open_file(written(tmp_path, state))
-    config = files.read_configs(source)["projection"]
+    source = open_file(written(tmp_path, state))
+    config = assemble.read_configs(source)["projection"]
     with pytest.raises(InputError, match="tensor eos_embed_1 holds NaN or infinity"):
-        files.load_part(source, "projection", config)
+        assemble.load_part(source, "projection", config)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.checkpoints import hub, single
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS, AudioMAEConfig, PANNsConfig
@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
 
 def configurations(folder):
     """Every JSON file that is read for the model's form."""
-    paths = sorted(folder.glob("*/config.json")) + [folder / "model_index.json"]
+    paths = [*sorted(folder.glob("*/config.json")), folder / "model_index.json"]
     return [*paths, *folder.glob("feature_extractor/*.json")]
 
 

@@ -14,7 +14,8 @@ import reference
 import torch
 from safetensors.numpy import load_file, save_file
 
-from audioldm2_jax.checkpoints import configs, download, hub, safetensors_files
+from audioldm2_jax.checkpoints import download, hub, safetensors_files, scheduler
+from audioldm2_jax.checkpoints.parts import PARTS, PartFiles
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.diffusion import schedules
 from audioldm2_jax.errors import InputError
@@ -280,9 +281,9 @@ def test_heads_given_for_each_level_are_obeyed(folder):
 def test_the_model_s_own_sampler(sampler, algorithm, tmp_path):
     """Kept by diffusers' class for it, which reads every entry."""
     wanted = ScheduleConfig(sampler=sampler)
-    written = configs.write_schedule(wanted)
-    assert configs.read_schedule(written, "") == wanted
-    kind = getattr(diffusers, configs.scheduler_class(wanted))
+    written = scheduler.write_schedule(wanted)
+    assert scheduler.read_schedule(written, "") == wanted
+    kind = getattr(diffusers, scheduler.scheduler_class(wanted))
     (tmp_path / "scheduler_config.json").write_text(json.dumps(written))
     theirs, unused = kind.from_pretrained(tmp_path, return_unused_kwargs=True)
     assert all(name.startswith("_") for name in unused), unused
@@ -362,7 +363,8 @@ def test_the_reference_loads_what_transformers_saves(tmp_path):
     """A CLAP file as the current transformers writes it, with its buffers."""
     reference.clap().save_pretrained(tmp_path / "text_encoder")
     config = json.loads((tmp_path / "text_encoder" / "config.json").read_text())
-    read = hub.configs.read_clap(config, {"truncation": "rand_trunc"}, AUTHORS, "config")
+    clap, files = PARTS["clap"], PartFiles(config)
+    read = clap.interpret(clap.read(files), files, AUTHORS)
     assert read.text.eps == 1e-5
     hub.load_part(tmp_path, "clap", read)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from audioldm2_jax import files, presets, tree
-from audioldm2_jax.checkpoints import configs, download
+from audioldm2_jax.checkpoints import download
 from audioldm2_jax.checkpoints.convert import from_params, to_params
-from audioldm2_jax.checkpoints.parts import PARTS, parts_of, written_class
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
+from audioldm2_jax.checkpoints.parts import PARTS, PartFiles, parts_of
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
 from audioldm2_jax.errors import InputError
 
@@ -72,10 +72,8 @@ def reference_module(name, model):
     import diffusers
     import transformers
 
-    config, kind = getattr(model, name), written_class(name, model)[1]
-    content = PARTS[name].write_config(config)
-    if kind == "UNet2DConditionModel":
-        content = configs.write_plain_unet(config)
+    written = PARTS[name].write(getattr(model, name))
+    content, kind = written.content, written.kind
     with torch.device("meta"):
         if name in ("unet", "vae", "projection"):
             return getattr(diffusers, kind).from_config(content)
@@ -117,21 +115,15 @@ def test_every_key_of_the_full_size_has_its_place(preset, name):
 
 def test_transformers_defaults_have_not_moved():
     """Nested hub configurations hold only what differed from transformers 4.32's defaults."""
-    read = configs.read_clap(
-        {
-            "audio_config": {
-                "depths": [2, 2, 12, 2],
-                "hidden_size": 1024,
-                "patch_embeds_hidden_size": 128,
-            },
-            "text_config": {},
-        },
-        {"frequency_min": 50, "truncation": "rand_trunc"},
-        DIFFUSERS,
-        "test",
+    audio = {"depths": [2, 2, 12, 2], "hidden_size": 1024, "patch_embeds_hidden_size": 128}
+    front_end = {"frequency_min": 50, "truncation": "rand_trunc"}
+    files = PartFiles(
+        {"audio_config": audio, "text_config": {}},
+        kind="ClapModel",
+        beside={"feature_extractor/preprocessor_config.json": front_end},
     )
-    assert read == presets.models.audioldm2_base().clap
-    assert configs.read_gpt2({}, "test") == presets.models.audioldm2_base().gpt2
+    assert PARTS["clap"].read(files) == presets.models.audioldm2_base().clap
+    assert PARTS["gpt2"].read(PartFiles({})) == presets.models.audioldm2_base().gpt2
 
 
 def test_published_unet_configuration():
@@ -144,10 +136,10 @@ def test_published_unet_configuration():
         ' "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D",'
         ' "CrossAttnUpBlock2D", "UpBlock2D"], "flip_sin_to_cos": true, "freq_shift": 0}'
     )
-    read = configs.read_unet(published, AUTHORS, "unet")
-    assert read == presets.models.audioldm2_base().unet
-    other = configs.read_unet(published, DIFFUSERS, "unet")
-    assert other.heads == (8, 8, 8, 8)
+    part, files = PARTS["unet"], PartFiles(published, kind="AudioLDM2UNet2DConditionModel")
+    written = part.read(files)
+    assert written.heads == (8, 8, 8, 8) == part.interpret(written, files, DIFFUSERS).heads
+    assert part.interpret(written, files, AUTHORS) == presets.models.audioldm2_base().unet
 
 
 AUDIOLDM = {
@@ -173,7 +165,8 @@ def test_published_audioldm_configuration(preset, base):
     widths = [base * m for m in (1, 2, 3, 5)]
     content = AUDIOLDM | {"block_out_channels": widths, "cross_attention_dim": widths}
     expected = presets.PRESETS[preset]().unet
-    read = configs.read_unet(content, AUTHORS, "unet", "UNet2DConditionModel")
+    part, files = PARTS["unet"], PartFiles(content, kind="UNet2DConditionModel")
+    read = part.interpret(part.read(files), files, AUTHORS)
     assert read.heads == {"audioldm-m": (6, 12, 18, 30)}.get(preset, (4, 8, 12, 20))
     assert (read.channels, read.contexts, read.film) == (
         expected.channels,
@@ -181,8 +174,7 @@ def test_published_audioldm_configuration(preset, base):
         expected.film,
     )
     assert read.heads == expected.heads
-    other = configs.read_unet(content, DIFFUSERS, "unet", "UNet2DConditionModel")
-    assert other.heads == (8, 8, 8, 8)
+    assert part.interpret(part.read(files), files, DIFFUSERS).heads == (8, 8, 8, 8)
 
 
 def test_speech_rolls_out_512_vectors_whatever_the_file_says(tmp_path):

@@ -11,8 +11,7 @@ import diffusers
 import numpy as np
 import pytest
 
-from audioldm2_jax.checkpoints import configs, hub
-from audioldm2_jax.checkpoints.configs import scheduler
+from audioldm2_jax.checkpoints import hub, scheduler
 from audioldm2_jax.diffusion.registry import SAMPLERS, make_schedule
 from audioldm2_jax.diffusion.timesteps import Timesteps
 from audioldm2_jax.errors import InputError
@@ -52,9 +51,9 @@ def test_left_over_entries_are_known():
     names |= {"noise_sampler_seed"}  # of a class that is a dummy without torchsde
     assert names == scheduler.ENTRIES | scheduler._LEFT_OVER
     left = dict.fromkeys(scheduler._LEFT_OVER, 1) | {"skip_prk_steps": True, "solver_order": 3}
-    wanted = configs.read_schedule(DDIM, "f")
+    wanted = scheduler.read_schedule(DDIM, "f")
     solver = dataclasses.replace(wanted.solver, skip_prk_steps=True, solver_order=3)
-    assert configs.read_schedule(DDIM | left, "f") == dataclasses.replace(wanted, solver=solver)
+    assert scheduler.read_schedule(DDIM | left, "f") == dataclasses.replace(wanted, solver=solver)
 
 
 @pytest.mark.parametrize(
@@ -62,27 +61,27 @@ def test_left_over_entries_are_known():
 )
 def test_other_classes_are_refused_by_name(name):
     with pytest.raises(InputError, match="_class_name is") as caught:
-        configs.read_schedule(DDIM | {"_class_name": name}, "f.json")
+        scheduler.read_schedule(DDIM | {"_class_name": name}, "f.json")
     message = str(caught.value)
     assert message.startswith("f.json: ") and "\n" not in message
     assert not isinstance(name, str) or name.split("\n")[0] in message
 
 
 def test_the_class_fills_what_is_absent():
-    schedule = configs.read_schedule(DDIM, "f")
+    schedule = scheduler.read_schedule(DDIM, "f")
     assert (schedule.beta_schedule, schedule.beta_start, schedule.beta_end) == (
         "linear",
         1e-4,
         0.02,
     )
     assert schedule.solver.set_alpha_to_one and schedule.timestep_spacing == "leading"
-    heun = configs.read_schedule({"_class_name": "HeunDiscreteScheduler"}, "f")
+    heun = scheduler.read_schedule({"_class_name": "HeunDiscreteScheduler"}, "f")
     assert (heun.beta_start, heun.timestep_spacing) == (0.00085, "linspace")
     for kind in ("DDIMScheduler", "DDPMScheduler"):
         with pytest.raises(InputError, match="clip_sample is True"):
-            configs.read_schedule({"_class_name": kind}, "f")
+            scheduler.read_schedule({"_class_name": kind}, "f")
     unset = DDIM | {"beta_start": 0.5, "_use_default_values": ["beta_start"]}
-    assert configs.read_schedule(unset, "f").beta_start == 1e-4
+    assert scheduler.read_schedule(unset, "f").beta_start == 1e-4
 
 
 def test_the_published_file_is_the_default():
@@ -103,7 +102,7 @@ def test_the_published_file_is_the_default():
         timestep_spacing="leading",
         trained_betas=None,
     )
-    assert configs.read_schedule(published, "f") == ScheduleConfig()
+    assert scheduler.read_schedule(published, "f") == ScheduleConfig()
 
 
 BAD = [
@@ -140,7 +139,7 @@ BAD = [
 @pytest.mark.parametrize("name, value", BAD, ids=lambda value: repr(value)[:30])
 def test_bad_entries_are_refused_by_name(name, value):
     with pytest.raises(InputError, match=f"{name} ") as caught:
-        configs.read_schedule(DDIM | {name: value}, "dir/f.json")
+        scheduler.read_schedule(DDIM | {name: value}, "dir/f.json")
     message = str(caught.value)
     assert message.startswith("dir/f.json: ") and "\n" not in message and len(message) < 400
 
@@ -175,11 +174,11 @@ def test_bad_entries_are_refused_by_name(name, value):
 )
 def test_what_a_class_cannot_do_is_refused_by_name(kind, entries, message):
     with pytest.raises(InputError, match=f"^f.json: .*{message}"):
-        configs.read_schedule({"_class_name": f"{kind}Scheduler"} | entries, "f.json")
+        scheduler.read_schedule({"_class_name": f"{kind}Scheduler"} | entries, "f.json")
 
 
 def test_a_sampler_that_cannot_follow_the_file_says_so():
-    schedule = configs.read_schedule(
+    schedule = scheduler.read_schedule(
         DDIM | dict(rescale_betas_zero_snr=True, prediction_type="v_prediction"), "f"
     )
     for name in ("pndm", "heun", "lms"):
@@ -211,7 +210,7 @@ def test_no_file_ends_in_anything_but_an_error_of_ours():
         )
         file = {k: rng.choice(VALUES) if v is None else v for k, v in file.items()}
         try:
-            schedule = configs.read_schedule(json.loads(json.dumps(file)), "f")
+            schedule = scheduler.read_schedule(json.loads(json.dumps(file)), "f")
             read += 1
             plan = make_schedule(
                 rng.choice(list(SAMPLERS)), schedule, Timesteps(rng.choice([1, 4, 10, 49, 50]))
@@ -228,9 +227,9 @@ def test_no_file_ends_in_anything_but_an_error_of_ours():
 def test_what_no_file_says_is_not_written():
     for sampler in ("ddim", "dpm++2m-x"):
         with pytest.raises(InputError, match="cannot be a model's own"):
-            configs.write_schedule(ScheduleConfig(sampler=sampler))
+            scheduler.write_schedule(ScheduleConfig(sampler=sampler))
     with pytest.raises(InputError, match="solver_order is 9"):
-        configs.write_schedule(ScheduleConfig(solver=SolverConfig(solver_order=9)))
+        scheduler.write_schedule(ScheduleConfig(solver=SolverConfig(solver_order=9)))
 
 
 def folder_with(tmp_path, file, index="DDIMScheduler"):
@@ -256,7 +255,7 @@ def test_a_class_beside_the_index_s_is_told(tmp_path):
 
 
 def test_a_large_schedule_is_bounded():
-    schedule = configs.read_schedule(DDIM | {"num_train_timesteps": 20000, "beta_end": 2e-3}, "f")
+    schedule = scheduler.read_schedule(DDIM | {"num_train_timesteps": 20000, "beta_end": 2e-3}, "f")
     assert np.isfinite(make_schedule("euler", schedule, Timesteps(10)).matrices).all()
 
 
@@ -272,11 +271,11 @@ def test_a_large_schedule_is_bounded():
 def test_entries_of_other_classes_are_warned_of(kind, entries):
     file = {"_class_name": kind, "use_exponential_sigmas": False, "solver_type": "midpoint"}
     file |= {"clip_sample": False} if kind == "DDPMScheduler" else {}
-    with pytest.warns(UserWarning) as caught:
-        configs.read_schedule(file | entries, "f.json")
+    with pytest.warns(UserWarning, match="f.json") as caught:
+        scheduler.read_schedule(file | entries, "f.json")
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == len(entries)
     assert all(any(f"f.json: {name} is" in text for text in messages) for name in entries)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        configs.read_schedule(file, "f.json")
+        scheduler.read_schedule(file, "f.json")

@@ -19,12 +19,12 @@ from safetensors.numpy import save_file
 from transformers import ClapModel
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoints"))
-import test_authors as authors  # noqa: E402
+import test_authors as authors
 
-from audioldm2_jax.checkpoints import hub, single  # noqa: E402
-from audioldm2_jax.cli.main import main  # noqa: E402
-from audioldm2_jax.data.untrained import write_random  # noqa: E402
-from audioldm2_jax.errors import InputError  # noqa: E402
+from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -2,7 +2,7 @@
 
 import json
 
-from audioldm2_jax.configs.nano import build, curves
+from audioldm2_jax.recipes.nano import build, curves
 from audioldm2_jax.training.configuration import read_config
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.configs.nano import ablate
 from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.recipes.nano import ablate
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.run import open_run
 
@@ -31,6 +31,6 @@ def test_runs_hold_what_is_zero(monkeypatch, tmp_path):
         ablate.ablate(name, tmp_path)
         config, values = asked[0][1].removeprefix("--config="), asked[0][3:]
         run = open_run(read_config(config, [*values, "--config.start="]))
-        fixed = run.plan.stage.players["model"].fixed
+        fixed = run.spec.stage.groups["model"].frozen_params
         assert any("projection" in pattern for pattern in fixed) == bool(text), name
         assert run.config.steps == run.config.optim.steps == ablate.STEPS

@@ -10,8 +10,8 @@ import pytest
 
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.configs.nano import build, ship
 from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.recipes.nano import build, ship
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_other_shared_parts_are_refused(models, tmp_path):
 
 
 def test_judges(tmp_path):
-    (tmp_path / "models" / "tagger").mkdir(parents=True)
-    (tmp_path / "models" / "tagger" / "config.json").write_text("{}")
-    assert ship.ship_judges(tmp_path / "models", tmp_path / "made") == [tmp_path / "made/tagger"]
-    assert (tmp_path / "made/tagger/config.json").read_text() == "{}"
+    (tmp_path / "models" / "panns").mkdir(parents=True)
+    (tmp_path / "models" / "panns" / "config.json").write_text("{}")
+    assert ship.ship_judges(tmp_path / "models", tmp_path / "made") == [tmp_path / "made/panns"]
+    assert (tmp_path / "made/panns/config.json").read_text() == "{}"

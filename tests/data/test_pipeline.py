@@ -285,7 +285,7 @@ def test_settings_that_do_not_fit(corpus, tmp_path):
     good = Source(str(corpus))
     weighted = Source(str(corpus), weight=1.0)
     for make, message in (
-        (lambda: config(), "sources is empty"),
+        (config, "sources is empty"),
         (lambda: config(good, weighted), "one for each source, or for none"),
         (lambda: config(Source(str(corpus), weight=-1.0)), "must be above 0"),
         (lambda: config(weighted, epochs=1), "has no epochs"),

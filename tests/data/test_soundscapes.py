@@ -69,7 +69,7 @@ def test_captions_count_what_is_there(clips):
         for event in clip.events:
             placed = [e for e in clip.events if e["class"] == event["class"]]
             assert len(placed) == event["count"]
-            assert -1e-3 <= event["onset"] and event["onset"] + event["seconds"] <= 5.3
+            assert event["onset"] >= -1e-3 and event["onset"] + event["seconds"] <= 5.3
 
 
 def test_a_sequence_is_in_the_order_of_its_caption(clips):

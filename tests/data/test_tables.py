@@ -143,7 +143,7 @@ def test_other_forms():
         (",file,caption\n0,a.wav,one\n", {"a.wav": "one"}),
         ("file,caption\na.wav,one\u2028two\x85\x0bthree\n", {"a.wav": "one\u2028two\x85\x0bthree"}),
     ):
-        assert {k: v for k, v in captions(text).items()} == expected, text[:60]
+        assert dict(captions(text).items()) == expected, text[:60]
     assert read("file,caption\n") == [] and read("") == [] and read("\n \n") == []
 
 

@@ -8,7 +8,7 @@ import diffusers
 import numpy as np
 import torch
 
-from audioldm2_jax.checkpoints.configs.scheduler import DEFAULTS
+from audioldm2_jax.checkpoints.scheduler import DEFAULTS
 
 CHOICES = dict(
     num_train_timesteps=[1000, 1000, 1000, 100, 10, 50, 500, 1024, 2, 3],

@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from audioldm2_jax.checkpoints import configs
-from audioldm2_jax.checkpoints.configs.scheduler import DEFAULTS
+from audioldm2_jax.checkpoints import scheduler
+from audioldm2_jax.checkpoints.scheduler import DEFAULTS
 from audioldm2_jax.diffusion.registry import make_schedule
 from audioldm2_jax.diffusion.timesteps import Timesteps
 from audioldm2_jax.errors import InputError
@@ -21,7 +21,7 @@ LATENT = dict(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear",
 
 
 def read(entries):
-    return configs.read_schedule(json.loads(json.dumps(entries)), "scheduler_config.json")
+    return scheduler.read_schedule(json.loads(json.dumps(entries)), "scheduler_config.json")
 
 
 def own_sampler(schedule, kind):
@@ -57,7 +57,7 @@ def check(entries, steps, eta=0.0):
         return "refused"
     if drops_the_offset(schedule, steps):
         return "theirs fails"
-    written = json.loads(json.dumps(configs.write_schedule(schedule)))
+    written = json.loads(json.dumps(scheduler.write_schedule(schedule)))
     assert read(written) == schedule
     for file in (entries, written):
         error = compare(made, scheduler_of(file), steps, eta)

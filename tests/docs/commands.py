@@ -72,7 +72,7 @@ class Line:
 def blocks(document: Path, language: str) -> list[tuple[int, str]]:
     """(line of its first line, text) of the fenced blocks of a language."""
     text, found = document.read_text(encoding="utf-8"), []
-    for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.M | re.S):
+    for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         found.append((text[: match.start(1)].count("\n") + 1, match[1]))
     return found
 

@@ -21,7 +21,7 @@ from tests.data.corpora import write_corpus
 from tests.docs.commands import DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
 
 sys.path.insert(0, str(ROOT / "tests" / "checkpoints"))
-from test_authors import tensors_of  # noqa: E402
+from test_authors import tensors_of
 
 AUTHORS = {"audioldm_48k.pth": "audioldm-48k", "audioldm2-full.pth": "audioldm2"}
 LINES = [line for document in DOCUMENTS for line in lines(document)]
@@ -134,7 +134,7 @@ def test_what_a_command_names_is_there(line):
     if program == "audioldm2-jax":
         build_parser().parse_known_args(tiny(line.words))
     elif program == "make":
-        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(rest) <= set(targets), f"{line}: the Makefile has {' '.join(targets)}"
     elif program in ("python", "python3") and rest[0] == "-m":
         assert importlib.util.find_spec(rest[1]), f"{line}: no such module"

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import single
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.features.mel import decibel_mel
 from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PRESETS, PANNsConfig
 
@@ -23,7 +23,7 @@ def test_a_judge_is_its_network(tmp_path):
     embeddings, logits = judge(waves)
     assert embeddings.shape == (6, 12) and logits.shape == (6, 3)
     for i in (0, 5):
-        mel = features.decibel_mel(waves[i : i + 1], CONFIG)
+        mel = decibel_mel(waves[i : i + 1], CONFIG)
         expected = Cnn14(CONFIG).apply({"params": params}, mel)
         np.testing.assert_allclose(logits[i], expected[0][0], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(embeddings[i], expected[1][0], rtol=1e-4, atol=1e-4)

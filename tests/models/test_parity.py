@@ -12,12 +12,7 @@ import torch
 from reference import assert_close, params_of
 
 from audioldm2_jax import presets
-from audioldm2_jax.checkpoints.tables.audio import HIFIGAN
-from audioldm2_jax.checkpoints.tables.audio import VAE as VAE_TABLE
-from audioldm2_jax.checkpoints.tables.clap import CLAP as CLAP_TABLE
-from audioldm2_jax.checkpoints.tables.language import GPT2 as GPT2_TABLE
-from audioldm2_jax.checkpoints.tables.language import PROJECTION, T5
-from audioldm2_jax.checkpoints.tables.unet import unet_table
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.hifigan import HiFiGAN
@@ -45,7 +40,9 @@ def clap():
     module = reference.clap()
     model = CLAP(TINY.clap)
     ids = jnp.zeros((1, 4), jnp.int32)
-    params = params_of(module, CLAP_TABLE, model, ids, ids, jnp.zeros((1, 251, 16)))
+    params = params_of(
+        module, PARTS["clap"].table(TINY.clap), model, ids, ids, jnp.zeros((1, 251, 16))
+    )
     return module, model, params
 
 
@@ -73,7 +70,7 @@ def test_t5():
     module, model = reference.t5(), T5Encoder(TINY.t5)
     ids, mask = padded_tokens([7, 90, 1], 90, pad=0)
     theirs = module(torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state
-    params = params_of(module, T5, model, jnp.array(ids), jnp.array(mask))
+    params = params_of(module, PARTS["t5"].table(TINY.t5), model, jnp.array(ids), jnp.array(mask))
     ours = jax.jit(model.apply)({"params": params}, jnp.array(ids), jnp.array(mask))
     assert_close(ours, theirs)
 
@@ -88,7 +85,7 @@ def test_projection():
         attention_mask=torch.ones(2, 1, dtype=torch.long),
         attention_mask_1=torch.tensor(mask).long(),
     )
-    params = params_of(module, PROJECTION, model, clap, text, mask)
+    params = params_of(module, PARTS["projection"].table(TINY.projection), model, clap, text, mask)
     sequence, kept = model.apply({"params": params}, clap, text, mask)
     assert_close(sequence, theirs.hidden_states)
     np.testing.assert_array_equal(kept, theirs.attention_mask.bool().numpy())
@@ -100,7 +97,7 @@ def gpt2():
     ids = jnp.zeros((1, 4), jnp.int32)
     cache = ((jnp.zeros((1, 4, 4, 8)),) * 2,) * 2
     arguments = (jnp.zeros((1, 4, 32)), ids, cache, 0, jnp.ones((1, 4), bool))
-    return module, model, params_of(module, GPT2_TABLE, model, *arguments)
+    return module, model, params_of(module, PARTS["gpt2"].table(TINY.gpt2), model, *arguments)
 
 
 def theirs_rolled(module, sequence, mask, count=8):
@@ -176,7 +173,7 @@ def run_unets(module, config, shape, lengths=(5, 9)):
     mask = np.arange(9) < np.array(lengths)[:, None]
     steps = np.array([961, 961])
     inputs = (x, steps, (loa, text), (None, mask))
-    params = params_of(module, unet_table(config), model, *inputs)
+    params = params_of(module, PARTS["unet"].table(config), model, *inputs)
     # In double: torch's own fp32 rounding reaches 1e-4 of the deviation here, ours 3e-5.
     exact = copy.deepcopy(module).double()
     with torch.no_grad():
@@ -212,7 +209,7 @@ def test_unet(name, shape):
 def test_authors_heads_are_those_of_32_channels():
     """The split as trained is what diffusers computes with heads given for each level."""
     module = reference.unet(heads=(1, 2, 3))
-    ours, theirs, params = run_unets(module, unet_config((1, 2, 3)), (8, 16))
+    ours, theirs, _params = run_unets(module, unet_config((1, 2, 3)), (8, 16))
     assert_close(ours, theirs)
     other, _, _ = run_unets(module, unet_config((4, 4, 4)), (8, 16))
     assert np.abs(other - ours).max() > 0.01, "the head count should matter"
@@ -221,7 +218,9 @@ def test_authors_heads_are_those_of_32_channels():
 @pytest.fixture(scope="module")
 def vae():
     module, model = reference.vae(), VAE(TINY.vae)
-    params = params_of(module, VAE_TABLE, model, jnp.zeros((1, 16, 64)), jax.random.key(0))
+    params = params_of(
+        module, PARTS["vae"].table(TINY.vae), model, jnp.zeros((1, 16, 64)), jax.random.key(0)
+    )
     return module, model, params
 
 
@@ -249,7 +248,7 @@ def test_vocoder(normalize):
     module.scale.copy_(torch.tensor(draw(64) ** 2 + 0.5))
     config = dataclasses.replace(TINY.vocoder, normalize=normalize)
     model, mel = HiFiGAN(config), draw(2, 21, 64)
-    params = params_of(module, HIFIGAN, model, mel)
+    params = params_of(module, PARTS["vocoder"].table(config), model, mel)
     ours = jax.jit(model.apply)({"params": params}, mel)
     assert ours.shape[1] == 160 * 21 + 32
     assert_close(ours, module(torch.tensor(mel)))

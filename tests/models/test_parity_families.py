@@ -13,10 +13,7 @@ from reference import assert_close, healthy, params_of
 from transformers import ClapTextModelWithProjection, VitsConfig, VitsModel
 
 from audioldm2_jax import presets
-from audioldm2_jax.checkpoints import configs
-from audioldm2_jax.checkpoints.tables.clap import CLAP as CLAP_TABLE
-from audioldm2_jax.checkpoints.tables.language import PHONEMES, PROJECTION
-from audioldm2_jax.checkpoints.tables.unet import unet_table
+from audioldm2_jax.checkpoints.parts import PARTS, PartFiles
 from audioldm2_jax.models.audiomae import pool_loa
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.loa_projection import LOAProjection
@@ -60,7 +57,8 @@ def test_unet(name):
     kind, settings = UNETS[name]
     module = healthy(kind(**SHAPE | settings))
     content = dict(module.config)
-    config = configs.read_unet(content, presets.CONVENTIONS["authors"], name, kind.__name__)
+    part, files = PARTS["unet"], PartFiles(content, name, kind.__name__)
+    config = part.interpret(part.read(files), files, presets.CONVENTIONS["authors"])
     x, steps = draw(2, 13, 16, 8), np.array([961, 961])
     text, film = draw(2, 9, 40, seed=1), draw(2, 24, seed=2)
     mask = np.arange(9) < np.array([[5], [9]])
@@ -79,7 +77,7 @@ def test_unet(name):
         exact = copy.deepcopy(module).double()(x_theirs, 961, **theirs).sample
     inputs = (x, steps, streams, masks, film if config.film else None)
     model = UNet(config)
-    params = params_of(module, unet_table(config), model, *inputs)
+    params = params_of(module, part.table(config), model, *inputs)
     assert_close(jax.jit(model.apply)({"params": params}, *inputs), exact.permute(0, 2, 3, 1))
 
 
@@ -101,12 +99,13 @@ def test_film_made_once_equals_film_made_each_step():
 @pytest.mark.parametrize("longer", [(True, False), (False, False), (True, True)])
 def test_clap_audio_with_fusion(longer):
     module = reference.clap(enable_fusion=True, fusion_type="aff_2d", aff_block_r=2)
-    config = configs.read_clap(module.config.to_dict(), None, presets.CONVENTIONS["authors"], "")
+    part, files = PARTS["clap"], PartFiles(module.config.to_dict())
+    config = part.interpret(part.read(files), files, presets.CONVENTIONS["authors"])
     assert config.audio.fusion
     mel = draw(2, 4, 251, 16) * 20 - 30
     ids = jnp.zeros((1, 4), jnp.int32)
     model = CLAP(config)
-    params = params_of(module, CLAP_TABLE, model, ids, ids, mel, np.array(longer))
+    params = params_of(module, PARTS["clap"].table(config), model, ids, ids, mel, np.array(longer))
     theirs = module.get_audio_features(torch.tensor(mel), is_longer=torch.tensor(longer)[:, None])
     run = jax.jit(lambda m, far: model.apply({"params": params}, m, far, method="audio_features"))
     assert_close(run(mel, np.array(longer)), theirs.pooler_output)
@@ -117,12 +116,12 @@ def test_clap_text_tower_alone():
     text = reference.clap().config.text_config
     text.projection_dim = 24
     module = healthy(ClapTextModelWithProjection(text))
-    joined = configs.join_towers(text.to_dict(), None)
-    config = configs.read_clap(joined, None, presets.CONVENTIONS["diffusers"], "")
+    files = PartFiles(text.to_dict(), kind="ClapTextModelWithProjection")
+    config = PARTS["clap"].read(files)
     assert (config.audio, config.scales, config.width) == (None, False, 24)
     ids = np.random.default_rng(0).integers(4, 600, (2, 9))
     model = CLAP(config)
-    params = params_of(module, CLAP_TABLE, model, ids, np.ones_like(ids))
+    params = params_of(module, PARTS["clap"].table(config), model, ids, np.ones_like(ids))
     theirs = module(torch.tensor(ids), attention_mask=torch.ones(2, 9)).text_embeds
     ours = model.apply({"params": params}, ids, np.ones_like(ids), method="text_features")
     assert_close(ours, torch.nn.functional.normalize(theirs, dim=-1))
@@ -143,7 +142,7 @@ def vits():
 
 @pytest.mark.parametrize("length", [3, 12])
 def test_phonemes(vits, length):
-    config = configs.read_phonemes(vits.config.to_dict(), "")
+    config = PARTS["phonemes"].read(PartFiles(vits.config.to_dict()))
     model, ids = PhonemeEncoder(config), np.random.default_rng(0).integers(1, 183, (2, length))
     mask = (np.arange(length) < np.array([[2], [length]])).astype(np.float32)
     theirs = vits.text_encoder(
@@ -151,7 +150,7 @@ def test_phonemes(vits, length):
         padding_mask=torch.tensor(mask)[..., None],
         attention_mask=torch.tensor(mask),
     ).last_hidden_state
-    params = params_of(vits, PHONEMES, model, ids, mask)
+    params = params_of(vits, PARTS["phonemes"].table(config), model, ids, mask)
     ours = jax.jit(model.apply)({"params": params}, ids, mask)
     assert_close(ours, theirs)
     # Nothing kept, nothing said: the unconditional states are zeros.
@@ -164,7 +163,7 @@ def test_projection_with_learned_positions():
         24, 16, 32, use_learned_position_embedding=True, max_seq_length=9
     )
     module = healthy(module)
-    config = configs.read_projection(dict(module.config), "")
+    config = PARTS["projection"].read(PartFiles(dict(module.config)))
     clap, text, mask = draw(2, 24), draw(2, 9, 16), np.arange(9) < np.array([[4], [9]])
     theirs = module(
         hidden_states=torch.tensor(clap)[:, None],
@@ -173,7 +172,7 @@ def test_projection_with_learned_positions():
         attention_mask_1=torch.tensor(mask).long(),
     )
     model = LOAProjection(config)
-    params = params_of(module, PROJECTION, model, clap, text, mask)
+    params = params_of(module, PARTS["projection"].table(config), model, clap, text, mask)
     sequence, _ = model.apply({"params": params}, clap, text, mask)
     assert_close(sequence, theirs.hidden_states)
 

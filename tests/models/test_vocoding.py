@@ -8,17 +8,18 @@ import librosa
 import numpy as np
 import pytest
 
-from audioldm2_jax import features
 from audioldm2_jax.checkpoints import hub
-from audioldm2_jax.checkpoints.configs.audio import read_vocoder, write_vocoder
+from audioldm2_jax.checkpoints.parts.vocoder import read_config, write_config
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.evaluation import attributes
+from audioldm2_jax.features.mel import MEL_16K, MelConfig, log_mel, mel_filters
+from audioldm2_jax.features.stft import inverse_stft, stft
 from audioldm2_jax.models import vocoding
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
-MEL = features.MEL_16K
-SMALL = features.MelConfig(fft=256, hop=64, mels=20)
+MEL = MEL_16K
+SMALL = MelConfig(fft=256, hop=64, mels=20)
 
 
 def tone(hertz: float, seconds: float = 1.28) -> np.ndarray:
@@ -30,7 +31,7 @@ def tone(hertz: float, seconds: float = 1.28) -> np.ndarray:
 def test_inverse_stft(size, hop, pad):
     """The inverse of the transform, but for the ends that no window covers."""
     audio = np.random.default_rng(0).normal(size=(2, 12 * hop + size - 2 * pad)).astype(np.float32)
-    found = features.inverse_stft(features.stft(audio, size, hop, pad), size, hop, pad)
+    found = inverse_stft(stft(audio, size, hop, pad), size, hop, pad)
     assert found.shape == audio.shape
     edge = 0 if pad else hop // 2
     ends = slice(edge, audio.shape[1] - edge)
@@ -64,10 +65,10 @@ def _librosas(spectrum, first, steps):
 
 def test_magnitudes_make_up_their_mel():
     audio = tone(441.0) + 0.01 * np.random.default_rng(0).normal(size=20480).astype(np.float32)
-    mel = features.log_mel(audio[None], MEL)
+    mel = log_mel(audio[None], MEL)
     spectrum = vocoding.magnitudes(mel, MEL)
     assert (np.asarray(spectrum) >= 0).all()
-    again = jnp.log(spectrum @ features.mel_filters(MEL))
+    again = jnp.log(spectrum @ mel_filters(MEL))
     assert np.abs(np.asarray(again - mel)).mean() < 0.02
 
 
@@ -75,21 +76,21 @@ def test_magnitudes_make_up_their_mel():
 def test_steady_tones(hertz):
     """An untrained vocoder's wave becomes the tone that its mel is of."""
     config = dataclasses.replace(PRESETS["nano"]().vocoder, channels=16)
-    mel = features.log_mel(tone(hertz)[None], MEL)
+    mel = log_mel(tone(hertz)[None], MEL)
     params = HiFiGAN(config).init(jax.random.key(0), mel)["params"]
     alone = vocoding.vocode(dataclasses.replace(config, griffin_lim=0), params, mel)
     wave = vocoding.vocode(config, params, mel)
     assert wave.shape == (1, 20480) and np.abs(wave).max() <= 1
     assert abs(attributes.semitones(attributes.pitch(np.asarray(wave[0]), 16000), hertz)) < 0.5
-    far, near = (np.abs(features.log_mel(w[:, :20480], MEL) - mel).mean() for w in (alone, wave))
+    far, near = (np.abs(log_mel(w[:, :20480], MEL) - mel).mean() for w in (alone, wave))
     assert near < 0.5 and near < far / 4
 
 
 def test_configuration():
     """Written where it is set only: published configurations stay as they are."""
     config = PRESETS["nano"]().vocoder
-    assert read_vocoder(write_vocoder(config), "") == config
-    assert "griffin_lim" not in write_vocoder(PRESETS["base"]().vocoder)
+    assert read_config(write_config(config)) == config
+    assert "griffin_lim" not in write_config(PRESETS["base"]().vocoder).content
 
 
 def test_conventions(tmp_path):

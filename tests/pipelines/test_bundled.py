@@ -12,13 +12,13 @@ from diffusers import AudioLDM2Pipeline, DDIMScheduler
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.configs.nano.build import drawn
 from audioldm2_jax.data.soundscapes.voices import Voice, speak
 from audioldm2_jax.evaluation.judge import Judge
 from audioldm2_jax.evaluation.speech import span
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.recipes.nano.build import drawn
 
-JUDGE = Path(__file__).parent.parent.parent / "benchmarks" / "judges" / "tagger"
+JUDGE = Path(__file__).parent.parent.parent / "benchmarks" / "judges" / "panns"
 # Captions of the kinds that are learnt best; what is learnt at all: benchmarks/nano.py.
 PROMPTS = {
     "loud rain": "rain",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.request import check, time_grid
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
@@ -14,7 +15,7 @@ BASE = ModelConfig()
     [("base", 3.5), ("speech", 3.5), ("audioldm-48k", 3.5), ("audioldm-l", 2.5), ("musicldm", 2.0)],
 )
 def test_guidance_is_the_models_own(preset, guidance):
-    assert PRESETS[preset]().guidance == guidance
+    assert default_guidance(PRESETS[preset]()) == guidance
 
 
 @pytest.mark.parametrize(

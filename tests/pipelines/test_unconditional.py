@@ -16,24 +16,25 @@ from audioldm2_jax.presets import CONVENTIONS, PRESETS
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.run import frozen_parts, open_run
-from audioldm2_jax.training.stages import diffusion, plan
-from audioldm2_jax.training.stages.conditions import NOTHING
-from audioldm2_jax.training.start import Start, numbering, with_audiomae
+from audioldm2_jax.training.spec import build_stage
+from audioldm2_jax.training.stages import diffusion, find_stage
+from audioldm2_jax.training.stages.conditions import EMPTY_TEXT
+from audioldm2_jax.training.start import Start, token_transforms, with_audiomae
 
 PROMPTS = ["a dog barks in the rain, then a bell", "techno"]
 SAID = ["The cat sat.", "Hello there, friend of mine."]
 POOLING = 4
 STAGES = [
-    ("tiny-audioldm", "audioldm", {"audio": 0.0}),
-    ("tiny-audioldm", "audioldm", {"audio": 1.0}),
-    ("tiny-48k", "audioldm", {"audio": 0.5}),
-    ("tiny-musicldm", "audioldm", {"audio": 0.0}),
+    ("tiny-audioldm", "audioldm", {"p_clap_audio": 0.0}),
+    ("tiny-audioldm", "audioldm", {"p_clap_audio": 1.0}),
+    ("tiny-48k", "audioldm", {"p_clap_audio": 0.5}),
+    ("tiny-musicldm", "audioldm", {"p_clap_audio": 0.0}),
     ("tiny-t5", "audioldm", {}),
-    ("tiny", "joint", {"poolings": (POOLING,), "truth": 1.0}),
-    ("tiny", "joint", {"poolings": (POOLING,), "truth": 1.0, "text": True}),
-    ("tiny-speech", "joint", {"poolings": (POOLING,), "truth": 1.0}),
-    ("tiny", "latent_diffusion", {"poolings": (POOLING,)}),
-    ("tiny-speech", "latent_diffusion", {"poolings": (POOLING,)}),
+    ("tiny", "joint", {"pooling": POOLING, "p_ground_truth": 1.0}),
+    ("tiny", "joint", {"pooling": POOLING, "p_ground_truth": 1.0, "train_t5": True}),
+    ("tiny-speech", "joint", {"pooling": POOLING, "p_ground_truth": 1.0}),
+    ("tiny", "pretrain", {"poolings": (POOLING,)}),
+    ("tiny-speech", "pretrain", {"poolings": (POOLING,)}),
 ]
 
 
@@ -46,7 +47,7 @@ def batch_of(made, start, encoded):
     """Two clips' texts as tokens and, in place of sound, what frozen encoders made of it."""
     model, rng = start.model, np.random.default_rng(0)
     batch = {}
-    for name, tokens in numbering(start, made, 40).items():
+    for name, tokens in token_transforms(start, made).items():
         texts = SAID if tokens.spoken else PROMPTS
         rows = [tokens(row) for row in texts]
         batch[f"{name}_tokens"], batch[f"{name}_mask"] = map(np.stack, zip(*rows))
@@ -69,18 +70,20 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
     def error(settings, params, frozen, batch, keys, streams, masks, film=None):
         return jnp.float32(0), {"streams": streams, "masks": masks, "film": film}
 
-    monkeypatch.setattr(diffusion, "error", error)
+    monkeypatch.setattr(diffusion, "denoising_loss", error)
     loaded = checkpoint(preset)
     start = Start(loaded.config, loaded.params, loaded.tokenizers)
-    settings = settings | {"drop": drop}
-    common = {"seconds": 1.28, "dtype": jnp.float32}
-    made = plan(stage, loaded.config, OptimConfig(), settings, **common)
-    (player,) = made.stage.players.values()
+    settings = settings | {"cond_dropout": drop}
+    common = {"seconds": 1.28, "dtype": jnp.float32, "text_length": 40}
+    made = build_stage(find_stage(stage), loaded.config, OptimConfig(), settings, **common)
+    (player,) = made.stage.groups.values()
     frozen = {name: loaded.params[name] for name in made.frozen}
+    for name, constant in made.constants.items():
+        frozen[name] = constant.compute(loaded.params, jnp.float32)
     if encoded:
         reader = unconditional_encoder(loaded.config)
         frozen.pop(reader, None)
-        frozen[NOTHING] = encode_unconditional(loaded.params, loaded.config)
+        frozen[EMPTY_TEXT] = encode_unconditional(loaded.params, loaded.config)
     params = {name: loaded.params[name] for name in player.parts}
     batch, keys = batch_of(made, start, encoded), jax.random.split(jax.random.key(0), 2)
     _, metrics = jax.jit(player.loss)(params, frozen, batch, keys, 0)
@@ -99,7 +102,7 @@ def steered_away_from(preset):
     run = jax.jit(functools.partial(program.condition, job))
     context, _ = run(loaded.params, texts, np.zeros(1, np.float32))
     rows = {name: context[name] for name in ("kv", "masks", "film_bias") if name in context}
-    return jax.tree.map(lambda x: x[:2], rows)
+    return jax.tree.map(lambda x: x[::2], rows)  # pairs are interleaved
 
 
 def contexts(preset, streams, film):
@@ -120,7 +123,7 @@ def difference(preset, given):
         kept = ours.shape[1] if ours.shape == theirs.shape else 1
         largest.append(float(jnp.abs(ours[:, :kept] - theirs[:, :kept]).max()))
     if films is not None:
-        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["films"]))
+        pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["film_bias"]))
         largest += [float(jnp.abs(a - b).max()) for a, b in pairs]
     for ours, theirs in zip(masks, sampled["masks"]):
         if ours is not None and theirs is not None and (ours.sum(1) != theirs.sum(1)).any():
@@ -132,7 +135,7 @@ def difference(preset, given):
 def test_dropped_is_unconditional(monkeypatch, preset, stage, settings):
     dropped = shown(monkeypatch, preset, stage, settings, drop=1.0)
     assert difference(preset, dropped) < 2e-6
-    if stage != "latent_diffusion":
+    if stage != "pretrain":
         assert difference(preset, shown(monkeypatch, preset, stage, settings, drop=0.0)) > 1e-2
 
 
@@ -150,14 +153,14 @@ def test_the_rows_prove_something():
         assert float(jnp.abs(encode_unconditional(loaded.params, loaded.config)).max()) > 1e-2
 
 
-@pytest.mark.parametrize("variant, names", [("audioldm", "clap"), ("audioldm2/joint", "t5")])
+@pytest.mark.parametrize("variant, names", [("audioldm", "clap"), ("joint", "t5")])
 def test_a_run_loads_it_for_encoded_corpora(variant, names):
     config = read_config(f"configs/{variant}.py:tiny", ["--config.data.sources=x"])
     run = open_run(config)
     held = {"mean", "logvar", "clap_audio", "clap_text", "t5", "t5_mask"}
-    held |= {f"loa_{pooling}" for pooling in run.plan.reads.loa}
+    held |= {f"loa_{pooling}" for pooling in run.spec.batch.poolings}
     frozen = frozen_parts(run, dict.fromkeys(held))
-    assert set(frozen) == {NOTHING}
+    assert set(frozen) == {EMPTY_TEXT}
     params = run.start.load((names,), jnp.float32)
     expected = encode_unconditional(params, run.start.model)
-    np.testing.assert_allclose(frozen[NOTHING], expected, atol=1e-2)
+    np.testing.assert_allclose(frozen[EMPTY_TEXT], expected, atol=1e-2)

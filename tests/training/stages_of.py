@@ -12,7 +12,8 @@ import numpy as np
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import Plan, plan
+from audioldm2_jax.training.spec import StageSpec, build_stage
+from audioldm2_jax.training.stages import find_stage
 from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import make_step
@@ -23,29 +24,37 @@ FILM = PRESETS["tiny-audioldm"]()
 SETTINGS = {
     "audiomae": {"decoder_width": 24, "decoder_depth": 2, "decoder_heads": 2},
     "clap": {},
-    "vae": {"start": 2, "patch_width": 8},
-    "vocoder": {"segment": 2048, "small": True},
-    "sequence": {"pooling": 4, "free": 0.5},
-    "latent_diffusion": {"poolings": (4, 8)},
-    "joint": {"poolings": (4,)},
-    "audioldm": {"audio": 0.5},
-    "tagger": {"channels": (8, 16), "width": 16},
+    "vae": {"discriminator_start": 2, "discriminator_width": 8},
+    "vocoder": {"segment": 2048, "small_discriminators": True},
+    "loa": {"pooling": 4, "rollout_weight": 0.5},
+    "pretrain": {"poolings": (4, 8)},
+    "joint": {"pooling": 4},
+    "audioldm": {"p_clap_audio": 0.5},
+    "panns": {"channels": (8, 16), "width": 16},
 }
 QUICK = OptimConfig(learning_rate=1e-3, warmup=0)
 
 
+def plan(name: str, model, optim: OptimConfig, settings: dict, **run) -> StageSpec:
+    """A stage of the table."""
+    return build_stage(find_stage(name), model, optim, settings, **run)
+
+
 def made(
     name: str, optim: OptimConfig = QUICK, *, remat: str = "none", **settings
-) -> tuple[Plan, dict]:
-    """(plan, frozen parts)."""
+) -> tuple[StageSpec, dict]:
+    """(stage, frozen parameters)."""
     model = FILM if name == "audioldm" else TINY
     chosen = SETTINGS[name] | settings
     about = {"seconds": SECONDS, "dtype": jnp.float32, "classes": tuple("abcdef")}
-    found = plan(name, model, optim, chosen, remat=remat, **about)
-    if not found.frozen:
-        return found, {}
+    spec = plan(name, model, optim, chosen, remat=remat, **about)
+    if not spec.frozen:
+        return spec, {}
     params = weights(model is FILM)
-    return found, {part: params[part] for part in found.frozen}
+    frozen = {part: params[part] for part in spec.frozen}
+    for key, constant in spec.constants.items():
+        frozen[key] = constant.compute({constant.part: params[constant.part]}, jnp.float32)
+    return spec, frozen
 
 
 @functools.cache
@@ -76,12 +85,12 @@ def batch(size: int = 8, seed: int = 0) -> dict:
     }
 
 
-def initial(found: Plan):
+def initial(found: StageSpec):
     """The stage's first state."""
     return jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
 
 
-def stepped(found: Plan, frozen: dict, data: dict, count: int = 2, **settings):
+def stepped(found: StageSpec, frozen: dict, data: dict, count: int = 2, **settings):
     """(state, metrics of each step)."""
     state = initial(found)
     step = jax.jit(make_step(found.stage, **settings))
@@ -97,8 +106,8 @@ def largest_difference(one, other) -> float:
     return max(float(np.abs(np.asarray(a, np.float64) - np.asarray(b)).max()) for a, b in pairs)
 
 
-def replaced(found: Plan, **changes) -> Plan:
-    """The plan with its only player changed."""
-    player = dataclasses.replace(found.stage.players["model"], **changes)
-    stage = dataclasses.replace(found.stage, players={"model": player})
+def replaced(found: StageSpec, **changes) -> StageSpec:
+    """The stage with its only group changed."""
+    group = dataclasses.replace(found.stage.groups["model"], **changes)
+    stage = dataclasses.replace(found.stage, groups={"model": group})
     return dataclasses.replace(found, stage=stage)

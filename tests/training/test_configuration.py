@@ -16,10 +16,10 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, idle
 from audioldm2_jax.training.configuration import base, read_config
 from audioldm2_jax.training.loop import train
-from audioldm2_jax.training.stages import STAGES, plan
-from audioldm2_jax.training.stages.kinds import BOUNDS, THROUGH, StageKind
+from audioldm2_jax.training.settings import bounds_of
+from audioldm2_jax.training.stages import STAGES
 from audioldm2_jax.training.start import open_start
-from tests.training.stages_of import QUICK, SECONDS, SETTINGS, TINY, batch
+from tests.training.stages_of import QUICK, SECONDS, SETTINGS, TINY, batch, plan
 
 BASE = "from audioldm2_jax.configs.common import base\n"
 ROOT = Path(__file__).parent.parent.parent
@@ -32,7 +32,7 @@ def root(monkeypatch):
 
 
 def read(stage, *values):
-    file = f"configs/{STAGES[stage].config}:tiny"
+    file = f"configs/{stage}.py:tiny"
     return read_config(file, [f"--config.{value}" for value in values])
 
 
@@ -103,8 +103,8 @@ def test_an_entry_is_idle_only_where_another_one_says_so():
 # Overrides that make idle what the file sets itself.
 SWITCHED = {
     "configs/vocoder.py": ("optim.schedule=cosine", "optim.decay", "0.5"),
-    "configs/audioldm2/sequence.py": ("optim.schedule=constant", "optim.decay_every", "7"),
-    "configs/audioldm2/sequence.py:tiny": ("optim.decay=1", "optim.decay_every", "7"),
+    "configs/loa.py": ("optim.schedule=constant", "optim.decay_every", "7"),
+    "configs/loa.py:tiny": ("optim.decay=1", "optim.decay_every", "7"),
     "configs/nano/joint.py": ("lora=4", "ema_decay", "0.5"),
     "configs/nano/pretrain.py": ("lora=4", "begin", "False"),
     "configs/nano/vae.py": ("validation.every=0", "validation.sources", "x"),
@@ -137,10 +137,11 @@ def test_lengths_are_not_split_yet():
         read("vae", "mesh.context=2")
 
 
-def functions() -> dict[str, list[ast.FunctionDef]]:
-    """All functions and methods of the stages' files, by name."""
+def functions(stage: str) -> dict[str, list[ast.FunctionDef]]:
+    """Functions and methods of the stage's file and of those that several share, by name."""
     found = {}
-    for path in (PACKAGE / "training" / "stages").glob("*.py"):
+    for name in dict.fromkeys((stage, "loa", "diffusion", "conditions")):
+        path = PACKAGE / "training" / "stages" / f"{name}.py"
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 found.setdefault(node.name, []).append(node)
@@ -166,14 +167,14 @@ def reached(name: str, known: dict, seen: set) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_setting_is_read_by_its_stage(stage):
-    words = reached(STAGES[stage].make.__name__, functions(), set())
-    for name in STAGES[stage].settings:
+    words = reached("build", functions(stage), set())
+    for name in STAGES[stage].defaults:
         assert name in words, f"settings.{name}: nothing in stage {stage} reads it"
 
 
 # Of each setting another value. Tracing takes seconds, so that the quick stages stand for all.
 OTHER = {"channels": (8, 24), "width": 32, "decoder_width": 48, "decoder_depth": 1}
-OTHER |= {"decoder_heads": 1, "longest": 1.5}
+OTHER |= {"decoder_heads": 1, "max_logit_scale": 1.5}
 
 
 def program(stage, **settings) -> str:
@@ -183,25 +184,25 @@ def program(stage, **settings) -> str:
     params = jax.eval_shape(found.stage.init, jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))
     text = [str(jax.tree.map(lambda x: x.shape, params))]
-    for player in found.stage.players.values():
+    for player in found.stage.groups.values():
         text.append(str(jax.make_jaxpr(player.loss)(params, {}, batch(), keys, 0)))
     return "\n".join(text)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["audiomae", "tagger"])
+@pytest.mark.parametrize("stage", ["audiomae", "panns"])
 def test_every_setting_changes_what_a_stage_computes(stage):
     plain = program(stage)
-    for name, default in STAGES[stage].settings.items():
+    for name, default in STAGES[stage].defaults.items():
         value = OTHER.get(name, not default if isinstance(default, bool) else 0.75)
         assert value != SETTINGS[stage].get(name, default), f"{name}: choose another value"
         assert program(stage, **{name: value}) != plain, f"settings.{name} changes nothing"
 
 
 def test_settings_of_other_stages_are_refused():
-    everything = {name for kind in STAGES.values() for name in kind.settings}
+    everything = {name for info in STAGES.values() for name in info.defaults}
     for stage, kind in STAGES.items():
-        for name in everything - set(kind.settings):
+        for name in everything - set(kind.defaults):
             with pytest.raises(InputError, match=f"settings.{name}: "):
                 read(stage, f"settings.{name}=1")
             config = base(stage)
@@ -212,19 +213,20 @@ def test_settings_of_other_stages_are_refused():
 
 def test_settings_that_wait_for_another_one():
     for stage, name, value in (
-        ("vae", "adversarial=0", "start=3"),
-        ("vae", "adversarial=0", "patch_width=16"),
-        ("vae", "perceptual=0", "perceptual_weights=a,b"),
-        ("vocoder", "adversarial=0", "small=True"),
-        ("joint", "truth=1", "through=False"),
-        ("sequence", "free=0", "through=False"),
+        ("vae", "adversarial_weight=0", "discriminator_start=3"),
+        ("vae", "adversarial_weight=0", "discriminator_width=16"),
+        ("vae", "perceptual_weight=0", "perceptual_files=a,b"),
+        ("vocoder", "adversarial_weight=0", "small_discriminators=True"),
+        ("joint", "p_ground_truth=1", "backprop_through_rollout=False"),
+        ("loa", "rollout_weight=0", "backprop_through_rollout=False"),
     ):
         with pytest.raises(InputError, match="it has no effect, for settings"):
             read(stage, f"settings.{name}", f"settings.{value}")
-    assert set(BOUNDS) | {"through", "mixup", "local", "text"} == {
-        name for kind in STAGES.values() for name in kind.settings
-    }, "each setting has bounds, or is true or false"
-    assert set(THROUGH) <= set(STAGES)
+    for info in STAGES.values():
+        for name, bounds in bounds_of(info.settings).items():
+            default = info.defaults[name]
+            is_bounded = bounds.least is not None or bounds.choices or bounds.needs
+            assert is_bounded or isinstance(default, bool), f"{name} has bounds or is true or false"
 
 
 VALUES = [
@@ -259,7 +261,7 @@ VALUES = [
     ("data.workers=-1", "it must be at least 0"),
     ("data.seconds=0", "data.seconds is 0"),
     ("stage=vae", "a configuration is of one stage"),
-    ("settings.drop=1.5", "settings.drop is 1.5: it must be at most 1"),
+    ("settings.cond_dropout=1.5", "settings.cond_dropout is 1.5: it must be at most 1"),
     ("settings.poolings=a,b", "integers, separated by commas, are expected"),
     ("settings.poolings=4.5", "integers, separated by commas, are expected"),
     ("settings.poolings=0", "settings.poolings is 0: it must be at least 1"),
@@ -278,7 +280,8 @@ VALUES = [
 
 @pytest.mark.parametrize(("value", "message"), VALUES)
 def test_values_that_do_not_fit(value, message, tmp_path, capsys):
-    command = ["train", "--config=configs/audioldm2/joint.py:tiny", f"--config.{value}", "-q"]
+    stage = "pretrain" if "poolings" in value else "joint"
+    command = ["train", f"--config=configs/{stage}.py:tiny", f"--config.{value}", "-q"]
     assert main([*command, f"--workdir={tmp_path / 'run'}"]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
@@ -290,8 +293,8 @@ def test_numbers_as_people_write_them():
     assert read("vae", "steps=10_000").steps == 10_000
     assert read("vae", "optim.learning_rate=3e-5").optim.learning_rate == 3e-5
     assert read("vae", "optim.learning_rate=1").optim.learning_rate == 1.0
-    assert read("joint", "settings.poolings=8").settings.poolings == (8,)
-    assert read("latent_diffusion", "settings.poolings=[2, 8]").settings.poolings == (2, 8)
+    assert read("pretrain", "settings.poolings=8").settings.poolings == (8,)
+    assert read("pretrain", "settings.poolings=[2, 8]").settings.poolings == (2, 8)
 
 
 def test_texts_with_commas(tmp_path):
@@ -347,7 +350,7 @@ FILES = {
     "import sys\nsys.exit(3)": "line 2: SystemExit",
     f"{BASE}def get_config(arg=''):\n    return base('vea')": "'vea'",
     f"{BASE}def get_config(arg=''):\n"
-    "    return base('vae', divergense=1)": "has no setting 'divergense'",
+    "    return base('vae', kl_weigth=1)": "has no setting 'kl_weigth'",
     f"{BASE}def get_config(arg=''):\n    c = base('vae')\n"
     "    del c.steps\n    return c": "steps: missing in the configuration",
     f"{BASE}def get_config(arg=''):\n    c = base('vae')\n"
@@ -394,25 +397,11 @@ def test_a_file_that_is_not_python(tmp_path, capsys):
     assert "a Python file, NAME.py, is expected" in capsys.readouterr().err
 
 
-def test_a_stage_of_ones_own(monkeypatch):
-    """One table: a stage that is added there has configurations, checks and its settings."""
-    kind = StageKind(lambda *_: "planned", {"depth": 2}, "dummy.py", grid=False)
-    monkeypatch.setitem(STAGES, "dummy", kind)
-    config = base("dummy", depth=3)
-    assert config.settings.depth == 3 and config.stage == "dummy"
-    entries.check(config)
-    about = {"seconds": 1.0, "dtype": jnp.float32}
-    assert plan("dummy", TINY, QUICK, config.settings.to_dict(), **about) == "planned"
-    with pytest.raises(InputError, match="settings.depht: stage dummy has no such setting"):
-        plan("dummy", TINY, QUICK, {"depht": 3}, **about)
-
-
 def test_the_docs_hold_the_table_of_stages():
     text = (ROOT / "docs" / "training.md").read_text()
-    for name, kind in STAGES.items():
-        row = f"| {kind.trains} | {kind.needs} | {kind.reads} |"
-        assert f"`{kind.config}`" in text and row in text, f"docs/training.md, stage {name}: {row}"
-        assert (ROOT / "configs" / kind.config).is_file()
+    for name, info in STAGES.items():
+        row = f"| {info.trains} | {info.needs} | {info.reads} |"
+        assert f"`{name}.py`" in text and row in text, f"docs/training.md, stage {name}: {row}"
 
 
 def test_starts_give_their_own_sizes():

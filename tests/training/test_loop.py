@@ -14,20 +14,20 @@ import pytest
 
 from audioldm2_jax.checkpoints import hub, single
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.configs.nano import build
 from audioldm2_jax.data.corpus.precompute import Encoding, encode
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.recipes.nano import build
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.hooks import hooks_of
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run
-from audioldm2_jax.training.stages.conditions import NOTHING
-from audioldm2_jax.training.state import born_sharded
+from audioldm2_jax.training.stages.conditions import EMPTY_TEXT
+from audioldm2_jax.training.state import init_sharded
 from tests.data.corpora import write_corpus
 from tests.training.stages_of import TINY
 
@@ -37,7 +37,7 @@ CONFIGS = sorted(
     for path in (ROOT / "configs").rglob("*.py")
     if path.name not in ("__init__.py", "common.py") and path.parent.name != "nano"
 )
-CONFIGS += [f"configs/audioldm2/{name}.py:tiny-speech" for name in ("joint", "sequence")]
+CONFIGS += [f"configs/{name}.py:tiny-speech" for name in ("joint", "loa")]
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +101,17 @@ def test_values_that_are_not_there(corpus, tmp_path, capsys):
         return main(["train", "--workdir", str(tmp_path / "run"), "-q", *arguments])
 
     good = f"--config.data.sources={corpus}"
-    tiny = "--config=configs/tagger.py:tiny"
+    tiny = "--config=configs/panns.py:tiny"
     for arguments, message in (
         (["--config=configs/absent.py"], "configs/absent.py: no such file"),
-        (["--config=configs/tagger.py:huge"], "'huge': choose one of cnn14 small tiny"),
+        (["--config=configs/panns.py:huge"], "'huge': choose one of cnn14 small tiny"),
         ([tiny, "--config.optm.clip=1"], "--config.optm.clip: no such value"),
         ([tiny, good, "--config.batch=6"], "must be a multiple of accumulate x data x fsdp, 8"),
         ([tiny, good, "--config.mesh.data=3"], "does not fit 8 devices"),
         ([tiny], "data.sources is empty"),
         ([tiny, "--config.data.sources=/absent"], "a prepared corpus"),
         ([tiny, good, "stray"], "stray: values are given as --config.NAME=VALUE"),
-        (["--config=configs/audioldm2/joint.py:tiny", good, "--config.preset=x"], "preset 'x'"),
+        (["--config=configs/joint.py:tiny", good, "--config.preset=x"], "preset 'x'"),
     ):
         assert run(*arguments) == 2, message
         error = capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_every_variant_has_its_shapes(file, corpus):
         seen.add(same)
         run = open_run(made)
         # The frozen encoders are the same in all; an encoded corpus leaves them nothing to do.
-        fits(run, encoded=len(seen) > 1 and bool(run.plan.frozen))
+        fits(run, encoded=len(seen) > 1 and bool(run.spec.frozen))
 
 
 @pytest.mark.slow
@@ -151,32 +151,32 @@ def test_the_embedded_models_have_their_shapes(name, corpus):
 
 def fits(run, encoded):
     """Every player's loss of the run's shapes is a number; encoded: the corpus is."""
-    params = jax.eval_shape(run.plan.stage.init, jax.random.key(0))
+    params = jax.eval_shape(run.spec.stage.init, jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))
     with jax.set_mesh(run.mesh):
         given = batch_shapes(run, encoded=encoded)
         frozen = frozen_shapes(run, given)
-        assert not encoded or set(frozen) <= {NOTHING}
-        for player in run.plan.stage.players.values():
+        assert not encoded or set(frozen) <= {EMPTY_TEXT}
+        for player in run.spec.stage.groups.values():
             value, found = jax.eval_shape(player.loss, params, frozen, given, keys, 0)
-            found.pop("moving", None)
+            found.pop("batch_stats", None)
             assert all(x.shape == () for x in (value, *found.values()))
 
 
 def test_a_folder_keeps_its_stage(corpus, tmp_path):
     (tmp_path / "config.json").write_text('{"stage": "vae"}')
     with pytest.raises(InputError, match="holds a run of stage vae"):
-        train(config("configs/tagger.py", corpus), tmp_path, quiet=True)
+        train(config("configs/panns.py", corpus), tmp_path, quiet=True)
 
 
 def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
     """No folder without data; another size's state is refused, and its configuration kept."""
     with pytest.raises(InputError, match="a prepared corpus"):
-        train(config("configs/tagger.py", tmp_path / "none"), tmp_path / "run", quiet=True)
+        train(config("configs/panns.py", tmp_path / "none"), tmp_path / "run", quiet=True)
     assert not list(tmp_path.iterdir())
-    train(config("configs/tagger.py", corpus, "steps=1"), tmp_path / "run", quiet=True)
+    train(config("configs/panns.py", corpus, "steps=1"), tmp_path / "run", quiet=True)
     kept = (tmp_path / "run" / "config.json").read_text()
-    wider = config("configs/tagger.py", corpus, "steps=2", "settings.width=40")
+    wider = config("configs/panns.py", corpus, "steps=2", "settings.width=40")
     with pytest.raises(InputError, match="the saved state is of another configuration"):
         train(wider, tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "config.json").read_text() == kept
@@ -184,16 +184,16 @@ def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
 
 def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
-    made = config("configs/tagger.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
+    made = config("configs/panns.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
     run = open_run(made)
-    fresh = jax.jit(run.plan.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["panns"]
+    fresh = jax.jit(run.spec.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["panns"]
     train(made, tmp_path / "run", quiet=True)
     trained = parameters(tmp_path / "run")[1]["panns"]
     assert_same(fresh["embed"]["kernel"], trained["embed"]["kernel"])
     assert_same(fresh["blocks_0_conv_0"], trained["blocks_0_conv_0"])
     assert np.abs(fresh["embed"]["bias"] - trained["embed"]["bias"]).max() > 0
     with pytest.raises(InputError, match="fixed 'blocks_9': no parameter's path has it"):
-        open_run(config("configs/tagger.py", corpus, "fixed=blocks_9"))
+        open_run(config("configs/panns.py", corpus, "fixed=blocks_9"))
 
 
 def test_user_hooks(corpus, tmp_path):
@@ -206,7 +206,7 @@ def test_user_hooks(corpus, tmp_path):
 
     hook.every = 2
     found = train(
-        config("configs/tagger.py", corpus, "steps=5"), tmp_path / "run", quiet=True, hooks=[hook]
+        config("configs/panns.py", corpus, "steps=5"), tmp_path / "run", quiet=True, hooks=[hook]
     )
     assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and found["mine"] == 10.0
 
@@ -222,7 +222,7 @@ def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
         return {}
 
     hook.every = 1
-    made = config("configs/tagger.py", corpus, "steps=9")
+    made = config("configs/panns.py", corpus, "steps=9")
     train(made, tmp_path / "run", quiet=True, hooks=[hook])
     assert seen == [0, 1, 2] and parameters(tmp_path / "run")[0] == 3
 
@@ -251,7 +251,7 @@ def test_held_out_figures_are_means_over_clips(corpus):
         values = f"validation.sources={corpus}", f"batch={batch}", "validation.batches=9"
         run = open_run(config("configs/audiomae.py", corpus, *values))
         with jax.set_mesh(run.mesh):
-            state = state or born_sharded(run.plan.stage, run.mesh, 0)
+            state = state or init_sharded(run.spec.stage, run.mesh, 0)
             (validation,) = hooks_of(run, None, None)
             found.append(validation(0, state, {})["valid/loss"])
     np.testing.assert_allclose(found, found[0], rtol=1e-5)
@@ -260,12 +260,12 @@ def test_held_out_figures_are_means_over_clips(corpus):
 def test_wandb_is_asked_for(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match="wandb is not installed: pip install wandb"):
-        train(config("configs/tagger.py", corpus, "wandb=mine"), tmp_path / "run", quiet=True)
+        train(config("configs/panns.py", corpus, "wandb=mine"), tmp_path / "run", quiet=True)
 
 
 def test_runs_that_diverge_stop(corpus, tmp_path):
     values = ["optim.learning_rate=1e30", "optim.clip=0.0", "max_skipped=3", "log_every=1"]
-    made = config("configs/tagger.py", corpus, "steps=20", *values)
+    made = config("configs/panns.py", corpus, "steps=20", *values)
     with pytest.raises(
         InputError, match=r"not finite for \d steps in a row; the last batch .*train/"
     ):
@@ -279,7 +279,7 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
     command = ["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", "-q"]
     command += [f"--config.data.sources={corpus}", "--config.steps=2", "--config.log_every=1"]
     # One stage of each way to make sound; compiling the pipeline takes its time.
-    heard = any(name in file for name in ("/audioldm.py", "sequence.py:tiny-speech", "vocoder"))
+    heard = any(name in file for name in ("/audioldm.py", "loa.py:tiny-speech", "vocoder"))
     sampled = int(heard or "vae" in file)
     command += [f"--config.validation.sources={corpus}", f"--config.sample.every={sampled}"]
     assert main(command) == 0
@@ -313,7 +313,7 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
     settings = Encoding(seconds=1.28, loa=(4,), text_length=32, batch=8)
     encode(corpus, tmp_path / "encoded", hub.load(tmp_path / "model"), settings, report=Report())
     values = [f"start={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
-    file = "configs/audioldm2/sequence.py"
+    file = "configs/loa.py"
     found = [
         train(config(file, source, *values), tmp_path / name, quiet=True)
         for name, source in (("heard", corpus), ("read", tmp_path / "encoded"))
@@ -321,7 +321,7 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
     np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=5e-3)
     other = config(file, tmp_path / "encoded", *values, "settings.pooling=8")
     with pytest.raises(
-        InputError, match="stage sequence needs more of its clips than these corpora hold"
+        InputError, match="stage loa needs more of its clips than these corpora hold"
     ):
         train(other, tmp_path / "other", quiet=True)
     held = (f"validation.sources={corpus}", "validation.every=1")

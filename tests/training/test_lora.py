@@ -10,7 +10,7 @@ import pytest
 
 from audioldm2_jax import Pipeline, tree
 from audioldm2_jax.checkpoints import hub, lora
-from audioldm2_jax.checkpoints.random import random_params
+from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
@@ -73,7 +73,12 @@ def test_trained_exported_and_heard(tmp_path, monkeypatch, capsys):
     corpus = write_corpus(tmp_path / "tones", 8, seconds=1.5)
     command = ["train", "--config=configs/audioldm.py:tiny", f"--workdir={tmp_path / 'run'}", "-q"]
     values = [f"data.sources={corpus}", f"start={tmp_path / 'model'}", "lora=2", "steps=2"]
-    values += ["settings.audio=0.0", "log_every=1", "sample.every=2", "sample.prompts=a tone,"]
+    values += [
+        "settings.p_clap_audio=0.0",
+        "log_every=1",
+        "sample.every=2",
+        "sample.prompts=a tone,",
+    ]
     assert main([*command, *(f"--config.{value}" for value in values)]) == 0
     run = str(tmp_path / "run")
     board = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").iterdir())

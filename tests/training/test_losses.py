@@ -13,6 +13,7 @@ from diffusers.training_utils import compute_snr
 
 from audioldm2_jax.diffusion.process import diffuse
 from audioldm2_jax.diffusion.schedules import alphas_cumprod
+from audioldm2_jax.encoders.loa import LMInputs
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.losses import adversarial, contrastive, spectral
 from audioldm2_jax.losses.diffusion import min_snr_weight
@@ -23,7 +24,7 @@ from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.loa_projection import sequence_positions
 from audioldm2_jax.models.lpips import LPIPS
 from audioldm2_jax.presets import AudioMAEConfig, ScheduleConfig
-from audioldm2_jax.training.stages import audiomae, sequence, vae, vocoder
+from audioldm2_jax.training.stages import audiomae, loa, vae, vocoder
 from tests.training.stages_of import TINY, batch, initial, largest_difference, made, weights
 from tests.training.values import draw
 
@@ -114,43 +115,44 @@ def test_hidden_vectors():
     """Each clip loses a share of its own, of any size up to `hide`; draws belong to clips."""
     keys = jax.random.split(jax.random.key(0), 64)
     for most in (1.0, 0.5):
-        kept = np.asarray(sequence.shown((64, 200), keys, most))
+        kept = np.asarray(loa.prefix_mask((64, 200), keys, most))
         shares = 1 - kept.mean(-1)
         assert abs(shares.mean() - most / 2) < 0.1 and shares.max() < most + 0.1
         assert shares.std() > most / 5
-    np.testing.assert_array_equal(sequence.shown((3, 200), keys[:3], most), kept[:3])
+    np.testing.assert_array_equal(loa.prefix_mask((3, 200), keys[:3], most), kept[:3])
 
 
 def test_in_place_of_hidden_vectors():
     """Zeros, or GPT-2's own vectors from the prefix with zeros; no gradients through those."""
     size, count = 8, 5
-    found, frozen = made("sequence")
+    found, _frozen = made("loa")
     params, keys = initial(found).params, jax.random.split(jax.random.key(1), size)
-    settings = sequence.Sequence(TINY, hide=1.0)
+    settings = loa.LOASettings(TINY, prefix_dropout=1.0)
     truth, states = draw(size, count, TINY.gpt2.width), draw(size, 6, TINY.gpt2.width, seed=2)
-    given = jnp.asarray(states), jnp.ones((size, 6), bool), jnp.full(size, 1)
-    prefix = sequence.partial_prefix(settings, params, given, truth, keys)
-    kept = np.asarray(sequence.shown((size, count), keys, 1.0))[..., None]
+    positions = sequence_positions(1, jnp.full(size, 1))
+    given = LMInputs(jnp.asarray(states), jnp.ones((size, 6), bool), positions)
+    prefix = loa.partial_prefix(settings, params, given, truth, keys)
+    kept = np.asarray(loa.prefix_mask((size, count), keys, 1.0))[..., None]
     blank = np.where(kept, truth, 0)
-    own = np.where(kept, truth, sequence.forced(settings, params, *given, jnp.asarray(blank)))
+    own = np.where(kept, truth, loa.teacher_forced(settings, params, given, jnp.asarray(blank)))
     by = [np.allclose(a, b, atol=1e-5) for a, b in zip(prefix, own)]
     np.testing.assert_allclose(prefix, np.where(np.reshape(by, (-1, 1, 1)), own, blank), atol=1e-5)
     assert 0 < sum(by) < size
 
     def total(params):
-        return sequence.partial_prefix(settings, params, given, truth, keys).sum()
+        return loa.partial_prefix(settings, params, given, truth, keys).sum()
 
     assert all((x == 0).all() for x in jax.tree.leaves(jax.grad(total)(params)))
 
 
 def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
     measures = []
-    for settings in ({"free": 0.0, "hide": 1.0}, {"free": 0.0, "hide": 0.0}):
-        found, frozen = made("sequence", **settings)
-        state, player = initial(found), found.stage.players["model"]
+    for settings in ({"prefix_dropout": 1.0}, {"prefix_dropout": 0.0}):
+        found, frozen = made("loa", rollout_weight=0.0, **settings)
+        state, player = initial(found), found.stage.groups["model"]
         keys = jax.random.split(jax.random.key(0), 2)
         given = (state.params, frozen, batch(2), keys, 0)
-        measures.append(jax.jit(player.measure)(*given)[1])
+        measures.append(jax.jit(player.eval_loss)(*given)[1])
         assert "free" not in jax.eval_shape(player.loss, *given)[1]
     hiding, plain = measures
     assert hiding["forced"] == plain["forced"] and hiding["free"] == plain["free"] > 0
@@ -158,28 +160,28 @@ def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_hidden_shares_are_shares(share):
-    with pytest.raises(InputError, match=f"hide {share}"):
-        made("sequence", hide=share)
+    with pytest.raises(InputError, match="settings.prefix_dropout is "):
+        made("loa", prefix_dropout=share)
 
 
 def test_a_vocoder_without_discriminators_has_none():
-    found, _ = made("vocoder", adversarial=0.0, spectra=2.0)
-    assert list(found.stage.players) == ["generator"]
+    found, _ = made("vocoder", adversarial_weight=0.0, stft_weight=2.0)
+    assert list(found.stage.groups) == ["generator"]
     params = found.stage.init(jax.random.key(0))
     assert set(params) == {"vocoder"}
     keys = jax.random.split(jax.random.key(1), 4)
-    value, metrics = found.stage.players["generator"].loss(params, {}, batch(4), keys, 0)
+    value, metrics = found.stage.groups["generator"].loss(params, {}, batch(4), keys, 0)
     assert set(metrics) == {"mel", "spectra"}
     np.testing.assert_allclose(value, 45 * metrics["mel"] + 2 * metrics["spectra"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("drop", [False, True])
-def test_a_tagger_drops_values_if_asked(drop):
-    found, _ = made("tagger", mixup=False, drop=drop)
-    params, loss = initial(found).params, found.stage.players["model"].loss
+@pytest.mark.parametrize("dropout", [False, True])
+def test_panns_drops_values_if_asked(dropout):
+    found, _ = made("panns", mixup=False, dropout=dropout)
+    params, loss = initial(found).params, found.stage.groups["model"].loss
     draws = [jax.random.split(jax.random.key(i), 8) for i in (0, 1)]
     values = [loss(params, {}, batch(), keys, 0)[0] for keys in draws]
-    assert (values[0] != values[1]) == drop
+    assert (values[0] != values[1]) == dropout
 
 
 def test_divergence():
@@ -220,8 +222,8 @@ def test_adversarial_losses():
 @pytest.mark.slow
 def test_the_vaes_adaptive_weight():
     """The ratio of both terms' gradients at the last kernel, taken the long way."""
-    found, _ = made("vae", start=0)
-    settings = vae.Autoencoder(TINY, start=0, patch_width=8)
+    found, _ = made("vae", discriminator_start=0)
+    settings = vae.VAESettings(TINY, discriminator_start=0, discriminator_width=8)
     params = initial(found).params
     keys = jax.random.split(jax.random.key(3), 4)
     data = batch(4)
@@ -231,7 +233,7 @@ def test_the_vaes_adaptive_weight():
         last = params["vae"]["decoder"]["conv_out"] | {"kernel": kernel}
         decoder = params["vae"]["decoder"] | {"conv_out": last}
         changed = params | {"vae": params["vae"] | {"decoder": decoder}}
-        mel, recon, *_ = vae.reconstructed(settings, changed, data, keys)
+        mel, recon, *_ = vae.reconstruct(settings, changed, data, keys)
         if which == "error":
             return jnp.abs(mel - recon).sum((1, 2)).mean()
         network = {"params": params["discriminator"]}
@@ -251,10 +253,11 @@ def test_the_perceptual_term():
     params, data = initial(found).params, batch(2)
     keys = jax.random.split(jax.random.key(3), 2)
     plain, seeing = (
-        vae.Autoencoder(TINY, adversarial=0.0, perceptual=weight) for weight in (0.0, 0.7)
+        vae.VAESettings(TINY, adversarial_weight=0.0, perceptual_weight=weight)
+        for weight in (0.0, 0.7)
     )
     values = [vae.generator_loss(s)(params, frozen, data, keys, 0)[0] for s in (plain, seeing)]
-    mel, recon, *_ = vae.reconstructed(plain, params, data, keys)
+    mel, recon, *_ = vae.reconstruct(plain, params, data, keys)
     distance = LPIPS().apply({"params": frozen["lpips"]}, mel, recon).mean()
     expected = 0.7 * distance * mel[0].size
     np.testing.assert_allclose(values[1] - values[0], expected, rtol=1e-3)
@@ -262,13 +265,13 @@ def test_the_perceptual_term():
 
 @pytest.mark.slow
 def test_nothing_is_judged_before_the_start():
-    settings = vae.Autoencoder(TINY, start=5, patch_width=8)
+    settings = vae.VAESettings(TINY, discriminator_start=5, discriminator_width=8)
     found, _ = made("vae")
     params = initial(found).params
     keys, data = jax.random.split(jax.random.key(3), 4), batch(4)
     run = vae.generator_loss(settings)
     early, late = (run(params, {}, data, keys, step)[0] for step in (4, 5))
-    plain = vae.Autoencoder(TINY, adversarial=0.0)
+    plain = vae.VAESettings(TINY, adversarial_weight=0.0)
     expected = vae.generator_loss(plain)(params, {}, data, keys, 0)[0]
     np.testing.assert_allclose(early, expected, rtol=1e-6)
     assert abs(float(late - early)) > 0
@@ -276,15 +279,16 @@ def test_nothing_is_judged_before_the_start():
     assert float(silent) == 0
 
 
-def test_real_and_made_clips_are_judged_as_alone():
+def test_real_and_made_clips_are_judged_as_alone(monkeypatch):
     """Mixed up, the scores of real and made clips would give another loss."""
     judges = WaveDiscriminators((2, 3), (4, 8, 8, 8, 8), 8, 2)
-    settings = vocoder.Vocoder(TINY, segment=2048, discriminators=judges)
+    monkeypatch.setattr(vocoder, "SMALL", judges)
+    settings = vocoder.VocoderSettings(TINY, segment=2048, small_discriminators=True)
     data, keys = batch(3), jax.random.split(jax.random.key(3), 3)
     network = judges.init(jax.random.key(1), data["waveform"][:, :2048])
     params = {"vocoder": weights()["vocoder"], "discriminators": network["params"]}
     value, _ = vocoder.discriminator_loss(settings)(params, {}, data, keys, 0)
-    real, _, fake = vocoder.generated(settings, params, data, keys)
+    real, _, fake = vocoder.generate(settings, params, data, keys)
     scores = [[score for score, _ in judges.apply(network, wave)] for wave in (real, fake)]
     expected = adversarial.least_squares_discriminator(*scores)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -295,12 +299,12 @@ def test_real_and_made_clips_are_judged_as_alone():
 def test_masked_patches():
     """Only hidden patches count, each normalised; the mask hides what it should."""
     config = AudioMAEConfig(frames=128, width=32, depth=1, heads=2, hidden=48)
-    settings = audiomae.Masked(config, share=0.8)
-    assert settings.kept == 12
-    order, inverse = audiomae.shuffled(jax.random.split(jax.random.key(0), 5), 64)
+    settings = audiomae.AudioMAESettings(dataclasses.replace(TINY, audiomae=config))
+    assert settings.visible_patches == 12
+    order, inverse = audiomae.shuffle(jax.random.split(jax.random.key(0), 5), 64)
     for row, back in zip(np.asarray(order), np.asarray(inverse)):
         np.testing.assert_array_equal(row[back], np.arange(64))
-        assert (back < settings.kept).sum() == 12
+        assert (back < settings.visible_patches).sum() == 12
         assert set(np.flatnonzero(back < 12)) == set(row[:12].tolist())
     bank = draw(2, 128, 128)
     patches = np.asarray(patches_of(bank, config))
@@ -309,9 +313,9 @@ def test_masked_patches():
 
 def test_teacher_forced_on_its_own_roll_out_is_the_roll_out():
     """With padded texts of different length."""
-    found, _ = made("sequence")
+    found, _ = made("loa")
     params = initial(found).params
-    settings = sequence.Sequence(TINY)
+    settings = loa.LOASettings(TINY)
     width = TINY.gpt2.width
     states = draw(3, 12, width)
     lengths = jnp.array([4, 12 - 5, 2])
@@ -320,18 +324,18 @@ def test_teacher_forced_on_its_own_roll_out_is_the_roll_out():
     )
     positions = sequence_positions(7, lengths)
     model = GPT2(TINY.gpt2)
+    given = LMInputs(jnp.asarray(states), kept, positions)
     rolled = roll_out(model, params["gpt2"], states, kept, positions, tokens=6)
-    forced = sequence.forced(settings, params, jnp.asarray(states), kept, lengths, rolled)
+    forced = loa.teacher_forced(settings, params, given, rolled)
     np.testing.assert_allclose(forced, rolled, atol=1e-5)
     # Without gradients from vector to vector: the same vectors, and of one the same gradients.
-    short = dataclasses.replace(settings, through=False)
-    given = jnp.asarray(states), kept, lengths
-    found = sequence.rolled(short, params, *given, 6)
+    short = dataclasses.replace(settings, backprop_through_rollout=False)
+    found = loa.rollout(short, params, given, 6)
     np.testing.assert_allclose(found, rolled, atol=1e-5)
 
     def gradients(settings, count):
         wanted = draw(3, count, width, seed=2)
-        return jax.grad(lambda p: (wanted * sequence.rolled(settings, p, *given, count)).sum())(
+        return jax.grad(lambda p: (wanted * loa.rollout(settings, p, given, count)).sum())(
             {"gpt2": params["gpt2"]}
         )
 

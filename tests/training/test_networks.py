@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import lpips, single
 from audioldm2_jax.checkpoints.convert import from_params
-from audioldm2_jax.checkpoints.parts import SINGLES
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models import discriminators
 from audioldm2_jax.models.audiomae import fixed_positions
@@ -284,7 +284,7 @@ def test_panns_files(tmp_path):
     """A file of the published form: names, nesting, constants; and the same folder again."""
     config = PANNsConfig(channels=(4, 8), width=6, classes=3)
     params = randomised(Cnn14(config).init(jax.random.key(0), draw(1, 16, 64))["params"])
-    state = from_params(params, SINGLES["panns"].table(config))
+    state = from_params(params, PARTS["panns"].table(config))
     shapes = {name: value.shape for name, value in state.items()}
     assert shapes["conv_block2.conv1.weight"] == (8, 4, 3, 3)
     assert shapes["bn0.running_var"] == (64,) and shapes["fc_audioset.weight"] == (3, 6)

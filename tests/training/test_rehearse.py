@@ -40,7 +40,7 @@ def test_unknown_topologies(capsys, monkeypatch):
 def test_a_batch_that_no_chip_holds(topology):
     """The compiler tells the memory that a program may use; ours is the same."""
     command = [sys.executable, "-m", "audioldm2_jax", "rehearse", f"--topology={topology}", "-q"]
-    command += ["--config=configs/audioldm2/sequence.py:tiny", f"--config.batch={1 << 23}"]
+    command += ["--config=configs/loa.py:tiny", f"--config.batch={1 << 23}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found, limit = json.loads(done.stdout), CHIPS[topology.partition(":")[0]].memory
@@ -61,7 +61,7 @@ def test_a_batch_that_no_chip_holds(topology):
 def test_a_step_for_a_pod(topology, chips, mesh):
     """In a process of its own: libtpu reads its environment once."""
     command = [sys.executable, "-m", "audioldm2_jax", "rehearse", f"--topology={topology}", "-q"]
-    command += ["--config=configs/audioldm2/sequence.py:tiny", f"--config.batch={2 * chips}"]
+    command += ["--config=configs/loa.py:tiny", f"--config.batch={2 * chips}"]
     command += [f"--config.mesh.{axis}" for axis in mesh.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

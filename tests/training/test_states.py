@@ -33,7 +33,7 @@ from audioldm2_jax.training.stopping import Stopping
 from tests.data.corpora import tone, write_corpus
 
 ROOT = Path(__file__).parent.parent.parent
-FILE = "configs/tagger.py:tiny"
+FILE = "configs/panns.py:tiny"
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,8 @@ def restore(run):
     os.chdir(ROOT)
     opened = open_run(read_run(run))
     os.chdir(here)
-    shapes = jax.eval_shape(lambda key: init_state(opened.plan.stage, key), jax.random.key(0))
-    placed = state_shardings(opened.plan.stage, opened.mesh)
+    shapes = jax.eval_shape(lambda key: init_state(opened.spec.stage, key), jax.random.key(0))
+    placed = state_shardings(opened.spec.stage, opened.mesh)
 
     def restored(workdir):
         with Checkpoints(workdir / "checkpoints", every=1) as saved:
@@ -212,7 +212,7 @@ def test_damaged_files_of_the_run(corpus, copy, tmp_path, capsys):
     for name, text, message in (
         ("config.json", "{", "config.json"),
         ("config.json", "[]", "config.json"),
-        ("config.json", '{"stage": "tagger"}', "missing in the configuration"),
+        ("config.json", '{"stage": "panns"}', "missing in the configuration"),
         ("classes.json", "{", "classes.json"),
         ("classes.json", "[1]", "a list of labels is expected"),
     ):
@@ -363,9 +363,9 @@ def test_a_corpus_without_texts_is_refused(tmp_path):
     silent = speechless(tmp_path / "silent")
     half = speechless(tmp_path / "half", captions=((), ("a tone",)), transcript=("", "a tone"))
     for file, what, *values in (
-        ("configs/audioldm.py:tiny", "caption", "settings.audio=0"),
+        ("configs/audioldm.py:tiny", "caption", "settings.p_clap_audio=0"),
         ("configs/clap.py:tiny", "caption"),
-        ("configs/audioldm2/sequence.py:tiny-speech", "transcript"),
+        ("configs/loa.py:tiny-speech", "transcript"),
     ):
         values = [f"--config.{value}" for value in values]
         opened = open_run(read_config(file, [f"--config.data.sources={silent}", *values]))

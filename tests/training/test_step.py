@@ -18,10 +18,10 @@ from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import optim
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.stages import conditions, diffusion, plan
+from audioldm2_jax.training.stages import conditions, diffusion, joint, pretrain
 from audioldm2_jax.training.start import with_audiomae
-from audioldm2_jax.training.state import born_sharded, state_shardings
-from audioldm2_jax.training.step import dealt, make_step
+from audioldm2_jax.training.state import init_sharded, state_shardings
+from audioldm2_jax.training.step import make_step, stream_positions
 from tests.training.stages_of import (
     SECONDS,
     TINY,
@@ -29,6 +29,7 @@ from tests.training.stages_of import (
     initial,
     largest_difference,
     made,
+    plan,
     replaced,
     stepped,
     weights,
@@ -41,8 +42,8 @@ PLAIN = OptimConfig(learning_rate=1e-3, warmup=0, weight_decay=0.0, eps=1.0)
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("sequence", {"data": 2, "fsdp": 2, "tensor": 2}),
-        pytest.param("sequence", {"data": 8}, marks=pytest.mark.slow),
+        ("loa", {"data": 2, "fsdp": 2, "tensor": 2}),
+        pytest.param("loa", {"data": 8}, marks=pytest.mark.slow),
         pytest.param("audiomae", {"fsdp": 4, "tensor": 2}, marks=pytest.mark.slow),
     ],
 )
@@ -53,7 +54,7 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
     mesh = sharding.make_mesh(shape)
     with jax.set_mesh(mesh):
         placed = state_shardings(found.stage, mesh)
-        state = born_sharded(found.stage, mesh, 0)
+        state = init_sharded(found.stage, mesh, 0)
         fresh = initial(found)
         assert largest_difference(state.params, fresh.params) < 1e-6
         step = jax.jit(make_step(found.stage), out_shardings=(placed, None), donate_argnums=0)
@@ -67,23 +68,23 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
     assert len(split) > 1 or shape == {"data": 8}, "parameters are split"
 
 
-@pytest.mark.parametrize("name", ["audiomae", pytest.param("sequence", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["audiomae", pytest.param("loa", marks=pytest.mark.slow)])
 def test_micro_batches_are_one_batch(name):
     found, frozen = made(name, PLAIN)
     whole, one = stepped(found, frozen, batch())
     parts, several = stepped(found, frozen, batch(), accumulate=4)
-    tolerance = {"rtol": 2e-5} if name == "sequence" else {"rtol": 1e-4}
+    tolerance = {"rtol": 2e-5} if name == "loa" else {"rtol": 1e-4}
     np.testing.assert_allclose(one[0]["loss"], several[0]["loss"], **tolerance)
     assert largest_difference(whole.params, parts.params) < 2e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sequence", "latent_diffusion", "clap", "vae"])
+@pytest.mark.parametrize("name", ["loa", "pretrain", "clap", "vae"])
 def test_values_computed_again_are_the_kept_ones(name):
     """Every policy of `remat` takes the same steps; less is kept, more is computed."""
     taken, work = {}, {}
     # The U-Net compiles for long; what lies between its extremes is as in the others.
-    policies = REMAT if name != "latent_diffusion" else (REMAT[0], REMAT[-1])
+    policies = REMAT if name != "pretrain" else (REMAT[0], REMAT[-1])
     for remat in policies:
         found, frozen = made(name, PLAIN, remat=remat)
         state = initial(found)
@@ -96,17 +97,17 @@ def test_values_computed_again_are_the_kept_ones(name):
     assert work["none"] <= work.get("products", work["none"]) < work["blocks"]
 
 
-def test_tagger_has_no_blocks_to_compute_again():
-    with pytest.raises(InputError, match="remat 'blocks': choose one of .* tagger: none alone"):
-        made("tagger", remat="blocks")
+def test_panns_has_no_blocks_to_compute_again():
+    with pytest.raises(InputError, match="remat 'blocks': choose one of .* panns: none alone"):
+        made("panns", remat="blocks")
 
 
 def test_frozen_encoders_run_once():
     """More poolings of the LOA cost pooling alone: AudioMAE hears each clip once."""
     work = []
     for poolings in ((8,), (2, 4, 8)):
-        settings = diffusion.Diffusion(TINY, poolings=poolings)
-        _, frozen = made("latent_diffusion")
+        settings = pretrain.PretrainSettings(TINY, poolings=poolings)
+        _, frozen = made("pretrain")
         run = jax.jit(functools.partial(conditions.true_loas, settings))
         work.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
     assert work[0] < work[1] < 1.1 * work[0]
@@ -114,8 +115,12 @@ def test_frozen_encoders_run_once():
 
 def test_clips_keep_their_draws_on_several_hosts():
     """Two hosts' halves, each every other clip of the stream, against one host's batch."""
-    order = dealt(8, 2)
-    assert order.tolist() == [0, 2, 4, 6, 1, 3, 5, 7] and dealt(3, 1).tolist() == [0, 1, 2]
+    order = stream_positions(8, 2)
+    assert order.tolist() == [0, 2, 4, 6, 1, 3, 5, 7] and stream_positions(3, 1).tolist() == [
+        0,
+        1,
+        2,
+    ]
     found, _ = made("audiomae", PLAIN)
     whole = batch()
     halves = {name: value[order] for name, value in whole.items()}
@@ -129,9 +134,9 @@ def test_clips_keep_their_draws_on_several_hosts():
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("sequence", {"pooling": 1, "audio": 1.0, "free": 0.5, "hide": 1.0}),
-        ("joint", {"poolings": (1,), "audio": 0.5, "truth": 1.0}),
-        ("latent_diffusion", {"poolings": (1,)}),
+        ("loa", {"pooling": 1, "p_clap_audio": 1.0, "rollout_weight": 0.5, "prefix_dropout": 1.0}),
+        ("joint", {"pooling": 1, "p_clap_audio": 0.5, "p_ground_truth": 1.0}),
+        ("pretrain", {"poolings": (1,)}),
     ],
 )
 def test_speech(name, settings):
@@ -140,6 +145,8 @@ def test_speech(name, settings):
     found = plan(name, model, PLAIN, settings, seconds=SECONDS, dtype=jnp.float32)
     params, length = random_checkpoint(model).params, model.projection.positions
     frozen = {part: params[part] for part in found.frozen}
+    for key, constant in found.constants.items():
+        frozen[key] = constant.compute({constant.part: params[constant.part]}, jnp.float32)
     assert not {"t5", "phonemes"} & set(frozen)
     rng, data = np.random.default_rng(0), batch(4)
     data["phonemes_tokens"] = rng.integers(1, 180, (4, length)).astype(np.int32)
@@ -147,56 +154,56 @@ def test_speech(name, settings):
     before = initial(found)
     state, history = stepped(found, frozen, data, 2)
     assert all(np.isfinite(v) for metrics in history for v in metrics.values())
-    if name != "latent_diffusion":
+    if name != "pretrain":
         assert largest_difference(before.params["phonemes"], state.params["phonemes"]) > 1e-6
 
 
 @pytest.mark.slow
 def test_dropped_clips_see_what_guidance_steers_away_from():
     """Without condition the U-Net sees zeros for the LOA and T5's states of "", as in sampling."""
-    settings = diffusion.Diffusion(TINY, poolings=(4,), drop=1.0, truth=1.0)
+    settings = joint.JointSettings(TINY, pooling=4, cond_dropout=1.0, p_ground_truth=1.0)
     params, data, keys = weights(), batch(2), jax.random.split(jax.random.key(3), 2)
-    _, metrics = jax.jit(diffusion.joint_loss(settings))(params, params, data, keys, 0)
+    _, metrics = jax.jit(joint.joint_loss(settings))(params, params, data, keys, 0)
     nothing = np.full((2, 1), 1, np.int32)
     states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, nothing, np.ones((2, 1), bool))
     loa = jnp.zeros((2, 8, TINY.gpt2.width))
     given = settings, params, params, data, keys, (loa, states), (None, None)
-    expected, plain = diffusion.error(*given)
+    expected, plain = diffusion.denoising_loss(*given)
     np.testing.assert_allclose(plain["diffusion"], expected)
     bounded = dataclasses.replace(settings, snr_gamma=1.0)
-    lower, plain = diffusion.error(bounded, *given[1:])
+    lower, plain = diffusion.denoising_loss(bounded, *given[1:])
     assert 0 < lower < 0.9 * expected
     np.testing.assert_allclose(plain["diffusion"], expected)
     np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
     # An encoded corpus brings its states along; those of "" come with the frozen parts.
     frozen = {name: params[name] for name in ("vae", "clap", "audiomae")}
-    frozen[conditions.NOTHING] = states[0]
+    frozen[conditions.EMPTY_TEXT] = states[0]
     data |= {"t5": np.ones((2, 12, TINY.t5.width), np.float32)}
     own = {name: params[name] for name in ("unet", "projection", "gpt2")}
-    _, metrics = jax.jit(diffusion.joint_loss(settings))(own, frozen, data, keys, 0)
+    _, metrics = jax.jit(joint.joint_loss(settings))(own, frozen, data, keys, 0)
     np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
 
 
 @pytest.mark.slow
 def test_t5_learns_along():
     """A T5 of one's own is one of the trained parts and moves with them."""
-    found, frozen = made("sequence", text=True)
-    assert "t5" in found.stage.players["model"].parts and "t5" not in frozen
+    found, frozen = made("loa", train_t5=True)
+    assert "t5" in found.stage.groups["model"].parts and "t5" not in frozen
     before = initial(found)
     state, _ = stepped(found, frozen, batch(4))
     moved = jax.tree.map(
         lambda a, b: float(np.abs(a - b).max()), before.params["t5"], state.params["t5"]
     )
     assert min(jax.tree.leaves(moved)) > 1e-6
-    joint, frozen = made("joint", text=True)
+    joint, frozen = made("joint", train_t5=True)
     assert {"t5", "gpt2", "unet"} <= set(joint.exports) and "t5" not in frozen
-    with pytest.raises(InputError, match="text: the model has no T5"):
+    with pytest.raises(InputError, match="train_t5: the model has no T5"):
         model = with_audiomae(PRESETS["tiny-speech"]())
-        plan("sequence", model, PLAIN, {"text": True}, seconds=SECONDS, dtype=jnp.float32)
+        plan("loa", model, PLAIN, {"train_t5": True}, seconds=SECONDS, dtype=jnp.float32)
 
 
 def test_steps_that_are_not_finite_change_nothing_but_counters():
-    found, frozen = made("sequence")
+    found, frozen = made("loa")
     step = jax.jit(make_step(found.stage))
     state = initial(found)
     good, bad = batch(), batch()
@@ -218,7 +225,7 @@ def test_steps_that_are_not_finite_change_nothing_but_counters():
 def test_frozen_parts_have_no_gradient():
     found, frozen = made("joint")
     params = initial(found).params
-    loss = found.stage.players["model"].loss
+    loss = found.stage.groups["model"].loss
     keys = jax.random.split(jax.random.key(1), 8)
 
     def value(frozen):
@@ -237,7 +244,7 @@ def test_fixed_parameters_stay():
         before["audiomae"]["positions"], after.params["audiomae"]["positions"]
     )
     assert largest_difference(before["audiomae"]["patch"], after.params["audiomae"]["patch"]) > 0
-    free = replaced(found, fixed=())
+    free = replaced(found, frozen_params=())
     after, _ = stepped(free, frozen, batch())
     moved = largest_difference(
         before["audiomae"]["positions"], after.params["audiomae"]["positions"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from audioldm2_jax.checkpoints.authors import tables
+from audioldm2_jax.checkpoints.parts import unet
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.errors import InputError
 
@@ -87,7 +87,7 @@ def _patterns() -> list[tuple[re.Pattern, str]]:
 
     Of two numbers side by side, block and layer, the layer has one digit.
     """
-    sources = {source for rule in tables.unet_rules() for source, _, _ in rule.pairs()}
+    sources = {source for rule in unet.authors_rules() for source, _, _ in rule.pairs()}
     return [(_flat(source), source) for source in sorted(sources)]
 
 

@@ -56,7 +56,7 @@ def train_unigram(texts: Sequence[str], vocab_size: int):
     # A stable order: ties must not depend on the order of the corpus.
     by_frequency = sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))
     total = sum(words.values())
-    pieces = {letter: -20.0 for letter in letters}
+    pieces = dict.fromkeys(letters, -20.0)
     pieces |= {word: math.log(count / total) for word, count in by_frequency}
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     vocab = (special + list(pieces.items()))[:vocab_size]

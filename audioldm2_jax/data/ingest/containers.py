@@ -8,6 +8,7 @@ Sun's AU, RFC 3533 (Ogg).
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def joined(data: bytes) -> bool:
     if data[:4] != b"OggS":
         return mpeg.joined(data)
     firsts = [bool(flags & _FIRST) for _, flags in _pages(data)]
-    return any(first and not before for before, first in zip(firsts, firsts[1:]))
+    return any(first and not before for before, first in itertools.pairwise(firsts))
 
 
 def _chunks(data, place, layout, header) -> Iterator[tuple[bytes, int, int]]:

@@ -104,7 +104,7 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]
                     values[key] = classes[values[key]]
             file = values.pop(audio)
             file = file if isinstance(file, str) else ""
-            id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
+            clip_id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
             place, reason = None, "names no file"
             if values.pop(" holds bytes", False):
                 place = Cell(str(path), audio, group, row, Path(file).name)
@@ -113,7 +113,7 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]
                 place, reason = match.place, match.reason
             position += 1
             split = next(iter(texts(values.get(columns.split))), "") if columns.split else ""
-            yield split, Entry(id, place, reason=reason, **known.facts(values))
+            yield split, Entry(clip_id, place, reason=reason, **known.facts(values))
 
 
 def _damaged(path, error: Exception) -> InputError:
@@ -152,7 +152,7 @@ def _class_names(schema) -> dict[str, list[str]]:
 
 def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
     """Rows without the audio's bytes: its column holds the path."""
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
     table = _group(path, group)
     if inside:

@@ -37,7 +37,7 @@ class Joined(io.RawIOBase):
     """The parts as one readable zip. Raises zipfile.BadZipFile if they do not belong together."""
 
     def __init__(self, files: list[Path]):
-        self._files = [open(path, "rb") for path in files]
+        self._files = [open(path, "rb") for path in files]  # noqa: SIM115
         sizes = [path.stat().st_size for path in files]
         self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
         self._tail = b""
@@ -56,7 +56,7 @@ class Joined(io.RawIOBase):
             raise zipfile.BadZipFile(f"{files[-1]}: no zip directory at its end")
         _, disk, first, _, count, length, offset, _ = _END.unpack_from(tail, place)
         if (locator := tail[place - 20 : place])[:4] == b"PK\6\7":
-            _, disk64, offset64, disks = _LOCATOR.unpack(locator)
+            _, disk64, offset64, _disks = _LOCATOR.unpack(locator)
             end64 = self._at(self._absolute(disk64, offset64, files), _END64.size)
             _, _, _, _, disk, first, _, count, length, offset = _END64.unpack(end64)
         if disk != len(files) - 1:

@@ -9,7 +9,7 @@ RATE = 16000
 
 
 def samples(seconds: float) -> int:
-    return max(1, int(round(seconds * RATE)))
+    return max(1, round(seconds * RATE))
 
 
 def times(seconds: float) -> np.ndarray:

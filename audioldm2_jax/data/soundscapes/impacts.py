@@ -141,8 +141,7 @@ def tom_drum(rng, g):
 
 @sound("hand clap", seconds=(0.12, 0.2))
 def hand_clap(rng, g):
-    burst = dsp.noise(rng, g.seconds, 900, 4000) * dsp.decay(dsp.samples(g.seconds), 0.08)
-    return burst
+    return dsp.noise(rng, g.seconds, 900, 4000) * dsp.decay(dsp.samples(g.seconds), 0.08)
 
 
 @sound("applause", "applause", rate=(60, 400), texture=True)
@@ -199,8 +198,7 @@ def breathing(rng, g):
 
 @sound("gunshot", seconds=(0.4, 0.8))
 def gunshot(rng, g):
-    bang = dsp.noise(rng, g.seconds, 40, 7000, -3) * dsp.decay(dsp.samples(g.seconds), 0.3)
-    return bang
+    return dsp.noise(rng, g.seconds, 40, 7000, -3) * dsp.decay(dsp.samples(g.seconds), 0.3)
 
 
 @sound("explosion", seconds=(1.5, 3.0))

@@ -7,6 +7,7 @@ same numpy and scipy. This is a synthetic corpus: it sounds like its parts, not 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -96,7 +97,7 @@ def _scene(rng, seconds, kind, names) -> Clip:
         slots = [(0.0, seconds), (0.0, seconds)]
     else:
         edges = np.linspace(0, seconds, len(names) + 1)
-        slots = list(zip(edges[:-1], edges[1:]))
+        slots = list(itertools.pairwise(edges))
     out, elements, events = np.zeros(dsp.samples(seconds), np.float32), [], []
     for place, (name, (start, end)) in enumerate(zip(names, slots)):
         behind = kind == "overlay" and place == 1

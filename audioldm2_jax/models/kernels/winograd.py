@@ -25,7 +25,7 @@ def pays(x, kernel) -> bool:
 
     For small images, transforming the kernel is most of the work.
     """
-    wide = kernel.shape[:2] == (3, 3) and 64 <= min(kernel.shape[2:])
+    wide = kernel.shape[:2] == (3, 3) and min(kernel.shape[2:]) >= 64
     return wide and x.dtype == jnp.float32 and math.prod(x.shape[:-1]) >= 256
 
 

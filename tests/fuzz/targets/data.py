@@ -268,18 +268,18 @@ def resume_prepare(case: Case):
     command("prepare", source, case.input / "target", "-q", "--workers", 1)
 
 
+def _each(case: Case):
+    for folder in sorted(case.input.iterdir()):
+        rate = case.rng.choice(((), ("--sample_rate", 8000)))
+        command("prepare", folder, case.output / folder.name, "-q", "--workers", 1, *rate)
+
+
 TARGETS = [
     Target("audio", build_audio, prepare, damage_audio, corpus_ready, share=3, least=20),
-    Target("tables", build_tables, lambda c: _each(c), damage_tables, corpus_ready, share=2),
+    Target("tables", build_tables, _each, damage_tables, corpus_ready, share=2),
     Target("archives", build_archives, prepare, damage_archive, corpus_ready, share=2),
     Target("exports", build_exports, prepare_export),
     Target("corpora", build_corpus, read_corpus),
     Target("encoded", build_encoded, read_encoded),
     Target("stopped", build_stopped, resume_prepare, damage_stopped),
 ]
-
-
-def _each(case: Case):
-    for folder in sorted(case.input.iterdir()):
-        rate = case.rng.choice(((), ("--sample_rate", 8000)))
-        command("prepare", folder, case.output / folder.name, "-q", "--workers", 1, *rate)

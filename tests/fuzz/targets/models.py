@@ -217,7 +217,7 @@ def convert_authors(case: Case):
 def build_singles(folder: Path) -> None:
     """A folder of each part that stands alone."""
     from audioldm2_jax.checkpoints import single
-    from audioldm2_jax.checkpoints.random import random_params
+    from audioldm2_jax.checkpoints.init import random_params
     from audioldm2_jax.data.untrained import random_checkpoint
     from audioldm2_jax.presets import PRESETS as known
     from audioldm2_jax.presets import AudioMAEConfig

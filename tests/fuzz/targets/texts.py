@@ -29,7 +29,7 @@ def damage_list(rng, folder: Path) -> str:
     odd = rng.choice(mutate.TEXTS)
     lines = path.read_text().split("\n")
     at = rng.randrange(len(lines))
-    prompt, bar, name = lines[at].partition("|")
+    prompt, _bar, name = lines[at].partition("|")
     lines[at] = rng.choice((odd, f"{odd}|{name}", f"{prompt}|{odd}", f"{odd}|{odd}"))
     mutate.replace(path, "\n".join(lines).encode("utf-8", "surrogatepass"))
     return f"line {at + 1}: {lines[at]!r:.60}"

@@ -68,7 +68,7 @@ def test_long_sequences_head_by_head(monkeypatch, queries):
     arguments, slope = qkv(40, 33), draw(2, 40, 3, 8, seed=3)
 
     def found():
-        value, back = jax.vjp(jax.jit(lambda *qkv: attend(*qkv)), *arguments)
+        value, back = jax.vjp(jax.jit(attend), *arguments)
         return value, *back(slope)
 
     expected = found()

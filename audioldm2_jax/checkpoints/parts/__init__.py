@@ -1,0 +1,44 @@
+"""The parts that checkpoints are made of, one file for each.
+
+A new part is a file here, ended by its `PART`, and a line in `PARTS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audioldm2_jax.checkpoints.parts import (
+    audiomae,
+    clap,
+    gpt2,
+    panns,
+    phonemes,
+    projection,
+    t5,
+    unet,
+    vae,
+    vocoder,
+)
+from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
+
+# {name: part}. A config.json is of the first part that describes it, so PANNs precede AudioMAE.
+PARTS: dict[str, Part] = {
+    part.name: part
+    for part in (
+        clap.PART,
+        t5.PART,
+        phonemes.PART,
+        projection.PART,
+        gpt2.PART,
+        unet.PART,
+        vae.PART,
+        vocoder.PART,
+        panns.PART,
+        audiomae.PART,
+    )
+}
+
+
+def parts_of(config: Any) -> list[str]:
+    """Names of the parts that a model's configuration has."""
+    return [name for name in PARTS if getattr(config, name, None) is not None]

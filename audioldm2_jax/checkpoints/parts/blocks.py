@@ -1,0 +1,72 @@
+"""Conversion rules for the blocks of U-Net and VAE: diffusers' and, for the U-Net, CompVis'."""
+
+from __future__ import annotations
+
+from audioldm2_jax.checkpoints.convert import (
+    CONV2D,
+    LINEAR,
+    MATRIX,
+    NORM,
+    PLAIN,
+    POINTWISE,
+    Rule,
+)
+
+
+def time_rules(source: str, target: str, film: bool) -> tuple[Rule, ...]:
+    """The projection of the time embedding; with FiLM also of the conditioning vector behind it."""
+    if not film:
+        return (Rule(source, f"{target}/time", LINEAR),)
+    halves = (f"{target}/time/kernel", f"{target}/film/kernel")
+    return (
+        Rule(f"{source}.weight", halves, MATRIX, axis=0),
+        Rule(f"{source}.bias", f"{target}/time/bias", PLAIN),
+    )
+
+
+def resnet_rules(source: str, target: str, film: bool = False) -> tuple[Rule, ...]:
+    """diffusers' ResnetBlock2D."""
+    return (
+        Rule(f"{source}.norm1", f"{target}/norm_in", NORM),
+        Rule(f"{source}.conv1", f"{target}/conv_in", CONV2D),
+        *time_rules(f"{source}.time_emb_proj", target, film),
+        Rule(f"{source}.norm2", f"{target}/norm_out", NORM),
+        Rule(f"{source}.conv2", f"{target}/conv_out", CONV2D),
+        Rule(f"{source}.conv_shortcut", f"{target}/shortcut", POINTWISE),
+    )
+
+
+def authors_resnet_rules(source: str, target: str, film: bool) -> tuple[Rule, ...]:
+    """CompVis' ResBlock, of the U-Net."""
+    return (
+        Rule(f"{source}.in_layers.0", f"{target}/norm_in", NORM),
+        Rule(f"{source}.in_layers.2", f"{target}/conv_in", CONV2D),
+        *time_rules(f"{source}.emb_layers.1", target, film),
+        Rule(f"{source}.out_layers.0", f"{target}/norm_out", NORM),
+        Rule(f"{source}.out_layers.3", f"{target}/conv_out", CONV2D),
+        Rule(f"{source}.skip_connection", f"{target}/shortcut", POINTWISE),
+    )
+
+
+def attention_rules(source: str, target: str) -> tuple[Rule, ...]:
+    """diffusers' Attention."""
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "out"}
+    return tuple(Rule(f"{source}.{a}", f"{target}/{b}", LINEAR) for a, b in names.items())
+
+
+def transformer_rules(source: str, target: str) -> tuple[Rule, ...]:
+    """diffusers' Transformer2DModel, named as the authors' SpatialTransformer."""
+    block, inner = f"{source}.transformer_blocks.{{}}", f"{target}/blocks_{{}}"
+    return (
+        Rule(f"{source}.norm", f"{target}/norm", NORM),
+        Rule(f"{source}.proj_in", f"{target}/project_in", POINTWISE),
+        Rule(f"{source}.proj_out", f"{target}/project_out", POINTWISE),
+        Rule(f"{block}.norm1", f"{inner}/norm_attention", NORM),
+        *attention_rules(f"{block}.attn1", f"{inner}/attention"),
+        Rule(f"{block}.norm2", f"{inner}/norm_cross", NORM),
+        *attention_rules(f"{block}.attn2", f"{inner}/cross"),
+        Rule(f"{block}.norm3", f"{inner}/norm_mlp", NORM),
+        # GEGLU: the first half is the value, the second half the gate.
+        Rule(f"{block}.ff.net.0.proj", (f"{inner}/mlp/up", f"{inner}/mlp/gate"), LINEAR),
+        Rule(f"{block}.ff.net.2", f"{inner}/mlp/down", LINEAR),
+    )

@@ -1,0 +1,102 @@
+"""PANNs' Cnn14, a classifier of sounds: our folder, and the authors' published file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from audioldm2_jax.checkpoints.config_entries import WIDTH, Entries
+from audioldm2_jax.checkpoints.convert import BATCH_NORM, CONV2D, LINEAR, Kind, Rule, Table
+from audioldm2_jax.checkpoints.parts.base import TRANSFORMERS_FILE, Part, PartFiles
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.panns import Cnn14
+from audioldm2_jax.presets import PANNsConfig
+
+_ARCHITECTURE = "PANNs"
+
+
+def read_config(files: PartFiles) -> PANNsConfig:
+    """Our own config.json, whose entries are the fields of PANNsConfig.
+
+    Raises InputError for other entries.
+    """
+    entries, default = Entries(files.content, files.where), PANNsConfig()
+    known = {field.name for field in dataclasses.fields(PANNsConfig)}
+    if unknown := sorted(set(files.content) - known - {"architecture"}):
+        raise InputError(f"{files.where}: {unknown[0]!r:.80} is no entry of a PANNs configuration")
+    labels = entries.get("labels", ())
+    classes = entries.whole("classes", default.classes)
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(x, str) for x in labels):
+        entries.refuse("labels", "a list of names")
+    if labels and len(labels) != classes:
+        raise InputError(f"{files.where}: {len(labels)} labels for {classes} classes")
+    sample_rate = entries.whole("sample_rate", default.sample_rate, high=768_000)
+    low = entries.number("low", default.low, high=sample_rate / 2)
+    return PANNsConfig(
+        sample_rate=sample_rate,
+        fft=entries.whole("fft", default.fft, 2, 1 << 16),
+        hop=entries.whole("hop", default.hop, high=1 << 16),
+        mels=entries.whole("mels", default.mels, high=1024),
+        low=low,
+        high=entries.number("high", default.high, low, sample_rate / 2),
+        channels=entries.wholes("channels", default.channels, count=16),
+        width=entries.whole("width", default.width),
+        classes=classes,
+        labels=tuple(labels),
+    )
+
+
+def write_config(config: PANNsConfig) -> PartFiles:
+    """The inverse of `read_config`."""
+    content = {"architecture": _ARCHITECTURE} | dataclasses.asdict(config)
+    return PartFiles(content, kind="Cnn14")
+
+
+def config_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> PANNsConfig:
+    """The configuration of a published file from {tensor: shape}.
+
+    The front end is that of `Cnn14_16k`. Raises InputError for another model.
+    """
+    count = sum(name.endswith(".conv1.weight") for name in shapes)
+    firsts = [shapes.get(f"conv_block{i + 1}.conv1.weight", ()) for i in range(min(count, 17))]
+    last = shapes.get("fc_audioset.weight", ())
+    plain = len(last) == 2 and 0 < len(firsts) <= 16 and all(len(s) == 4 for s in firsts)
+    sizes = (*last, *(shape[0] for shape in firsts)) if plain else (0,)
+    if not plain or not all(1 <= size <= WIDTH for size in sizes):
+        raise InputError(f"{where}: not a Cnn14 of PANNs")
+    channels = tuple(shape[0] for shape in firsts)
+    return PANNsConfig(channels=channels, width=last[1], classes=last[0])
+
+
+# Our convolutions are bare kernels.
+_KERNEL: Kind = {"weight": ("", CONV2D["weight"][1])}
+
+
+def table(config: PANNsConfig) -> Table:
+    """Names as PANNs' authors published them, for the configuration's number of blocks."""
+    rules = [Rule("bn0", "norm_mel", BATCH_NORM)]
+    for i in range(len(config.channels)):
+        for j in range(2):
+            source = f"conv_block{i + 1}"
+            rules.append(Rule(f"{source}.conv{j + 1}", f"blocks_{i}_conv_{j}", _KERNEL))
+            rules.append(Rule(f"{source}.bn{j + 1}", f"blocks_{i}_norm_{j}", BATCH_NORM))
+    rules += [Rule("fc1", "embed", LINEAR), Rule("fc_audioset", "classes", LINEAR)]
+    # Constants of the front end, which we compute, and counters.
+    ignored = (r"spectrogram_extractor\..*", r"logmel_extractor\..*", r".*num_batches_tracked")
+    return Table(tuple(rules), ignored=ignored)
+
+
+PART = Part(
+    name="panns",
+    folder="panns",
+    classes={"Cnn14": "panns"},
+    weights=TRANSFORMERS_FILE,
+    model=Cnn14,
+    inputs=lambda config: (jnp.zeros((1, 2 ** len(config.channels), config.mels)),),
+    read=read_config,
+    write=write_config,
+    table=table,
+    in_index=False,
+    describes=lambda content: content.get("architecture") == _ARCHITECTURE,
+)

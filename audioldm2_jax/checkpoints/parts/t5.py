@@ -1,0 +1,118 @@
+"""FLAN-T5's encoder: transformers' T5EncoderModel."""
+
+from __future__ import annotations
+
+from audioldm2_jax.checkpoints.config_entries import DEPTH, ROWS, WIDTH, filled, require
+from audioldm2_jax.checkpoints.convert import EMBEDDING, LINEAR, NORM, Rule, Table
+from audioldm2_jax.checkpoints.parts.base import (
+    TRANSFORMERS_FILE,
+    AuthorsPart,
+    Part,
+    PartFiles,
+    TokenizerSpec,
+    token_ids,
+)
+from audioldm2_jax.checkpoints.parts.shapes import Shapes
+from audioldm2_jax.models.t5 import T5Encoder
+from audioldm2_jax.presets import T5Config
+
+
+def read_config(files: PartFiles) -> T5Config:
+    """transformers' T5Config. Raises InputError."""
+    entries = filled("T5Config", files.content, files.where)
+    require(entries.content, files.where, feed_forward_proj="gated-gelu")
+    buckets = entries.whole("relative_attention_num_buckets", 32, 4)
+    return T5Config(
+        vocab=entries.whole("vocab_size", None, high=ROWS),
+        width=entries.whole("d_model", None),
+        depth=entries.whole("num_layers", None, high=DEPTH),
+        heads=entries.whole("num_heads", None, high=1024),
+        head_width=entries.whole("d_kv", None),
+        hidden=entries.whole("d_ff", None, high=4 * WIDTH),
+        buckets=buckets,
+        distance=entries.whole("relative_attention_max_distance", 128, buckets // 2 + 1),
+        eps=entries.number("layer_norm_epsilon", 1e-6, high=1),
+    )
+
+
+def write_config(config: T5Config) -> PartFiles:
+    """The inverse of `read_config`."""
+    content = {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "vocab_size": config.vocab,
+        "d_model": config.width,
+        "num_layers": config.depth,
+        "num_heads": config.heads,
+        "d_kv": config.head_width,
+        "d_ff": config.hidden,
+        "relative_attention_num_buckets": config.buckets,
+        "relative_attention_max_distance": config.distance,
+        "layer_norm_epsilon": config.eps,
+        "feed_forward_proj": "gated-gelu",
+        "decoder_start_token_id": 0,
+    }
+    return PartFiles(content, kind="T5EncoderModel")
+
+
+_BLOCK = "encoder.block.{}.layer"
+_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"
+_ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
+
+TABLE = Table(
+    rules=(
+        Rule("shared", "tokens", EMBEDDING),
+        Rule(_BIAS, "positions", EMBEDDING),
+        *(
+            Rule(f"{_BLOCK}.0.SelfAttention.{source}", f"blocks_{{}}/attention/{target}", LINEAR)
+            for source, target in _ATTENTION.items()
+        ),
+        Rule(f"{_BLOCK}.0.layer_norm", "blocks_{}/norm_attention", NORM),
+        Rule(f"{_BLOCK}.1.DenseReluDense.wi_0", "blocks_{}/mlp/gate", LINEAR),
+        Rule(f"{_BLOCK}.1.DenseReluDense.wi_1", "blocks_{}/mlp/up", LINEAR),
+        Rule(f"{_BLOCK}.1.DenseReluDense.wo", "blocks_{}/mlp/down", LINEAR),
+        Rule(f"{_BLOCK}.1.layer_norm", "blocks_{}/norm_mlp", NORM),
+        Rule("encoder.final_layer_norm", "norm", NORM),
+    ),
+    # Files hold the embedding once or twice; whole T5 files also hold a decoder and a head.
+    renames=((r"^encoder\.embed_tokens\.", "shared."),),
+    ignored=(r"decoder\..*", r"lm_head\..*"),
+)
+
+
+def read_shapes(shapes: Shapes) -> T5Config:
+    """The configuration of an authors' file."""
+    block = "encoder.block.0.layer"
+    buckets, heads = shapes[f"{_BIAS}.weight"]
+    vocab, width = shapes["shared.weight"]
+    return T5Config(
+        vocab=vocab,
+        width=width,
+        depth=shapes.count("encoder.block.{}."),
+        heads=heads,
+        head_width=shapes[f"{block}.0.SelfAttention.q.weight"][0] // heads,
+        hidden=shapes[f"{block}.1.DenseReluDense.wi_0.weight"][0],
+        buckets=buckets,
+    )
+
+
+PART = Part(
+    name="t5",
+    folder="text_encoder_2",
+    classes={"T5EncoderModel": "transformers", "T5ForConditionalGeneration": "transformers"},
+    weights=TRANSFORMERS_FILE,
+    model=T5Encoder,
+    inputs=lambda config: (token_ids(), token_ids()),
+    read=read_config,
+    write=write_config,
+    table=lambda config: TABLE,
+    tokenizer=TokenizerSpec(
+        folder="tokenizer_2",
+        kinds=("T5",),
+        written="T5TokenizerFast",
+        source="google/flan-t5-large",
+        length=128,
+    ),
+    # The authors' files keep the hub's names.
+    authors=AuthorsPart(mark="shared.weight", table=lambda config: TABLE, read_shapes=read_shapes),
+)

@@ -1,0 +1,87 @@
+"""CLAP's front end: log-mel images of clips at 48 kHz (arXiv 2211.06687)."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.features.stft import stft
+from audioldm2_jax.presets import ClapMelConfig
+
+
+def fit_clip(audio, config: ClapMelConfig) -> jax.Array:
+    """Audio of exactly the configured length. audio: [B, samples] -> [B, config.samples].
+
+    Longer clips are cut to their first samples: the reference crops at random, and scores would
+    not be repeatable. Shorter ones are repeated and zero-padded as `config.padding` says.
+    """
+    length = config.samples
+    audio = audio[:, :length]
+    if audio.shape[1] < length and config.padding in ("repeat", "repeatpad"):
+        copies = length // audio.shape[1] + (config.padding == "repeat")
+        audio = jnp.tile(audio, (1, copies))[:, :length]
+    return jnp.pad(audio, ((0, 0), (0, length - audio.shape[1])))
+
+
+def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
+    """Log-mel in dB, as of transformers' ClapFeatureExtractor.
+
+    audio: [B, samples] at the config's rate -> [B, 1 + samples // hop, mels]. The filters of models
+    with fusion are torchaudio's (HTK scale, no norm), those of the others librosa's (Slaney).
+    """
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        config.fft // 2 + 1,
+        config.mels,
+        config.low,
+        config.high,
+        config.sample_rate,
+        norm=None if config.fusion else "slaney",
+        mel_scale="htk" if config.fusion else "slaney",
+    ).astype(np.float32)
+    power = jnp.square(jnp.abs(stft(audio, config.fft, config.hop, config.fft // 2)))
+    mel = jnp.einsum("btk,kf->btf", power, filters, precision=jax.lax.Precision.HIGHEST)
+    return 10.0 * jnp.log10(jnp.maximum(mel, 1e-10))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _log_mel(audio, config):
+    return clap_log_mel(audio, config)
+
+
+def clap_images(audio: np.ndarray, config: ClapMelConfig) -> tuple[np.ndarray, bool]:
+    """The input of CLAP's audio tower for one clip, and whether its local crops count.
+
+    audio: [samples] -> [T, F], or with fusion [4, T, F]. For a clip longer than the configuration's
+    these are the clip resized to T frames and a crop of each third, else four equal images. The
+    reference draws the crops at random; fixed ones make scores repeatable.
+    """
+    audio = np.asarray(audio, np.float32)[None]
+    if not config.fusion:
+        return np.asarray(_log_mel(fit_clip(audio, config), config)[0]), False
+    frames = config.samples // config.hop + 1
+    longer = audio.shape[1] > config.samples
+    mel = np.asarray(_log_mel(audio if longer else fit_clip(audio, config), config)[0])
+    if len(mel) == frames:
+        return np.stack([mel] * 4), False
+    return fused_images(mel, frames), True
+
+
+def fused_images(mel: np.ndarray, frames: int, starts: list[int] | None = None) -> np.ndarray:
+    """A log-mel [T, F] longer than `frames`, resized, and three crops: [4, frames, F].
+
+    starts: the crops' first frames; None is the middle of each third of the possible ones.
+    """
+    if starts is None:
+        thirds = np.array_split(np.arange(len(mel) - frames + 1), 3)
+        starts = [int(third[len(third) // 2]) if len(third) else 0 for third in thirds]
+    # Bilinear, corners not aligned: each frame at the middle of its share of the clip.
+    place = np.clip((np.arange(frames) + 0.5) * len(mel) / frames - 0.5, 0, len(mel) - 1)
+    low = np.floor(place).astype(int)
+    high, part = np.minimum(low + 1, len(mel) - 1), (place - low)[:, None].astype(mel.dtype)
+    resized = mel[low] * (1 - part) + mel[high] * part
+    return np.stack([resized, *(mel[s : s + frames] for s in starts)])

@@ -1,0 +1,54 @@
+"""Kaldi's log filter banks, AudioMAE's input."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.features.stft import frames_of
+
+# AudioMAE's statistics of AudioSet, by which its input is normalised.
+FBANK_MEAN, FBANK_DEVIATION = -4.2677393, 4.5689974
+
+
+@functools.cache
+def kaldi_filters(bins: int, fft: int, sample_rate: int, low: float = 20.0) -> np.ndarray:
+    """Kaldi's filter bank, triangles in its mel scale: [fft / 2 + 1, bins]; the last row is 0."""
+
+    def mel(hertz):
+        return 1127.0 * np.log1p(np.asarray(hertz, np.float64) / 700.0)
+
+    edges = np.linspace(mel(low), mel(sample_rate / 2), bins + 2)
+    places = mel(np.arange(fft // 2) * sample_rate / fft)[:, None]
+    rise = (places - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - places) / (edges[2:] - edges[1:-1])
+    bank = np.maximum(0.0, np.minimum(rise, fall))
+    return np.pad(bank, ((0, 1), (0, 0))).astype(np.float32)
+
+
+def fbank(audio, frames: int = 1024, bins: int = 128) -> jax.Array:
+    """AudioMAE's input: Kaldi log filter banks of 16 kHz audio, normalised.
+
+    audio: [B, samples] -> [B, frames, bins]. 25 ms Hann windows every 10 ms, offset removed,
+    pre-emphasis 0.97, power. Clips of 10.24 s have 1022 frames; zeros fill the rest before the
+    normalisation, as in AudioLDM 2's `extract_kaldi_fbank_feature`.
+    """
+    size, hop, fft = 400, 160, 512
+    audio = jnp.asarray(audio, jnp.float32)
+    audio = audio - audio.mean(1, keepdims=True)
+    count = max(0, (audio.shape[1] - size) // hop + 1)
+    windows = frames_of(audio, size, hop, count)
+    windows = windows - windows.mean(-1, keepdims=True)
+    previous = jnp.concatenate([windows[..., :1], windows[..., :-1]], -1)
+    hann_window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1))
+    power = jnp.square(
+        jnp.abs(jnp.fft.rfft((windows - 0.97 * previous) * hann_window.astype(np.float32), fft))
+    )
+    bank = kaldi_filters(bins, fft, 16000)
+    mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)
+    mel = jnp.log(jnp.maximum(mel, np.finfo(np.float32).eps))
+    mel = jnp.pad(mel, ((0, 0), (0, max(0, frames - count)), (0, 0)))[:, :frames]
+    return (mel - FBANK_MEAN) / (2 * FBANK_DEVIATION)

@@ -1,0 +1,21 @@
+"""AudioLDM 2, section III-C: the U-Net on the LOA of the sound itself, without captions.
+
+audioldm2-jax train --config=configs/pretrain.py --workdir=runs/pretrain \\
+    --config.start=CHECKPOINT --config.data.sources=CORPUS
+The start holds the VAE and AudioMAE. Authors: 8 A100, learning rate 1e-4, warm-up 10 000.
+"""
+
+from audioldm2_jax.configs.common import base, tiny, variant
+
+
+def get_config(arg: str = ""):
+    config = base("pretrain")
+    config.optim.warmup = 10_000
+    config.steps = 800_000
+    kind = variant(arg, ("base", "large", "tiny"))
+    if kind == "large":
+        config.preset = "large"
+    if kind == "tiny":
+        config = tiny(config)
+        config.start, config.settings.poolings = "random", (2, 4, 8)
+    return config
