@@ -103,7 +103,7 @@ def draw_noise(scheduler, noise):
     if not hasattr(module, "randn_tensor"):
         yield
         return
-    with mock.patch.object(module, "randn_tensor", lambda *args, **settings: torch.tensor(noise)):
+    with mock.patch.object(module, "randn_tensor", return_value=torch.tensor(noise)):
         yield
 
 
