@@ -33,6 +33,7 @@ class Backend:
 
     @property
     def is_cpu(self) -> bool:
+        """Whether programs are for the CPU, where each costs more to compile than to run."""
         return self.platform == "cpu"
 
     @property

@@ -1,7 +1,7 @@
-"""Levels of generated sound: every clip passes here before it is written.
+"""Loudness of generated clips, set before they are written.
 
-Loudness is ITU-R BS.1770's integrated loudness in LUFS. A gain is one number for the whole clip:
-nothing is compressed, and a clip's own dynamics stay.
+Loudness is ITU-R BS.1770's integrated loudness in LUFS. One gain applies to the whole clip, so that
+its dynamics stay.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 
 from audioldm2_jax.errors import InputError
 
-# Broadcast's target (EBU R 128). A clip within TOLERANCE of it keeps its loudness, so that "a quiet
-# rain" stays below "a loud rain" while both can be heard in one list.
+# The target of broadcasting (EBU R 128). A clip within TOLERANCE of it keeps its loudness, so that
+# "a quiet rain" stays quieter than "a loud rain".
 TARGET, TOLERANCE = -23.0, 5.0
-RAISE = 20.0  # dB at most by "auto": what is nearly silence is not made into noise
-HEADROOM = 1.0  # dB that a clip's peak stays below full scale, also after a lossy codec
-LOWEST, HIGHEST = -60.0, -5.0  # LUFS that can be asked for
+RAISE = 20.0  # largest gain of "auto" in dB: near silence must not become noise
+HEADROOM = 1.0  # dB between a clip's peak and full scale, for the overshoot of lossy codecs
+LOWEST, HIGHEST = -60.0, -5.0  # range of a requested loudness in LUFS
 BLOCK = 0.4  # seconds, BS.1770's block
 
 
 @dataclass(frozen=True)
 class Level:
-    """What was done to a clip.
+    """The measured level of a clip and the gain applied to it.
 
-    loudness: "auto", "raw" or the LUFS asked for; lufs and peak: of the network's waveform, before
-    the gain (None: silence; 1.0 is full scale); gain_db: 0 leaves it as it is; clipped_samples: how
-    many exceeded full scale and were cut, by "raw" alone.
+    loudness: "auto", "raw" or the requested LUFS. lufs, peak: of the network's waveform, before the
+    gain; lufs is None for silence, peak 1.0 is full scale. clipped_samples: samples beyond full
+    scale, which only "raw" clips.
     """
 
     loudness: str | float
@@ -64,7 +64,7 @@ def integrated(wave: np.ndarray, rate: int) -> float | None:
     sums = np.concatenate([[0.0], np.cumsum(power)])
     starts = np.arange(0, len(power) - block + 1, hop)
     blocks = (sums[starts + block] - sums[starts]) / block
-    # Gates: what is nearly silence, then what is 10 LU below the mean of the rest.
+    # The gates of BS.1770: absolute, then 10 LU below the mean of the remaining blocks.
     blocks = blocks[_lufs(blocks) > -70.0]
     if not blocks.size:
         return None
@@ -76,9 +76,9 @@ def _lufs(power):
 
 
 def k_weighted(wave: np.ndarray, rate: int) -> np.ndarray:
-    """The wave as the ear weighs it: BS.1770's shelf and high-pass. wave: [samples].
+    """K-weighting, BS.1770's shelf and high-pass filters. wave: [samples] -> [samples].
 
-    Filtered by FFT; the second of silence behind the wave takes the filters' decay.
+    It filters by FFT, with a second of silence behind the wave for the filters' decay.
     """
     size = len(wave) + rate
     z = np.exp(-2j * np.pi * np.fft.rfftfreq(size))
@@ -89,9 +89,9 @@ def k_weighted(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def k_filters(rate: int) -> list[tuple[list[float], list[float]]]:
-    """(b, a) of the two filters at any rate; at 48 kHz the standard's own numbers.
+    """Coefficients (b, a) of the two filters at a rate in Hz.
 
-    The analogue filters behind those numbers, transformed bilinearly.
+    They are bilinear transforms of analogue filters; at 48 kHz they equal the standard's numbers.
     """
     k, q = math.tan(math.pi * min(1681.974450955533 / rate, 0.45)), 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
@@ -106,12 +106,12 @@ def k_filters(rate: int) -> list[tuple[list[float], list[float]]]:
 
 
 def level(wave, rate: int, loudness: str | float = "auto") -> tuple[np.ndarray, Level]:
-    """The waveform as it is written, within [-1, 1], and what was done to it. wave: [samples].
+    """The waveform to write, within [-1, 1], and its `Level`. wave: [samples], rate in Hz.
 
-    "auto" brings the loudness within 5 LU of -23 LUFS, by at most 20 dB upwards; a number of LUFS
-    is reached exactly; both keep the peak 1 dB below full scale, whatever the loudness then is.
-    "raw" changes nothing, and cuts what exceeds full scale as 16-bit files of the references do.
-    Raises InputError for a waveform that is empty or holds NaN or infinity.
+    "auto" moves the loudness to within 5 LU of -23 LUFS, by at most 20 dB upwards. A number of LUFS
+    is reached exactly. Both first of all keep the peak 1 dB below full scale. "raw" has no gain and
+    clips at full scale, like the references' 16-bit files. Raises InputError for a waveform that
+    is empty or contains NaN or infinity.
     """
     loudness, wave = check_loudness(loudness), np.asarray(wave, np.float32)
     if wave.ndim != 1 or not wave.size:

@@ -1,4 +1,4 @@
-"""Transcriptions to phoneme numbers, as AudioLDM 2's speech models were trained to read them.
+"""Transcriptions to phoneme ids, as in the training of AudioLDM 2's speech models.
 
 Cleaning and symbols follow VITS (arXiv 2106.06103); phonemizer asks espeak-ng, whose library the
 wheel `espeakng-loader` ships.
@@ -28,7 +28,7 @@ _NAME = r"[A-Za-z][\w:.-]*"
 _ATTRIBUTE = rf"""\s+{_NAME}\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
 _TAG = re.compile(rf"</?{_NAME}(?:{_ATTRIBUTE})*\s*/?>")
 _ONE_AT_A_TIME = threading.Lock()
-# The apostrophe stands twice; its last place counts.
+# The apostrophe is listed twice; the last entry counts.
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 _ABBREVIATIONS = {
@@ -54,11 +54,11 @@ _ABBREVIATIONS = {
 
 
 class NothingToSay(InputError):
-    """A transcription without anything that is pronounced."""
+    """A transcription that has no word to pronounce."""
 
 
 def clean(text: str) -> str:
-    """Plain lower-case ASCII without markup, abbreviations written out."""
+    """Lower-case ASCII without markup, with abbreviations expanded."""
     from unidecode import unidecode
 
     text = unidecode(_TAG.sub("", text)).lower()
@@ -68,13 +68,13 @@ def clean(text: str) -> str:
 
 
 def phonemize(text: str) -> str:
-    """IPA with stress marks and punctuation, en-us.
+    """A text in IPA with stress marks and punctuation, en-us.
 
-    Raises NothingToSay for a text of signs alone, and InputError if the extra is missing.
+    Raises NothingToSay for a text without words, and InputError if the extra `tts` is missing.
     """
     espeak = _espeak()
-    # One line: espeak-ng takes each for a text of its own. It writes into one buffer, and corpora
-    # are read by threads.
+    # One line, since espeak-ng reads each line as a text. The lock: espeak-ng writes into one
+    # buffer, and corpora are read by threads.
     with _ONE_AT_A_TIME:
         lines = espeak.phonemize([" ".join(clean(text).split())], strip=True)
     spoken = re.sub(r"\s+", " ", " ".join(lines))
@@ -84,16 +84,15 @@ def phonemize(text: str) -> str:
 
 
 def check_spoken(text: str) -> None:
-    """Raises NothingToSay for a text of signs alone, and InputError if the extra is missing."""
+    """Raises NothingToSay for a text without words, and InputError if the extra is missing."""
     phonemize(text)
 
 
 def to_ids(phonemes: str, length: int) -> list[int]:
-    """Numbers of the phonemes and the stop symbol, at most `length`; unknown symbols are left out.
+    """Ids of the phonemes and the stop symbol, at most `length`.
 
-    (The authors number them as padding, which also shortens their mask by one.)
-
-    As in training, what is too long is cut, its stop symbol with it; a warning says so.
+    Longer texts are cut, without a stop symbol, as in training; a warning tells it. Unknown symbols
+    are left out; the authors' code gives them the id of padding, which shortens the mask by one.
     """
     ids = [_NUMBER[symbol] for symbol in phonemes if symbol in _NUMBER] + [STOP]
     if unknown := sorted({symbol for symbol in phonemes if symbol not in _NUMBER}):
@@ -107,12 +106,12 @@ def to_ids(phonemes: str, length: int) -> list[int]:
 
 
 def vocabulary() -> dict[str, int]:
-    """Symbol to number, for a tokenizer's vocab.json."""
+    """{symbol: id}, for a tokenizer's vocab.json."""
     return dict(_NUMBER)
 
 
 def require_espeak() -> None:
-    """Points phonemizer to the library of the wheel. Raises InputError if either is missing."""
+    """Raises InputError if phonemizer or the library of espeak-ng is missing."""
     _espeak()
 
 

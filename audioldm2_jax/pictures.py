@@ -37,12 +37,13 @@ _COLOURS = np.array(
 
 
 def mel_picture(audio: np.ndarray, sample_rate: int, *, height: int = 96, width: int = 256):
-    """audio: [samples] -> uint8 [height, width, 3]; time to the right, pitch upwards, 60 dB.
+    """A mel spectrogram, 60 dB: audio [samples] -> uint8 [height, width, 3].
 
-    A clip of fewer samples than `width` gives fewer columns.
+    Time runs to the right, frequency upwards. A clip of fewer than `width` samples has fewer
+    columns.
     """
     window, hop = round(WINDOW * sample_rate), max(1, len(audio) // width)
-    # Padded fourfold, so that narrow filters at the low end hold a bin.
+    # Zero-padded fourfold, so that even the narrowest filters contain a bin.
     fft = 4 << (window - 1).bit_length()
     audio = np.pad(np.asarray(audio, np.float32), fft // 2)
     power = _power_spectrogram(audio, fft, window, hop)[:width]
@@ -66,20 +67,20 @@ def _power_spectrogram(audio: np.ndarray, fft: int, window: int, hop: int) -> np
 
 
 def colours(values: np.ndarray, low: float | None = None, high: float | None = None):
-    """values: [H, W] -> uint8 [H, W, 3]; low and high are the ends, by default their extremes."""
+    """Colours of values: [H, W] -> uint8 [H, W, 3]. low, high: the scale; None: their extremes."""
     bottom = values.min() if low is None else low
     top = values.max() if high is None else high
-    place = np.clip((values - bottom) / max(top - bottom, 1e-9), 0, 1) * (len(_COLOURS) - 1)
-    low = np.clip(place.astype(int), 0, len(_COLOURS) - 2)
-    part = (place - low)[..., None]
+    position = np.clip((values - bottom) / max(top - bottom, 1e-9), 0, 1) * (len(_COLOURS) - 1)
+    low = np.clip(position.astype(int), 0, len(_COLOURS) - 2)
+    part = (position - low)[..., None]
     return (_COLOURS[low] * (1 - part) + _COLOURS[low + 1] * part).astype(np.uint8)
 
 
 def clip_picture(audio: np.ndarray, sample_rate: int, title: str) -> np.ndarray:
-    """A mel spectrogram with its axes: seconds, Hz and dB below the loudest, under a title.
+    """A mel spectrogram with a title and axes in seconds, Hz and dB below the maximum.
 
-    audio: [samples] -> uint8 [HEIGHT, WIDTH, 3]. The frequency axis is the mel scale. Letters of
-    the title that no font at hand has appear as "?".
+    audio: [samples] -> uint8 [HEIGHT, WIDTH, 3]. Letters of the title that no installed font has
+    appear as "?".
     """
     from PIL import Image, ImageDraw
 

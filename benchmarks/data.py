@@ -75,28 +75,28 @@ def tokenizers(folder: Path) -> dict:
     return {name: read_tokenizer(folder / "tokenizers" / sub) for name, sub in folders.items()}
 
 
-def recipe(folder: Path):
+def transform(folder: Path):
     """What ours makes of a clip."""
     from audioldm2_jax.data.loading import tokenise
-    from audioldm2_jax.data.loading.transforms import Recipe
+    from audioldm2_jax.data.loading.transforms import ClipTransform
 
     found = tokenizers(folder).items()
-    return Recipe(tokens={k: tokenise.of_tokenizer(v, LENGTHS[k]) for k, v in found})
+    return ClipTransform(tokens={k: tokenise.from_tokenizer(v, LENGTHS[k]) for k, v in found})
 
 
 class OurClips:
     """The corpus as torch's DataLoader takes one, by our functions."""
 
     def __init__(self, folder: Path, made):
-        from audioldm2_jax.data.loading.stream import Examples, Source
+        from audioldm2_jax.data.loading.stream import CorpusSource, ExampleSource
 
-        self.examples, self.recipe = Examples(Source(str(folder))), made
+        self.examples, self.transform = ExampleSource(CorpusSource(str(folder))), made
 
     def __len__(self):
         return len(self.examples)
 
     def __getitem__(self, index):
-        element = self.recipe(self.examples[index], np.random.default_rng())
+        element = self.transform(self.examples[index], np.random.default_rng())
         return {key: value for key, value in element.items() if key != "transcript"}
 
 
@@ -149,9 +149,9 @@ def theirs(clips, workers: int):
 
 def ours(folder: Path, made, workers: int):
     from audioldm2_jax.data.loading.batches import Batches
-    from audioldm2_jax.data.loading.stream import DataConfig, Source
+    from audioldm2_jax.data.loading.stream import CorpusSource, DataConfig
 
-    with Batches(DataConfig((Source(str(folder)),), BATCH, made, workers=workers)) as batches:
+    with Batches(DataConfig((CorpusSource(str(folder)),), BATCH, made, workers=workers)) as batches:
         yield from batches
 
 
@@ -196,9 +196,9 @@ def steps(folder: Path, made, count: int = 96) -> dict:
     """Microseconds of each step for a clip, one after another in one thread."""
     from audioldm2_jax.audio import resample
     from audioldm2_jax.data.loading import crops
-    from audioldm2_jax.data.loading.stream import Examples, Source
+    from audioldm2_jax.data.loading.stream import CorpusSource, ExampleSource
 
-    examples, rng = Examples(Source(str(folder))), np.random.default_rng(0)
+    examples, rng = ExampleSource(CorpusSource(str(folder))), np.random.default_rng(0)
     found: dict[str, float] = {}
 
     def timed(name, run, *arguments):
@@ -209,9 +209,9 @@ def steps(folder: Path, made, count: int = 96) -> dict:
 
     def clip(i):
         example = timed("read the record", examples.__getitem__, i % len(examples))
-        wave, hertz = timed("decode a crop", crops.crop, example["audio"], 10.24, rng)
+        wave, hertz = timed("decode a crop", crops.random_crop, example["audio"], 10.24, rng)
         wave = timed("resample", resample, wave[:, 0], hertz, 16000)
-        wave = timed("normalise, pad", crops.finished, wave, 163840)
+        wave = timed("normalise, pad", crops.normalise, wave, 163840)
         texts, _ = timed("draw and number the caption", made._texts, example, rng)
         return {"waveform": wave, **texts}
 
@@ -232,7 +232,7 @@ def main():
     import grain
     import torch
 
-    made, available = recipe(args.folder), sorted(os.sched_getaffinity(0))
+    made, available = transform(args.folder), sorted(os.sched_getaffinity(0))
     torch.set_num_threads(1)
     rows: dict[str, dict] = {}
     shares = {name: steps(args.folder / name, made) for name in CORPORA}

@@ -25,12 +25,13 @@ from audioldm2_jax.evaluation.metrics.attributes import pitch, semitones
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models import vocoding
+from audioldm2_jax.presets import HiFiGANConfig
 from benchmarks.nano import CLASSIFIER, read_clips, read_prompts, reconstruct_clips
 
 RESULTS = Path(__file__).parent / "results" / "nano-phases.json"
 FIRST, COUNT = 600, 200  # prompts; benchmarks/nano.py takes those before
 # Noise beside the vocoder's phases, of strength 1; a thousand leaves nothing of them.
-STARTS = {"vocoder": 0.0, "both": vocoding.NOISE, "noise": 1000.0}
+STARTS = {"vocoder": 0.0, "both": HiFiGANConfig.griffin_lim_noise, "noise": 1000.0}
 TONES = (60, 80, 110, 220, 440, 880, 1760, 2000)  # Hz
 
 
@@ -59,14 +60,13 @@ def main():
     rows = {"real": {"recognised": accuracy, "FD": 0.0}}
     settings = [("vocoder", 0)] + [(start, steps) for start in STARTS for steps in (8, 16, 32)]
     for start, steps in settings:
-        vocoding.NOISE = STARTS[start]
-        output = classifier(reconstruct_clips(pipe, real, griffin_lim=steps))
+        changes = {"griffin_lim": steps, "griffin_lim_noise": STARTS[start]}
+        output = classifier(reconstruct_clips(pipe, real, **changes))
         rows[f"{start}, {steps} steps"] = {
             "recognised": top_1_accuracy(output.logits, targets, classifier.labels),
             "FD": frechet_distance(reference.embeddings, output.embeddings),
         }
         print(start, steps, rows[f"{start}, {steps} steps"], file=sys.stderr)
-    vocoding.NOISE = STARTS["both"]
     record = {"clips": rows, "semitones off": tones(pipe), "date": str(datetime.date.today())}
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -1,4 +1,4 @@
-"""Dummy archives of the true form, for the builders' tests."""
+"""Small archives in the published layout, for the builders' tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.corpus.corpus_builder import load_corpus
+from audioldm2_jax.data.corpus.corpus_builder import load_builder
 from audioldm2_jax.data.corpus.prepare import prepare
 from audioldm2_jax.data.ingest.report import Report
 
@@ -64,9 +64,10 @@ class Built:
     """
 
     def __init__(self, builder: str, source: Path, target: Path, scratch: Path):
-        corpus, report = load_corpus(builder), Report()
+        corpus, report = load_builder(builder), Report()
         splits = corpus.splits(source, scratch, report)
-        self.statistics = prepare(splits, target, about=corpus.about(), report=report, workers=1)
+        metadata = corpus.metadata()
+        self.statistics = prepare(splits, target, metadata=metadata, report=report, workers=1)
         self.skipped = dict(report.skipped)
         self.splits = {split: read(target, split) for split in self.statistics["splits"]}
 

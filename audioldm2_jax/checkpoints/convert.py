@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from audioldm2_jax import tree
-from audioldm2_jax.checkpoints.weights import Weights, unwrapped
+from audioldm2_jax.checkpoints.weights import Weights, unwrap
 from audioldm2_jax.errors import InputError
 
 
@@ -155,7 +155,7 @@ def _regex(pattern: str) -> re.Pattern:
     return re.compile(re.escape(pattern).replace(r"\{\}", r"(\d+)"))
 
 
-def finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray) -> bool:
     """Whether a tensor of floats holds neither NaN nor infinity, by the bits of the exponents."""
     bits, mask = _EXPONENTS[array.dtype]
     flat = np.ascontiguousarray(array).reshape(-1).view(bits)
@@ -175,14 +175,14 @@ _EXPONENTS = {
 }
 
 
-def checked(array: np.ndarray, where: str) -> np.ndarray:
+def finite_floats(array: np.ndarray, where: str) -> np.ndarray:
     """The tensor in at most 32 bits. Raises InputError unless it holds finite floats alone."""
     if array.dtype not in _EXPONENTS:
         raise InputError(f"{where} is stored as {array.dtype}; weights are floats")
     if array.dtype == np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
-    if not finite(array):
+    if not is_finite(array):
         raise InputError(f"{where} holds NaN or infinity; the file is damaged, or its training was")
     return array
 
@@ -201,7 +201,7 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
     shaped tensor, and for values that are not finite floats.
     """
     if isinstance(source, Weights):
-        source = unwrapped(source, known_to(table))
+        source = unwrap(source, known_to(table))
     shapes = {path: tuple(leaf.shape) for path, leaf in tree.flatten(like).items()}
     matches = _match_all(source, table, where)
     for name, targets, _ in matches:
@@ -220,7 +220,7 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
         wanted = _source_shape(targets, layout, shapes)
         if shape != wanted:
             raise InputError(f"{where}: tensor {name} has shape {shape}, expected {wanted}")
-        array = checked(source[name], f"{where}: tensor {name}")
+        array = finite_floats(source[name], f"{where}: tensor {name}")
         parts = layout.into(array)
         parts = dict(zip(targets, parts if len(targets) > 1 else [parts]))
         return {path: put(part) for path, part in parts.items()}

@@ -168,7 +168,7 @@ def load_part(
     apart = [folder / other for other in part.apart(config) if (folder / other).is_dir()]
     paths = [weights.find(path, variant) for path in (folder / part.folder, *apart)]
     known = known_to(table)
-    tensors = (weights.unwrapped(weights.read(path), known) for path in paths)
+    tensors = (weights.unwrap(weights.read(path), known) for path in paths)
     source = functools.reduce(operator.or_, tensors)
     return to_params(source, table, like, put=cast_to(dtype), where=str(paths[0]))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from audioldm2_jax import files, tree
 from audioldm2_jax.checkpoints import weights
-from audioldm2_jax.checkpoints.convert import checked
+from audioldm2_jax.checkpoints.convert import finite_floats
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import UNetConfig
@@ -167,11 +167,11 @@ def _layer(layer: str, names: dict, source, scale: _Scale, file: Path) -> list:
     if "a" not in names or "b" not in names:
         raise InputError(f"{file}: half of {layer} is missing")
     part, inner, kernels = _kernels(layer, file)
-    a, b = (checked(source[names[h]], f"{file}: {names[h]}").astype(np.float32) for h in "ab")
+    a, b = (finite_floats(source[names[h]], f"{file}: {names[h]}").astype(np.float32) for h in "ab")
     _check_shapes(layer, a, b, len(kernels), file)
     rank = a.shape[0]
     if "alpha" in names:
-        alpha = checked(source[names["alpha"]], f"{file}: {names['alpha']}")
+        alpha = finite_floats(source[names["alpha"]], f"{file}: {names['alpha']}")
         if alpha.size != 1:
             raise InputError(f"{file}: {names['alpha']} is no single number")
         factor = float(alpha.reshape(())) / rank
@@ -248,7 +248,7 @@ def _load_own(source: weights.Weights, file: Path) -> dict:
             raise InputError(f"{file}: half of {kernel} is missing")
         if len(source.shape(name)) != 2:
             raise InputError(f"{file}: {name} has shape {source.shape(name)}, which is no matrix")
-        changes[name] = checked(source[name], f"{file}: {name}").astype(np.float32)
+        changes[name] = finite_floats(source[name], f"{file}: {name}").astype(np.float32)
     for name in changes:
         kernel, _, half = name.rpartition("/")
         a, b = changes[f"{kernel}/a"], changes[f"{kernel}/b"]

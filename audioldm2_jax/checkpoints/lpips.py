@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import tree
-from audioldm2_jax.checkpoints.convert import checked
-from audioldm2_jax.checkpoints.weights import read, unwrapped
+from audioldm2_jax.checkpoints.convert import finite_floats
+from audioldm2_jax.checkpoints.weights import read, unwrap
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import user_path
 from audioldm2_jax.models.lpips import STAGES
@@ -31,10 +31,10 @@ def load(files: str) -> dict:
         path = user_path(name)
         if not path.is_file():
             raise InputError(f"perceptual_weights {path}: no such file")
-        weights = unwrapped(read(path), _NAMES.fullmatch)
+        weights = unwrap(read(path), _NAMES.fullmatch)
         for key in filter(_NAMES.fullmatch, weights):
             where = f"perceptual_weights {path}: tensor {key}"
-            tensors[key] = np.asarray(checked(weights[key], where), np.float32)
+            tensors[key] = np.asarray(finite_floats(weights[key], where), np.float32)
 
     def take(key, shape):
         if key not in tensors:

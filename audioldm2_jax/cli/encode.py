@@ -60,30 +60,30 @@ def run(options) -> int:
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.checkpoints import download, hub
     from audioldm2_jax.data.corpus import reader
-    from audioldm2_jax.data.corpus.precompute import clips_of, encode, without_texts
+    from audioldm2_jax.data.corpus.precompute import count_crops, precompute, textless_splits
     from audioldm2_jax.data.ingest.report import Report
 
-    encoding = _encoding(options, poolings)
-    say = (lambda text: None) if options.quiet else _say
-    total, report = clips_of(options.source, encoding), Report()
+    config = _config(options, poolings)
+    log = (lambda text: None) if options.quiet else _print
+    total, report = count_crops(options.source, config), Report()
     folder = download.locate(options.model, quiet=options.quiet)
-    say(f"loading {options.model}")
-    checkpoint = hub.load(folder, dtype=encoding.dtype, only=("vae", "clap", "t5", "audiomae"))
+    log(f"loading {options.model}")
+    checkpoint = hub.load(folder, dtype=config.dtype, only=("vae", "clap", "t5", "audiomae"))
     if options.text_length is not None and not checkpoint.config.t5:
         raise InputError(f"--text_length: {options.model} has no T5; leave it out")
-    for line in without_texts(options.source, checkpoint.config):
-        _say(line)
+    for line in textless_splits(options.source, checkpoint.config):
+        _print(line)
     enable_cache()
-    if reader.is_dataset(options.target):
-        say(f"{options.target} was finished already; delete it to encode anew")
+    if reader.is_corpus(options.target):
+        log(f"{options.target} was finished already; delete it to encode anew")
     else:
-        say(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
+        log(f"encoding {total} clips; the first batch compiles the encoders, a minute or so")
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
-        statistics = encode(
+        statistics = precompute(
             options.source,
             options.target,
             checkpoint,
-            encoding,
+            config,
             report=report,
             progress=progress.update,
         )
@@ -93,11 +93,11 @@ def run(options) -> int:
     return 0
 
 
-def _encoding(options, poolings):
-    from audioldm2_jax.data.corpus.precompute import Encoding
+def _config(options, poolings):
+    from audioldm2_jax.data.corpus.frozen_encoders import PrecomputeConfig
     from audioldm2_jax.dtypes import parse_dtype
 
-    return Encoding(
+    return PrecomputeConfig(
         seconds=options.seconds,
         crops=options.crops,
         loa=poolings,
@@ -108,18 +108,18 @@ def _encoding(options, poolings):
     )
 
 
-def _say(text):
+def _print(text):
     print(printable(text), file=sys.stderr)
 
 
 def _poolings(text: str) -> tuple[int, ...]:
     try:
-        found = tuple(int(part) for part in text.split(",") if part.strip())
+        poolings = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise InputError(f"--loa {text}: numbers separated by commas, such as 8,4") from None
-    if any(pool < 1 for pool in found):
+    if any(pool < 1 for pool in poolings):
         raise InputError(f"--loa {text}: poolings are at least 1")
-    return tuple(sorted(set(found)))
+    return tuple(sorted(set(poolings)))
 
 
 def _check(options):

@@ -39,9 +39,9 @@ EXAMPLES = (
 
 def notes() -> str:
     """The builders that there are, for --help."""
-    from audioldm2_jax.data.corpus.builder_files import builders
+    from audioldm2_jax.data.corpus.builder_files import list_builders
 
-    names = textwrap.wrap(" ".join(builders()) or "none here", 78)
+    names = textwrap.wrap(" ".join(list_builders()) or "none here", 78)
     lines = "\n".join(f"  {line}" for line in names)
     return f"Published corpora (--corpus; their sizes and configurations: docs/data.md):\n{lines}"
 
@@ -96,49 +96,49 @@ def run(options) -> int:
     from tqdm import tqdm
 
     from audioldm2_jax.data.corpus import reader
-    from audioldm2_jax.data.corpus.holdout import hold_back
+    from audioldm2_jax.data.corpus.holdout import hold_out
     from audioldm2_jax.data.corpus.prepare import prepare
     from audioldm2_jax.data.ingest.report import Report
 
     amount = _check(options)
     report = Report()
-    say = (lambda text: None) if options.quiet else _say
-    about, splits = _listed(options, report, say)
+    log = (lambda text: None) if options.quiet else _print
+    metadata, splits = _list_clips(options, report, log)
     total = sum(map(len, splits.values()))
     if not total:
         raise InputError(f"{options.source}: no audio there{report.reasons()}")
     if amount:
-        splits = hold_back(splits, amount)
-    finished = reader.is_dataset(options.target)
+        splits = hold_out(splits, amount)
+    finished = reader.is_corpus(options.target)
     with tqdm(total=total, unit="clip", file=sys.stderr, disable=options.quiet) as progress:
         statistics = prepare(
             splits,
             options.target,
-            about=about,
+            metadata=metadata,
             report=report,
             sample_rate=options.sample_rate,
             workers=options.workers,
             progress=progress.update,
         )
     if finished:
-        say(f"{options.target} was finished already; delete it to read the files anew")
+        log(f"{options.target} was finished already; delete it to read the files anew")
     for line in report.summary():
         print(line, file=sys.stderr)
     if report.skipped or report.notes:
-        say(f"all names: {Path(options.target) / 'skipped.jsonl'}")
+        log(f"all names: {Path(options.target) / 'skipped.jsonl'}")
     if amount and "validation" not in statistics["splits"]:
-        say("none of the clips held back for validation can be used; hold back more")
+        log("none of the clips held back for validation can be used; hold back more")
     print(json.dumps(statistics, indent=2, ensure_ascii=False))
     return 0
 
 
-def _say(text):
+def _print(text):
     print(printable(text), file=sys.stderr)
 
 
 def _check(options) -> float:
-    """What --validation holds back. Raises InputError for options that do not fit together."""
-    from audioldm2_jax.data.corpus.holdout import parse_amount
+    """Returns the amount of --validation. Raises InputError for options that contradict."""
+    from audioldm2_jax.data.corpus.holdout import parse_holdout
 
     if options.sample_rate is not None and not 1000 <= options.sample_rate <= 384000:
         raise InputError(f"--sample_rate is {options.sample_rate}: Hz from 1000 to 384000")
@@ -147,46 +147,47 @@ def _check(options) -> float:
     for name in OWN_FOLDER if options.corpus else ():
         if getattr(options, name):
             raise InputError(f"--{name}: a published corpus (--corpus) decides it; leave it out")
-    source, target = _resolved(options.source), _resolved(options.target)
+    source, target = _resolve(options.source), _resolve(options.target)
     if not source.is_dir():
         raise InputError(f"{options.source}: no such folder")
     if target.is_relative_to(source):
         raise InputError(f"{options.target}: lies inside {options.source}; choose another folder")
-    return parse_amount(options.validation)
+    return parse_holdout(options.validation)
 
 
-def _resolved(path: str) -> Path:
+def _resolve(path: str) -> Path:
     try:
         return Path(path).resolve()
     except (ValueError, OSError, RuntimeError):  # surrogates, NUL, links in a circle
         raise InputError(f"{path}: no file can have this name") from None
 
 
-def _listed(options, report, say):
-    """(what is known of the corpus, its entries by split), with progress."""
+def _list_clips(options, report, log):
+    """Returns (metadata of the corpus, its clips by split), with progress."""
     from tqdm import tqdm
 
-    say(f"looking through {options.source}")
+    log(f"looking through {options.source}")
     with tqdm(unit="file", file=sys.stderr, disable=options.quiet, leave=False) as progress:
-        shelf = {
+        settings = {
             "follow_links": options.follow_links,
             "allow_outside": options.allow_outside,
             "tick": progress.update,
         }
         if options.corpus:
-            from audioldm2_jax.data.corpus.corpus_builder import load_corpus
+            from audioldm2_jax.data.corpus.corpus_builder import load_builder
 
-            builder = load_corpus(options.corpus)
+            builder = load_builder(options.corpus)
             scratch = _scratch(options)
-            return builder.about(), builder.splits(options.source, scratch, report, say, **shelf)
-        return _own(options, report, say, shelf)
+            splits = builder.splits(options.source, scratch, report, log, **settings)
+            return builder.metadata(), splits
+        return _list_own_folder(options, report, log, settings)
 
 
-def _own(options, report, say, shelf):
+def _list_own_folder(options, report, log, settings):
     from audioldm2_jax.data.ingest import folder, huggingface
-    from audioldm2_jax.data.ingest.clip_record import merge
+    from audioldm2_jax.data.ingest.clip_record import merge_clips
     from audioldm2_jax.data.ingest.columns import Columns
-    from audioldm2_jax.data.ingest.file_index import Shelf
+    from audioldm2_jax.data.ingest.file_index import FileIndex
 
     captions = options.caption_columns and tuple(options.caption_columns.split(","))
     columns = Columns(
@@ -196,25 +197,26 @@ def _own(options, report, say, shelf):
         options.transcript_column,
         options.split_column,
     )
-    shelf = Shelf(options.source, _scratch(options), report, say, **shelf)
-    if options.metadata is None and huggingface.is_export(shelf):
-        found = huggingface.read(shelf, columns)
+    index = FileIndex(options.source, _scratch(options), report, log, **settings)
+    if options.metadata is None and huggingface.is_export(index):
+        splits = huggingface.read_export(index, columns)
     else:
         tables = options.metadata and _tables(options.metadata)
-        found = folder.read(shelf, report, metadata=tables, columns=columns)
-    about = {"name": options.name or Path(options.target).resolve().name}
-    return about, {split: list(merge(entries, report)) for split, entries in found.items()}
+        splits = folder.read_folder(index, report, metadata=tables, columns=columns)
+    metadata = {"name": options.name or Path(options.target).resolve().name}
+    return metadata, {split: list(merge_clips(clips, report)) for split, clips in splits.items()}
 
 
 def _scratch(options) -> Path:
-    """Where compressed archives are unpacked: beside the corpus, kept for the next time."""
+    """The folder beside the corpus where compressed archives are unpacked, kept for reuse."""
     target = Path(options.target).resolve()
     return target.with_name(f".{target.name}-unpacked")
 
 
-def _tables(given: list[str]) -> dict[str, list[Path]]:
+def _tables(arguments: list[str]) -> dict[str, list[Path]]:
+    """Parses --metadata [SPLIT=]FILE. Raises InputError for files that do not exist."""
     tables: dict[str, list[Path]] = {}
-    for text in given:
+    for text in arguments:
         split, _, file = ("", "", text) if Path(text).is_file() else text.rpartition("=")
         if not Path(file).is_file():
             raise InputError(f"--metadata {text}: no such file")

@@ -31,9 +31,9 @@ NOT_EXAMPLES |= {"kinds": "", "classes": "", "workers": None}
 
 def notes() -> str:
     """The names of the classes, for --help."""
-    from audioldm2_jax.data.soundscapes.sound_classes import SOUNDS
+    from audioldm2_jax.data.soundscapes.sound_classes import SOUND_CLASSES
 
-    names = textwrap.wrap(" ".join(sorted(SOUNDS)), 78)
+    names = textwrap.wrap(" ".join(sorted(SOUND_CLASSES)), 78)
     return "Classes:\n" + "\n".join(f"  {line}" for line in names)
 
 
@@ -82,7 +82,7 @@ def run(options) -> int:
     # The bar waits, so that what `build` refuses at once is an error's line alone.
     settings = {"unit": "clip", "file": sys.stderr, "disable": options.quiet, "delay": 1}
     with tqdm(total=options.count, **settings) as progress:
-        found = build.build(
+        counts = build.build(
             options.target,
             options.count,
             seed=options.seed,
@@ -92,9 +92,9 @@ def run(options) -> int:
             voices=options.voices,
             classes=classes,
             workers=options.workers,
-            report=progress.update,
+            progress=progress.update,
         )
-    print(json.dumps(found, indent=2))
+    print(json.dumps(counts, indent=2))
     return 0
 
 

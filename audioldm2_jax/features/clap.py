@@ -79,9 +79,9 @@ def fused_images(mel: np.ndarray, frames: int, starts: list[int] | None = None) 
     if starts is None:
         thirds = np.array_split(np.arange(len(mel) - frames + 1), 3)
         starts = [int(third[len(third) // 2]) if len(third) else 0 for third in thirds]
-    # Bilinear, corners not aligned: each frame at the middle of its share of the clip.
-    place = np.clip((np.arange(frames) + 0.5) * len(mel) / frames - 0.5, 0, len(mel) - 1)
-    low = np.floor(place).astype(int)
-    high, part = np.minimum(low + 1, len(mel) - 1), (place - low)[:, None].astype(mel.dtype)
+    # Bilinear, corners not aligned: each frame is in the middle of its part of the clip.
+    position = np.clip((np.arange(frames) + 0.5) * len(mel) / frames - 0.5, 0, len(mel) - 1)
+    low = np.floor(position).astype(int)
+    high, part = np.minimum(low + 1, len(mel) - 1), (position - low)[:, None].astype(mel.dtype)
     resized = mel[low] * (1 - part) + mel[high] * part
     return np.stack([resized, *(mel[s : s + frames] for s in starts)])

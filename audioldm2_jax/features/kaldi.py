@@ -22,9 +22,9 @@ def kaldi_filters(bins: int, fft: int, sample_rate: int, low: float = 20.0) -> n
         return 1127.0 * np.log1p(np.asarray(hertz, np.float64) / 700.0)
 
     edges = np.linspace(mel(low), mel(sample_rate / 2), bins + 2)
-    places = mel(np.arange(fft // 2) * sample_rate / fft)[:, None]
-    rise = (places - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - places) / (edges[2:] - edges[1:-1])
+    bins_mel = mel(np.arange(fft // 2) * sample_rate / fft)[:, None]
+    rise = (bins_mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - bins_mel) / (edges[2:] - edges[1:-1])
     bank = np.maximum(0.0, np.minimum(rise, fall))
     return np.pad(bank, ((0, 1), (0, 0))).astype(np.float32)
 

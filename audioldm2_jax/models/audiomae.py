@@ -1,6 +1,7 @@
-"""AudioMAE's encoder, whose features are the language of audio (AudioLDM 2, section III-A).
+"""AudioMAE's encoder, whose features are the language of audio, LOA (AudioLDM 2, section III-A).
 
-arXiv 2207.06405; references: the authors' encoder without masking, timm's VisionTransformer.
+Source: arXiv 2207.06405; references: the authors' encoder without masking, timm's
+VisionTransformer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from audioldm2_jax.presets import AudioMAEConfig
 
 
 class ViTBlock(nn.Module):
-    """Pre-norm transformer block. x: [B, L, D]."""
+    """Pre-norm transformer block. x: [B, L, D] -> [B, L, D]."""
 
     config: AudioMAEConfig
     dtype: Any = jnp.float32
@@ -38,8 +39,8 @@ class ViTBlock(nn.Module):
 class AudioMAE(nn.Module):
     """fbank: [B, frames, bins], normalised -> tokens [B, 1 + patches, D], the class token first.
 
-    Patches are time-major. `averaged` 1 gives the last block's output after the final norm, as a
-    classifier reads it; the LOA is the mean over the last three.
+    Patches are time-major. The tokens are the mean over the last `averaged` blocks, each after the
+    final norm: three for the LOA, one for a classifier.
     """
 
     config: AudioMAEConfig
@@ -58,15 +59,18 @@ class AudioMAE(nn.Module):
 
     def __call__(self, fbank):
         c = self.config
-        x, kept = self._tokens(fbank), []
+        x, outputs = self._tokens(fbank), []
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i >= c.depth - c.averaged:
-                kept.append(self.norm(x))
-        return sum(kept) / len(kept)
+                outputs.append(self.norm(x))
+        return sum(outputs) / len(outputs)
 
     def encode_seen(self, fbank, seen):
-        """Without the hidden patches, as in pre-training. seen: [B, K] -> tokens [B, 1 + K, D]."""
+        """Tokens of the visible patches alone, for pre-training.
+
+        fbank: [B, frames, bins]; seen: [B, K], the indices of patches -> [B, 1 + K, D].
+        """
         x = self._tokens(fbank)
         patches = jnp.take_along_axis(x[:, 1:], seen[..., None], 1)
         x = jnp.concatenate([x[:, :1], patches], 1)
@@ -85,7 +89,7 @@ class AudioMAE(nn.Module):
 
 
 def patches_of(fbank, config: AudioMAEConfig) -> jax.Array:
-    """[B, frames, bins] -> [B, patches, patch * patch], time-major like the tokens."""
+    """The pixels of each patch: [B, frames, bins] -> [B, patches, patch * patch], time-major."""
     p = config.patch
     rows, columns = config.frames // p, config.bins // p
     grid = fbank.reshape(-1, rows, p, columns, p).transpose(0, 1, 3, 2, 4)
@@ -93,34 +97,34 @@ def patches_of(fbank, config: AudioMAEConfig) -> jax.Array:
 
 
 def fixed_positions(key, count: int, width: int, config: AudioMAEConfig) -> jax.Array:
-    """Waves over the patch's two coordinates, zeros for the class token: [1, count, width].
+    """Sinusoidal embeddings of the patches' two coordinates: [1, count, width].
 
-    As AudioMAE's code has it, the grid is laid out with rows and columns exchanged.
+    The class token's is zero. Rows and columns of the grid are exchanged, as in AudioMAE's code.
     """
     rows, columns = config.bins // config.patch, config.frames // config.patch
     down, across = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
     frequencies = 1.0 / 10000 ** (np.arange(width // 4) / (width / 4))
 
-    def waves(places):
-        angles = places.reshape(-1, 1) * frequencies
+    def sinusoids(coordinates):
+        angles = coordinates.reshape(-1, 1) * frequencies
         return np.concatenate([np.sin(angles), np.cos(angles)], 1)
 
-    table = np.concatenate([waves(across), waves(down)], 1)
+    table = np.concatenate([sinusoids(across), sinusoids(down)], 1)
     table = np.concatenate([np.zeros((1, table.shape[1])), table])
     return jnp.asarray(np.pad(table, ((0, 0), (0, width - table.shape[1])))[None], jnp.float32)
 
 
 def loa_length(config: AudioMAEConfig, pooling: int) -> int:
-    """Vectors of the LOA pooled by as much along both axes."""
+    """Number of LOA vectors if both axes are pooled by `pooling`."""
     rows, columns = config.frames // config.patch, config.bins // config.patch
     return (rows // pooling) * (columns // pooling)
 
 
 def pool_loa(tokens, config: AudioMAEConfig, time: int, bins: int) -> jax.Array:
-    """The LOA: mean of average and maximum over `time` x `bins` patches, class token dropped.
+    """The LOA: the mean of average and maximum pooling over `time` x `bins` patches.
 
-    tokens: [B, 1 + patches, D] -> [B, patches / (time * bins), D], time-major. AudioLDM 2 pools 8 x
-    8 for sound and music (8 vectors), 1 x 1 for speech (512).
+    tokens: [B, 1 + patches, D] -> [B, patches / (time * bins), D], time-major, without the class
+    token. AudioLDM 2 pools 8 x 8 for sound and music (8 vectors), 1 x 1 for speech (512).
     """
     rows, columns = config.frames // config.patch, config.bins // config.patch
     grid = tokens[:, 1:].reshape(-1, rows // time, time, columns // bins, bins, config.width)

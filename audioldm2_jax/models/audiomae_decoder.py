@@ -1,4 +1,4 @@
-"""AudioMAE's decoders, which only pre-training needs (arXiv 2207.06405, section 3.2)."""
+"""AudioMAE's decoders, for its pre-training (arXiv 2207.06405, section 3.2)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from audioldm2_jax.models.layers import FeedForward, maybe_remat
 from audioldm2_jax.models.norms import LayerNorm
 from audioldm2_jax.presets import AudioMAEConfig
 
-# AudioMAE's windows of patches, and by how many rows of time every second block moves them.
+# Side of AudioMAE's windows in patches, and the rows by which every second block shifts them.
 WINDOW, SHIFT = 4, 2
 
 
 class AudioMAEDecoder(nn.Module):
-    """Restores all patches from the seen ones' tokens.
+    """Reconstructs all patches from the tokens of the visible ones.
 
-    tokens: [B, 1 + K, D] of `AudioMAE.encode_seen`; inverse: [B, patches], each patch's place in
-    the order whose first K were seen -> pixels [B, patches, patch * patch]. local: attention within
-    windows, as AudioMAE's authors train it (16 blocks); else the plain decoder of MAE (arXiv
+    tokens: [B, 1 + K, D] of `AudioMAE.encode_seen`; inverse: [B, patches], each patch's index in
+    the shuffled order, whose first K are visible -> pixels [B, patches, patch * patch]. local:
+    attention within windows, as in AudioMAE (16 blocks); else the plain decoder of MAE (arXiv
     2111.06377), which the released AudioLDM 2 code instantiates.
     """
 
@@ -48,8 +48,8 @@ class AudioMAEDecoder(nn.Module):
         shuffled = jnp.concatenate([x[:, 1:], masks], 1)
         restored = jnp.take_along_axis(shuffled, inverse[..., None], 1)
         x = jnp.concatenate([x[:, :1], restored], 1)
-        places = self.param("positions", fixed_positions, x.shape[1], self.width, c)
-        x = x + places.astype(self.dtype)
+        positions = self.param("positions", fixed_positions, x.shape[1], self.width, c)
+        x = x + positions.astype(self.dtype)
         x = self._local(x[:, 1:]) if self.local else self._global(x)[:, 1:]
         x = LayerNorm(c.eps, self.dtype, name="norm")(x)
         return Dense(c.patch * c.patch, dtype=self.dtype, name="pixels")(x)
@@ -72,11 +72,11 @@ class AudioMAEDecoder(nn.Module):
 
 
 class LocalBlock(nn.Module):
-    """Cosine attention within windows of patches, then an MLP, each normed before it is added.
+    """A Swin V2 block: cosine attention within windows and an MLP, both with a norm at their end.
 
-    x: [B, rows, columns, D] -> the same. shift: rows by which the windows move. A Swin block of the
-    second version (arXiv 2111.09883; reference: timm's SwinTransformerV2CrBlock). Norms begin at
-    zero, so that a new block passes everything on.
+    x: [B, rows, columns, D] -> the same shape. shift: rows by which the windows move. Source: arXiv
+    2111.09883; reference: timm's SwinTransformerV2CrBlock. Norms start at scale zero, so that a new
+    block is the identity.
     """
 
     heads: int
@@ -91,7 +91,7 @@ class LocalBlock(nn.Module):
         shift = self.shift if rows > WINDOW else 0
         h = jnp.roll(x, -shift, 1)
         h = self._attention(_windows(h, window), window, rows, shift)
-        h = jnp.roll(_joined(h, window, x.shape), shift, 1)
+        h = jnp.roll(_unwindowed(h, window, x.shape), shift, 1)
         x = x + self._norm(h, "norm_attention")
         h = FeedForward(4 * width, dtype=self.dtype, name="mlp")(x)
         return x + self._norm(h, "norm_mlp")
@@ -100,7 +100,7 @@ class LocalBlock(nn.Module):
         return LayerNorm(self.eps, self.dtype, 0.0, name=name)(x)
 
     def _attention(self, x, window, rows, shift):
-        """x: [B, windows, tokens, D] -> the same."""
+        """x: [B, windows, tokens, D] -> the same shape."""
         batch, count, tokens, width = x.shape
 
         def heads(name):
@@ -135,7 +135,7 @@ def _windows(x, window):
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, high * wide, width)
 
 
-def _joined(x, window, shape):
+def _unwindowed(x, window, shape):
     """The inverse of `_windows`."""
     batch, rows, columns, width = shape
     high, wide = window
@@ -144,14 +144,14 @@ def _joined(x, window, shape):
 
 
 def log_offsets(window: tuple[int, int]) -> np.ndarray:
-    """Signed logarithms of the offsets of a window's tokens: [tokens * tokens, 2]."""
-    place = np.stack(np.meshgrid(*map(np.arange, window), indexing="ij")).reshape(2, -1)
-    offset = (place[:, :, None] - place[:, None, :]).reshape(2, -1).T.astype(np.float32)
+    """Signed logarithms of the offsets between a window's tokens: [tokens * tokens, 2]."""
+    grid = np.stack(np.meshgrid(*map(np.arange, window), indexing="ij")).reshape(2, -1)
+    offset = (grid[:, :, None] - grid[:, None, :]).reshape(2, -1).T.astype(np.float32)
     return np.sign(offset) * np.log1p(np.abs(offset))
 
 
 def shift_mask(rows: int, count: int, window: tuple[int, int], shift: int) -> np.ndarray:
-    """-100 between tokens that only the roll made neighbours: [windows, tokens, tokens]."""
+    """-100 for pairs that are in one window only because of the roll: [windows, tokens, tokens]."""
     high, wide = window
     row = np.arange(rows)
     region = (row >= rows - high).astype(int) + (row >= rows - shift)

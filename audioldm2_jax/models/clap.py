@@ -1,4 +1,4 @@
-"""CLAP: text and audio in one space (arXiv 2211.06687; reference: transformers' ClapModel)."""
+"""CLAP, one embedding space of text and audio (arXiv 2211.06687; reference: ClapModel)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Projection(nn.Module):
 
 
 class CLAP(nn.Module):
-    """Both towers, or the text's alone as configured; features have unit length."""
+    """Both towers, or the text's alone if `config.audio` is None; features have unit length."""
 
     config: CLAPConfig
     dtype: Any = jnp.float32
@@ -50,12 +50,12 @@ class CLAP(nn.Module):
     def audio_features(self, mel, longer=None):
         """mel: [B, T, F] in dB (see `features.clap.clap_log_mel`) -> [B, width] fp32.
 
-        With fusion mel is [B, 4, T, F], and longer [B] says whose local crops count.
+        With fusion mel is [B, 4, T, F], and longer [B] tells which clips use their local crops.
         """
         return _normalise(self.audio_projection(self.audio(mel, longer)))
 
     def __call__(self, tokens, mask, mel=None, longer=None):
-        """Similarities, cosine times the learned scale: [texts, clips] (text features: no mel)."""
+        """Cosine similarities times the learned scale, [texts, clips]; text features if no mel."""
         text = self.text_features(tokens, mask)
         if mel is None:
             return text

@@ -1,4 +1,4 @@
-"""Discriminators of the VAE's and the vocoder's training.
+"""Discriminators for the training of VAE and vocoder.
 
 PatchGAN over mels (arXiv 1611.07004, as in taming-transformers); multi-period and multi-scale
 discriminators over waveforms (HiFi-GAN, arXiv 2010.05646, section 2.3).
@@ -16,9 +16,9 @@ from audioldm2_jax.models.norms import BatchNorm
 
 
 class PatchGAN(nn.Module):
-    """mel: [B, T, F] -> judgements [B, T', F'] of overlapping patches.
+    """mel: [B, T, F] -> logits [B, T', F'] of overlapping patches.
 
-    Norms use the batch's own statistics: the network only ever trains.
+    Its norms use the batch's own statistics.
     """
 
     width: int = 64
@@ -37,12 +37,12 @@ class PatchGAN(nn.Module):
         return Conv(1, (4, 4), (1, 1), pad, name="conv_out")(x)[..., 0]
 
     def _kernel(self, name, x, width):
-        """Before a norm a bias would be lost."""
+        """The kernel of a convolution without bias, which the norm after it would remove."""
         return Kernel((4, 4, x.shape[-1], width), name=name)()
 
 
 class Kernel(nn.Module):
-    """A convolution's kernel alone."""
+    """The kernel of a convolution."""
 
     shape: tuple[int, ...]
 
@@ -52,10 +52,10 @@ class Kernel(nn.Module):
 
 
 class WeightNormConv(nn.Module):
-    """Convolution whose kernel has its lengths apart (weight norm) or a gain of 1 (spectral).
+    """Convolution with weight normalisation, or spectral normalisation if `spectral`.
 
-    groups: as torch's. The largest gain comes from power iterations anew each time, so that there
-    is no state.
+    x: [B, *space, I] -> [B, *space', O]. groups: as torch's. The spectral norm is computed anew at
+    each call, so that there is no state.
     """
 
     features: int
@@ -81,7 +81,10 @@ class WeightNormConv(nn.Module):
 
 
 def spectral_norm(matrix, iterations: int = 12):
-    """The largest singular value; in gradients its vectors are constants. matrix: [I, O]."""
+    """The largest singular value of [I, O], by power iteration.
+
+    Gradients treat the singular vectors as constants.
+    """
     fixed = jax.lax.stop_gradient(matrix)
     right = jnp.ones(matrix.shape[1]) / matrix.shape[1] ** 0.5
     for _ in range(iterations):
@@ -93,7 +96,10 @@ def spectral_norm(matrix, iterations: int = 12):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Reads every `period`-th sample. wave: [B, samples] -> (judgements, each layer's features)."""
+    """Convolutions over every `period`-th sample.
+
+    wave: [B, samples] -> (logits, features by layer).
+    """
 
     period: int
     widths: tuple[int, ...] = (32, 128, 512, 1024, 1024)
@@ -113,7 +119,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class ScaleDiscriminator(nn.Module):
-    """wave: [B, samples] -> (judgements, features of each layer)."""
+    """wave: [B, samples] -> (logits, features by layer)."""
 
     spectral: bool = False
     width: int = 128
@@ -144,9 +150,10 @@ class ScaleDiscriminator(nn.Module):
 
 
 class WaveDiscriminators(nn.Module):
-    """HiFi-GAN's five periods and three scales; each next scale hears the wave averaged over pairs.
+    """HiFi-GAN's discriminators of five periods and three scales.
 
-    wave: [B, samples] -> list of (judgements, features).
+    wave: [B, samples] -> list of (logits, features by layer). Each scale is half the previous one,
+    by average pooling.
     """
 
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
@@ -156,15 +163,15 @@ class WaveDiscriminators(nn.Module):
 
     @nn.compact
     def __call__(self, wave):
-        found = [
+        outputs = [
             PeriodDiscriminator(p, self.period_widths, name=f"period_{p}")(wave)
             for p in self.periods
         ]
         for i in range(self.scales):
             scale = ScaleDiscriminator(i == 0, self.scale_width, name=f"scale_{i}")
-            found.append(scale(wave))
+            outputs.append(scale(wave))
             # Average pooling of 4 by 2 with padding 2, zeros counted, as torch's AvgPool1d.
             wave = jnp.pad(wave, ((0, 0), (2, 2)))
             length = (wave.shape[1] - 4) // 2 + 1
             wave = sum(wave[:, i : i + 2 * length - 1 : 2] for i in range(4)) / 4
-        return found
+        return outputs

@@ -1,7 +1,7 @@
-"""GPT-2 over continuous vectors: rolls out the language of audio (AudioLDM 2, section III-B).
+"""GPT-2 over continuous vectors, which generates the language of audio (AudioLDM 2, section III-B).
 
-It has no head: each new input is the last position's final hidden state (reference: diffusers'
-`generate_language_model` with transformers' GPT2Model).
+It has no head: the next input is the last position's final hidden state. References: diffusers'
+`generate_language_model`, transformers' GPT2Model.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from audioldm2_jax.presets import GPT2Config
 
 
 class GPT2Block(nn.Module):
-    """Pre-norm block that writes its keys and values into a cache of fixed length S."""
+    """Pre-norm transformer block with a cache of keys and values, of fixed length S."""
 
     config: GPT2Config
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, cache, start, mask):
-        """x: [B, L, D] for slots from start on; cache: two [B, S, N, H]; mask: [B, 1, L, S]."""
+        """x: [B, L, D] of slots start..start+L; cache: two [B, S, N, H]; mask: [B, 1, L, S]."""
         c = self.config
         attention = Attention(
             c.heads, c.width // c.heads, c.width, bias=True, dtype=self.dtype, name="attention"
@@ -44,9 +44,9 @@ class GPT2Block(nn.Module):
 class GPT2(nn.Module):
     """Causal transformer over vectors with absolute positions.
 
-    x: [B, L, D] for cache slots start..start+L, positions: [B, L], cache: `empty_cache` or what the
-    last call returned, mask: [B, S] of the cache's slots -> (states after the final norm [B, L, D],
-    cache).
+    x: [B, L, D] of cache slots start..start+L; positions: [B, L]; cache: of `empty_cache` or of the
+    previous call; mask: [B, S], True for the slots to attend to -> (states after the final norm
+    [B, L, D], cache).
     """
 
     config: GPT2Config
@@ -78,10 +78,10 @@ def empty_cache(config: GPT2Config, batch: int, slots: int, dtype=jnp.float32) -
 
 
 def roll_out(model: GPT2, params, x, mask, positions, *, tokens: int) -> jax.Array:
-    """Continues the sequence by `tokens` vectors.
+    """Continues a sequence by `tokens` vectors, the LOA: [B, tokens, D].
 
-    x: [B, L, D], mask: [B, L], positions: [B, L], the last entry of each row being the position of
-    its last vector; new vectors take the positions after it. Returns LOA [B, tokens, D].
+    x: [B, L, D]; mask: [B, L]; positions: [B, L]. New vectors have the positions that follow the
+    last one of each row.
     """
     batch, length, _ = x.shape
     cache = empty_cache(model.config, batch, length + tokens, model.dtype)
@@ -91,10 +91,12 @@ def roll_out(model: GPT2, params, x, mask, positions, *, tokens: int) -> jax.Arr
 
     def step(carry, index):
         vector, cache = carry
-        place = positions[:, -1:] + 1 + index
-        states, cache = model.apply({"params": params}, vector, place, cache, length + index, mask)
+        position = positions[:, -1:] + 1 + index
+        states, cache = model.apply(
+            {"params": params}, vector, position, cache, length + index, mask
+        )
         return (states, cache), vector[:, 0]
 
-    # The last vector is only read out, never fed back.
+    # The last vector is output only.
     (last, _), vectors = jax.lax.scan(step, (first, cache), jnp.arange(tokens - 1))
     return jnp.concatenate([vectors.transpose(1, 0, 2), last], 1)

@@ -38,7 +38,7 @@ class ResidualStack(nn.Module):
 class HiFiGAN(nn.Module):
     """mel: [B, T, F] -> waveform [B, samples] in [-1, 1], fp32; samples is near T * hop.
 
-    (The published first stage's odd kernel and stride give 160 T + 32.)
+    The published generator's first kernel and stride make it 160 T + 32.
     """
 
     config: HiFiGANConfig
@@ -73,5 +73,5 @@ class HiFiGAN(nn.Module):
             x = sum(stacks) / len(stacks)
         # The reference's last activation keeps torch's default slope.
         x = nn.leaky_relu(x, 0.01)
-        # fp32: bf16 steps would be heard.
+        # fp32: bf16 steps would be audible.
         return jnp.tanh(Conv(1, (7,), name="conv_out")(x)[..., 0])

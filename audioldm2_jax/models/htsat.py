@@ -1,6 +1,6 @@
 """HTSAT, a Swin transformer over the log-mel image, as CLAP's audio tower (arXiv 2202.00874).
 
-Reference: transformers' ClapAudioModel. Batch norms use their stored statistics.
+Reference: transformers' ClapAudioModel. Batch norms use their stored statistics, also in training.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from audioldm2_jax.presets import HTSATConfig
 def resize_matrix(source: int, target: int) -> np.ndarray:
     """Bicubic interpolation (a = -0.75, corners aligned, edges clamped): [target, source]."""
     a = -0.75
-    place = np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
-    base = np.floor(place).astype(int)
+    position = np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
+    base = np.floor(position).astype(int)
     matrix = np.zeros((target, source))
     for offset in range(-1, 3):
-        distance = np.abs(place - (base + offset))
+        distance = np.abs(position - (base + offset))
         near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
         far = a * distance**3 - 5 * a * distance**2 + 8 * a * distance - 4 * a
         weight = np.where(distance <= 1, near, far)
@@ -34,14 +34,14 @@ def resize_matrix(source: int, target: int) -> np.ndarray:
 
 
 def relative_index(window: int) -> np.ndarray:
-    """Row of the position table for each pair of a window's tokens: [window**2, window**2]."""
-    place = np.stack(np.meshgrid(*[np.arange(window)] * 2, indexing="ij")).reshape(2, -1)
-    offset = place[:, :, None] - place[:, None, :] + window - 1
+    """Row of the bias table for each pair of a window's tokens: [window**2, window**2]."""
+    grid = np.stack(np.meshgrid(*[np.arange(window)] * 2, indexing="ij")).reshape(2, -1)
+    offset = grid[:, :, None] - grid[:, None, :] + window - 1
     return offset[0] * (2 * window - 1) + offset[1]
 
 
 def shift_bias(size: int, window: int, shift: int) -> np.ndarray:
-    """-100 between tokens that only the cyclic shift made neighbours: [windows, w**2, w**2]."""
+    """-100 for pairs in one window only because of the cyclic shift: [windows, w**2, w**2]."""
     edge = np.arange(size)
     region = (edge >= size - window).astype(int) + (edge >= size - shift)
     image = region[:, None] * 3 + region[None, :]
@@ -64,7 +64,7 @@ def _merge(x, window, size):
 
 
 class SwinBlock(nn.Module):
-    """Attention within (shifted) windows, then an MLP. x: [B, size, size, D]."""
+    """Swin block: attention within (shifted) windows, then an MLP. x: [B, size, size, D]."""
 
     config: HTSATConfig
     heads: int
@@ -99,7 +99,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Joins 2x2 neighbours. x: [B, H, W, D] -> [B, H / 2, W / 2, 2 D]."""
+    """Concatenates 2x2 neighbours and projects them. x: [B, H, W, D] -> [B, H / 2, W / 2, 2 D]."""
 
     dtype: Any = jnp.float32
 
@@ -125,7 +125,7 @@ class Squeeze(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Attentional feature fusion (arXiv 2009.14082): a learned blend of two images [B, H, W, C]."""
+    """Attentional feature fusion (arXiv 2009.14082) of two images, each [B, H, W, C]."""
 
     hidden: int
     dtype: Any = jnp.float32
@@ -140,14 +140,16 @@ class Fusion(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Images to patches [B, H, W, embed]; fusion blends in the local crops where `longer`."""
+    """Patch embeddings [B, H, W, embed] of images; with fusion, of the local crops as well."""
 
     config: HTSATConfig
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images, longer):
-        """images: [B, S, S], or with fusion [B, 4, S, S], the whole clip first; longer: [B]."""
+        """images: [B, S, S], or with fusion [B, 4, S, S], the whole clip first; longer: [B], whose
+        crops are fused.
+        """
         c, p = self.config, self.config.patch
         none = ((0, 0), (0, 0))
 
@@ -174,8 +176,8 @@ class PatchEmbedding(nn.Module):
 class HTSAT(nn.Module):
     """mel: [B, T, F] in dB -> pooled features [B, width]. T at most image * image / F.
 
-    With fusion mel is [B, 4, T, F], the whole clip and three crops, and `longer` [B] says whose
-    crops count.
+    With fusion mel is [B, 4, T, F], the whole clip and three crops, and longer [B] tells which
+    clips use their crops.
     """
 
     config: HTSATConfig
@@ -199,7 +201,7 @@ class HTSAT(nn.Module):
         return LayerNorm(1e-5, self.dtype, name="norm")(x).mean((1, 2))
 
     def _image(self, mel):
-        """Stretches time to the image's area and folds it into rows: [..., T, F] -> [..., S, S]."""
+        """Resizes time to the image's area and folds it into rows: [..., T, F] -> [..., S, S]."""
         c = self.config
         ratio = c.image // c.mels
         frames, outer = c.image * ratio, mel.shape[:-2]

@@ -1,4 +1,4 @@
-"""Layers shared by the models: convolutions, norms, feed-forwards and time embeddings."""
+"""Layers that several models use: convolutions, feed-forwards, residual blocks, time embeddings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from audioldm2_jax.models.norms import GroupNorm
 
 
 def gelu(x):
-    """Exact, as torch's default; flax's own default is the tanh form.
+    """Exact GELU, torch's default; flax's default is the tanh approximation.
 
-    In fp32 by erf: erfc, whose small values narrower types need, takes the CPU longer.
+    fp32 uses erf, which is faster on the CPU than erfc; narrower types need the precision of erfc.
     """
     if x.dtype != jnp.float32:
         return nn.gelu(x, approximate=False)
@@ -39,28 +39,28 @@ REMAT = ("none", "products", "blocks")
 
 
 def maybe_remat(module, remat: str):
-    """The module's class as one whose inner values training computes again for the gradients.
+    """Wraps a module's class in `nn.remat` (rematerialisation), as `remat` says.
 
-    none: all are kept; products: of a block its input, and what its convolutions and matrix
-    products give (not attention's scores); blocks: its input alone.
+    "none": no wrapping; "products": the backward pass keeps a block's input and the results of its
+    convolutions and matrix products (not attention's scores); "blocks": its input alone.
     """
-    return module if remat == "none" else _rematerialised(module, remat)
+    return module if remat == "none" else _remat(module, remat)
 
 
 @functools.cache
-def _rematerialised(module, remat):
+def _remat(module, remat):
     dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
     def products(primitive, *args, **kwargs):
-        # The CPU's products and convolutions are functions with gradients of their own.
-        kept = ("conv_general_dilated", "custom_vjp_call")
-        return primitive.name in kept or dots(primitive, *args, **kwargs)
+        # The CPU's products and convolutions are custom_vjp functions.
+        saved = ("conv_general_dilated", "custom_vjp_call")
+        return primitive.name in saved or dots(primitive, *args, **kwargs)
 
     return nn.remat(module, policy=products if remat == "products" else None)
 
 
 class Conv(nn.Module):
-    """Convolution over the window's axes, channels last; see `dispatch.conv` for the arguments.
+    """Convolution with bias; see `dispatch.conv` for the arguments. x: [B, *space, I].
 
     Parameters hold `kernel` [*window, I, O] or, after `prepack_kernels`, its transform `fast`.
     """
@@ -90,7 +90,7 @@ class Conv(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour resampling to `size`, then a 3x3 convolution. x: [B, T, F, C]."""
+    """Nearest-neighbour resampling and a 3x3 convolution: [B, T, F, I] -> [B, *size, O]."""
 
     features: int
     dtype: Any = jnp.float32
@@ -126,7 +126,7 @@ class ConvTranspose(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """up, activation, down; with `gated`, up is multiplied by the activated gate. x: [..., D]."""
+    """Two-layer MLP, x: [..., D] -> [..., D]; if `gated`, `up` is multiplied by act(`gate`)."""
 
     hidden: int
     activation: str = "gelu"
@@ -149,8 +149,8 @@ class FeedForward(nn.Module):
 class ResBlock(nn.Module):
     """Two convolutions with an additive time embedding. x: [B, T, F, I] -> [B, T, F, C].
 
-    The VAE uses it without `time`; `times` of the U-Net makes what it adds. If `filmed`,
-    the layer that projects the time embedding has a second half for the conditioning vector's.
+    The VAE uses it without `time`. If `filmed`, a second projection is for the embedding of a
+    conditioning vector, AudioLDM's FiLM.
     """
 
     in_channels: int
@@ -173,11 +173,11 @@ class ResBlock(nn.Module):
             self.shortcut = Dense(self.channels, dtype=self.dtype)
 
     def time_bias(self, embedding):
-        """embedding: [S, E] -> [S, C], what `__call__` adds."""
+        """embedding: [S, E] -> [S, C], the `time` of `__call__`."""
         return self.time(nn.silu(embedding))
 
     def film_bias(self, embedding):
-        """embedding: [B, E] -> [B, C], added to `time_bias`."""
+        """embedding: [B, E] -> [B, C], to add to `time_bias`."""
         return self.film(nn.silu(embedding))
 
     def __call__(self, x, time=None):
@@ -189,7 +189,7 @@ class ResBlock(nn.Module):
 
 
 def timestep_features(timesteps, width: int) -> jax.Array:
-    """Cosines then sines at geometric frequencies, fp32. timesteps: [S] -> [S, width]."""
+    """Sinusoidal embedding, cosines first, fp32. timesteps: [S] -> [S, width]."""
     half = width // 2
     frequencies = jnp.exp(-math.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
     angles = jnp.asarray(timesteps, jnp.float32)[:, None] * frequencies

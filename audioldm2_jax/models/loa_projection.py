@@ -1,4 +1,4 @@
-"""Joins CLAP and T5 into GPT-2's input (reference: diffusers' AudioLDM2ProjectionModel)."""
+"""GPT-2's input from CLAP and T5 or phonemes (reference: diffusers' AudioLDM2ProjectionModel)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audioldm2_jax.presets import ProjectionConfig
 
 
 class LOAProjection(nn.Module):
-    """Projects both texts to one width and frames each with its start and end vector.
+    """Projects both encodings to one width, each between its start and end vectors.
 
     clap: [B, D1], text: [B, L, D2], mask: [B, L] -> (sequence [B, L + 5, D], mask [B, L + 5]):
     start, clap, end, start, text, end. With a position table (speech), L is the table's length.
@@ -38,15 +38,15 @@ class LOAProjection(nn.Module):
         parts = [marker("clap_start"), clap, marker("clap_end")]
         parts += [marker("text_start"), text, marker("text_end")]
         one = jnp.ones((batch, 1), bool)
-        kept = jnp.concatenate([jnp.ones((batch, 4), bool), mask.astype(bool), one], 1)
-        return jnp.concatenate(parts, 1), kept
+        mask = jnp.concatenate([jnp.ones((batch, 4), bool), mask.astype(bool), one], 1)
+        return jnp.concatenate(parts, 1), mask
 
 
 def sequence_positions(length: int, text_lengths) -> jax.Array:
-    """Positions of a framed sequence whose text is padded to `length`: [B, length + 5].
+    """Positions of a `LOAProjection` sequence whose text is padded to `length`: [B, length + 5].
 
-    text_lengths: [B], how many text slots count; the end vector's position follows the last of
-    them, so slots padded for the compiler's sake leave no trace.
+    text_lengths: [B], the numbers of text slots. The end vector's position follows the last of
+    them, so that padding to a compiled length changes nothing.
     """
     text_lengths = jnp.asarray(text_lengths)
     front = jnp.broadcast_to(jnp.arange(length + 4), (text_lengths.shape[0], length + 4))

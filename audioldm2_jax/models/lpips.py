@@ -1,6 +1,6 @@
-"""LPIPS, a distance of images as a classifier's layers see them (arXiv 1801.03924).
+"""LPIPS, a perceptual distance of images by a classifier's features (arXiv 1801.03924).
 
-Reference: the `lpips` package with VGG16, which the authors' VAE training takes.
+Reference: the `lpips` package with VGG16, which the authors' VAE training uses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from audioldm2_jax.models.layers import Conv
 
-# VGG16's convolutions by stage; features are taken behind each stage.
+# Widths of VGG16's convolutions by stage; the features are the stages' outputs.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 # ImageNet's statistics for pixels from -1 to 1.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -22,18 +22,21 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        found = []
+        features = []
         for i, widths in enumerate(STAGES):
             if i:
                 x = nn.max_pool(x, (2, 2), (2, 2))
             for j, width in enumerate(widths):
                 x = nn.relu(Conv(width, name=f"stages_{i}_conv_{j}")(x))
-            found.append(x)
-        return found
+            features.append(x)
+        return features
 
 
 class LPIPS(nn.Module):
-    """Distances of single-channel images: [B, H, W] twice -> [B]; 16 pixels a side at least."""
+    """Distances of pairs of single-channel images of at least 16 pixels a side.
+
+    image, other: [B, H, W], from -1 to 1 -> [B].
+    """
 
     def setup(self):
         self.vgg = VGG16()

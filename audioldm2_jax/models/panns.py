@@ -1,4 +1,4 @@
-"""An audio classifier: PANNs' Cnn14 (arXiv 1912.10211) and smaller ones of its form."""
+"""PANNs' audio classifier Cnn14 (arXiv 1912.10211), and smaller networks of its form."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from audioldm2_jax.presets import PANNsConfig
 class Cnn14(nn.Module):
     """mel: [B, T, F] in dB -> (logits [B, classes], embedding [B, width], batch statistics).
 
-    Blocks of two 3x3 convolutions with batch norms and average pooling; over time the maximum plus
-    the mean. `train` normalises by the batch and, with `key`, drops values as PANNs does.
+    Blocks of two 3x3 convolutions with batch norms and average pooling; then the maximum plus the
+    mean over time. train: whether batch norms use the batch's statistics. key: of PANNs' dropout;
+    None is none.
     """
 
     config: PANNsConfig
@@ -39,16 +40,16 @@ class Cnn14(nn.Module):
                 x = nn.relu(x).astype(self.dtype)
             if i < len(c.channels) - 1:
                 x = nn.avg_pool(x, (2, 2), (2, 2))
-            x = _dropped(x, 0.2, keys)
+            x = _dropout(x, 0.2, keys)
         x = x.mean(2)
-        x = _dropped(x.max(1) + x.mean(1), 0.5, keys)
+        x = _dropout(x.max(1) + x.mean(1), 0.5, keys)
         x = nn.relu(Dense(c.width, dtype=self.dtype, name="embed")(x))
-        logits = Dense(c.classes, name="classes")(_dropped(x, 0.5, keys).astype(jnp.float32))
+        logits = Dense(c.classes, name="classes")(_dropout(x, 0.5, keys).astype(jnp.float32))
         return logits, x.astype(jnp.float32), statistics
 
 
-def _dropped(x, share: float, keys):
-    """Dropout with the next key; nothing without keys."""
+def _dropout(x, share: float, keys):
+    """Dropout of a share of values with the next key; the identity if there is none."""
     key = next(keys, None)
     if key is None:
         return x

@@ -15,7 +15,7 @@ from audioldm2_jax.presets import PhonemeConfig
 
 
 def _skew(relative, window):
-    """[..., L, 2 W + 1] by distance -> [..., L, L] by place; zero beyond the window."""
+    """Values by distance, [..., L, 2 W + 1], to values by key, [..., L, L]; 0 beyond the window."""
     length = relative.shape[-2]
     distance = jnp.arange(length)[None, :] - jnp.arange(length)[:, None]
     index = jnp.clip(distance + window, 0, 2 * window)
@@ -26,19 +26,22 @@ def _skew(relative, window):
 
 
 def _unskew(weights, window):
-    """[..., L, L] by place -> [..., L, 2 W + 1] by distance; the inverse near the diagonal."""
+    """Values by key, [..., L, L], to values by distance, [..., L, 2 W + 1]."""
     length = weights.shape[-1]
-    place = jnp.arange(length)[:, None] + jnp.arange(-window, window + 1)[None, :]
+    key = jnp.arange(length)[:, None] + jnp.arange(-window, window + 1)[None, :]
     values = jnp.take_along_axis(
         weights,
-        jnp.broadcast_to(jnp.clip(place, 0, length - 1), (*weights.shape[:-1], 2 * window + 1)),
+        jnp.broadcast_to(jnp.clip(key, 0, length - 1), (*weights.shape[:-1], 2 * window + 1)),
         -1,
     )
-    return jnp.where((place >= 0) & (place < length), values, 0.0)
+    return jnp.where((key >= 0) & (key < length), values, 0.0)
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention with learned keys and values for each near distance. x: [B, L, D]."""
+    """Self-attention with learned keys and values by relative distance up to `config.window`.
+
+    x: [B, L, D], mask: [B, L] -> [B, L, D].
+    """
 
     config: PhonemeConfig
     dtype: Any = jnp.float32
@@ -68,7 +71,7 @@ class RelativeAttention(nn.Module):
 
 
 class PhonemeBlock(nn.Module):
-    """Post-norm block whose MLP sees neighbours. x: [B, L, D], mask: [B, L]."""
+    """Post-norm transformer block with a convolutional MLP. x: [B, L, D], mask: [B, L]."""
 
     config: PhonemeConfig
     dtype: Any = jnp.float32
@@ -86,7 +89,7 @@ class PhonemeBlock(nn.Module):
 
 
 class PhonemeEncoder(nn.Module):
-    """tokens, mask: [B, L] -> states [B, L, D], zero where the mask is."""
+    """tokens, mask: [B, L] -> states [B, L, D], zero where the mask is False."""
 
     config: PhonemeConfig
     dtype: Any = jnp.float32

@@ -35,7 +35,7 @@ class RobertaBlock(nn.Module):
 class Roberta(nn.Module):
     """tokens: [B, L] ids padded with `pad_id`, mask: [B, L] -> pooled first token [B, D].
 
-    Positions count the tokens that are not padding, so padding never changes the result.
+    Positions count the tokens that are not padding, so that padding does not change the result.
     """
 
     config: RobertaConfig
@@ -46,8 +46,8 @@ class Roberta(nn.Module):
     def __call__(self, tokens, mask):
         c = self.config
         embed = {"features": c.width, "dtype": self.dtype}
-        kept = (tokens != c.pad_id).astype(jnp.int32)
-        positions = jnp.cumsum(kept, 1) * kept + c.pad_id
+        is_token = (tokens != c.pad_id).astype(jnp.int32)
+        positions = jnp.cumsum(is_token, 1) * is_token + c.pad_id
         x = nn.Embed(c.vocab, name="tokens", **embed)(tokens)
         x = x + nn.Embed(c.types, name="types", **embed)(jnp.zeros_like(tokens))
         x = x + nn.Embed(c.positions, name="positions", **embed)(positions)

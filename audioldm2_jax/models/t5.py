@@ -17,7 +17,7 @@ from audioldm2_jax.presets import T5Config
 
 
 def relative_buckets(length: int, buckets: int, distance: int) -> np.ndarray:
-    """Bucket of every (query, key) pair, both directions: [L, L]. Exact near, logarithmic far."""
+    """Bucket of each (query, key) pair, [L, L]: exact for near pairs, logarithmic for far ones."""
     half = buckets // 2
     exact = half // 2
     offset = np.arange(length)[None, :] - np.arange(length)[:, None]
@@ -30,7 +30,7 @@ def relative_buckets(length: int, buckets: int, distance: int) -> np.ndarray:
 
 
 class T5Block(nn.Module):
-    """Pre-norm block without biases. x: [B, L, D], bias: [1, N, L, L]."""
+    """Pre-norm transformer block without biases. x: [B, L, D], bias: [1, N, L, L] -> [B, L, D]."""
 
     config: T5Config
     dtype: Any = jnp.float32

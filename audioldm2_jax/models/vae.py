@@ -16,7 +16,7 @@ from audioldm2_jax.presets import VAEConfig
 
 
 class MidBlock(nn.Module):
-    """Residual block, one-head attention over the whole image, residual block. x: [B, T, F, C]."""
+    """Residual block, one-head self-attention, residual block. x: [B, T, F, C] -> [B, T, F, C]."""
 
     config: VAEConfig
     dtype: Any = jnp.float32
@@ -101,12 +101,16 @@ class VAE(nn.Module):
         self.decoder = Decoder(c, self.dtype, self.remat)
 
     def encode(self, mel):
-        """(mean, log variance) of the posterior; log variance clamped to [-30, 20]."""
+        """Mean and log variance of the posterior, each [B, T / factor, F / factor, C].
+
+        mel: [B, T, F]. The log variance is clamped to [-30, 20].
+        """
         moments = self.quant(self.encoder(mel[..., None]))
         mean, log_variance = jnp.split(moments, 2, -1)
         return mean, jnp.clip(log_variance, -30.0, 20.0)
 
     def decode(self, latents):
+        """latents: [B, T, F, C], unscaled -> mel [B, T * factor, F * factor]."""
         return self.decoder(self.post_quant(latents))[..., 0]
 
     def __call__(self, mel, key):

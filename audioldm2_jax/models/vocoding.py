@@ -1,8 +1,8 @@
-"""Log-mel to waveform: HiFi-GAN and, where a model asks for it, phases that fit the spectrogram.
+"""Log-mel to waveform: HiFi-GAN and, if its configuration says so, fast Griffin-Lim.
 
-A convolutional vocoder hears equal frames as equal: of a steady tone it can make only what repeats
-with every frame (100 Hz), and a small one slips. The fast Griffin-Lim algorithm, begun with the
-vocoder's phases and noise, has no such limit (measured: benchmarks/nano_phases.py).
+A convolutional vocoder maps equal frames to equal samples: of a steady tone it can generate only
+multiples of the frame rate (100 Hz), and a small vocoder loses its pitch. Fast Griffin-Lim, started
+from the vocoder's phases and noise, has no such limit (measured: benchmarks/nano_phases.py).
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from audioldm2_jax.features.stft import inverse_stft, stft
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import HiFiGANConfig
 
-MOMENTUM = 0.99  # of fast Griffin-Lim; its authors' choice
-UPDATES = 60  # of the magnitudes; more change the mel by less than a VAE does
-# Beside the vocoder's phases: a small vocoder makes noise of pulses (docs/nano.md).
-NOISE = 2.0
+MOMENTUM = 0.99  # of fast Griffin-Lim, as its authors choose it
+UPDATES = 60  # of the magnitudes; further ones change the mel by less than a VAE's error
 TINY = 1e-9
 
 
 def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -> jax.Array:
     """mel: [B, T, F], natural logarithm of magnitudes -> waveforms [B, samples], fp32.
 
-    They may exceed 1: levels are decided where sound is written (`audioldm2_jax.loudness`).
+    Samples may exceed 1: `audioldm2_jax.loudness` sets the level when sound is written.
     """
     waves = HiFiGAN(config, dtype).apply({"params": params}, mel)
     if not config.griffin_lim:
@@ -36,17 +34,18 @@ def vocode(config: HiFiGANConfig, params: dict, mel, dtype: Any = jnp.float32) -
     front = mel_config(config)
     spectrum = magnitudes(mel.astype(jnp.float32), front)
     pad, samples = (front.fft - front.hop) // 2, mel.shape[1] * front.hop
-    found = _phases(stft(waves[:, :samples], front.fft, front.hop, pad))
-    # The same for every clip, so that what comes beside a clip changes nothing.
-    noise = jax.random.normal(jax.random.key(0), found.shape[1:], jnp.complex64)
-    return griffin_lim(spectrum, found + NOISE * noise, front, config.griffin_lim, pad)
+    phases = _phases(stft(waves[:, :samples], front.fft, front.hop, pad))
+    # The same noise for every clip, so that a clip does not depend on its batch.
+    noise = jax.random.normal(jax.random.key(0), phases.shape[1:], jnp.complex64)
+    start = phases + config.griffin_lim_noise * noise
+    return griffin_lim(spectrum, start, front, config.griffin_lim, pad)
 
 
 def magnitudes(mel, config: MelConfig) -> jax.Array:
-    """Spectral magnitudes that make up a mel: [B, T, mels], logarithmic -> [B, T, fft / 2 + 1].
+    """Spectral magnitudes of a log-mel: [B, T, mels] -> [B, T, fft / 2 + 1].
 
     Multiplicative updates for the generalised Kullback-Leibler divergence (Lee and Seung 2001) with
-    the filters held: nothing gets negative, and a tone stays narrower than its filters.
+    fixed filters: magnitudes stay positive, and a tone is narrower than its filters.
     """
     mel, bank = jnp.exp(mel), mel_filters(config)
     sums = np.maximum(bank.sum(1), TINY)
@@ -60,24 +59,25 @@ def magnitudes(mel, config: MelConfig) -> jax.Array:
 
 
 def griffin_lim(spectrum, first, config: MelConfig, steps: int, pad: int) -> jax.Array:
-    """Waveforms whose spectrum has nearly these magnitudes, begun with the phases of `first`.
+    """Waveforms [B, (T - 1) * hop + fft - 2 pad] of given spectral magnitudes.
 
-    spectrum: [B, T, fft / 2 + 1]; first: the same, complex; pad: samples by which `stft`
-    reflects the ends. Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013; reference:
-    librosa). Returns [B, (T - 1) * hop + fft - 2 pad].
+    spectrum: magnitudes, [B, T, fft / 2 + 1]; first: complex, of the same shape, whose phases are
+    the start; pad: samples by which `stft` reflects the ends. Fast Griffin-Lim (Perraudin, Balazs
+    and Sondergaard 2013; reference: librosa).
     """
 
-    def made(phases):
+    def waves(phases):
         return inverse_stft(spectrum * phases, config.fft, config.hop, pad)
 
     def step(_, carry):
-        phases, before = carry
-        found = stft(made(phases), config.fft, config.hop, pad)
-        return _phases(found + MOMENTUM * (found - before)), found
+        phases, previous = carry
+        rebuilt = stft(waves(phases), config.fft, config.hop, pad)
+        return _phases(rebuilt + MOMENTUM * (rebuilt - previous)), rebuilt
 
     carry = (_phases(first), jnp.zeros_like(first))
-    return made(jax.lax.fori_loop(0, steps, step, carry)[0])
+    return waves(jax.lax.fori_loop(0, steps, step, carry)[0])
 
 
 def _phases(spectrum):
+    """Complex numbers of length 1 with the spectrum's phases."""
     return spectrum / (jnp.abs(spectrum) + TINY)

@@ -216,7 +216,9 @@ class PANNsConfig:
 class HiFiGANConfig:
     """HiFi-GAN generator. `normalize` subtracts the stored mean and divides by the stored scale.
 
-    griffin_lim: steps of that algorithm that mend the wave's phases; ours, no published model's.
+    griffin_lim: steps of fast Griffin-Lim after the generator; of our models, of no published one.
+    griffin_lim_noise: strength of the noise that its start adds to the generator's phases, whose
+    strength is 1: a small generator turns noise into pulses (docs/nano.md).
     """
 
     mels: int = 64
@@ -229,6 +231,7 @@ class HiFiGANConfig:
     slope: float = 0.1
     normalize: bool = False
     griffin_lim: int = 0
+    griffin_lim_noise: float = 2.0
 
     @property
     def hop(self) -> int:

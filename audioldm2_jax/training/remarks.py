@@ -1,9 +1,9 @@
-"""What a person should know before a run: texts that are missing, a warm-up that does not end."""
+"""Warnings before a run: missing texts, a warm-up that does not end, tiny batches."""
 
 from __future__ import annotations
 
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.loading.stream import Source
+from audioldm2_jax.data.loading.stream import CorpusSource
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.run import Run, sources_of
 from audioldm2_jax.training.spec import TextSpec
@@ -49,9 +49,9 @@ def _undescribed(example) -> bool:
     return not any(text.strip() for text in (*example["captions"], *example["labels"]))
 
 
-def share_without(source: Source, counted: str, lacks) -> float:
+def share_without(source: CorpusSource, counted: str, lacks) -> float:
     """The share of clips that lack a text: as the corpus counts, else of some all over it."""
-    if counts := reader.texts(source.path, source.split):
+    if counts := reader.text_counts(source.path, source.split):
         return 1 - counts[counted] / max(1, counts["clips"])
     examples = reader.open_split(source.path, source.split)
     count = min(len(examples), LOOKED_AT)

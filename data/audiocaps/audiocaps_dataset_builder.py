@@ -1,14 +1,14 @@
 """AudioCaps: captioned clips of 10 s out of AudioSet; five captions in validation and test."""
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry, locate, youtube
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord, find_audio, find_youtube
+from audioldm2_jax.data.ingest.tables import read_table
 
 TABLES = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
 
 
-class Builder(Corpus):
-    """Tables of the authors' repository (1.0 or 2.0) beside audio that you obtained yourself."""
+class Builder(CorpusBuilder):
+    """Tables of the authors' repository (1.0 or 2.0) beside audio from another source."""
 
     HOMEPAGE = "https://audiocaps.github.io"
     LICENSE = "captions: MIT; audio: of the videos' owners"
@@ -16,20 +16,20 @@ class Builder(Corpus):
         "train.csv, val.csv, test.csv, and the audio in any folder, zip or tar."
     )
 
-    def entries(self, shelf, report):
+    def clips(self, index, report):
         return {
-            split: (entry(shelf, row) for row in rows(data, table))
-            for split, table, data in self.tables(shelf, report, TABLES)
+            split: (clip_of(index, row) for row in read_table(data, table))
+            for split, table, data in self.tables(index, report, TABLES)
         }
 
 
-def entry(shelf, row):
-    """One caption of a clip."""
+def clip_of(index, row):
+    """A row's clip with its one caption."""
     video, start = row["youtube_id"], float(row["start_time"])
-    place = youtube(shelf, video, start, start + 10) or locate(shelf, [row["audiocap_id"]])
-    return Entry(
+    file = find_youtube(index, video, start, start + 10) or find_audio(index, [row["audiocap_id"]])
+    return ClipRecord(
         f"{video}_{start:g}",
-        place,
+        file,
         captions=(row["caption"].strip(),),
         extra={"audiocap_id": row["audiocap_id"], "youtube_id": video, "start_time": start},
     )

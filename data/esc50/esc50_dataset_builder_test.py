@@ -5,7 +5,7 @@ import json
 import tensorflow_datasets as tfds
 
 from audioldm2_jax.corpora import archives
-from audioldm2_jax.data.corpus.corpus_builder import load_corpus
+from audioldm2_jax.data.corpus.corpus_builder import load_builder
 
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"
 
@@ -44,7 +44,7 @@ def test_tfds_writes_the_same(manual, built, tmp_path):
     """`download_and_prepare`, as TFDS' users call it, without TensorFlow."""
     write(manual)
     ours = built("data/esc50")
-    builder = type(load_corpus("data/esc50"))(data_dir=tmp_path / "tfds")
+    builder = type(load_builder("data/esc50"))(data_dir=tmp_path / "tfds")
     settings = tfds.download.DownloadConfig(manual_dir=manual)
     builder.download_and_prepare(download_config=settings, file_format="array_record")
     for split, clips in ours.splits.items():

@@ -6,9 +6,9 @@ import io
 
 import tensorflow_datasets as tfds
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.tables import read_table
 from audioldm2_jax.errors import InputError
 
 # Each set holds those before it; `full` has the tracks of `large` uncut.
@@ -20,7 +20,7 @@ SUBSETS = {
 }
 
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """Splits training, validation and test as published; genres are the labels."""
 
     HOMEPAGE = "https://github.com/mdeff/fma"
@@ -30,20 +30,20 @@ class Builder(Corpus):
     )
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in SUBSETS]
 
-    def entries(self, shelf, report):
+    def clips(self, index, report):
         size = self.builder_config.name
-        genres = rows(shelf.need("genres.csv"), "genres.csv")
+        genres = read_table(index.require("genres.csv"), "genres.csv")
         titles = {row["genre_id"]: row["title"] for row in genres}
         splits = {}
-        for row in tracks(shelf.need("tracks.csv")):
+        for row in tracks(index.require("tracks.csv")):
             if row["set", "subset"] in SUBSETS[size]:
                 split = row["set", "split"]
-                splits.setdefault(split, []).append(entry(shelf, row, size, titles))
+                splits.setdefault(split, []).append(clip_of(index, row, size, titles))
         return splits
 
 
 def tracks(data):
-    """Rows of tracks.csv by (group, name); its third line names the first column alone."""
+    """Yields the rows of tracks.csv by (group, name). Raises InputError for another header."""
     table = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
     groups, names, first = next(table, []), next(table, []), next(table, [])
     columns = list(zip(groups, names))
@@ -53,13 +53,14 @@ def tracks(data):
     return (dict(zip(columns, row)) for row in table)
 
 
-def entry(shelf, row, size, titles):
+def clip_of(index, row, size, titles):
+    """A row's clip. size: the subset. titles: of the genres by id."""
     name = f"{int(row['track', 'id']):06d}"
     file = f"{name[:3]}/{name}.mp3"
     genres = ast.literal_eval(row["track", "genres_all"] or "[]")
-    return Entry(
+    return ClipRecord(
         name,
-        shelf.place(f"fma_{size}/{file}") or shelf.place(file),
+        index.find(f"fma_{size}/{file}") or index.find(file),
         labels=tuple(titles.get(str(genre), str(genre)) for genre in genres),
         extra={
             "title": row["track", "title"],

@@ -2,12 +2,12 @@
 
 import ast
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry, youtube
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord, find_youtube
+from audioldm2_jax.data.ingest.tables import read_table
 
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """Splits as AudioSet's: train, and eval, on which systems are compared.
 
     The aspects are the labels.
@@ -17,13 +17,13 @@ class Builder(Corpus):
     LICENSE = "captions: CC BY-SA 4.0; audio: of the videos' owners"
     MANUAL_DOWNLOAD_INSTRUCTIONS = "musiccaps-public.csv, and the audio in any folder, zip or tar."
 
-    def entries(self, shelf, report):
+    def clips(self, index, report):
         splits = {"train": [], "eval": []}
-        for row in rows(shelf.need("musiccaps-public.csv"), "musiccaps-public.csv"):
+        for row in read_table(index.require("musiccaps-public.csv"), "musiccaps-public.csv"):
             video, start = row["ytid"], float(row["start_s"])
-            entry = Entry(
+            clip = ClipRecord(
                 f"{video}_{start:g}",
-                youtube(shelf, video, start, float(row["end_s"])),
+                find_youtube(index, video, start, float(row["end_s"])),
                 captions=(row["caption"].strip(),),
                 labels=aspects(row["aspect_list"]),
                 extra={
@@ -32,14 +32,14 @@ class Builder(Corpus):
                     "balanced": row["is_balanced_subset"] == "True",
                 },
             )
-            splits["eval" if row["is_audioset_eval"] == "True" else "train"].append(entry)
+            splits["eval" if row["is_audioset_eval"] == "True" else "train"].append(clip)
         return splits
 
 
 def aspects(text):
-    """The table writes them as a Python list of strings; anything else is one aspect."""
+    """Parses the aspects, a Python list of strings in the table; anything else is one aspect."""
     try:
-        found = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        found = text
-    return tuple(map(str, found)) if isinstance(found, (list, tuple)) else (str(found),)
+        value = text
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 import tensorflow_datasets as tfds
 
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.tables import read_table
 from audioldm2_jax.errors import InputError
 
 SOURCES = {
@@ -21,10 +21,10 @@ SOURCES = {
 }
 
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """A split for each source.
 
-    `without_evaluation` leaves out what the published lists (blacklist/*.json) name: clips that are
+    `without_evaluation` skips the clips that the published lists (blacklist/*.json) name: those
     also in AudioCaps, Clotho, ESC-50, UrbanSound8K or VGGSound.
     """
 
@@ -39,54 +39,54 @@ class Builder(Corpus):
         tfds.core.BuilderConfig(name="without_evaluation"),
     ]
 
-    def entries(self, shelf, report):
+    def clips(self, index, report):
         banned = set()
         if self.builder_config.name == "without_evaluation":
-            banned = blacklist(shelf)
+            banned = blacklist(index)
         splits = {}
         for split, source in SOURCES.items():
-            files = shelf.glob(f"json_files/{source}/*.json")
+            files = index.glob(f"json_files/{source}/*.json")
             if not files:
                 report.skip(f"json_files/{source}", "metadata not there")
                 continue
             splits[split] = [
-                entry
+                clip
                 for name in files
-                for row in rows(shelf.need(name), name)
-                if (entry := listed(shelf, source, row, banned, report))
+                for row in read_table(index.require(name), name)
+                if (clip := source_clip(index, source, row, banned, report))
             ]
         if not splits:
-            raise InputError(f"{shelf.folder}: no json_files/SOURCE/*.json there")
+            raise InputError(f"{index.folder}: no json_files/SOURCE/*.json there")
         return splits
 
 
-def listed(shelf, source, row, banned, report):
-    """A clip's entry, None if a list bans it."""
-    # Ids of AudioSet carry Y before and .wav behind the video's.
+def source_clip(index, source, row, banned, report):
+    """A row's clip; None if a blacklist names it."""
+    # AudioSet ids are the video's with Y before and .wav after it.
     name = str(row["id"])
     stem = PurePosixPath(name).stem if PurePosixPath(name).suffix in (".wav", ".mp3") else name
     if stem in banned or stem.removeprefix("Y") in banned:
         report.skip(f"{source}/{name}", "named by a blacklist")
         return None
-    # Numbers are those of each source: the file must lie below its source's name.
-    found = [n for n in shelf.audio_by_stem.get(stem, []) if source.lower() in n.lower()]
+    # Sources number their clips independently: the file must be in its source's folder.
+    names = [n for n in index.audio_by_stem.get(stem, []) if source.lower() in n.lower()]
     keys = ("author", "download_link", "href", "tags", "description", "title")
-    return Entry(
+    return ClipRecord(
         f"{source}/{name}",
-        shelf.files[found[0]] if found else None,
+        index.files[names[0]] if names else None,
         captions=(row["caption"].strip(),),
         extra={key: row[key] for key in keys if row.get(key)},
     )
 
 
-def blacklist(shelf):
-    """All ids in the published lists, without Y and suffix."""
-    names = shelf.glob("blacklist/*.json")
+def blacklist(index):
+    """All ids of the published lists, without Y and suffix. Raises InputError without lists."""
+    names = index.glob("blacklist/*.json")
     if not names:
-        raise InputError(f"{shelf.folder}: without_evaluation needs the lists blacklist/*.json")
-    found = set()
+        raise InputError(f"{index.folder}: without_evaluation needs the lists blacklist/*.json")
+    banned = set()
     for name in names:
-        lists = json.loads(shelf.need(name))
+        lists = json.loads(index.require(name))
         for ids in lists.values() if isinstance(lists, dict) else [lists]:
-            found |= {str(i).removesuffix(".wav").removeprefix("Y") for i in ids}
-    return found
+            banned |= {str(i).removesuffix(".wav").removeprefix("Y") for i in ids}
+    return banned

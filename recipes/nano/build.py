@@ -17,8 +17,8 @@ from pathlib import Path
 
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.configs.nano.common import FOLDER, SECONDS, TEXT_LENGTH
-from audioldm2_jax.data.soundscapes import SOUNDS
-from audioldm2_jax.data.soundscapes.voices import phrases
+from audioldm2_jax.data.soundscapes import SOUND_CLASSES
+from audioldm2_jax.data.soundscapes.voices import sentence_phrases
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.files import write_folder, write_text
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
 SPEECH = ("--speech", "1", "--voices", "plain")
 # Sounds whose captions name a note every other time.
-NOTES = ",".join(sorted(name for name, sound in SOUNDS.items() if sound.notes))
+NOTES = ",".join(sorted(name for name, sound in SOUND_CLASSES.items() if sound.notes))
 # Clips, seed and content; of those that train, what is held out is left out.
 CORPORA = {
     "corpus": (40_000, 1, KINDS),
@@ -93,7 +93,7 @@ def held_out(caption: str) -> bool:
 
 def labelled(line: dict) -> dict:
     """A clip of speech with labels for a listener to learn: the phrases that are said."""
-    return line | {"labels": phrases(line["transcript"])}
+    return line | {"labels": sentence_phrases(line["transcript"])}
 
 
 def trained(line: dict) -> dict | None:

@@ -16,8 +16,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from audioldm2_jax.checkpoints import pickles
-from audioldm2_jax.checkpoints.weights import read
+from audioldm2_jax.checkpoints.weights import pickles, read
 from audioldm2_jax.errors import InputError
 
 PROTO = b"\x80\x02"

@@ -14,8 +14,9 @@ import reference
 import torch
 from safetensors.numpy import load_file, save_file
 
-from audioldm2_jax.checkpoints import download, hub, safetensors_files, scheduler
+from audioldm2_jax.checkpoints import download, hub, scheduler
 from audioldm2_jax.checkpoints.parts import PARTS, PartFiles
+from audioldm2_jax.checkpoints.weights import safetensors
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.diffusion import schedules
 from audioldm2_jax.errors import InputError
@@ -146,7 +147,7 @@ def test_casting_on_the_fly(folder, stored):
 def test_loading_holds_one_copy(original, monkeypatch):
     """Of the tensors as they lie in the file, few are alive at any time."""
     alive, peak, total = 0, 0, 0
-    read = safetensors_files.Slice.read
+    read = safetensors.Slice.read
 
     def died(size):
         nonlocal alive
@@ -162,7 +163,7 @@ def test_loading_holds_one_copy(original, monkeypatch):
             weakref.finalize(array.base if array.base is not None else array, died, array.nbytes)
         return array
 
-    monkeypatch.setattr(safetensors_files.Slice, "read", counted)
+    monkeypatch.setattr(safetensors.Slice, "read", counted)
     params = part(original, "unet")
     assert total > 0 and params
     assert peak < 0.3 * total, (peak, total)

@@ -8,8 +8,8 @@ import numpy as np
 import soundfile
 
 from audioldm2_jax.data.corpus.prepare import prepare
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.file_ref import FileRef
 from audioldm2_jax.data.ingest.report import Report
 
 
@@ -30,14 +30,14 @@ def write_corpus(folder, count: int, *, first: int = 0, seconds: float = 0.5, sp
         for i in range(first, first + count):
             (raw / f"{split}-{i}.flac").write_bytes(tone(i, seconds))
         plan[split] = [
-            Entry(
+            ClipRecord(
                 f"{split}/{i}",
-                Place(str(raw / f"{split}-{i}.flac")),
+                FileRef(str(raw / f"{split}-{i}.flac")),
                 captions=(f"tone {i}", f"a sine, number {i}"),
                 labels=("even" if i % 2 == 0 else "odd", "tone"),
                 transcript=f"this is tone number {i}",
             )
             for i in range(first, first + count)
         ]
-    prepare(plan, folder, about={"name": folder.name}, report=Report(), workers=1)
+    prepare(plan, folder, metadata={"name": folder.name}, report=Report(), workers=1)
     return folder

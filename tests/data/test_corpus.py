@@ -9,31 +9,31 @@ import pytest
 
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.corpora.archives import read, sound, write
-from audioldm2_jax.data.corpus.builder_files import builders
-from audioldm2_jax.data.corpus.corpus_builder import load_corpus
+from audioldm2_jax.data.corpus.builder_files import list_builders
+from audioldm2_jax.data.corpus.corpus_builder import load_builder
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "data" / "esc50"
 
 DUMMY = '''
 """A corpus of one table."""
-from audioldm2_jax.data.corpus.corpus_builder import Corpus
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.corpus.corpus_builder import CorpusBuilder
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.tables import read_table
 
-class Builder(Corpus):
+class Builder(CorpusBuilder):
     """Dummy."""
 
-    def entries(self, shelf, report):
-        table = rows(shelf.need("t.csv"), "t.csv")
-        return {"train": [Entry(r["f"], shelf.place(r["f"]), (r["c"],)) for r in table]}
+    def clips(self, index, report):
+        table = read_table(index.require("t.csv"), "t.csv")
+        return {"train": [ClipRecord(r["f"], index.find(r["f"]), (r["c"],)) for r in table]}
 '''
 
 
 def test_a_users_own_module_named_data_is_no_hindrance(monkeypatch):
     monkeypatch.setitem(sys.modules, "data", types.ModuleType("data"))
     monkeypatch.delitem(sys.modules, "data.esc50.esc50_dataset_builder", raising=False)
-    assert "ESC" in load_corpus(str(FOLDER)).info.citation
+    assert "ESC" in load_builder(str(FOLDER)).info.citation
 
 
 def test_a_new_folder_is_enough(tmp_path, monkeypatch, capsys):
@@ -82,7 +82,7 @@ def test_help_and_docs_list_every_builder(capsys):
         for match in re.finditer(r"^\| `data/(\w+)[^|]*\|.*$", docs, re.MULTILINE)
     }
     here = {path.name for path in (ROOT / "data").iterdir() if (path / "README.md").is_file()}
-    assert set(table) == here == set(builders())
+    assert set(table) == here == set(list_builders())
     for name in here:
         assert name in words
         source = (ROOT / "data" / name / f"{name}_dataset_builder.py").read_text()

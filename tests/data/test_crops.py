@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.data.loading import crops
 
 
@@ -62,10 +62,10 @@ def test_silence_is_drawn_again():
     wave = np.zeros(16000)
     wave[15000:] = 0.3 * np.sin(np.arange(1000))
     draws = Uniform(0.0, 0.1, 0.2, 0.999)
-    piece, _ = crops.crop(flac(wave, 16000), 0.1, draws)
+    piece, _ = crops.random_crop(flac(wave, 16000), 0.1, draws)
     assert not draws.draws and np.abs(piece).max() > 0.1
     silent = Uniform(*[0.5] * 10)
-    piece, _ = crops.crop(flac(np.zeros(16000), 16000), 0.1, silent)
+    piece, _ = crops.random_crop(flac(np.zeros(16000), 16000), 0.1, silent)
     assert not silent.draws and not piece.any(), "after ten tries it is taken"
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data.corpus import precompute as encoding_module
-from audioldm2_jax.data.corpus.precompute import Encoding, clips_of, encode
+from audioldm2_jax.data.corpus import precompute as precompute_module
+from audioldm2_jax.data.corpus.frozen_encoders import FrozenEncoders, PrecomputeConfig
+from audioldm2_jax.data.corpus.precompute import count_crops, precompute
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.loading import tokenise
 from audioldm2_jax.data.loading.batches import Batches, arrays
-from audioldm2_jax.data.loading.stream import DataConfig, Examples, Source
-from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.stream import CorpusSource, DataConfig, ExampleSource
+from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.encoders.corpus import encode_audio, encode_texts
 from audioldm2_jax.encoders.loa import check_poolings
@@ -43,14 +44,14 @@ def corpus(tmp_path_factory):
 def encoded(checkpoint, corpus, tmp_path_factory):
     target = tmp_path_factory.mktemp("encoded") / "out"
     report = Report()
-    settings = Encoding(seconds=SECONDS, loa=(2, 8), batch=4)
-    found = encode(corpus, target, checkpoint, settings, report=report)
+    settings = PrecomputeConfig(seconds=SECONDS, loa=(2, 8), batch=4)
+    found = precompute(corpus, target, checkpoint, settings, report=report)
     assert found["splits"] == {"train": 6, "test": 6} and not report.skipped
     return target
 
 
-def one_epoch(folder, recipe, split="train"):
-    config = DataConfig((Source(str(folder), split),), 6, recipe, shuffle=False, epochs=1)
+def one_epoch(folder, transform, split="train"):
+    config = DataConfig((CorpusSource(str(folder), split),), 6, transform, shuffle=False, epochs=1)
     with Batches(config) as batches:
         (batch,) = batches
     return batch
@@ -61,13 +62,13 @@ def test_both_forms_agree(checkpoint, corpus, encoded):
     """The same clips with the same drawn captions, encoded in the step or read; half precision."""
     config, params = checkpoint.config, checkpoint.params
     numbered = {
-        "clap": tokenise.of_tokenizer(checkpoint.tokenizers["tokenizer"], 24),
-        "t5": tokenise.of_tokenizer(checkpoint.tokenizers["tokenizer_2"], 24),
+        "clap": tokenise.from_tokenizer(checkpoint.tokenizers["tokenizer"], 24),
+        "t5": tokenise.from_tokenizer(checkpoint.tokenizers["tokenizer_2"], 24),
     }
-    batch = one_epoch(corpus, Recipe(SECONDS, clap=True, tokens=numbered))
+    batch = one_epoch(corpus, ClipTransform(SECONDS, clap=True, tokens=numbered))
     computed = encode_audio(params, arrays(batch), config, (2, 8))
     computed |= encode_texts(params, arrays(batch), config)
-    read = one_epoch(encoded, Recipe(SECONDS, text_length=24, loa=(2,)))
+    read = one_epoch(encoded, ClipTransform(SECONDS, text_length=24, loa=(2,)))
     np.testing.assert_array_equal(read["id"], batch["id"])
     np.testing.assert_array_equal(read["caption"], batch["caption"])
     np.testing.assert_array_equal(read["t5_mask"], batch["t5_mask"])
@@ -84,7 +85,7 @@ def test_both_forms_agree(checkpoint, corpus, encoded):
 
 
 def test_records_hold_each_pooling(encoded):
-    example = Examples(Source(str(encoded)))[0]
+    example = ExampleSource(CorpusSource(str(encoded)))[0]
     assert example["loa_2"].shape == (16, 24) and "loa_4" not in example
     assert example["loa_8"].shape == (1, 24) and len(example["captions"]) == 2
     assert len(example["t5_lengths"]) == 2 and example["t5"].shape[0] == sum(example["t5_lengths"])
@@ -93,11 +94,11 @@ def test_records_hold_each_pooling(encoded):
 def test_longer_clips_are_cropped_anew(checkpoint, tmp_path):
     """Crops as asked for, each another piece; clips that fit in one come once."""
     long = write_corpus(tmp_path / "long", 3, seconds=2.0)
-    settings = Encoding(seconds=SECONDS, crops=3, batch=4)
-    assert clips_of(long, settings) == 9
-    found = encode(long, tmp_path / "out", checkpoint, settings, report=Report())
+    settings = PrecomputeConfig(seconds=SECONDS, crops=3, batch=4)
+    assert count_crops(long, settings) == 9
+    found = precompute(long, tmp_path / "out", checkpoint, settings, report=Report())
     assert found["clips"] == 9
-    examples = list(map(Examples(Source(str(tmp_path / "out"))).__getitem__, range(9)))
+    examples = list(map(ExampleSource(CorpusSource(str(tmp_path / "out"))).__getitem__, range(9)))
     assert [e["id"].decode() for e in examples[:4]] == [
         "train/0",
         "train/1",
@@ -106,13 +107,13 @@ def test_longer_clips_are_cropped_anew(checkpoint, tmp_path):
     ]
     assert not np.array_equal(examples[0]["mean"], examples[3]["mean"])
     short = write_corpus(tmp_path / "short", 3)
-    assert encode(short, tmp_path / "s", checkpoint, settings, report=Report())["clips"] == 3
+    assert precompute(short, tmp_path / "s", checkpoint, settings, report=Report())["clips"] == 3
 
 
 def test_a_stopped_run_goes_on(checkpoint, corpus, encoded, tmp_path, monkeypatch):
     """The batch's other size, one device or all: the same corpus, up to rounding."""
-    monkeypatch.setattr(encoding_module, "part_size", lambda count: 2)
-    settings = Encoding(seconds=SECONDS, loa=(2, 8), batch=2)
+    monkeypatch.setattr(precompute_module, "shard_size", lambda count: 2)
+    settings = PrecomputeConfig(seconds=SECONDS, loa=(2, 8), batch=2)
     done = []
 
     def stop(count):
@@ -121,19 +122,20 @@ def test_a_stopped_run_goes_on(checkpoint, corpus, encoded, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        encode(corpus, tmp_path / "out", checkpoint, settings, report=Report(), progress=stop)
-    made = encoding_module._Machine.examples
-    parts = []
+        precompute(corpus, tmp_path / "out", checkpoint, settings, report=Report(), progress=stop)
+    encode, starts = FrozenEncoders.examples, []
 
     def counted(self, stream, start, *rest):
-        parts.append(start)
-        return made(self, stream, start, *rest)
+        starts.append(start)
+        return encode(self, stream, start, *rest)
 
-    monkeypatch.setattr(encoding_module._Machine, "examples", counted)
-    encode(corpus, tmp_path / "out", checkpoint, settings, report=Report())
-    assert len(parts) == 4, "two of six parts were done"
+    monkeypatch.setattr(FrozenEncoders, "examples", counted)
+    precompute(corpus, tmp_path / "out", checkpoint, settings, report=Report())
+    assert len(starts) == 4, "two of six parts were done"
     for split in ("train", "test"):
-        one, other = (Examples(Source(str(f), split)) for f in (encoded, tmp_path / "out"))
+        one, other = (
+            ExampleSource(CorpusSource(str(f), split)) for f in (encoded, tmp_path / "out")
+        )
         for i in range(6):
             assert one[i]["id"] == other[i]["id"]
             np.testing.assert_allclose(one[i]["mean"], other[i]["mean"], atol=5e-3)
@@ -148,7 +150,7 @@ def test_the_command(checkpoint, corpus, tmp_path, capsys):
 
     assert run(corpus, tmp_path / "out", "--loa", "8") == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 12
-    batch = one_epoch(tmp_path / "out", Recipe(loa=(8,)))
+    batch = one_epoch(tmp_path / "out", ClipTransform(loa=(8,)))
     assert batch["loa_8"].shape == (6, 1, 24)
     for arguments, message in (
         ((corpus, tmp_path / "new", "--loa", "3"), "--loa 3: the grid"),
@@ -172,7 +174,7 @@ def test_models_without_audiomae(corpus):
 
 @pytest.mark.slow
 def test_bf16_encoders_run(checkpoint, corpus):
-    batch = one_epoch(corpus, Recipe(SECONDS, clap=True))
+    batch = one_epoch(corpus, ClipTransform(SECONDS, clap=True))
     params = checkpoint.params
     full = encode_audio(params, arrays(batch), checkpoint.config, (8,))
     half = encode_audio(params, arrays(batch), checkpoint.config, (8,), jnp.bfloat16)

@@ -5,12 +5,12 @@ import time
 import pytest
 
 from audioldm2_jax.data.ingest import file_lookup as finding
-from audioldm2_jax.data.ingest.file_index import AGAIN, HIDDEN, LINK, Shelf
-from audioldm2_jax.data.ingest.file_lookup import find
+from audioldm2_jax.data.ingest.file_index import AGAIN, HIDDEN, LINK, FileIndex
+from audioldm2_jax.data.ingest.file_lookup import find_file
 from audioldm2_jax.data.ingest.report import Report
 
 
-def shelf(tmp_path, files, links=(), **settings):
+def index_of(tmp_path, files, links=(), **settings):
     folder = tmp_path / "in"
     for name in files:
         path = tmp_path / name if name.startswith("out/") else folder / name
@@ -19,7 +19,7 @@ def shelf(tmp_path, files, links=(), **settings):
     for name, target in dict(links).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(target)
-    return Shelf(folder, tmp_path / "scratch", Report(), **settings)
+    return FileIndex(folder, tmp_path / "scratch", Report(), **settings)
 
 
 LEFT_OUT = {  # name of the case -> (files, links, path in the table, reason)
@@ -37,28 +37,28 @@ LEFT_OUT = {  # name of the case -> (files, links, path in the table, reason)
 @pytest.mark.parametrize("case", LEFT_OUT)
 def test_what_was_left_out_is_no_other_file(tmp_path, case, absolute, allow):
     files, links, path, reason = LEFT_OUT[case]
-    place = shelf(tmp_path, files, links, allow_outside=allow)
+    index = index_of(tmp_path, files, links, allow_outside=allow)
     if absolute:
         path = str(tmp_path / "in" / path)
-    match = find(place, path, "", tmp_path / "in")
-    assert match.place is None and match.reason.startswith(reason), match
+    match = find_file(index, path, "", tmp_path / "in")
+    assert match.file is None and match.reason.startswith(reason), match
 
 
 def test_a_file_found_by_its_name_alone_is_noted(tmp_path):
     files = ["o.wav", "sub/b.wav", "d/c.wav", "out/o.wav"]
     there = str(tmp_path / "out" / "o.wav")
-    strict = shelf(tmp_path, files)
+    strict = index_of(tmp_path, files)
     names = {there: "o.wav", "../out/o.wav": "o.wav", "/old/b.wav": "sub/b.wav", "x/c": "d/c.wav"}
     for path, name in names.items():
-        match = find(strict, path, "", tmp_path / "in")
+        match = find_file(strict, path, "", tmp_path / "in")
         assert (match.name, match.note) == (name, finding.NAME_ALONE)
     for path in ("b.wav", "sub/b.wav", "/sub/b.wav", "b", "sub/b"):
-        match = find(strict, path)
-        assert (match.name, match.note) == ("sub/b.wav", "") and match.place
-    loose = shelf(tmp_path, [], allow_outside=True)
-    assert find(loose, there).place.path == there
+        match = find_file(strict, path)
+        assert (match.name, match.note) == ("sub/b.wav", "") and match.file
+    loose = index_of(tmp_path, [], allow_outside=True)
+    assert find_file(loose, there).file.path == there
     (tmp_path / "way").symlink_to(tmp_path / "in")
-    match = find(loose, str(tmp_path / "way" / "sub" / "b.wav"))
+    match = find_file(loose, str(tmp_path / "way" / "sub" / "b.wav"))
     assert match.name == "sub/b.wav"
 
 
@@ -69,14 +69,14 @@ def test_folders_behind_links_are_read_once(tmp_path):
         links |= {f"d{i}/{way}": f"../d{i + 1}" for way in "ab"}
     (folder / "a").mkdir(parents=True)
     links |= {"0way": "d40", "circle": ".", "a/up": ".."}
-    place = shelf(tmp_path, ["d40/z.wav"], links, follow_links=True)
-    assert set(place.files) == {"d40/z.wav"}
+    index = index_of(tmp_path, ["d40/z.wav"], links, follow_links=True)
+    assert set(index.files) == {"d40/z.wav"}
     ways = ["d0" + "/a/b" * 20, "0way", "circle/circle/d39/b", "a/up/a/up/d40", "d40"]
     for way in ways:
-        assert find(place, f"{way}/z.wav").name == "d40/z.wav"
-    reasons = dict(place.report.skipped)
+        assert find_file(index, f"{way}/z.wav").name == "d40/z.wav"
+    reasons = dict(index.report.skipped)
     assert reasons["0way/"] == AGAIN and reasons["circle/"] == "link to a folder above it"
-    assert find(place, "circle/no.wav").place is None
+    assert find_file(index, "circle/no.wav").file is None
 
 
 @pytest.mark.parametrize("path", ["data/d{}/audio.wav", "D{}/AUDIO.wav", "/x/d{}/audio"])
@@ -84,12 +84,12 @@ def test_files_of_one_name_are_found_in_linear_time(tmp_path, path):
     """Twice the files take about twice the time, not four times."""
     seconds = []
     for count in (1500, 6000):
-        place = shelf(tmp_path / str(count), ["d0/audio.wav", "d0/audio.txt"])
-        place.files = {f"d{i}/audio.{k}": None for i in range(count) for k in ("wav", "txt")}
+        index = index_of(tmp_path / str(count), ["d0/audio.wav", "d0/audio.txt"])
+        index.files = {f"d{i}/audio.{k}": None for i in range(count) for k in ("wav", "txt")}
         start = time.process_time()
         for i in range(count):
-            find(place, path.format(i))
-            place.beside(f"d{i}/audio.wav", ".json")
+            find_file(index, path.format(i))
+            index.sibling(f"d{i}/audio.wav", ".json")
         seconds.append(time.process_time() - start)
     assert seconds[1] < 9 * seconds[0] + 0.1, seconds
 

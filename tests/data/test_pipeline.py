@@ -13,12 +13,12 @@ import pytest
 import soundfile
 
 from audioldm2_jax.data.loading.batches import Batches, arrays
-from audioldm2_jax.data.loading.stream import DataConfig, Examples, Source
-from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.stream import CorpusSource, DataConfig, ExampleSource
+from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.errors import InputError
 from tests.data.corpora import write_corpus
 
-SHORT = Recipe(seconds=0.25)
+SHORT = ClipTransform(seconds=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def corpus(tmp_path_factory):
 
 
 def config(*folders, **settings):
-    settings = {"batch": 4, "recipe": SHORT, "threads": 2, "prefetch": 4} | settings
-    sources = tuple(f if isinstance(f, Source) else Source(str(f)) for f in folders)
+    settings = {"batch": 4, "transform": SHORT, "threads": 2, "prefetch": 4} | settings
+    sources = tuple(f if isinstance(f, CorpusSource) else CorpusSource(str(f)) for f in folders)
     return DataConfig(sources, **settings)
 
 
@@ -131,9 +131,10 @@ def test_restored_in_a_new_process(corpus, tmp_path):
     program = f"""
 import json, sys, numpy as np
 from audioldm2_jax.data.loading.batches import Batches
-from audioldm2_jax.data.loading.transforms import Recipe
-from audioldm2_jax.data.loading.stream import DataConfig, Source
-config = DataConfig((Source({str(corpus)!r}),), batch=4, recipe=Recipe(seconds=0.25))
+from audioldm2_jax.data.loading.transforms import ClipTransform
+from audioldm2_jax.data.loading.stream import DataConfig, CorpusSource
+source = CorpusSource({str(corpus)!r})
+config = DataConfig((source,), batch=4, transform=ClipTransform(seconds=0.25))
 with Batches(config) as batches:
     batches.restore(json.loads({json.dumps(state)!r}))
     for i in range(4):
@@ -169,7 +170,7 @@ def test_processes_give_the_same_stream(corpus):
 def test_mixture_weights_hold(corpus, tmp_path):
     """At any point within a clip of the weights; each corpus passes wholly before it repeats."""
     small = write_corpus(tmp_path / "small", 5, first=100)
-    sources = Source(str(corpus), weight=3.0), Source(str(small), weight=1.0)
+    sources = CorpusSource(str(corpus), weight=3.0), CorpusSource(str(small), weight=1.0)
     found = names(take(25, config(*sources)))
     rare = [i for i, name in enumerate(found) if int(name.split("/")[1]) >= 100]
     for stop in range(8, 101):
@@ -184,8 +185,8 @@ def test_mixture_weights_hold(corpus, tmp_path):
 
 
 def test_what_a_batch_holds(corpus):
-    recipe = Recipe(seconds=0.75, clap=True, classes=("odd", "even", "absent"))
-    (batch,) = take(1, config(corpus, recipe=recipe))
+    transform = ClipTransform(seconds=0.75, clap=True, classes=("odd", "even", "absent"))
+    (batch,) = take(1, config(corpus, transform=transform))
     assert batch["waveform"].shape == (4, 12000) and batch["waveform"].dtype == np.float32
     assert batch["waveform_48k"].shape == (4, 36000)
     np.testing.assert_array_equal(batch["waveform"][:, 8000:], 0.0)
@@ -226,10 +227,10 @@ def test_a_finite_stream_ends_with_what_is_left(tmp_path):
 
 
 class Breaking:
-    """Examples of which some hold damaged sound."""
+    """ExampleSource of which some hold damaged sound."""
 
     def __init__(self, source, bad):
-        self.examples, self.bad = Examples(source), bad
+        self.examples, self.bad = ExampleSource(source), bad
         self.name = self.examples.name
 
     def __len__(self):
@@ -244,10 +245,10 @@ class Breaking:
 
 def test_damaged_clips_are_named_and_passed_over(corpus, monkeypatch, caplog):
     monkeypatch.setattr(
-        "audioldm2_jax.data.loading.stream.Examples", lambda source: Breaking(source, {3, 17})
+        "audioldm2_jax.data.loading.stream.ExampleSource", lambda source: Breaking(source, {3, 17})
     )
     # Crops of the whole clip, so that damage is met whatever part is drawn.
-    settings = {"recipe": Recipe(seconds=0.5), "tolerance": 0.1}
+    settings = {"transform": ClipTransform(seconds=0.5), "tolerance": 0.1}
     with caplog.at_level(logging.WARNING), Batches(config(corpus, **settings)) as batches:
         found = names([next(batches) for _ in range(11)])
         assert batches.failed == dict.fromkeys(
@@ -265,7 +266,7 @@ def test_damaged_clips_are_named_and_passed_over(corpus, monkeypatch, caplog):
 
 def test_damaged_records_are_passed_over(tmp_path, monkeypatch):
     corpus = write_corpus(tmp_path / "torn", 16)
-    source = Examples(Source(str(corpus)))
+    source = ExampleSource(CorpusSource(str(corpus)))
     read = type(source._source).__getitem__
 
     def torn(self, index):
@@ -282,17 +283,17 @@ def test_damaged_records_are_passed_over(tmp_path, monkeypatch):
 
 
 def test_settings_that_do_not_fit(corpus, tmp_path):
-    good = Source(str(corpus))
-    weighted = Source(str(corpus), weight=1.0)
+    good = CorpusSource(str(corpus))
+    weighted = CorpusSource(str(corpus), weight=1.0)
     for make, message in (
         (config, "sources is empty"),
         (lambda: config(good, weighted), "one for each source, or for none"),
-        (lambda: config(Source(str(corpus), weight=-1.0)), "must be above 0"),
+        (lambda: config(CorpusSource(str(corpus), weight=-1.0)), "must be above 0"),
         (lambda: config(weighted, epochs=1), "has no epochs"),
         (lambda: config(good, batch=0), "batch is 0"),
         (lambda: config(good, tolerance=2.0), "tolerance is 2.0"),
-        (lambda: config(Source(str(corpus), "tset")), "no split 'tset'; it has train"),
-        (lambda: config(Source(str(tmp_path))), "a prepared corpus"),
+        (lambda: config(CorpusSource(str(corpus), "tset")), "no split 'tset'; it has train"),
+        (lambda: config(CorpusSource(str(tmp_path))), "a prepared corpus"),
     ):
         with pytest.raises(InputError, match=message):
             Batches(make())
@@ -311,5 +312,5 @@ def test_tones_come_out_as_tones(corpus):
 
 
 def test_stored_audio_is_the_file(corpus):
-    example = Examples(Source(str(corpus)))[0]
+    example = ExampleSource(CorpusSource(str(corpus)))[0]
     assert soundfile.info(io.BytesIO(example["audio"])).samplerate == 16000

@@ -12,11 +12,11 @@ import soundfile
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.corpora import archives
 from audioldm2_jax.corpora.archives import read, sound, write
+from audioldm2_jax.data.corpus import examples, reader
 from audioldm2_jax.data.corpus import prepare as preparing
-from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus import writer as building
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.file_ref import FileRef
 from audioldm2_jax.data.ingest.report import Report
 
 ROWS = [
@@ -253,15 +253,16 @@ def test_bad_input_is_one_line(tmp_path, capsys):
 def entries(folder, count):
     write(folder, {f"{i}.wav": sound(i) for i in range(count)})
     return [
-        Entry(f"{i}.wav", Place(str(folder / f"{i}.wav")), (f"caption {i}",)) for i in range(count)
+        ClipRecord(f"{i}.wav", FileRef(str(folder / f"{i}.wav")), (f"caption {i}",))
+        for i in range(count)
     ]
 
 
 def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
     """What was done is kept, and the result is that of an undisturbed run, to the byte."""
-    monkeypatch.setattr(preparing, "part_size", lambda count: 4)
+    monkeypatch.setattr(preparing, "shard_size", lambda count: 4)
     plan = {"train": entries(tmp_path / "in", 10)}
-    made, example = [], reader.audio_example
+    made, example = [], examples.audio_example
 
     def interrupted(entry, rate):
         made.append(entry.id)
@@ -271,12 +272,12 @@ def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
 
     def run(target):
         about = {"name": "mine"}
-        return preparing.prepare(plan, target, about=about, report=Report(), workers=1)
+        return preparing.prepare(plan, target, metadata=about, report=Report(), workers=1)
 
-    monkeypatch.setattr(reader, "audio_example", interrupted)
+    monkeypatch.setattr(examples, "audio_example", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped")
-    assert not reader.is_dataset(tmp_path / "stopped")
+    assert not reader.is_corpus(tmp_path / "stopped")
     made.clear()
     made.append("6.wav")
     found = run(tmp_path / "stopped")
@@ -302,13 +303,13 @@ def test_finishing_survives_a_stop(tmp_path, monkeypatch):
 
     def run():
         return preparing.prepare(
-            plan, tmp_path / "out", about={"name": "mine"}, report=Report(), workers=1
+            plan, tmp_path / "out", metadata={"name": "mine"}, report=Report(), workers=1
         )
 
     monkeypatch.setattr(building.os, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert not reader.is_dataset(tmp_path / "out")
+    assert not reader.is_corpus(tmp_path / "out")
     monkeypatch.setattr(building.os, "replace", replace)
     assert run()["clips"] == 3
     assert len(read(tmp_path / "out", "train")) == 3

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.corpus import examples
 from audioldm2_jax.data.ingest import audio_files, containers
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.data.loading import crops
 
 RATE = 16000
@@ -39,7 +39,7 @@ class Bytes:
 
 
 def example(data, sample_rate=None, name="a.wav", **span):
-    return reader.audio_example(Entry("a", Bytes(data, name), **span), sample_rate)
+    return examples.audio_example(ClipRecord("a", Bytes(data, name), **span), sample_rate)
 
 
 def decoded(found):
@@ -87,7 +87,7 @@ def test_what_was_written_to_a_pipe_is_whole(name):
         wave, heard = crops.training_clip(found["audio"], 0.1, RATE, np.random.default_rng(0))
         assert np.abs(wave).max() == pytest.approx(0.5, abs=1e-3) and heard == pytest.approx(0.1)
     plain = encoded(tone())
-    one, other = (crops.crop(d, 0.1, np.random.default_rng(3))[0] for d in (data, plain))
+    one, other = (crops.random_crop(d, 0.1, np.random.default_rng(3))[0] for d in (data, plain))
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
@@ -129,11 +129,11 @@ def test_every_encoding_is_kept_converted_and_cropped(kind, subtype):
     except (soundfile.LibsndfileError, ValueError):
         return  # libsndfile decodes this one only
     name = f"{kind} {subtype}"
-    with audio_files.opened(data) as file:
-        whole = file.piece()
+    with audio_files.open_audio(data) as file:
+        whole = file.read_range()
     for start, count in ((0, 4000), (7777, 3333), (len(whole) - 100, 500)):
-        with audio_files.opened(data) as file:
-            piece = file.piece(start, count)
+        with audio_files.open_audio(data) as file:
+            piece = file.read_range(start, count)
         np.testing.assert_allclose(piece, whole[start : start + count], atol=1e-4, err_msg=name)
     found, _ = example(data, 8000)
     wave = decoded(found)[:, 0]
@@ -279,8 +279,8 @@ def test_an_mp3_that_promises_more_than_it_holds(promise):
     data = encoded(np.random.default_rng(0).normal(0, 0.1, 44100), 44100, "MP3")
     frame = 144 * 128000 // 44100
     cut = data[: len(data) - max(1, round(promise / 1152)) * frame]
-    with audio_files.opened(cut) as file:
-        stated, held = file.frames, len(file.piece())
+    with audio_files.open_audio(cut) as file:
+        stated, held = file.frames, len(file.read_range())
     assert stated > held
     try:
         found, notes = example(cut)
@@ -344,9 +344,9 @@ def test_junk_has_no_extent():
             torn = bytearray(data[: rng.integers(len(data))])
             for place in rng.integers(len(torn), size=4) if torn else ():
                 torn[place] = rng.integers(256)
-            for read in (containers.extent, containers.cut_off, containers.open_ended):
+            for read in (containers.find_extent, containers.is_truncated, containers.lacks_length):
                 read(bytes(torn))
-            containers.completed(bytes(torn))
+            containers.with_length(bytes(torn))
 
 
 def test_damaged_bytes_are_refused_or_can_be_cropped():

@@ -5,22 +5,22 @@ import re
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.soundscapes import SOUNDS, make_clip, music, voices
-from audioldm2_jax.data.soundscapes.captions import NUMBERS, Element
+from audioldm2_jax.data.soundscapes import SOUND_CLASSES, make_clip, music, voices
+from audioldm2_jax.data.soundscapes.captions import NUMBERS, SceneElement
 from audioldm2_jax.data.soundscapes.scene import KINDS
 from audioldm2_jax.data.soundscapes.sound_classes import NOTES, Gesture
 
 
 def test_there_are_enough_classes():
-    assert len(SOUNDS) >= 60
-    assert all(sound.name == name for name, sound in SOUNDS.items())
-    nouns = [sound.noun for sound in SOUNDS.values()]
+    assert len(SOUND_CLASSES) >= 60
+    assert all(sound.name == name for name, sound in SOUND_CLASSES.items())
+    nouns = [sound.noun for sound in SOUND_CLASSES.values()]
     assert len(set(nouns)) == len(nouns), "two classes with one name"
 
 
-@pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.parametrize("name", SOUND_CLASSES)
 def test_every_class_sounds(name):
-    sound = SOUNDS[name]
+    sound = SOUND_CLASSES[name]
     rng = np.random.default_rng(0)
     for seed in range(4):
         gesture = sound.draw(rng, 3.0 if sound.texture else None)
@@ -79,7 +79,7 @@ def test_a_sequence_is_in_the_order_of_its_caption(clips):
         text, onsets, places = clip.captions[0].lower(), [], []
         for label in clip.labels:
             onsets.append(min(e["onset"] for e in clip.events if e["class"] == label))
-            sound = SOUNDS[label]
+            sound = SOUND_CLASSES[label]
             found = [text.find(word) for word in (sound.plural, sound.noun) if word in text]
             places.append(min(found))
         assert onsets == sorted(onsets)
@@ -89,7 +89,7 @@ def test_a_sequence_is_in_the_order_of_its_caption(clips):
 @pytest.mark.parametrize("name", ["tone", "beep", "long_beep", "square_tone", "sawtooth_tone"])
 @pytest.mark.parametrize("pitch", [220.0, 660.0, 1234.0])
 def test_pitch_is_what_the_event_says(name, pitch):
-    wave = SOUNDS[name].render(np.random.default_rng(0), Gesture(pitch, 0.0, 1.0))
+    wave = SOUND_CLASSES[name].render(np.random.default_rng(0), Gesture(pitch, 0.0, 1.0))
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 1 << 17))
     found = np.argmax(spectrum) * 16000 / (1 << 17)
     assert abs(12 * np.log2(found / pitch)) < 0.2
@@ -97,20 +97,22 @@ def test_pitch_is_what_the_event_says(name, pitch):
 
 @pytest.mark.parametrize("name, rate", [("clock_ticking", 2.0), ("footsteps", 2.5)])
 def test_rate_is_what_the_event_says(name, rate):
-    wave = SOUNDS[name].render(np.random.default_rng(0), Gesture(0.0, rate, 8.0))
+    wave = SOUND_CLASSES[name].render(np.random.default_rng(0), Gesture(0.0, rate, 8.0))
     loud = np.abs(wave).reshape(-1, 160).max(1)
     onsets = (loud[1:] > 0.3 * loud.max()) & (loud[:-1] <= 0.3 * loud.max())
     assert abs(onsets.sum() / 8.0 - rate) <= 0.3
 
 
 def test_words_follow_the_numbers():
-    beep, rain = SOUNDS["beep"], SOUNDS["rain"]
-    assert Element(beep, Gesture(600, 0, 0.2), 2, 0).phrase() == "two low-pitched short beeps"
-    assert Element(beep, Gesture(2900, 0, 0.2), 1, 7).phrase() == "a loud high-pitched short beep"
-    assert Element(rain, Gesture(0, 850, 5), 1, -9).phrase() == "quiet fast rain"
+    beep, rain = SOUND_CLASSES["beep"], SOUND_CLASSES["rain"]
+    assert SceneElement(beep, Gesture(600, 0, 0.2), 2, 0).phrase() == "two low-pitched short beeps"
+    assert (
+        SceneElement(beep, Gesture(2900, 0, 0.2), 1, 7).phrase() == "a loud high-pitched short beep"
+    )
+    assert SceneElement(rain, Gesture(0, 850, 5), 1, -9).phrase() == "quiet fast rain"
     noted = Gesture(600, 0, 0.2, "D5")
-    assert Element(beep, noted, 2, 0).phrase() == "two short beeps on D5"
-    assert Element(SOUNDS["owl"], Gesture(350, 0, 0.6), 1, 0).phrase() == "an owl hoot"
+    assert SceneElement(beep, noted, 2, 0).phrase() == "two short beeps on D5"
+    assert SceneElement(SOUND_CLASSES["owl"], Gesture(350, 0, 0.6), 1, 0).phrase() == "an owl hoot"
 
 
 def test_named_notes_are_heard():
@@ -134,7 +136,7 @@ def test_named_notes_are_heard():
 def test_music_is_in_its_key_and_tempo():
     """Nearly all energy of a flute's tune lies on notes of the scale."""
     tune = music.Tune("flute", 120.0, "moderate", 2, "minor", False)
-    wave = music.render(tune, 8.0, np.random.default_rng(1))
+    wave = music.render_tune(tune, 8.0, np.random.default_rng(1))
     spectrum = np.square(np.abs(np.fft.rfft(wave)))
     frequency = np.fft.rfftfreq(len(wave), 1 / 16000)
     heard = (frequency > 120) & (frequency < 1200)
@@ -161,7 +163,7 @@ def test_a_sentence_is_made_of_phrases():
     rng = np.random.default_rng(0)
     for brief in (True, False) * 20:
         sentence = voices.draw_sentence(rng, brief=brief)
-        found = voices.phrases(sentence)
+        found = voices.sentence_phrases(sentence)
         assert len(found) == (3 if brief else 4)
         assert " ".join(found).lower() + "." == sentence.lower()
 

@@ -8,13 +8,13 @@ import soundfile
 from PIL import Image
 
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.data.soundscapes import SOUNDS, build, make_clip
+from audioldm2_jax.data.soundscapes import SOUND_CLASSES, build, make_clip
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of four clips."""
-    monkeypatch.setattr(build, "PART", 4)
+    monkeypatch.setattr(build, "SHARD_CLIPS", 4)
 
 
 def test_a_build_is_its_clips(small_parts, tmp_path):
@@ -105,9 +105,9 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
 
 def test_examples(tmp_path, capsys):
     assert main(["soundscapes", str(tmp_path / "x"), "--examples"]) == 0
-    assert len(capsys.readouterr().out.split()) == len(SOUNDS)
+    assert len(capsys.readouterr().out.split()) == len(SOUND_CLASSES)
     names = {path.name for path in (tmp_path / "x").iterdir()}
-    assert names == {f"{n}.{s}" for n in SOUNDS for s in ("wav", "png")} | {"table.png"}
+    assert names == {f"{n}.{s}" for n in SOUND_CLASSES for s in ("wav", "png")} | {"table.png"}
     picture = np.asarray(Image.open(tmp_path / "x" / "tone.png").convert("RGB"))
     assert picture.shape == (96, 256, 3)
     # A pure tone is one bright line.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.data.ingest import split_zip
-from audioldm2_jax.data.ingest.file_index import Place, Shelf, Unreadable
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
 from audioldm2_jax.data.ingest.report import Report
 
 
@@ -46,9 +47,9 @@ FILES = {f"a/{i}.bin": np.random.default_rng(i).bytes(1000 * i) for i in range(6
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
 def test_any_cut_reads_back(tmp_path, parts):
     write_split(tmp_path / "x.zip", FILES, parts)
-    found = split_zip.parts(tmp_path / "x.zip")
+    found = split_zip.volumes(tmp_path / "x.zip")
     assert (found is None) == (parts == 1)
-    with zipfile.ZipFile(split_zip.Joined(found) if found else tmp_path / "x.zip") as archive:
+    with zipfile.ZipFile(split_zip.JoinedZip(found) if found else tmp_path / "x.zip") as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == FILES
 
@@ -78,7 +79,7 @@ def test_the_program_zip(tmp_path):
     """Info-ZIP's own split archive, which is what WavCaps is made of, as recorded."""
     for name, text in INFO_ZIP.items():
         (tmp_path / name).write_bytes(lzma.decompress(base64.b85decode(text)))
-    with zipfile.ZipFile(split_zip.Joined(split_zip.parts(tmp_path / "s.zip"))) as archive:
+    with zipfile.ZipFile(split_zip.JoinedZip(split_zip.volumes(tmp_path / "s.zip"))) as archive:
         for i, letter in enumerate(b"xyz"):
             assert archive.read(f"a/{i}.bin") == bytes([letter]) * 50_000
 
@@ -87,7 +88,7 @@ def test_a_missing_part_is_named(tmp_path):
     write_split(tmp_path / "x.zip", FILES, 4)
     (tmp_path / "x.z03").unlink()
     report = Report()
-    Shelf(tmp_path, tmp_path / "scratch", report)
+    FileIndex(tmp_path, tmp_path / "scratch", report)
     ((name, reason),) = report.skipped
     assert name == "x.zip" and "4 parts are needed, 3 are there" in reason
 
@@ -101,6 +102,6 @@ def test_damaged_members_are_unreadable(tmp_path):
         damaged = bytearray(whole)
         damaged[60:200] = bytes(140) if kind == "zeroed" else bytes(b ^ 255 for b in whole[60:200])
         (tmp_path / f"{kind}.zip").write_bytes(damaged)
-        place = Place(str(tmp_path / f"{kind}.zip"), "a.wav")
+        place = FileRef(str(tmp_path / f"{kind}.zip"), "a.wav")
         with pytest.raises(Unreadable, match="cannot be read"):
             place.read()

@@ -57,11 +57,11 @@ def clips(tmp_path):
 def test_a_full_disk_in_prepare(clips, tmp_path, size):
     """At the plan, at a part, at the end; one line, nothing that looks finished, and it goes on."""
     done = limited(size, "prepare", clips, tmp_path / "out")
-    assert done.returncode == 2 or reader.is_dataset(tmp_path / "out"), done.stderr
+    assert done.returncode == 2 or reader.is_corpus(tmp_path / "out"), done.stderr
     if done.returncode == 2:
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
         assert "File too large" in done.stderr
-        assert not reader.is_dataset(tmp_path / "out")
+        assert not reader.is_corpus(tmp_path / "out")
         left = [p.name for p in (tmp_path / "out").rglob(".*") if p.is_file()]
         assert not left
     assert prepare(clips, tmp_path / "out") == 0
@@ -101,7 +101,7 @@ def stopped(clips, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing.Build, "finish", stop)
+        patch.setattr(preparing.CorpusWriter, "finish", stop)
         assert prepare(clips, tmp_path / "out") == 130
     return tmp_path / "out" / ".work"
 
@@ -163,7 +163,7 @@ def test_a_damaged_corpus_says_what_to_do(clips, tmp_path, capsys, name, case):
 
 @pytest.mark.parametrize("case", range(8))
 def test_damaged_state_of_soundscapes(tmp_path, capsys, monkeypatch, case):
-    monkeypatch.setattr(build, "PART", 3)
+    monkeypatch.setattr(build, "SHARD_CLIPS", 3)
     target = tmp_path / "out"
     assert soundscapes(target, "--count", "6") == 0
     whole = (target / "metadata.jsonl").read_bytes()
@@ -210,37 +210,37 @@ def test_texts_are_counted_by_split(tmp_path):
     )
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     expected = {"clips": 4, "captioned": 1, "described": 2, "transcribed": 1}
-    assert reader.texts(tmp_path / "out", "train") == expected
-    assert reader.texts(tmp_path / "out", "train[:50%]") == expected
+    assert reader.text_counts(tmp_path / "out", "train") == expected
+    assert reader.text_counts(tmp_path / "out", "train[:50%]") == expected
     both = {"clips": 6, "captioned": 2, "described": 3, "transcribed": 2}
-    assert reader.texts(tmp_path / "out", "train+test") == both
+    assert reader.text_counts(tmp_path / "out", "train+test") == both
 
 
 @pytest.mark.parametrize("count", [2, 10, 25, 100])
 @pytest.mark.parametrize("held", ["1", "5", "10", "0.05", "0.2", "0.999", "1e-9"])
 def test_clips_held_back(count, held):
     """Never all, never none, the same ones each time; a share's ones stay in a larger corpus."""
-    from audioldm2_jax.data.corpus.holdout import hold_back, parse_amount
-    from audioldm2_jax.data.ingest.clip_record import Entry
+    from audioldm2_jax.data.corpus.holdout import hold_out, parse_holdout
+    from audioldm2_jax.data.ingest.clip_record import ClipRecord
 
-    entries = [Entry(f"{i}.wav", None) for i in range(count)]
-    wanted = parse_amount(held)
+    entries = [ClipRecord(f"{i}.wav", None) for i in range(count)]
+    wanted = parse_holdout(held)
     if wanted >= count:
         with pytest.raises(InputError, match="some must stay"):
-            hold_back({"train": entries}, wanted)
+            hold_out({"train": entries}, wanted)
         return
-    splits = hold_back({"train": entries}, wanted)
+    splits = hold_out({"train": entries}, wanted)
     names = {key: [e.id for e in value] for key, value in splits.items()}
     assert sorted(names["train"] + names["validation"]) == sorted(e.id for e in entries)
     assert names["train"] and names["validation"]
     if wanted >= 1:
         assert len(names["validation"]) == wanted
     shuffled = [entries[i] for i in np.random.default_rng(0).permutation(count)]
-    again = hold_back({"train": shuffled}, wanted)
+    again = hold_out({"train": shuffled}, wanted)
     assert {e.id for e in again["validation"]} == set(names["validation"])
-    larger = [*entries, *(Entry(f"more{i}.wav", None) for i in range(1000))]
+    larger = [*entries, *(ClipRecord(f"more{i}.wav", None) for i in range(1000))]
     if 0.01 < wanted < 0.9 and count == 100:
-        kept = {e.id for e in hold_back({"train": larger}, wanted)["validation"]}
+        kept = {e.id for e in hold_out({"train": larger}, wanted)["validation"]}
         assert set(names["validation"]) <= kept
 
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from audioldm2_jax.data.ingest import audio_files, containers, mpeg
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.data.loading import crops
 
 RATE = 44100
@@ -50,14 +50,14 @@ def tag(size, footer=False) -> bytes:
 @pytest.mark.parametrize("parts", [("noise", "silence"), ("silence", "noise"), ("tone", "noise")])
 def test_mp3_without_a_description_is_read_to_its_end(rate, channels, mode, parts):
     whole = encoded(wave(parts, rate, channels), rate, bitrate_mode=mode)
-    assert audio_files.check(whole).notes == ()
+    assert audio_files.check_audio(whole).notes == ()
     data = bare(whole)
-    with audio_files.opened(whole) as file, audio_files.opened(data) as other:
-        a, b = file.piece()[:, 0], other.piece()[:, 0]
+    with audio_files.open_audio(whole) as file, audio_files.open_audio(data) as other:
+        a, b = file.read_range()[:, 0], other.read_range()[:, 0]
     # The description also states the encoder's delay and padding.
     assert 0 <= len(b) - len(a) < 3000
     for form in (data, tag(30000) + data, tag(300) + tag(300, True) + data):
-        sound = audio_files.check(form)
+        sound = audio_files.check_audio(form)
         assert (sound.samples, sound.notes) == (len(b), OPEN)
     size = 1 << (len(b) - 1).bit_length()
     both = np.conj(np.fft.rfft(a, size)) * np.fft.rfft(b, size)
@@ -76,24 +76,27 @@ def test_fraunhofers_description_counts():
         text = b"VBRI" + struct.pack(">3HII", 1, 0, 0, len(data), stated)
         first = (data[:2] + b"\x90" + data[3:4] + bytes(32) + text).ljust(size, b"\0")
         if stated == count:
-            assert audio_files.check(first + data).samples == audio_files.check(data).samples
-            assert audio_files.check(first + data).notes == ()
+            assert (
+                audio_files.check_audio(first + data).samples
+                == audio_files.check_audio(data).samples
+            )
+            assert audio_files.check_audio(first + data).notes == ()
         else:
             with pytest.raises(Unreadable, match="cut off"):
-                audio_files.check(first + data)
+                audio_files.check_audio(first + data)
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "MP3", "OGG", "WAV"])
 def test_tags_before_the_sound(kind):
     data = encoded(wave(["noise"]), kind=kind)
-    plain = audio_files.check(data)
+    plain = audio_files.check_audio(data)
     for mark in (tag(30000), tag(20, True) + tag(300000)):
-        assert audio_files.check(mark + data) == plain
+        assert audio_files.check_audio(mark + data) == plain
         with pytest.raises(Unreadable, match="broken"):
-            audio_files.check(mark + data[: len(data) // 2])
+            audio_files.check_audio(mark + data[: len(data) // 2])
     if kind == "FLAC":
         piped = data[:21] + bytes([data[21] & 0xF0]) + bytes(4) + data[26:]
-        assert audio_files.check(tag(2000) + piped).notes == OPEN
+        assert audio_files.check_audio(tag(2000) + piped).notes == OPEN
 
 
 @pytest.mark.parametrize("kind, subtype", [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)])
@@ -101,15 +104,15 @@ def test_joined_streams_are_noted(kind, subtype):
     one, two = (
         encoded(wave([part], 48000), 48000, kind, subtype=subtype) for part in ("noise", "tone")
     )
-    assert audio_files.check(one).notes == ()
-    (note,) = audio_files.check(one + two).notes
-    assert "only the first" in note and not containers.joined(one)
+    assert audio_files.check_audio(one).notes == ()
+    (note,) = audio_files.check_audio(one + two).notes
+    assert "only the first" in note and not containers.has_several_streams(one)
     if kind == "MP3":
-        (note,) = audio_files.check(one + bare(two)).notes
+        (note,) = audio_files.check_audio(one + bare(two)).notes
         assert "only the first" in note
 
 
 def test_an_ogg_cut_within_its_header_is_cut_off():
     data = encoded(wave(["tone"]), kind="OGG")
     with pytest.raises(Unreadable, match="cut off|no audio"):
-        audio_files.check(data[:4000])
+        audio_files.check_audio(data[:4000])

@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.ingest.tables import rows
+from audioldm2_jax.data.ingest.tables import read_table
 from audioldm2_jax.errors import InputError
 
 
 def read(text, name="t.csv", **settings):
     data = text if isinstance(text, bytes) else text.encode()
-    return rows(data, name, **settings)
+    return read_table(data, name, **settings)
 
 
 def captions(text, name="t.csv"):

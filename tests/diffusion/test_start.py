@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference import assert_close
 
-from audioldm2_jax.checkpoints import configs
+from audioldm2_jax.checkpoints import scheduler as scheduler_config
 from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.diffusion.samplers import Timesteps, make_schedule, noise_to_start
 from audioldm2_jax.errors import InputError
@@ -38,7 +38,7 @@ def read(name, **entries):
     """(the schedule's configuration, diffusers' scheduler) of one file."""
     kind, own = CLASSES[name]
     file = {"_class_name": kind, **LATENT, **own, **entries}
-    return configs.read_schedule(file, "scheduler_config.json"), scheduler_of(file)
+    return scheduler_config.read_schedule(file, "scheduler_config.json"), scheduler_of(file)
 
 
 def image_to_image(scheduler, timesteps, x0, noise):
@@ -154,7 +154,7 @@ def test_multistep_samplers_restart_at_order_one(name):
 def test_pndm_restarts(skip):
     """A restart is the method itself on the grid's tail: with the true noise it finds the clip."""
     file = {"_class_name": "PNDMScheduler", **LATENT, "skip_prk_steps": skip}
-    config = configs.read_schedule(file, "scheduler_config.json")
+    config = scheduler_config.read_schedule(file, "scheduler_config.json")
     timesteps = Timesteps(20, strength=0.5)
     schedule = make_schedule("pndm", config, timesteps)
     assert len(schedule.timesteps) == 10 + (1 if skip else 9)

@@ -16,8 +16,8 @@ import pytest
 
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.corpus.prepare import prepare
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.file_index import Place
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.file_ref import FileRef
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import checkpoints
@@ -303,10 +303,10 @@ def test_control_c_saves(corpus, tmp_path, restore):
 
 def test_the_first_control_c_is_answered_at_once(capfd):
     with pytest.raises(KeyboardInterrupt), Stopping() as stopping:
-        assert not stopping.asked(1)
+        assert not stopping.requested(1)
         os.kill(os.getpid(), signal.SIGINT)
         assert "saving after this step; Ctrl-C again ends at once" in capfd.readouterr().err
-        assert stopping.asked(2)
+        assert stopping.requested(2)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("not ended")
 
@@ -321,7 +321,7 @@ def test_several_processes_stop_at_one_step(monkeypatch):
     try:
         with Stopping() as stopping:
             os.kill(os.getpid(), signal.SIGINT)
-            assert not stopping.asked(41) and stopping.asked(42)
+            assert not stopping.requested(41) and stopping.requested(42)
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -354,8 +354,8 @@ def speechless(folder, **texts):
     for i in range(8):
         (raw / f"{i}.flac").write_bytes(tone(i, 1.5))
         one = {name: values[i % len(values)] for name, values in texts.items()}
-        entries.append(Entry(str(i), Place(str(raw / f"{i}.flac")), **one))
-    prepare({"train": entries}, folder, about={"name": folder.name}, report=Report(), workers=1)
+        entries.append(ClipRecord(str(i), FileRef(str(raw / f"{i}.flac")), **one))
+    prepare({"train": entries}, folder, metadata={"name": folder.name}, report=Report(), workers=1)
     return folder
 
 
@@ -381,17 +381,17 @@ def test_a_corpus_without_texts_is_refused(tmp_path):
 
 
 def test_transcripts_with_nothing_to_say_are_unusable_clips():
-    from audioldm2_jax.data.loading.error_budget import Failure
-    from audioldm2_jax.data.loading.tokenise import of_phonemes
-    from audioldm2_jax.data.loading.transforms import Recipe
+    from audioldm2_jax.data.loading.error_budget import FailedClip
+    from audioldm2_jax.data.loading.tokenise import from_phonemes
+    from audioldm2_jax.data.loading.transforms import ClipTransform
 
-    recipe = Recipe(seconds=0.5, tokens={"phonemes": of_phonemes(32)})
+    recipe = ClipTransform(seconds=0.5, tokens={"phonemes": from_phonemes(32)})
     example = {"id": b"x", "audio": tone(1), "captions": [], "labels": []}
     rng = np.random.default_rng(0)
     for text in ("\U0001f642", "<MUSIC>", "-", "...", "\u3000"):
         found = recipe(example | {"transcript": text.encode()}, rng)
         if text.strip():
-            assert isinstance(found, Failure) and "transcript" in found.reason, text
+            assert isinstance(found, FailedClip) and "transcript" in found.reason, text
     assert recipe(example | {"transcript": b"a cat"}, rng)["phonemes_mask"].any()
 
 
@@ -399,4 +399,4 @@ def test_a_warm_up_that_never_ends_is_told(corpus, tmp_path, capsys):
     train(config(corpus, "optim.warmup=100", "steps=1"), tmp_path / "run")
     said = capsys.readouterr().err
     assert "optim.warmup is 100 and the run 1 steps" in said and "compiling the step ..." in said
-    assert "opening the start ..." in said.splitlines()[0]
+    assert "opening the base checkpoint ..." in said.splitlines()[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audioldm2_jax.checkpoints import weights
 from audioldm2_jax.checkpoints.authors import averages
-from audioldm2_jax.checkpoints.convert import checked
+from audioldm2_jax.checkpoints.convert import finite_floats
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.errors import InputError, note
@@ -62,8 +62,8 @@ def open_file(path, choice: str = "auto") -> Source:
     """
     path = user_path(path)
     # A part's mark finds the prefix of its names; the diffusion's constants find that of all names.
-    content = weights.unwrapped(weights.read(path, choice), lambda name: True)
-    content = weights.unwrapped(content, ("betas", "logvar", "scale_factor").__contains__)
+    content = weights.unwrap(weights.read(path, choice), lambda name: True)
+    content = weights.unwrap(content, ("betas", "logvar", "scale_factor").__contains__)
     prefixes = {name: _prefixes(content, part) for name, part in PARTS.items() if part.authors}
     parts = {name: _under(content, found[0]) for name, found in prefixes.items() if found}
     average, taken = averages.find(content, parts.get("unet"), path), ""
@@ -89,7 +89,7 @@ def _scale(content: Weights, path: Path) -> float | None:
     name = next((n for n in content if _ends(n, "scale_factor")), None)
     if name is None:
         return None
-    values = checked(content[name], f"{path}: tensor {name}").ravel()
+    values = finite_floats(content[name], f"{path}: tensor {name}").ravel()
     if values.size != 1 or not values[0] > 0:
         raise InputError(f"{path}: tensor {name} is no factor of latents (one number above zero)")
     return float(values[0])

@@ -22,7 +22,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     token_ids,
 )
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
-from audioldm2_jax.checkpoints.weights import Known, Weights
+from audioldm2_jax.checkpoints.weights import ArrayReader, Weights
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.loa_projection import LOAProjection
 from audioldm2_jax.presets import ProjectionConfig
@@ -98,7 +98,7 @@ def _gather(parts: Mapping[str, Weights], path) -> Weights:
     start, end = sequence[_STARTS], sequence[_ENDS]
     vectors = {"sos_embed": start[0], "eos_embed": end[0]}
     vectors |= {"sos_embed_1": start[1], "eos_embed_1": end[1]}
-    joined = sequence.renamed(_LINEAR) | Weights({n: Known(v) for n, v in vectors.items()})
+    joined = sequence.renamed(_LINEAR) | Weights({n: ArrayReader(v) for n, v in vectors.items()})
     if _POSITIONS in parts.get("phonemes", ()):
         joined |= parts["phonemes"].renamed({_POSITIONS: _POSITIONS})
     return joined

@@ -19,7 +19,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     named_classes,
 )
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
-from audioldm2_jax.checkpoints.weights import Known, Weights
+from audioldm2_jax.checkpoints.weights import ArrayReader, Weights
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import Convention, HiFiGANConfig
@@ -33,7 +33,7 @@ _AUTHORS_RATES = {
 
 
 def read_config(files: PartFiles) -> HiFiGANConfig:
-    """transformers' SpeechT5HifiGanConfig, and our own entry griffin_lim. Raises InputError."""
+    """transformers' SpeechT5HifiGanConfig, and our own entries griffin_lim*. Raises InputError."""
     entries = filled("SpeechT5HifiGanConfig", files.content, files.where)
     rates = entries.wholes("upsample_rates", high=64)
     kernels = entries.wholes("upsample_kernel_sizes", high=256)
@@ -59,6 +59,7 @@ def read_config(files: PartFiles) -> HiFiGANConfig:
         slope=entries.number("leaky_relu_slope", 0.1, high=1),
         normalize=entries.flag("normalize_before", True),
         griffin_lim=entries.whole("griffin_lim", 0, 0, 1000),
+        griffin_lim_noise=entries.number("griffin_lim_noise", HiFiGANConfig.griffin_lim_noise),
     )
 
 
@@ -84,6 +85,8 @@ def write_config(config: HiFiGANConfig) -> PartFiles:
     }
     if config.griffin_lim:
         content["griffin_lim"] = config.griffin_lim
+    if config.griffin_lim_noise != HiFiGANConfig.griffin_lim_noise:
+        content["griffin_lim_noise"] = config.griffin_lim_noise
     return PartFiles(content, kind=_CLASS)
 
 
@@ -148,7 +151,7 @@ def _gather(parts: Mapping[str, Weights], path) -> Weights:
     whole = content.renamed(plain) | Weights(folded)
     mels = Shapes(whole, f"{path}: vocoder")["conv_pre.weight"][1:2]
     identity = {"mean": np.zeros(mels, np.float32), "scale": np.ones(mels, np.float32)}
-    return whole | Weights({name: Known(value) for name, value in identity.items()})
+    return whole | Weights({name: ArrayReader(value) for name, value in identity.items()})
 
 
 class _WeightNormed:

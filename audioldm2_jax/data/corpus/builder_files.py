@@ -1,4 +1,4 @@
-"""The builders of published corpora: a folder of `data/` each, found by its name."""
+"""Finds the builders of published corpora: one folder of `data/` for each."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 _SUFFIX = "_dataset_builder.py"
 
 
-def roots() -> list[Path]:
-    """Where builders are looked for: ./data, and `corpora`, the package's name for it."""
+def builder_roots() -> list[Path]:
+    """The folders that hold builders: ./data, and the package's `corpora`."""
     return [Path("data"), Path(__file__).parents[2] / "corpora"]
 
 
-def builders() -> dict[str, Path]:
-    """The builders' files by name, sorted; those of ./data come before the package's."""
-    known: dict[str, Path] = {}
-    for root in reversed(roots()):
+def list_builders() -> dict[str, Path]:
+    """Returns the builders' files by name, sorted. Those of ./data have priority."""
+    builders: dict[str, Path] = {}
+    for root in reversed(builder_roots()):
         for path in root.glob(f"*/*{_SUFFIX}"):
             if path.name == path.parent.name + _SUFFIX:
-                known[path.parent.name] = path
-    return dict(sorted(known.items()))
+                builders[path.parent.name] = path
+    return dict(sorted(builders.items()))
 
 
-def builder_file(name: str) -> Path | None:
-    """The file of a builder: by its folder, or by its name; None if there is none."""
+def find_builder(name: str) -> Path | None:
+    """Returns the file of a builder, given its folder or its name; None if there is none."""
     folder = Path(name)
     path = folder / f"{folder.name}{_SUFFIX}"
-    return path if path.is_file() else builders().get(name.removeprefix("data/"))
+    return path if path.is_file() else list_builders().get(name.removeprefix("data/"))

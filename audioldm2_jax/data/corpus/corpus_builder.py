@@ -1,4 +1,4 @@
-"""What the builders of published corpora share (`audioldm2_jax.corpora`, at top level `data/`)."""
+"""The base class of builders of published corpora, and loading a builder by its name."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.corpus.builder_files import builder_file, builders
-from audioldm2_jax.data.corpus.prepare import audio_examples
-from audioldm2_jax.data.ingest.clip_record import Entry, merge
-from audioldm2_jax.data.ingest.file_index import Shelf
-from audioldm2_jax.data.ingest.report import Report, reason
+from audioldm2_jax.data.corpus.builder_files import find_builder, list_builders
+from audioldm2_jax.data.corpus.examples import audio_examples, audio_features
+from audioldm2_jax.data.ingest.clip_record import ClipRecord, merge_clips
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.report import Report, error_reason
 from audioldm2_jax.errors import InputError
 
 
-class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder that lists a corpus' clips; reading and checking them is the same for all.
+class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base class of a TFDS builder; a subclass lists the corpus' clips.
 
-    The manual folder holds the corpus' files as distributed, archives included. What is missing or
-    broken is left out, named in skipped.jsonl beside the data, and summed up on the screen.
+    The manual folder holds the corpus' files as distributed, including archives. Missing and broken
+    files are skipped, listed in skipped.jsonl beside the data, and summarised on the screen.
     """
 
     VERSION = tfds.core.Version(reader.VERSION)
@@ -33,51 +33,56 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     LICENSE = ""
 
     @abc.abstractmethod
-    def entries(self, shelf: Shelf, report: Report) -> dict[str, Iterable[Entry]]:
-        """All clips by split; what cannot be used is an entry without a place, or in the report."""
+    def clips(self, index: FileIndex, report: Report) -> dict[str, Iterable[ClipRecord]]:
+        """Returns the clips of each split.
 
-    def tables(self, shelf: Shelf, report: Report, names: dict[str, str]):
-        """(split, table's name, its bytes) of the tables that are there.
-
-        The others are reported. Raises InputError if there is none.
+        A clip that cannot be used is a record without a file, or an item of the report.
         """
-        there = {split: name for split, name in names.items() if shelf.matches(name)}
-        if not there:
-            raise InputError(f"{shelf.folder}: none of {', '.join(names.values())} is there")
+
+    def tables(self, index: FileIndex, report: Report, names: dict[str, str]):
+        """Returns (split, table name, bytes) for each table that exists.
+
+        names: table name by split. Missing tables are reported. Raises InputError if all are
+        missing.
+        """
+        present = {split: name for split, name in names.items() if index.matches(name)}
+        if not present:
+            raise InputError(f"{index.folder}: none of {', '.join(names.values())} is there")
         for split, name in names.items():
-            if split not in there:
+            if split not in present:
                 report.skip(name, "metadata not there")
-        return [(split, name, shelf.need(name)) for split, name in there.items()]
+        return [(split, name, index.require(name)) for split, name in present.items()]
 
     def splits(
-        self, folder, scratch, report: Report, say=None, **settings
-    ) -> dict[str, list[Entry]]:
-        """`entries`, those of one clip merged; settings: of the shelf.
+        self, folder, scratch, report: Report, log=None, **settings
+    ) -> dict[str, list[ClipRecord]]:
+        """Returns `clips` with the records of one id merged.
 
-        Raises InputError if metadata is missing.
+        folder, scratch, report, log, settings: as in `FileIndex`. Raises InputError if metadata is
+        missing or not as published.
         """
-        shelf = Shelf(folder, scratch, report, say, **settings)
+        index = FileIndex(folder, scratch, report, log, **settings)
         try:
-            found = self.entries(shelf, report)
-            return {split: list(merge(entries, report)) for split, entries in found.items()}
+            splits = self.clips(index, report)
+            return {split: list(merge_clips(clips, report)) for split, clips in splits.items()}
         except InputError:
             raise
-        except Exception as error:  # whatever a table of another form makes of a builder
+        except Exception as error:  # a table of another form may break a builder anywhere
             raise InputError(
                 f"{folder}: the metadata is not as {self.name} publishes it "
-                f"({type(error).__name__}: {reason(error)}); see data/{self.name}/README.md"
+                f"({type(error).__name__}: {error_reason(error)}); see data/{self.name}/README.md"
             ) from None
 
-    def about(self) -> dict:
-        """Name, citation, licence, homepage, description."""
+    def metadata(self) -> dict:
+        """The corpus' name, citation, licence, homepage and description."""
         info = self.info
         name = "_".join(filter(None, (self.name, self.builder_config and self.builder_config.name)))
-        known = {"citation": info.citation, "description": info.description}
-        return {"name": name, "license": self.LICENSE, "homepage": self.HOMEPAGE, **known}
+        texts = {"citation": info.citation, "description": info.description}
+        return {"name": name, "license": self.LICENSE, "homepage": self.HOMEPAGE, **texts}
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=reader.audio_features(),
+            features=audio_features(),
             homepage=self.HOMEPAGE,
             license=self.LICENSE or None,
         )
@@ -85,11 +90,11 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         self._report = Report()
         scratch = Path(dl_manager.download_dir) / "unpacked"
-        found = self.splits(dl_manager.manual_dir, scratch, self._report, print)
-        return {split: self._generate_examples(entries) for split, entries in found.items()}
+        splits = self.splits(dl_manager.manual_dir, scratch, self._report, print)
+        return {split: self._generate_examples(clips) for split, clips in splits.items()}
 
-    def _generate_examples(self, entries):
-        for example in audio_examples(entries, self._report):
+    def _generate_examples(self, clips):
+        for example in audio_examples(clips, self._report):
             yield example["id"], example
 
     def _download_and_prepare(self, dl_manager, download_config):
@@ -99,8 +104,8 @@ class Corpus(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             print(line)
 
 
-def _builder(path: Path) -> type[Corpus]:
-    """The class of a builder's file. Raises InputError if it does not load."""
+def _builder_class(path: Path) -> type[CorpusBuilder]:
+    """Loads the class of a builder's file. Raises InputError if it does not load."""
     folder = path.parent.resolve()
     module = f"{folder.parent.name}.{folder.name}.{path.stem}"
     loaded = sys.modules.get(module)
@@ -114,26 +119,29 @@ def _builder(path: Path) -> type[Corpus]:
         except Exception as error:
             del sys.modules[module]
             raise InputError(
-                f"{path}: the builder does not load ({type(error).__name__}: {reason(error)})"
+                f"{path}: the builder does not load ({type(error).__name__}: {error_reason(error)})"
             ) from None
     builder = getattr(loaded, "Builder", None)
-    if not (isinstance(builder, type) and issubclass(builder, Corpus)):
-        raise InputError(f"{path}: a class Builder, a kind of Corpus, is expected in it")
-    # TFDS would look for a package of that name, and may find another one.
+    if not (isinstance(builder, type) and issubclass(builder, CorpusBuilder)):
+        raise InputError(f"{path}: a class Builder(CorpusBuilder) is expected in it")
+    # TFDS would search for a package of that name, and may find another one.
     builder.pkg_dir_path = folder
     return builder
 
 
-def load_corpus(name: str) -> Corpus:
-    """A builder: its folder, or its name (see `builders`); with :CONFIG where it has several.
+def load_builder(name: str) -> CorpusBuilder:
+    """Loads a builder by its folder or by its name (see `list_builders`).
 
-    Raises InputError.
+    name: with :CONFIG for a builder with several configurations. Raises InputError for an unknown
+    builder or configuration, and for one that does not load.
     """
     name, _, config = name.partition(":")
-    path = builder_file(name)
+    path = find_builder(name)
     if path is None:
-        raise InputError(f"--corpus {name}: no such builder; there are: {' '.join(builders())}")
-    builder = _builder(path)
+        raise InputError(
+            f"--corpus {name}: no such builder; there are: {' '.join(list_builders())}"
+        )
+    builder = _builder_class(path)
     configs = [c.name for c in builder.BUILDER_CONFIGS]
     if (configs or config) and config not in configs:
         choice = (

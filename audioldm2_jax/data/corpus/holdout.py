@@ -1,4 +1,4 @@
-"""Clips of train that are amount back for validation, names by their names alone."""
+"""Moves clips of the split train to validation. A clip's name decides, not its position."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 import math
 from collections.abc import Mapping
 
-from audioldm2_jax.data.ingest.clip_record import Entry
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
 from audioldm2_jax.errors import InputError
 
 
-def parse_amount(text: str) -> float:
-    """A count from 1 on, or a share below 1; 0 for none. Raises InputError."""
+def parse_holdout(text: str) -> float:
+    """Parses --validation: a number of clips, a share below 1, or 0. Raises InputError."""
     try:
         amount = float(text)
     except ValueError:
@@ -23,11 +23,11 @@ def parse_amount(text: str) -> float:
     return amount
 
 
-def hold_back(splits: Mapping[str, list[Entry]], amount: float) -> dict[str, list[Entry]]:
-    """train with `amount` of its clips in validation: a count, or, below 1, a share of them.
+def hold_out(splits: Mapping[str, list[ClipRecord]], amount: float) -> dict[str, list[ClipRecord]]:
+    """Moves `amount` of train's clips to validation: a number of clips, or a share below 1.
 
-    A larger version of the corpus holds back the same clips of a share. At least one clip stays in
-    each. Raises InputError if there is nothing to divide.
+    A share selects the same clips in a larger version of the corpus. At least one clip stays in
+    each split. Raises InputError if there is nothing to divide.
     """
     if "validation" in splits or "train" not in splits:
         raise InputError(f"--validation: the splits are {' '.join(splits)}, nothing to divide")
@@ -36,17 +36,17 @@ def hold_back(splits: Mapping[str, list[Entry]], amount: float) -> dict[str, lis
         raise InputError(
             f"--validation is {amount:g}: train has {len(train)} clips, and some must stay in it"
         )
-    order = sorted(train, key=lambda entry: (_draw(entry), entry.id))
-    count = int(amount) if amount >= 1 else sum(_draw(entry) < amount for entry in order)
-    names = {entry.id for entry in order[: min(max(count, 1), len(order) - 1)]}
+    order = sorted(train, key=lambda clip: (_hash(clip), clip.id))
+    count = int(amount) if amount >= 1 else sum(_hash(clip) < amount for clip in order)
+    names = {clip.id for clip in order[: min(max(count, 1), len(order) - 1)]}
     return {
         **splits,
-        "train": [entry for entry in train if entry.id not in names],
-        "validation": [entry for entry in train if entry.id in names],
+        "train": [clip for clip in train if clip.id not in names],
+        "validation": [clip for clip in train if clip.id in names],
     }
 
 
-def _draw(entry: Entry) -> float:
-    """From 0 to below 1, by the clip's name."""
-    digest = hashlib.sha256(entry.id.encode("utf-8", "surrogatepass")).hexdigest()
+def _hash(clip: ClipRecord) -> float:
+    """A number in [0, 1) that depends on the clip's name only."""
+    digest = hashlib.sha256(clip.id.encode("utf-8", "surrogatepass")).hexdigest()
     return int(digest[:8], 16) / 2**32

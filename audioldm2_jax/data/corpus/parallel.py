@@ -1,4 +1,4 @@
-"""Work cut into parts that are done in several processes; what is done survives a stop."""
+"""A parallel map over processes, in order."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 from audioldm2_jax.errors import InputError
 
 
-def in_parts(work: Callable, jobs: Iterable, workers: int | None = None) -> Iterator[Any]:
-    """work(job) for each job, in order. workers: processes; 1: this one; None: as many as cores.
+def parallel_map(function: Callable, jobs: Iterable, workers: int | None = None) -> Iterator[Any]:
+    """Yields function(job) for each job, in order.
 
-    Raises InputError if the system ends a process.
+    workers: number of processes; 1 runs in this process, None uses one for each core. Raises
+    InputError if the system kills a process.
     """
     workers = workers or os.cpu_count() or 1
     if workers == 1:
-        yield from map(work, jobs)
+        yield from map(function, jobs)
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         try:
-            yield from pool.map(work, jobs)
+            yield from pool.map(function, jobs)
         except BrokenProcessPool:
             raise InputError(
                 "a worker process was ended, as systems do when memory runs out; the same command "

@@ -1,134 +1,67 @@
-"""The form of prepared corpora: TFDS folders of ArrayRecord, read at random without TensorFlow.
+"""Reads prepared corpora: TFDS folders of ArrayRecord, at random and without TensorFlow.
 
-An example is either audio as it was encoded (`audio_features`) or what the frozen encoders make of
-it (`encode.encoded_features`).
+An example holds either the audio as it was encoded (`examples.audio_features`) or the outputs of
+the frozen encoders (`precompute.encoded_features`).
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from pathlib import Path
 
-import numpy as np
-
 from audioldm2_jax import files
-from audioldm2_jax.data.ingest import audio_files
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.file_ref import Unreadable
-from audioldm2_jax.data.ingest.report import reason
-from audioldm2_jax.errors import InputError, printable
+from audioldm2_jax.data.ingest.report import error_reason
+from audioldm2_jax.errors import InputError
 
-# Audio is compressed already, and each record is read alone.
-WRITER = "group_size:1,uncompressed"
 VERSION = "1.0.0"
-# What is counted of each split's texts: clips with captions, clips with captions or labels (which
-# stand in for captions), clips with a transcript.
-TEXTS = ("captioned", "described", "transcribed")
+# What is counted for each split: clips with captions, with captions or labels (labels stand in for
+# captions), with a transcript.
+TEXT_COUNTS = ("captioned", "described", "transcribed")
 
 
-@functools.cache
-def audio_features():
-    """id, audio (the file), captions, labels, transcript, seconds, sample_rate, extra (JSON)."""
-    import tensorflow_datasets as tfds
-
-    text, number = tfds.features.Text, np.float32
-    return tfds.features.FeaturesDict(
-        {
-            "id": text(),
-            "audio": tfds.features.Tensor(shape=(), dtype=np.bytes_),
-            "captions": tfds.features.Sequence(text()),
-            "labels": tfds.features.Sequence(text()),
-            "transcript": text(),
-            "seconds": number,
-            "sample_rate": np.int32,
-            "extra": text(),
-        }
-    )
-
-
-def audio_example(entry: Entry, sample_rate: int | None = None) -> tuple[dict, list[str]]:
-    """An entry's example and notes on it. Raises Unreadable with the reason to leave it out.
-
-    Audio stays as it is encoded; with sample_rate (Hz), where the entry is a piece of its file, or
-    where the first channel is silent and another is not, it becomes mono FLAC.
-    """
-    if entry.place is None:
-        raise Unreadable(entry.reason)
-    data, name = entry.place.read(), entry.place.name
-    sound = audio_files.check(data, name, entry.start, entry.stop)
-    rate, notes = sound.sample_rate, list(sound.notes)
-    if sample_rate or entry.start is not None or sound.channel:
-        rate = sample_rate or min(rate, 384000)
-        data, more = audio_files.flac(data, name, sound, rate, entry.start, entry.stop)
-        notes += more
-    texts = {"captions": list(entry.captions), "labels": list(entry.labels)}
-    valid = {key: [valid_text(text) for text in values] for key, values in texts.items()}
-    transcript = valid_text(entry.transcript)
-    if valid != texts or transcript != entry.transcript:
-        notes.append("characters that are none in its texts: replaced")
-    extra = json.dumps(entry.extra, ensure_ascii=False)
-    example = {
-        "id": printable(entry.id),
-        "audio": data,
-        **valid,
-        "transcript": transcript,
-        "seconds": sound.seconds,
-        "sample_rate": rate,
-        "extra": extra.encode("utf-8", "backslashreplace").decode(),
-    }
-    return example, notes
-
-
-def valid_text(text: str) -> str:
-    """Text that UTF-8 can hold and tokenizers read: U+FFFD for lone surrogates and NUL."""
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
-
-
-def dataset_name(text: str) -> str:
-    """A name that TFDS takes: lower-case letters, digits and underscores, a letter first."""
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    return name if name[:1].isalpha() else f"corpus_{name}".rstrip("_")
-
-
-def is_dataset(folder) -> bool:
+def is_corpus(folder) -> bool:
+    """Whether a folder holds a finished corpus."""
     return (Path(folder) / "dataset_info.json").is_file()
 
 
 def open_builder(folder):
-    """A prepared corpus as TFDS reads it. Raises InputError.
+    """Opens a prepared corpus as a TFDS builder.
 
-    folder: the one with dataset_info.json, or one above it that holds no other corpus.
+    folder: the one with dataset_info.json, or a folder above it that holds no other corpus. Raises
+    InputError for none or several corpora, and for a damaged one.
     """
     import tensorflow_datasets as tfds
 
     folder = Path(folder)
     try:
-        found = [folder] if is_dataset(folder) else sorted(_datasets(folder))
+        folders = [folder] if is_corpus(folder) else sorted(_datasets(folder))
     except (ValueError, OSError) as error:
-        raise InputError(f"{folder}: cannot look through it ({reason(error)})") from None
-    if len(found) != 1:
-        several = f" several ({', '.join(str(f) for f in found[:4])}); name one" if found else ""
+        raise InputError(f"{folder}: cannot look through it ({error_reason(error)})") from None
+    if len(folders) != 1:
+        names = ", ".join(map(str, folders[:4]))
+        several = f" several ({names}); name one" if folders else ""
         what = several or " none; make it with `audioldm2-jax prepare`"
         raise InputError(f"{folder}: a prepared corpus (dataset_info.json) is expected;{what}")
-    for path in found[0].iterdir():
+    (folder,) = folders
+    for path in folder.iterdir():
         if not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: no ordinary file; delete the folder and make it anew")
-    _check_features(found[0])
+    _check_features(folder)
     try:
-        return tfds.builder_from_directory(str(found[0]))
+        return tfds.builder_from_directory(str(folder))
     except Exception as error:  # TFDS raises many kinds for a damaged folder
         raise InputError(
-            f"{found[0]}: the corpus does not load ({reason(error)}); delete it and make it anew"
+            f"{folder}: the corpus does not load ({error_reason(error)}); delete it "
+            "and make it anew"
         ) from None
 
 
 def _check_features(folder: Path) -> None:
-    """Raises InputError for features that are not TFDS' own: it would import their modules."""
-    own, waiting = "tensorflow_datasets.core.features.", [files.read_json(folder / "features.json")]
-    while waiting:
-        value = waiting.pop()
+    """Raises InputError for features from outside TFDS: TFDS would import their modules."""
+    own, pending = "tensorflow_datasets.core.features.", [files.read_json(folder / "features.json")]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
             for key in ("pythonClassName", "python_class_name", "type"):
                 kind = value.get(key, own)
@@ -136,8 +69,8 @@ def _check_features(folder: Path) -> None:
                     raise InputError(
                         f"{folder}/features.json: the feature {kind[:80]!r} is not one of TFDS' own"
                     )
-        waiting += value.values() if isinstance(value, dict) else []
-        waiting += value if isinstance(value, list) else []
+        pending += value.values() if isinstance(value, dict) else []
+        pending += value if isinstance(value, list) else []
 
 
 def _datasets(folder: Path):
@@ -149,9 +82,9 @@ def _datasets(folder: Path):
 
 
 def open_split(folder, split: str):
-    """A random-access source of examples, `source[i]`. split: a name, or several as `a+b`.
+    """Opens a split as a random-access source of examples, `source[i]`.
 
-    Raises InputError.
+    split: a name, or several as `a+b`. Raises InputError for an unknown or empty split.
     """
     builder = open_builder(folder)
     names = sorted(builder.info.splits)
@@ -161,48 +94,50 @@ def open_split(folder, split: str):
     try:
         source = builder.as_data_source(split)
     except Exception as error:
-        raise InputError(f"{folder}: split {split!r} does not open ({reason(error)})") from None
+        raise InputError(
+            f"{folder}: split {split!r} does not open ({error_reason(error)})"
+        ) from None
     if not len(source):
         raise InputError(f"{folder}: split {split!r} holds no clips")
     return source
 
 
-def describe(folder) -> dict:
-    """What the corpus' description says of its making (see `build.Build`), {} for others."""
+def read_description(folder) -> dict:
+    """The metadata that `CorpusWriter` stores in the description; {} for other corpora."""
     description = open_builder(folder).info.description or ""
     try:
-        found = json.loads(description)
+        metadata = json.loads(description)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def statistics(folder) -> dict:
-    """What was counted when the corpus was made. Raises InputError where it does not say."""
-    found = describe(folder).get("statistics")
-    if not isinstance(found, dict):
+def read_statistics(folder) -> dict:
+    """The counts from the preparation of the corpus. Raises InputError where there are none."""
+    counts = read_description(folder).get("statistics")
+    if not isinstance(counts, dict):
         raise InputError(
             f"{folder}: its dataset_info.json holds no statistics; delete the folder and make it "
             "anew"
         )
-    return found
+    return counts
 
 
-def texts(folder, split: str) -> dict[str, int] | None:
-    """How many clips of a split (or of several, as `a+b`) have which texts.
+def text_counts(folder, split: str) -> dict[str, int] | None:
+    """Counts the clips of a split (or of several, as `a+b`) by the texts that they have.
 
-    clips, and those with captions (`captioned`), with captions or labels (`described`), with a
-    transcript (`transcribed`). None for corpora that were made without counting.
+    `clips`: all; `captioned`: with captions; `described`: with captions or labels; `transcribed`:
+    with a transcript. Returns None for corpora without these counts.
     """
     info = open_builder(folder).info
-    counts = describe(folder).get("statistics", {})
+    counts = read_description(folder).get("statistics", {})
     counts = counts.get("texts") if isinstance(counts, dict) else None
-    total = dict.fromkeys(("clips", *TEXTS), 0)
+    total = dict.fromkeys(("clips", *TEXT_COUNTS), 0)
     for name in (re.sub(r"\[.*\]$", "", part.strip()) for part in split.split("+")):
         if not isinstance(counts, dict) or not isinstance(counts.get(name), dict):
             return None
         total["clips"] += info.splits[name].num_examples
-        for key in TEXTS:
+        for key in TEXT_COUNTS:
             count = counts[name].get(key)
             if type(count) is not int:
                 return None

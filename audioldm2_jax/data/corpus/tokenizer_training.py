@@ -1,4 +1,4 @@
-"""Training of tokenizers of RoBERTa's and T5's kind on captions."""
+"""Trains tokenizers of the kinds that RoBERTa and T5 use, on captions."""
 
 from __future__ import annotations
 

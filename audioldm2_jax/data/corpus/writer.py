@@ -1,4 +1,4 @@
-"""A corpus in the making: parts that survive a stop, put together at the end."""
+"""Writes a corpus shard by shard, so that a stopped run resumes, and assembles it at the end."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from pathlib import Path
 
 from audioldm2_jax import files
 from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest.names import tfds_name
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 CLASSES = "classes.json"
+# Audio is compressed already, and each record is read alone.
+_ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
-class Part:
-    """The index-th piece of a split."""
+class Shard:
+    """A numbered shard of a split."""
 
     split: str
     index: int
 
     @property
     def stem(self) -> str:
+        """The name of the shard's files in the work folder, without suffix."""
         return f"{self.split}-{self.index:06d}"
 
 
-def part_size(count: int) -> int:
-    """Clips in a part: some 64 parts, none very small or large. Does not depend on the machine."""
+def shard_size(count: int) -> int:
+    """Clips in a shard of a split with `count` clips: 16 to 1000, for about 64 shards."""
     return min(max(count // 64, 16), 1000)
 
 
-class Build:
-    """target/.work holds what is done; target becomes a TFDS folder by `finish`.
+class CorpusWriter:
+    """Writes shards to target/.work; `finish` turns target into a TFDS folder.
 
-    settings: what the corpus is made from; a stopped build goes on only with the same ones. Raises
-    InputError for a folder that holds something else.
+    settings: what the corpus is made from, as JSON holds it; a stopped run resumes only with equal
+    settings. Raises InputError for a folder that holds something else.
     """
 
     def __init__(self, target, settings: Mapping):
@@ -50,28 +54,29 @@ class Build:
         self.settings = json.loads(json.dumps(settings))
         plan = self.work / "plan.json"
         if self.finished:
-            found = reader.describe(self.target).get("settings")
+            stored = reader.read_description(self.target).get("settings")
         elif plan.exists():
-            found = self._plan(plan)
+            stored = self._read_plan(plan)
         else:
-            found = self._claim()
-        if found != self.settings:
+            stored = self._create_folder()
+        if stored != self.settings:
             raise InputError(
-                f"{target}: holds a corpus made otherwise ({_difference(found, self.settings)}); "
+                f"{target}: holds a corpus made otherwise ({_difference(stored, self.settings)}); "
                 "choose another folder, or delete it"
             )
 
     @property
     def finished(self) -> bool:
-        return reader.is_dataset(self.target)
+        """Whether the target is a finished corpus."""
+        return reader.is_corpus(self.target)
 
-    def _plan(self, plan: Path) -> dict:
+    def _read_plan(self, plan: Path) -> dict:
         try:
             return files.read_json(plan)
         except InputError as error:
             raise InputError(f"{error}; delete {self.target} to begin anew") from None
 
-    def _claim(self) -> dict:
+    def _create_folder(self) -> dict:
         def write(folder: Path) -> None:
             (folder / self.work.name).mkdir()
             files.write_json(folder / self.work.name / "plan.json", self.settings)
@@ -79,54 +84,58 @@ class Build:
         files.write_folder(self.target, write)
         return self.settings
 
-    def summary(self, part: Part) -> dict | None:
-        """What a finished part holds; None for one to do, or to do again for it is damaged."""
+    def read_summary(self, shard: Shard) -> dict | None:
+        """The summary of a finished shard; None if the shard is missing or damaged."""
         try:
-            found = files.read_json(self.work / f"{part.stem}.json")
+            summary = files.read_json(self.work / f"{shard.stem}.json")
         except InputError:
             return None
-        same = found.pop("sum", None) == _sum(found)
-        record = self.work / f"{part.stem}.array_record"
+        intact = summary.pop("sum", None) == _checksum(summary)
+        record = self.work / f"{shard.stem}.array_record"
         if record.is_file():
-            whole = record.stat().st_size == found.get("file")
-        else:  # finishing has begun and moved it
-            whole = any(self.work.glob("*.array_record-*")) or self._moved()
-        return found if same and whole else None
+            intact &= record.stat().st_size == summary.get("file")
+        else:  # an earlier run has begun to finish and moved it
+            intact &= any(self.work.glob("*.array_record-*")) or bool(self._moved())
+        return summary if intact else None
 
     def _moved(self) -> list[Path]:
         return sorted(self.target.glob("*.array_record-*"))
 
-    def write(self, part: Part, examples: Iterable[dict], features, report: Report) -> dict:
-        """Writes a part. `report` is read when the examples are through. Raises InputError."""
+    def write_shard(self, shard: Shard, examples: Iterable[dict], features, report: Report) -> dict:
+        """Writes a shard and returns its summary.
+
+        features: of TFDS. report: skipped clips and notes, complete once `examples` is exhausted.
+        Raises InputError if the disk is full.
+        """
         from array_record.python.array_record_module import ArrayRecordWriter
 
-        beside = self.work / f".{part.stem}.array_record"
-        writer = ArrayRecordWriter(str(beside), reader.WRITER)
-        found, labels, rates = _empty(), Counter(), Counter()
+        partial = self.work / f".{shard.stem}.array_record"
+        writer = ArrayRecordWriter(str(partial), _ARRAY_RECORD_OPTIONS)
+        summary, labels, rates = _empty_summary(), Counter(), Counter()
         try:
             for example in examples:
-                record = _repeatable(features.serialize_example(example))
-                self._written(lambda record=record: writer.write(record))
-                _count(found, example, len(record))
+                record = _deterministic(features.serialize_example(example))
+                self._checked(lambda record=record: writer.write(record))
+                _count(summary, example, len(record))
                 labels.update(example["labels"])
                 rates[str(example["sample_rate"])] += 1
-            self._written(writer.close)
-            found |= {"labels": dict(labels), "rates": dict(rates)}
-            found |= {"skipped": report.skipped, "notes": report.notes}
-            found["file"] = beside.stat().st_size
-            os.replace(beside, self.work / f"{part.stem}.array_record")
+            self._checked(writer.close)
+            summary |= {"labels": dict(labels), "rates": dict(rates)}
+            summary |= {"skipped": report.skipped, "notes": report.notes}
+            summary["file"] = partial.stat().st_size
+            os.replace(partial, self.work / f"{shard.stem}.array_record")
         except OSError as error:
             raise files.cannot(self.target, "write", error) from None
         finally:
             with suppress(RuntimeError, OSError):
                 writer.close()
-            beside.unlink(missing_ok=True)
-        found = json.loads(json.dumps(found))
-        files.write_json(self.work / f"{part.stem}.json", found | {"sum": _sum(found)})
-        return found
+            partial.unlink(missing_ok=True)
+        summary = json.loads(json.dumps(summary))
+        files.write_json(self.work / f"{shard.stem}.json", summary | {"sum": _checksum(summary)})
+        return summary
 
-    def _written(self, write) -> None:
-        """ArrayRecord's error for a full disk as one line; a new call goes on."""
+    def _checked(self, write) -> None:
+        """Runs `write`, with ArrayRecord's error for a full disk as an InputError."""
         try:
             write()
         except (RuntimeError, ValueError) as error:
@@ -136,120 +145,126 @@ class Build:
             ) from None
 
     def finish(
-        self, done: Mapping[Part, dict], features, *, report: Report, about: Mapping
+        self, summaries: Mapping[Shard, dict], features, *, report: Report, metadata: Mapping
     ) -> dict:
-        """Puts the parts together; returns `statistics`. Raises InputError if no clip is left.
+        """Assembles the shards into a TFDS folder; returns its statistics.
 
-        about: `name` and, where known, `citation`, `license`, `homepage`, `description`.
+        report: receives what the shards skipped. metadata: `name` and, where known, `citation`,
+        `license`, `homepage`, `description`. Raises InputError if no clip is left.
         """
         try:
-            return self._finished(done, features, report, about)
+            return self._assemble(summaries, features, report, metadata)
         except OSError as error:
             raise files.cannot(self.target, "write", error) from None
 
-    def _finished(self, done, features, report, about) -> dict:
-        full = {part: found for part, found in done.items() if found["clips"]}
-        for found in done.values():
-            report.add(Report(found["skipped"], found["notes"]))
-        if not full:
+    def _assemble(self, summaries, features, report, metadata) -> dict:
+        filled = {shard: summary for shard, summary in summaries.items() if summary["clips"]}
+        for summary in summaries.values():
+            report.add(Report(summary["skipped"], summary["notes"]))
+        if not filled:
             shutil.rmtree(self.target, ignore_errors=True)
             raise InputError(f"{self.target}: no clip can be used{report.reasons()}")
-        statistics = _statistics(full, report)
-        labels = sum((Counter(found["labels"]) for found in full.values()), Counter())
-        names = self._gather(full, features, statistics, about)
+        statistics = _statistics(filled, report)
+        labels = sum((Counter(summary["labels"]) for summary in filled.values()), Counter())
+        names = self._write_tfds(filled, features, statistics, metadata)
         report.save(self.target)
         files.write_json(self.target / CLASSES, dict(labels.most_common()))
-        # With the last of them, dataset_info.json, the folder becomes a corpus.
+        # The last file is dataset_info.json: with it the folder becomes a corpus.
         for name in names:
             os.replace(self.work / name, self.target / name)
         shutil.rmtree(self.work, ignore_errors=True)
         return statistics
 
-    def _gather(self, full, features, statistics, about) -> list[str]:
-        """Names of the corpus' files, complete in the work folder, in the order to move them."""
+    def _write_tfds(self, filled, features, statistics, metadata) -> list[str]:
+        """Writes all files to the work folder; returns their names in the order to move them."""
         import tensorflow_datasets as tfds
 
-        for moved in self._moved():  # by an earlier try to finish
+        for moved in self._moved():  # by an earlier run that began to finish
             os.replace(moved, self.work / moved.name)
-        name, splits, names = reader.dataset_name(about["name"]), [], []
-        for split in sorted({part.split for part in full}):
-            mine = sorted((p for p in full if p.split == split), key=lambda p: p.index)
+        splits, names = [], []
+        for split in sorted({shard.split for shard in filled}):
+            shards = sorted((s for s in filled if s.split == split), key=lambda s: s.index)
             template = tfds.core.ShardedFileTemplate(
                 data_dir=self.work,
-                dataset_name=name,
+                dataset_name=tfds_name(metadata["name"]),
                 split=split,
                 filetype_suffix="array_record",
             )
-            for number, part in enumerate(mine):
-                made = self.work / f"{part.stem}.array_record"
-                final = template.sharded_filepath(shard_index=number, num_shards=len(mine))
-                names.append(Path(final).name)
-                if made.is_file():
-                    os.replace(made, final)
-                if not Path(final).is_file() or Path(final).stat().st_size != full[part]["file"]:
-                    raise InputError(f"{final}: damaged; delete {self.target} to begin anew")
+            for number, shard in enumerate(shards):
+                path = Path(template.sharded_filepath(shard_index=number, num_shards=len(shards)))
+                names.append(path.name)
+                self._rename_shard(shard, path, filled[shard]["file"])
             splits.append(
                 tfds.core.SplitInfo(
                     name=split,
-                    shard_lengths=[full[part]["clips"] for part in mine],
-                    num_bytes=sum(full[part]["bytes"] for part in mine),
+                    shard_lengths=[filled[shard]["clips"] for shard in shards],
+                    num_bytes=sum(filled[shard]["bytes"] for shard in shards),
                     filename_template=template,
                 )
             )
-        words = {"about": about.get("description", ""), "settings": self.settings}
-        known = {k: about[k] for k in ("citation", "license", "homepage") if about.get(k)}
+        description = {"about": metadata.get("description", ""), "settings": self.settings}
+        known = {k: metadata[k] for k in ("citation", "license", "homepage") if metadata.get(k)}
         tfds.folder_dataset.write_metadata(
             data_dir=self.work,
             features=features,
             split_infos=splits,
             version=reader.VERSION,
-            description=json.dumps(words | {"statistics": statistics}, ensure_ascii=False),
+            description=json.dumps(description | {"statistics": statistics}, ensure_ascii=False),
             check_data=False,
             **known,
         )
         license_file = ["LICENSE"] if (self.work / "LICENSE").is_file() else []
         return [*names, "features.json", *license_file, "dataset_info.json"]
 
+    def _rename_shard(self, shard: Shard, path: Path, size: int) -> None:
+        """Gives a shard its final name. Raises InputError if it has not `size` bytes."""
+        record = self.work / f"{shard.stem}.array_record"
+        if record.is_file():
+            os.replace(record, path)
+        if not path.is_file() or path.stat().st_size != size:
+            raise InputError(f"{path}: damaged; delete {self.target} to begin anew")
 
-def _repeatable(record: bytes) -> bytes:
-    """A record with its features in order: protobuf's own differs from process to process."""
+
+def _deterministic(record: bytes) -> bytes:
+    """A record with its features sorted: protobuf's order differs between processes."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
 
 
-def _sum(found: dict) -> str:
-    """Tells a damaged summary from a whole one."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+def _checksum(summary: dict) -> str:
+    return hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()
 
 
-def _empty() -> dict:
-    """A part's summary: clips, their bytes and seconds, how many have which texts; notes."""
+def _empty_summary() -> dict:
+    """A shard's counts (clips, bytes, seconds, clips by their texts), skipped clips and notes."""
     counts = {"clips": 0, "bytes": 0, "seconds": 0.0, "captions": 0, "file": 0}
-    counts |= dict.fromkeys(reader.TEXTS, 0)
+    counts |= dict.fromkeys(reader.TEXT_COUNTS, 0)
     return counts | {"labels": {}, "rates": {}, "skipped": [], "notes": []}
 
 
-def _count(found: dict, example: dict, size: int) -> None:
-    found["clips"] += 1
-    found["bytes"] += size
-    found["seconds"] += float(example["seconds"])
-    found["captions"] += len(example["captions"])
-    found["captioned"] += bool(example["captions"])
-    found["described"] += bool(example["captions"] or example["labels"])
-    found["transcribed"] += bool(example["transcript"])
+def _count(summary: dict, example: dict, size: int) -> None:
+    """Adds an example of `size` bytes to a summary."""
+    summary["clips"] += 1
+    summary["bytes"] += size
+    summary["seconds"] += float(example["seconds"])
+    summary["captions"] += len(example["captions"])
+    summary["captioned"] += bool(example["captions"])
+    summary["described"] += bool(example["captions"] or example["labels"])
+    summary["transcribed"] += bool(example["transcript"])
 
 
-def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
+def _statistics(summaries: Mapping[Shard, dict], report: Report) -> dict:
     def total(key):
-        return sum(found[key] for found in full.values())
+        return sum(summary[key] for summary in summaries.values())
 
     splits: Counter = Counter()
     texts: dict[str, Counter] = {}
-    for part, found in full.items():
-        splits[part.split] += found["clips"]
-        texts.setdefault(part.split, Counter()).update({k: found[k] for k in reader.TEXTS})
-    rates = sum((Counter(found["rates"]) for found in full.values()), Counter())
+    for shard, summary in summaries.items():
+        splits[shard.split] += summary["clips"]
+        counts = {k: summary[k] for k in reader.TEXT_COUNTS}
+        texts.setdefault(shard.split, Counter()).update(counts)
+    rates = sum((Counter(summary["rates"]) for summary in summaries.values()), Counter())
     return {
         "clips": total("clips"),
         "hours": round(total("seconds") / 3600, 3),
@@ -259,19 +274,22 @@ def _statistics(full: Mapping[Part, dict], report: Report) -> dict:
         "captions": total("captions"),
         "clips with transcripts": total("transcribed"),
         "texts": {split: dict(counts) for split, counts in sorted(texts.items())},
-        "labels": len(set().union(*(found["labels"] for found in full.values()))),
+        "labels": len(set().union(*(summary["labels"] for summary in summaries.values()))),
         "sample rates": dict(rates.most_common()),
         "skipped": len(report.skipped),
     }
 
 
-def _difference(found, asked) -> str:
-    if not isinstance(found, dict):
+def _difference(stored, requested) -> str:
+    """The settings that differ, for an error message."""
+    if not isinstance(stored, dict):
         return "it does not say how"
-    keys = [k for k in {**found, **asked} if found.get(k) != asked.get(k)]
-    return ", ".join(f"{k} {_short(found.get(k))}, now {_short(asked.get(k))}" for k in keys[:4])
+    keys = [k for k in {**stored, **requested} if stored.get(k) != requested.get(k)]
+    return ", ".join(
+        f"{k} {_shorten(stored.get(k))}, now {_shorten(requested.get(k))}" for k in keys[:4]
+    )
 
 
-def _short(value) -> str:
+def _shorten(value) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

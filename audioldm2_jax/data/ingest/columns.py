@@ -1,4 +1,4 @@
-"""Which values of a table's row mean what."""
+"""Columns of a table of captions: which column holds what, and a row's values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from audioldm2_jax.errors import InputError
 
-# Names in use for these columns, in the order they are looked for.
+# Common names of these columns, in the order of preference.
 FILE = "file_name wav file filename audio path audio_path audio_file file_path filepath location"
 FILE += " slice_file_name uniq_id"
 CAPTIONS = "text description prompt sentence_description"
@@ -20,7 +20,7 @@ SPLIT = "split set"
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns by name; what is None is recognised by the names in use (see `recognised`)."""
+    """Names of a table's columns. `resolve` replaces None by the column with a common name."""
 
     file: str | None = None
     captions: tuple[str, ...] | None = None
@@ -28,15 +28,15 @@ class Columns:
     transcript: str | None = None
     split: str | None = None
 
-    def recognised(self, names: Sequence[str], where: str) -> Columns:
-        """All columns of a table that has `names`.
+    def resolve(self, names: Sequence[str], where: str) -> Columns:
+        """Resolves all columns of a table with the columns `names`. where: for error messages.
 
-        Captions are all whose name contains "caption", as in the authors' training repository, else
-        the first of `text description prompt`. Raises InputError if a named column is not there, or
-        none names the files.
+        Caption columns are those whose name contains "caption", as in the authors' training
+        repository, else the first of `text description prompt`. Raises InputError if a column is
+        missing, or if no column names the files.
         """
-        given = [self.file, *(self.captions or ()), self.labels, self.transcript, self.split]
-        for name in filter(None, given):
+        requested = [self.file, *(self.captions or ()), self.labels, self.transcript, self.split]
+        for name in filter(None, requested):
             if name not in names:
                 raise InputError(f"{where}: no column {name!r}; it has {', '.join(names)}")
         file = self.file or _first(FILE, names)
@@ -58,38 +58,38 @@ class Columns:
             split=self.split or _first(SPLIT, names),
         )
 
-    def facts(self, row: dict) -> dict:
-        """captions, labels, transcript and the rest (`extra`) of a row."""
+    def fields(self, row: dict) -> dict:
+        """A row's `captions`, `labels`, `transcript` and other values (`extra`)."""
         used = {self.file, *self.captions, self.labels, self.transcript, self.split}
         return {
-            "captions": tuple(t for name in self.captions for t in texts(row.get(name))),
-            "labels": tuple(label for t in texts(row.get(self.labels)) for label in _split(t)),
-            "transcript": next(iter(texts(row.get(self.transcript))), ""),
-            "extra": {k: v for k, v in row.items() if k not in used and _plain(v)},
+            "captions": tuple(t for name in self.captions for t in cell_texts(row.get(name))),
+            "labels": tuple(label for t in cell_texts(row.get(self.labels)) for label in _split(t)),
+            "transcript": next(iter(cell_texts(row.get(self.transcript))), ""),
+            "extra": {k: v for k, v in row.items() if k not in used and _is_plain(v)},
         }
 
 
-# Every column by the names in use.
-RECOGNISED = Columns()
+# Every column by its common names.
+AUTO = Columns()
 
 
 def _first(candidates: str, names: Sequence[str]) -> str | None:
-    lower = {name.lower(): name for name in reversed(names)}
-    return next((lower[c] for c in candidates.split() if c in lower), None)
+    by_lower_case = {name.lower(): name for name in reversed(names)}
+    return next((by_lower_case[c] for c in candidates.split() if c in by_lower_case), None)
 
 
-def texts(value) -> list[str]:
-    """A value's texts: one or a list, without empty ones, surrounding space and what is no text."""
+def cell_texts(value) -> list[str]:
+    """The texts of a cell that holds one or a list: stripped, without empty and non-text values."""
     values = value if isinstance(value, (list, tuple)) else [value]
     values = [v for v in values if isinstance(v, (str, int, float)) and not isinstance(v, bool)]
-    # NaN is what tables exported by pandas hold where nothing was.
-    found = [str(v).strip().strip("\ufeff").strip() for v in values if v == v]
-    return [text for text in found if text]
+    # Tables that pandas exports hold NaN for an empty cell.
+    texts = [str(v).strip().strip("\ufeff").strip() for v in values if v == v]
+    return [text for text in texts if text]
 
 
 def _split(text: str) -> list[str]:
     return [label.strip() for label in re.split(r"[,;|]", text) if label.strip()]
 
 
-def _plain(value) -> bool:
+def _is_plain(value) -> bool:
     return isinstance(value, (str, int, float, bool)) and value == value and value != ""

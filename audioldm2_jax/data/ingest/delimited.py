@@ -1,8 +1,8 @@
-"""Delimited text (CSV, TSV ...) to rows, whatever its writer meant by quotes.
+"""Parses delimited text (CSV, TSV ...) with and without CSV quoting.
 
-Spreadsheets put values in double quotes, which may span lines. Common Voice's TSV, LJSpeech's table
-and much that is written by hand use quotes as plain characters; read as CSV they would merge rows.
-Which it is follows from the whole file; where both readings hold, the file is refused.
+Spreadsheets quote values, and a quoted value may span lines. Common Voice's TSV, LJSpeech's table
+and many files written by hand use quotes as plain characters; CSV rules would merge their rows. The
+whole file decides which rules apply. A file that both rules parse differently is refused.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from collections.abc import Iterator
 
 from audioldm2_jax.errors import InputError
 
-# The module's limit of 128 kB is for all of the process; a table is in memory already.
+# The default limit of 128 kB holds for the whole process; a table is in memory already.
 csv.field_size_limit(1 << 30)
 
 _DELIMITERS = ",;\t|"
-# Writers of these mostly mean nothing by quotes.
+# Files with these delimiters rarely use CSV quoting.
 _PLAIN = "\t|"
-_MOST_COLUMNS = 1000
-_FILE = re.compile(r"[^\s\"]\.[A-Za-z0-9]{1,5}$|^-?\d+(\.\d+)?$")
+_MAX_COLUMNS = 1000
+_FILE_OR_NUMBER = re.compile(r"[^\s\"]\.[A-Za-z0-9]{1,5}$|^-?\d+(\.\d+)?$")
 
 
-def read(
+def read_delimited(
     text: str, name: str, columns: list[str] | None = None, *, comment: str = "", tsv: bool = False
 ) -> list[dict]:
-    """Rows by column; lines that begin with `comment`, and empty ones, are passed over.
+    """Returns a table's rows as dicts of text by column, without empty lines.
 
-    columns: for a comma-separated table without a header. Raises InputError naming the line.
+    name: of the file, for error messages. columns: names for a comma-separated table without a
+    header. comment: prefix of lines to ignore. tsv: the delimiter is a tab if the header has one.
+    Raises InputError naming the line.
     """
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
@@ -47,15 +49,15 @@ def read(
             return []
         columns = _header(table.pop(0)[1], name)
     rows = [_named(row, columns, name, number) for number, row in table]
-    if rows:  # which columns there are stands in the first row, though it may be short
+    if rows:  # the first row has all columns, even if its line is short
         rows[0] = {column: rows[0].get(column, "") for column in columns if column}
     return rows
 
 
 def _without_title(lines: list[str]) -> list[str]:
-    """Lines that begin with "# " above the header, as people write them, count as empty.
+    """Blanks the lines above the header that begin with "# ".
 
-    A header that is written so itself stands alone, above a row of as many values.
+    A single such line is the header itself if the row below it has as many values.
     """
     titles = []
     for number, line in enumerate(lines):
@@ -70,14 +72,14 @@ def _without_title(lines: list[str]) -> list[str]:
 
 
 def _is_header(head: str, line: str) -> bool:
-    """Whether the line below it holds values rather than names of columns."""
+    """Whether `head` is a header: the line below it holds values rather than column names."""
     delimiter = _delimiter([head], False)
     cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
     alike = 0 < head.count(delimiter) == line.count(delimiter)
     return (
         alike
-        and any(map(_FILE.search, cells))
-        and not any(map(_FILE.search, head.split(delimiter)))
+        and any(map(_FILE_OR_NUMBER.search, cells))
+        and not any(map(_FILE_OR_NUMBER.search, head.split(delimiter)))
     )
 
 
@@ -93,13 +95,13 @@ def _header(row: list[str], name: str) -> list[str]:
     twice = sorted(c for c, count in Counter(columns).items() if c and count > 1)
     if twice:
         raise InputError(f"{name}: two columns are named {twice[0]!r}; rename one")
-    if len(columns) > _MOST_COLUMNS:
-        raise InputError(f"{name}: {len(columns)} columns; at most {_MOST_COLUMNS} are read")
+    if len(columns) > _MAX_COLUMNS:
+        raise InputError(f"{name}: {len(columns)} columns; at most {_MAX_COLUMNS} are read")
     return columns
 
 
 def _named(row, columns, name, number) -> dict:
-    """A row's values by column, as many as it has."""
+    """A row's values by column. Raises InputError for more values than columns."""
     if any(map(str.strip, row[len(columns) :])):
         width = max(i for i, cell in enumerate(row, 1) if cell.strip())
         raise _too_wide(name, number, width, len(columns))
@@ -116,7 +118,7 @@ def _too_wide(name, number, width, columns) -> InputError:
 
 
 def _rows(lines: list[str], delimiter: str, name: str) -> list[tuple[int, list[str]]]:
-    """(line, values) of each row, by the reading that the file as a whole bears out."""
+    """Returns (line, values) of each row, by the rules that fit the whole file."""
     if not any('"' in line for line in lines):
         return [(n, line.split(delimiter)) for n, line in enumerate(lines, 1)]
     quoted, broken = _quoted(lines, delimiter, name)
@@ -130,6 +132,7 @@ def _rows(lines: list[str], delimiter: str, name: str) -> list[tuple[int, list[s
     if by_line is None:
         if quoted:
             return quoted
+        assert broken is not None  # without rows there is a reason
         raise broken
     if not quoted:
         return by_line
@@ -137,16 +140,15 @@ def _rows(lines: list[str], delimiter: str, name: str) -> list[tuple[int, list[s
 
 
 def _quoted(lines, delimiter, name) -> tuple[list | None, InputError | None]:
-    """The file as CSV; (None, what is wrong) if it is none, or its rows are uneven."""
+    """Parses the file as CSV: (rows, None), or (None, error) if a quote is open or rows differ."""
     wrong = None
-    for text, dialect in _forms(lines, delimiter):
+    for text, dialect in _dialects(lines, delimiter):
         reader = csv.reader(
             text, delimiter=delimiter, skipinitialspace=True, strict=True, **dialect
         )
         rows, start = [], 1
         try:
             for row in reader:
-                # The last line break belongs to the row, not to a value.
                 rows.append((start, row))
                 start = reader.line_num + 1
         except csv.Error:
@@ -160,27 +162,27 @@ def _quoted(lines, delimiter, name) -> tuple[list | None, InputError | None]:
         columns = next(len(row) for _, row in rows if any(map(str.strip, row)))
         number, row = next((n, r) for n, r in rows if any(map(str.strip, r[columns:])))
         width = max(i for i, cell in enumerate(row, 1) if cell.strip())
-        # A reading that gets to the file's end knows better what is wrong.
+        # A dialect that parses to the end of the file gives the better message.
         wrong = _too_wide(name, number, width, columns)
     return None, wrong
 
 
-def _forms(lines, delimiter) -> Iterator[tuple[list[str], dict]]:
-    """(lines, settings of csv) of each way of writing CSV that occurs."""
+def _dialects(lines, delimiter) -> Iterator[tuple[list[str], dict]]:
+    """Yields (lines, csv settings) of each CSV dialect that the file may use."""
     text = [line + "\n" for line in lines]
     yield text, {}
     if any('\\"' in line for line in lines):
         yield text, {"doublequote": False, "escapechar": "\\"}
     blank = " " if delimiter == "\t" else " \t"
     if any(re.search(rf'"[{blank}]', line) for line in lines):
-        # Blanks between a closing quote and what follows are no part of a value.
+        # Blanks after a closing quote are not part of the value.
         closed = rf'("[^"]*(?:""[^"]*)*")(?:[{blank}]+(?=[{delimiter}\n]))?'
         trimmed = re.sub(closed, r"\1", "".join(text))
         yield [line + "\n" for line in trimmed.split("\n")[:-1]], {}
 
 
 def _even(rows) -> bool:
-    """Whether no row has more values than the first, empty ones at its end apart."""
+    """Whether no row has more values than the first, ignoring empty values at its end."""
     rows = [row for _, row in rows if any(map(str.strip, row))]
     return all(
         len(row) <= len(rows[0]) or not any(map(str.strip, row[len(rows[0]) :])) for row in rows
@@ -188,19 +190,19 @@ def _even(rows) -> bool:
 
 
 def _exact(rows) -> bool:
-    """Whether all rows have as many values as the first."""
+    """Whether all rows have the same number of values."""
     return len({len(row) for _, row in rows if any(map(str.strip, row))}) <= 1
 
 
 def _spans(rows) -> bool:
-    """Whether a value holds a line break."""
+    """Whether any value holds a line break."""
     return any("\n" in cell for _, row in rows for cell in row)
 
 
 def _needed(rows, lines, delimiter) -> bool:
-    """Whether quotes are a writer's: only where a value needs them, or throughout a column.
+    """Whether the quotes are CSV quoting: only around values that need it, or whole columns.
 
-    A value needs them that holds a quote, a delimiter or a line break.
+    A value needs quoting if it holds a quote, a delimiter or a line break.
     """
     columns: dict[int, list[bool]] = {}
     special = ('"', delimiter, "\n")
@@ -212,35 +214,35 @@ def _needed(rows, lines, delimiter) -> bool:
         if raw is None or len(raw) != len(row):
             return False
         for index, (cell, value) in enumerate(zip(raw, row)):
-            held = cell.strip().startswith('"')
-            if not held and '"' in cell:
-                return False  # a writer would have quoted it
+            is_quoted = cell.strip().startswith('"')
+            if not is_quoted and '"' in cell:
+                return False  # a CSV writer would have quoted it
             if value.strip():
-                columns.setdefault(index, []).append(held)
-            needless |= held and not any(mark in value for mark in special)
+                columns.setdefault(index, []).append(is_quoted)
+            needless |= is_quoted and not any(mark in value for mark in special)
     if not needless:
         return True
-    return all(all(held[1:]) or not any(held[1:]) for held in columns.values())
+    return all(all(flags[1:]) or not any(flags[1:]) for flags in columns.values())
 
 
 def _split(line: str, delimiter: str) -> list[str] | None:
-    """A line's values with their quotes; None if a quote is left open."""
+    """Splits a line into values with their quotes; None if a quote is open at its end."""
     if '"' not in line:
         return line.split(delimiter)
-    out, start, inside = [], 0, False
-    for place, character in enumerate(line):
+    values, start, inside = [], 0, False
+    for position, character in enumerate(line):
         if character == '"':
             inside = not inside
         elif character == delimiter and not inside:
-            out.append(line[start:place])
-            start = place + 1
-    return None if inside else [*out, line[start:]]
+            values.append(line[start:position])
+            start = position + 1
+    return None if inside else [*values, line[start:]]
 
 
 def _by_line(lines, delimiter) -> list | None:
-    """Each line a row: as CSV where it is well-formed alone, else its quotes are characters.
+    """Parses each line as a row: as CSV where it is well-formed, else with plain quotes.
 
-    None where a row has not the first one's number of values.
+    Returns None if rows differ in their number of values.
     """
     rows, width = [], 0
     for number, line in enumerate(lines, 1):
@@ -263,9 +265,10 @@ def _by_line(lines, delimiter) -> list | None:
 
 
 def _choose(quoted, by_line, name):
-    """The reading whose rows look like rows where a quoted value would span lines.
+    """Chooses between the two parses where a quoted value would span lines.
 
-    What tells rows is a column that everywhere else holds names of files or numbers.
+    Columns that hold file names or numbers in all other rows tell rows from parts of a value.
+    Raises InputError if they do not decide.
     """
     firsts = {n for n, _ in quoted}
     spans = {n for n, row in quoted if any("\n" in cell for cell in row)}
@@ -275,9 +278,9 @@ def _choose(quoted, by_line, name):
     keys = [
         i
         for i in range(len(by_line[0][1]))
-        if known and all(i < len(row) and _FILE.search(row[i].strip()) for row in known)
+        if known and all(i < len(row) and _FILE_OR_NUMBER.search(row[i].strip()) for row in known)
     ]
-    alike = [any(_FILE.search(row[i].strip()) for i in keys) for _, row in inner]
+    alike = [any(_FILE_OR_NUMBER.search(row[i].strip()) for i in keys) for _, row in inner]
     if keys and all(alike):
         return by_line
     if keys and not any(alike):

@@ -1,4 +1,4 @@
-"""The file that a table means by a path."""
+"""Finds the file that a table means by a path."""
 
 from __future__ import annotations
 
@@ -7,94 +7,100 @@ import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax.data.ingest.file_index import Place, Shelf, plain
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.file_ref import FileRef
+from audioldm2_jax.data.ingest.names import normalise_name
 
-SEVERAL = "several files have that name; give the path"
+AMBIGUOUS = "several files have that name; give the path"
 OUTSIDE = "outside the folder; --allow_outside reads it"
 NAME_ALONE = "found by its name alone: the path in the table leads elsewhere"
 
 
 @dataclass(frozen=True)
 class Match:
-    """name: the shelf's, or the path as the table has it; place: None for the `reason` given.
+    """The result of a lookup.
 
-    note: what is odd about a file that was found.
+    name: the name in the index, or the path as the table has it. file: None where `reason` says
+    why there is none. note: what is odd about the file.
     """
 
     name: str
-    place: Place | None = None
+    file: FileRef | None = None
     reason: str = "missing"
     note: str = ""
 
 
-def find(shelf: Shelf, value: str, base: str = "", folder: Path | None = None) -> Match:
-    """What a table means by `value`.
+def find_file(index: FileIndex, value: str, base: str = "", folder: Path | None = None) -> Match:
+    """Finds the file that a table means by `value`.
 
-    base: the table's folder in the shelf; folder: on disk. Tried in turn: relative to the table, to
-    the shelf, the end of a path, the last component, the last component without a suffix; each in
-    another case where nothing fits exactly. Where several files fit, none is taken, nor for a file
-    that the shelf left out. A file outside the shelf is taken if the shelf allows it.
+    base: the table's folder in the index. folder: the table's folder on disk. The path is tried
+    relative to the table, relative to the index, as the end of a path, as a file name, and as a
+    file name without suffix. Each is tried in any case where nothing fits exactly. The result has
+    no file where several fit, where the index excludes the file, or where the file lies outside
+    and the index does not allow that.
     """
     if "\0" in value:
         return Match(value)
-    path = plain(value)
-    for name in _inside(shelf, path, base):
-        if name in shelf.files:
-            return Match(name, shelf.files[name])
-        if reason := shelf.why_not(name):
+    path = normalise_name(value)
+    for name in _exact_names(index, path, base):
+        if name in index.files:
+            return Match(name, index.files[name])
+        if reason := index.exclusion_reason(name):
             return Match(path, None, reason)
-    outside = _outside(shelf, path, folder)
-    if outside.place:
+    outside = _find_outside(index, path, folder)
+    if outside.file:
         return outside
     tail = posixpath.normpath(path).lstrip("/")
     while tail.startswith("../"):
         tail = tail[3:]
     last = tail.rpartition("/")[2]
     for names in (
-        shelf.matches(tail),
-        shelf.ending(last),
-        shelf.audio_by_stem.get(last, []),
-        shelf.ending(last, fold=True),
+        index.matches(tail),
+        index.ending_with(last),
+        index.audio_by_stem.get(last, []),
+        index.ending_with(last, fold=True),
     ):
         if len(names) == 1 or (names and names[0] == tail):
             note = _note(names[0], tail, last, outside.reason == OUTSIDE)
-            return Match(names[0], shelf.files[names[0]], "", note)
+            return Match(names[0], index.files[names[0]], "", note)
         if names:
-            return Match(path, None, SEVERAL)
+            return Match(path, None, AMBIGUOUS)
     return outside
 
 
-def _inside(shelf: Shelf, path: str, base: str) -> list[str]:
-    """What a path means exactly on the shelf: relative to the table, to the shelf, absolute."""
+def _exact_names(index: FileIndex, path: str, base: str) -> list[str]:
+    """The names in the index that a path spells exactly: relative to table or index, absolute."""
     names = [f"{base}/{path}" if base else path, path]
     if path.startswith("/"):
-        names, root = [posixpath.normpath(path)], plain(shelf.folder.resolve().as_posix())
+        names, root = [posixpath.normpath(path)], normalise_name(index.folder.resolve().as_posix())
         names = [n[len(root) + 1 :] for n in (names[0],) if n.startswith(f"{root}/")]
     names = [posixpath.normpath(name) for name in names]
-    return [shelf.resolved(n) for n in names if n != ".." and not n.startswith("../")]
+    return [index.resolve_link(n) for n in names if n != ".." and not n.startswith("../")]
 
 
-def _note(name: str, tail: str, last: str, elsewhere: bool) -> str:
-    """What is odd about taking `name` for a path that ends with `tail`."""
+def _note(name: str, tail: str, last: str, leads_outside: bool) -> str:
+    """What the report notes when `name` is taken for a path that ends with `tail`."""
     if last not in name and last.casefold() in name.casefold():
         return "named in another case"
     stem = name.rpartition(".")[0]
     whole = any(f"/{n}".endswith(f"/{tail}") for n in (name, stem))
-    return "" if whole and not elsewhere else NAME_ALONE
+    return "" if whole and not leads_outside else NAME_ALONE
 
 
-def _outside(shelf: Shelf, path: str, folder: Path | None) -> Match:
-    """A file that is not on the shelf: at an absolute path, or relative to the table."""
+def _find_outside(index: FileIndex, path: str, folder: Path | None) -> Match:
+    """Finds a file that is not in the index: at an absolute path, or relative to the table."""
     if not path.startswith("/") and folder is None:
         return Match(path)
     file = Path(path) if path.startswith("/") else folder / path
     try:
         if not file.is_file():
             return Match(path)
-        root, real = (os.path.realpath(p) for p in (shelf.folder, file))
+        root, real = (os.path.realpath(p) for p in (index.folder, file))
     except (OSError, ValueError):
         return Match(path)
-    # A file of the shelf may be named by a path that leads through links to it.
+    # A path may lead through links to a file of the index.
     if real.startswith(root + os.sep):
         return Match(path)
-    return Match(path, Place(str(file)), "") if shelf.allow_outside else Match(path, None, OUTSIDE)
+    return (
+        Match(path, FileRef(str(file)), "") if index.allow_outside else Match(path, None, OUTSIDE)
+    )

@@ -1,4 +1,4 @@
-"""Where a file's bytes are: on disk, or inside an archive as it was distributed."""
+"""References to files: on disk, or inside an archive as it was distributed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import io
 import os
 import stat
-import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,41 +13,50 @@ from typing import BinaryIO
 
 from audioldm2_jax.data.ingest import split_zip
 
-# What libsndfile decodes; other sound and video is found, and reported by name.
-AUDIO = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
-OTHER_AUDIO = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
-# Bytes of a clip: a record cannot hold 2 GiB.
-_DENSE, _RATIO = 1 << 26, 200  # of larger members of a zip; sound is not that dense
-LARGEST = (1 << 31) - (1 << 20)
+# Formats that libsndfile decodes.
+AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .opus .oga .aif .aiff .au .w64 .rf64 .caf".split())
+# Audio and video that is found but not decoded; it is reported by name.
+UNSUPPORTED_SUFFIXES = frozenset(".m4a .mp4 .aac .webm .mkv .wma .mov .avi .m4b .ac3".split())
+# A record cannot hold 2 GiB.
+MAX_BYTES = (1 << 31) - (1 << 20)
+# A zip member above _RATIO_CHECKED bytes may unpack to at most _MAX_RATIO times its packed size.
+_RATIO_CHECKED, _MAX_RATIO = 1 << 26, 200
 
 
 class Unreadable(Exception):
-    """A clip that cannot be used; its message is the reason, the same for clips of one kind."""
+    """Raised for a clip that cannot be used. The message is the reason, equal for equal causes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A file, a member of a zip, or `size` bytes at `offset` of an uncompressed tar."""
+class FileRef:
+    """A file on disk, a member of a zip, or a byte range of an uncompressed tar.
+
+    path: the file or the archive. member: the zip member's name, "" for none. offset, size: the
+    byte range in a tar, -1 for none.
+    """
 
     path: str
     member: str = ""
     offset: int = -1
     size: int = -1
 
-    def read(self, limit: int = LARGEST) -> bytes:
-        """All bytes. Raises Unreadable, also for more than `limit` of them."""
+    def read(self, limit: int = MAX_BYTES) -> bytes:
+        """Returns all bytes.
+
+        Raises Unreadable for a file that is missing, damaged, or larger than `limit` bytes.
+        """
         try:
             if self.member:
                 archive = open_zip(self.path)
-                facts = archive.getinfo(self.member)
-                _check_size(facts.file_size, limit)
-                if facts.file_size > max(_DENSE, _RATIO * facts.compress_size):
-                    raise Unreadable(f"grows more than {_RATIO} times when unpacked")
+                info = archive.getinfo(self.member)
+                _check_size(info.file_size, limit)
+                if info.file_size > max(_RATIO_CHECKED, _MAX_RATIO * info.compress_size):
+                    raise Unreadable(f"grows more than {_MAX_RATIO} times when unpacked")
                 return archive.read(self.member)
-            facts = os.stat(self.path)
-            if not stat.S_ISREG(facts.st_mode):
+            info = os.stat(self.path)
+            if not stat.S_ISREG(info.st_mode):
                 raise Unreadable("no ordinary file")
-            _check_size(facts.st_size if self.offset < 0 else self.size, limit)
+            _check_size(info.st_size if self.offset < 0 else self.size, limit)
             with open(self.path, "rb") as file:
                 if self.offset < 0:
                     return file.read()
@@ -63,7 +71,10 @@ class Place:
         return data
 
     def open(self) -> BinaryIO:
-        """The bytes as a file, for those too many to hold. Raises Unreadable."""
+        """Opens a file that may be too large for memory. Raises Unreadable.
+
+        Members of archives are read into memory.
+        """
         if self.member or self.offset >= 0:
             return io.BytesIO(self.read())
         try:
@@ -73,6 +84,7 @@ class Place:
 
     @property
     def name(self) -> str:
+        """The file's name without its folder."""
         return PurePosixPath(self.member or self.path).name
 
 
@@ -83,11 +95,6 @@ def _check_size(size: int, limit: int) -> None:
 
 @functools.lru_cache(16)
 def open_zip(path: str) -> zipfile.ZipFile:
-    """Opened once in a process; members are found by its directory."""
-    split = split_zip.parts(Path(path))
-    return zipfile.ZipFile(split_zip.Joined(split) if split else path)
-
-
-def plain(name: str) -> str:
-    """A name as it is compared: composed characters (macOS decomposes them), forward slashes."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+    """Opens a zip, whole or split, once per process. Raises zipfile.BadZipFile and OSError."""
+    volumes = split_zip.volumes(Path(path))
+    return zipfile.ZipFile(split_zip.JoinedZip(volumes) if volumes else path)

@@ -1,80 +1,86 @@
-"""Any folder of audio, with tables of captions, with a text beside each file, or with neither."""
+"""Reads a folder of audio with tables of captions, with a text file per clip, or with neither."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
 
-from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.ingest import tables
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.columns import RECOGNISED, Columns, texts
-from audioldm2_jax.data.ingest.file_index import AUDIO, OTHER_AUDIO, Place, Shelf, Unreadable, plain
-from audioldm2_jax.data.ingest.file_lookup import find
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.columns import AUTO, Columns, cell_texts
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.file_lookup import find_file
+from audioldm2_jax.data.ingest.file_ref import (
+    AUDIO_SUFFIXES,
+    UNSUPPORTED_SUFFIXES,
+    FileRef,
+    Unreadable,
+)
+from audioldm2_jax.data.ingest.names import normalise_name, tfds_name
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
-_CAPTION = 1 << 20  # bytes of a text beside a clip
+_MAX_SIDECAR = 1 << 20  # bytes of a clip's .txt or .json
 
 
-def read(
-    shelf: Shelf,
+def read_folder(
+    index: FileIndex,
     report: Report,
     *,
     metadata: dict[str, list[Path]] | None = None,
-    columns: Columns = RECOGNISED,
-) -> dict[str, list[Entry]]:
-    """Entries by split.
+    columns: Columns = AUTO,
+) -> dict[str, list[ClipRecord]]:
+    """Returns the clips of each split.
 
-    metadata: tables by split ("" for the splits that a table's own column names, else train); None
-    looks for them in the folder: files named metadata.*, as Hugging Face's AudioFolder has them, or
-    the one table there is. Raises InputError for tables that cannot be read or chosen.
+    metadata: tables by split. The split "" stands for a table's own split column, else for train.
+    None searches the folder: for files named metadata.*, like Hugging Face's AudioFolder, else for
+    its only table. Raises InputError for tables that cannot be read, and for several candidates.
     """
-    found: dict[str, list[Entry]] = {}
-    named: set[str] = set()
+    splits: dict[str, list[ClipRecord]] = {}
+    listed: set[str] = set()
     if metadata is None:
-        sources = [(_split_of(n), n, shelf.files[n], _parent(n)) for n in _tables(shelf)]
+        sources = [(_split_of(n), n, index.files[n], _parent(n)) for n in _tables(index)]
     else:
         sources = [
-            (split, str(path), Place(str(path)), _inside(path.parent, shelf.folder))
+            (split, str(path), FileRef(str(path)), _inside(path.parent, index.folder))
             for split, paths in metadata.items()
             for path in paths
         ]
-    for split, name, place, base in sources:
-        for row_split, entry in _entries(shelf, report, name, place, base, columns):
-            found.setdefault(reader.dataset_name(row_split or split or "train"), []).append(entry)
-            named.add(entry.id)
-    if not sources and columns != RECOGNISED:
+    for split, name, table, base in sources:
+        for row_split, clip in _clips(index, report, name, table, base, columns):
+            splits.setdefault(tfds_name(row_split or split or "train"), []).append(clip)
+            listed.add(clip.id)
+    if not sources and columns != AUTO:
         raise InputError(
-            f"{shelf.folder}: columns are named, but there is no table; leave them out"
+            f"{index.folder}: columns are named, but there is no table; leave them out"
         )
     if not sources:
-        return {"train": list(_untabled(shelf, report))}
-    for name in _audio(shelf):
-        if name not in named:
+        return {"train": list(_clips_without_table(index, report))}
+    for name in _audio(index):
+        if name not in listed:
             report.skip(name, "not in the table")
-    return found
+    return splits
 
 
-def _audio(shelf) -> list[str]:
-    kinds = AUDIO | OTHER_AUDIO
-    return [name for name in shelf.files if PurePosixPath(name).suffix.lower() in kinds]
+def _audio(index) -> list[str]:
+    kinds = AUDIO_SUFFIXES | UNSUPPORTED_SUFFIXES
+    return [name for name in index.files if PurePosixPath(name).suffix.lower() in kinds]
 
 
-def _tables(shelf: Shelf) -> list[str]:
-    """Names of the tables in the folder."""
-    names = [n for n in shelf.files if n.lower().endswith(TABLES)]
+def _tables(index: FileIndex) -> list[str]:
+    """Names of the folder's tables of captions. Raises InputError for several candidates."""
+    names = [n for n in index.files if n.lower().endswith(TABLES)]
     named = [n for n in names if PurePosixPath(n).stem == "metadata"]
     if named:
         return named
-    # A JSON file that has its audio's name describes that clip alone.
-    alone = {shelf.beside(n, ".json") for n in _audio(shelf)}
-    names = [n for n in names if n not in alone]
+    # A JSON file with the name of an audio file describes that clip only.
+    of_clips = {index.sibling(n, ".json") for n in _audio(index)}
+    names = [n for n in names if n not in of_clips]
     top = [n for n in names if "/" not in n] or names
     if len(top) > 1:
         raise InputError(
-            f"{shelf.folder}: several tables ({', '.join(top[:5])}); choose with --metadata"
+            f"{index.folder}: several tables ({', '.join(top[:5])}); choose with --metadata"
         )
     return top
 
@@ -84,74 +90,76 @@ def _parent(name: str) -> str:
 
 
 def _inside(folder: Path, root: Path) -> str:
-    """A folder relative to the root; "" if it lies elsewhere."""
+    """A folder's path relative to the root; "" if it lies outside."""
     folder, root = folder.resolve(), root.resolve()
-    return plain(folder.relative_to(root).as_posix()) if folder.is_relative_to(root) else ""
+    return (
+        normalise_name(folder.relative_to(root).as_posix()) if folder.is_relative_to(root) else ""
+    )
 
 
 def _split_of(name: str) -> str:
-    """train, test ... if a folder above the table is named so."""
+    """The split that a folder above the table names (train, test ...), else ""."""
     known = ("train", "test", "validation", "valid", "val", "dev", "eval")
     return next((part for part in name.split("/")[:-1] if part.lower() in known), "")
 
 
-def _entries(shelf, report, name, place, base, columns):
-    """(split or "", entry) of a table's rows."""
-    folder = None if place.member or place.offset >= 0 else Path(place.path).parent
+def _clips(index, report, name, table, base, columns):
+    """Yields (split or "", clip) for each row of a table."""
+    folder = None if table.member or table.offset >= 0 else Path(table.path).parent
     try:
-        rows = tables.rows(place.read(), name)
+        rows = tables.read_table(table.read(), name)
     except Unreadable as error:
         raise InputError(f"{name}: {error}") from None
     if not rows:
         raise InputError(f"{name}: the table has no rows")
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    columns = columns.recognised(keys, name)
+    columns = columns.resolve(keys, name)
     for number, row in enumerate(rows, 1):
-        value = next(iter(texts(row.get(columns.file))), "")
+        value = next(iter(cell_texts(row.get(columns.file))), "")
         if not value:
             report.skip(f"{name}, row {number}", "names no file")
             continue
-        match = find(shelf, value, base, folder)
-        entry = Entry(match.name, match.place, reason=match.reason, **columns.facts(row))
+        match = find_file(index, value, base, folder)
+        clip = ClipRecord(match.name, match.file, reason=match.reason, **columns.fields(row))
         if match.note:
-            report.note(entry.id, match.note)
-        if not (entry.captions or entry.transcript or entry.labels):
-            report.note(entry.id, "without a caption")
-        yield next(iter(texts(row.get(columns.split))), "") if columns.split else "", entry
+            report.note(clip.id, match.note)
+        if not (clip.captions or clip.transcript or clip.labels):
+            report.note(clip.id, "without a caption")
+        yield next(iter(cell_texts(row.get(columns.split))), "") if columns.split else "", clip
 
 
-def _untabled(shelf: Shelf, report: Report):
-    """Every audio file; captions are the lines of a .txt of its name, or those in a .json."""
-    for name in _audio(shelf):
-        facts: dict = {}
+def _clips_without_table(index: FileIndex, report: Report):
+    """Yields each audio file as a clip; its captions come from a .txt or .json of the same name."""
+    for name in _audio(index):
+        fields: dict = {}
         try:
-            facts = _facts_beside(shelf, name)
+            fields = _sidecar_fields(index, name)
         except Unreadable as error:
-            yield Entry(name, None, reason=str(error))
+            yield ClipRecord(name, None, reason=str(error))
             continue
-        if not any(facts.get(key) for key in ("captions", "labels", "transcript")):
+        if not any(fields.get(key) for key in ("captions", "labels", "transcript")):
             report.note(name, "without a caption")
-        yield Entry(name, shelf.files[name], **facts)
+        yield ClipRecord(name, index.files[name], **fields)
 
 
-def _facts_beside(shelf: Shelf, name: str) -> dict:
-    """What a .txt or .json of a clip's name says of it. Raises Unreadable."""
-    if text := shelf.beside(name, ".txt"):
-        lines = re.split(r"\r\n|\n|\r", _text(shelf.files[text], ".txt"))
-        return {"captions": tuple(texts(lines))}
-    if record := shelf.beside(name, ".json"):
-        text = _text(shelf.files[record], ".json")
+def _sidecar_fields(index: FileIndex, name: str) -> dict:
+    """Reads the .txt (one caption per line) or .json of a clip's name. Raises Unreadable."""
+    if text := index.sibling(name, ".txt"):
+        lines = re.split(r"\r\n|\n|\r", _text(index.files[text], ".txt"))
+        return {"captions": tuple(cell_texts(lines))}
+    if record := index.sibling(name, ".json"):
+        text = _text(index.files[record], ".json")
         try:
-            (row,) = tables.rows(f"[{text}]".encode("utf-8", "surrogatepass"), record)
+            (row,) = tables.read_table(f"[{text}]".encode("utf-8", "surrogatepass"), record)
         except (InputError, ValueError):
             raise Unreadable("its .json is not one object with named values") from None
-        return Columns(file="file_name").recognised(["file_name", *row], record).facts(row)
+        return Columns(file="file_name").resolve(["file_name", *row], record).fields(row)
     return {}
 
 
-def _text(place: Place, suffix: str) -> str:
+def _text(file: FileRef, suffix: str) -> str:
     try:
-        text = place.read(_CAPTION).decode("utf-8-sig")
+        text = file.read(_MAX_SIDECAR).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unreadable(f"its {suffix} is not UTF-8; save it as UTF-8") from None
     except Unreadable as error:

@@ -1,4 +1,4 @@
-"""Exports of Hugging Face's `datasets`: parquet files, and folders of `save_to_disk`."""
+"""Reads exports of Hugging Face's `datasets`: parquet files, and folders of `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.ingest.clip_record import Entry
-from audioldm2_jax.data.ingest.columns import RECOGNISED, Columns, texts
-from audioldm2_jax.data.ingest.file_index import Shelf
-from audioldm2_jax.data.ingest.file_lookup import find
-from audioldm2_jax.data.ingest.file_ref import LARGEST, Unreadable
-from audioldm2_jax.data.ingest.report import reason
+from audioldm2_jax.data.ingest.clip_record import ClipRecord
+from audioldm2_jax.data.ingest.columns import AUTO, Columns, cell_texts
+from audioldm2_jax.data.ingest.file_index import FileIndex
+from audioldm2_jax.data.ingest.file_lookup import find_file
+from audioldm2_jax.data.ingest.file_ref import MAX_BYTES, Unreadable
+from audioldm2_jax.data.ingest.names import tfds_name
+from audioldm2_jax.data.ingest.report import error_reason
 from audioldm2_jax.errors import InputError
 
-_FEW = 10000  # rows that need no second look
+_PLAUSIBLE_ROWS = 10000  # of any file, however small
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """Audio inside a table: the bytes in one row of a column of structs {bytes, path}."""
+class TableCell:
+    """Audio inside a table: the bytes in one row of a column of structs {bytes, path}.
+
+    path: the table's file. group, row: the row group, and the row in it. name: the audio's name.
+    """
 
     path: str
     column: str
@@ -34,63 +37,63 @@ class Cell:
     name: str
 
     def read(self) -> bytes:
-        """All bytes. Raises Unreadable."""
+        """Returns all bytes. Raises Unreadable."""
         try:
             data = _column(self.path, self.group, self.column)[self.row].as_py()["bytes"]
         except Exception as error:  # pyarrow raises many kinds for damaged files
             raise Unreadable(f"cannot be read ({type(error).__name__})") from None
-        if len(data or b"") > LARGEST:
-            raise Unreadable(f"larger than {LARGEST / 1e6:.0f} MB")
+        if len(data or b"") > MAX_BYTES:
+            raise Unreadable(f"larger than {MAX_BYTES / 1e6:.0f} MB")
         return data or b""
 
 
-def is_export(shelf: Shelf) -> bool:
-    """Whether a folder is such an export."""
-    return bool(_files(shelf))
+def is_export(index: FileIndex) -> bool:
+    """Whether a folder is an export of `datasets`. Raises InputError for a damaged state.json."""
+    return bool(_files(index))
 
 
-def read(shelf: Shelf, columns: Columns = RECOGNISED) -> dict[str, list[Entry]]:
-    """Entries by split. Raises InputError for files that are damaged or hold no audio."""
-    found: dict[str, list[Entry]] = {}
-    for split, path in _files(shelf):
-        for row_split, entry in _entries(shelf, path, columns):
-            found.setdefault(reader.dataset_name(row_split or split), []).append(entry)
-    return found
+def read_export(index: FileIndex, columns: Columns = AUTO) -> dict[str, list[ClipRecord]]:
+    """Returns the clips of each split. Raises InputError for damaged files and for no audio."""
+    splits: dict[str, list[ClipRecord]] = {}
+    for split, path in _files(index):
+        for row_split, clip in _clips(index, path, columns):
+            splits.setdefault(tfds_name(row_split or split), []).append(clip)
+    return splits
 
 
-def _files(shelf: Shelf) -> list[tuple[str, Path]]:
-    """(split, file) of all tables of an export, sorted; what the shelf left out is not among them.
+def _files(index: FileIndex) -> list[tuple[str, Path]]:
+    """Returns (split, file) for each table of an export, sorted, without excluded files.
 
     Raises InputError for a damaged state.json.
     """
-    plain = {n: Path(p.path) for n, p in shelf.files.items() if not p.member and p.offset < 0}
-    arrows = sorted(n for n in plain if n.endswith(".arrow"))
-    if "dataset_dict.json" in plain:
-        return [(n.split("/")[0], plain[n]) for n in arrows if n.count("/") == 1]
-    if "state.json" in plain:
-        split = files.read_json(plain["state.json"]).get("_split")
+    on_disk = {n: Path(f.path) for n, f in index.files.items() if not f.member and f.offset < 0}
+    arrows = sorted(n for n in on_disk if n.endswith(".arrow"))
+    if "dataset_dict.json" in on_disk:
+        return [(n.split("/")[0], on_disk[n]) for n in arrows if n.count("/") == 1]
+    if "state.json" in on_disk:
+        split = files.read_json(on_disk["state.json"]).get("_split")
         split = split if isinstance(split, str) and split else "train"
-        return [(split, plain[n]) for n in arrows if "/" not in n]
-    tables = sorted((p for n, p in plain.items() if n.endswith(".parquet")))
-    return [(_split_of(path, shelf.folder), path) for path in tables]
+        return [(split, on_disk[n]) for n in arrows if "/" not in n]
+    tables = sorted((p for n, p in on_disk.items() if n.endswith(".parquet")))
+    return [(_split_of(path, index.folder), path) for path in tables]
 
 
 def _split_of(path: Path, folder: Path) -> str:
-    """The hub's names: train-00000-of-00002.parquet, or train/0000.parquet."""
+    """The split by the hub's file names: train-00000-of-00002.parquet, or train/0000.parquet."""
     if match := re.match(r"(\w+)-\d+-of-\d+", path.name):
         return match[1]
     parent = path.parent
     return parent.name if parent != folder and parent.name != "data" else "train"
 
 
-def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]:
-    """(split or "", entry) of each row."""
+def _clips(index, path: Path, columns: Columns) -> Iterator[tuple[str, ClipRecord]]:
+    """Yields (split or "", clip) for each row."""
     try:
         schema, groups = _open(str(path))
     except Exception as error:
         raise _damaged(path, error) from None
     audio = columns.file or _audio_column(schema, path)
-    known = dataclasses.replace(columns, file=audio).recognised(schema.names, str(path))
+    resolved = dataclasses.replace(columns, file=audio).resolve(schema.names, str(path))
     inside = _is_struct(schema, audio)
     names, position = _class_names(schema), 0
     for group in range(groups):
@@ -105,27 +108,27 @@ def _entries(shelf, path: Path, columns: Columns) -> Iterator[tuple[str, Entry]]
             file = values.pop(audio)
             file = file if isinstance(file, str) else ""
             clip_id = f"{path.stem}/{position:07d}" + (f"/{Path(file).name}" if file else "")
-            place, reason = None, "names no file"
+            source, reason = None, "names no file"
             if values.pop(" holds bytes", False):
-                place = Cell(str(path), audio, group, row, Path(file).name)
+                source = TableCell(str(path), audio, group, row, Path(file).name)
             elif file:
-                match = find(shelf, file)
-                place, reason = match.place, match.reason
+                match = find_file(index, file)
+                source, reason = match.file, match.reason
             position += 1
-            split = next(iter(texts(values.get(columns.split))), "") if columns.split else ""
-            yield split, Entry(clip_id, place, reason=reason, **known.facts(values))
+            split = next(iter(cell_texts(values.get(columns.split))), "") if columns.split else ""
+            yield split, ClipRecord(clip_id, source, reason=reason, **resolved.fields(values))
 
 
 def _damaged(path, error: Exception) -> InputError:
-    return InputError(f"{path}: damaged table ({reason(error)})")
+    return InputError(f"{path}: damaged table ({error_reason(error)})")
 
 
 def _audio_column(schema, path) -> str:
-    """The column with sound: a struct with bytes, else one that names files."""
+    """The audio column: a struct with bytes, else a column that names files."""
     for field in schema:
         if _is_struct(schema, field.name):
             return field.name
-    return RECOGNISED.recognised(schema.names, str(path)).file
+    return AUTO.resolve(schema.names, str(path)).file
 
 
 def _is_struct(schema, name) -> bool:
@@ -136,7 +139,7 @@ def _is_struct(schema, name) -> bool:
 
 
 def _class_names(schema) -> dict[str, list[str]]:
-    """Names of the numbers in columns of classes."""
+    """The class names of each ClassLabel column."""
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError, RecursionError):
@@ -151,7 +154,7 @@ def _class_names(schema) -> dict[str, list[str]]:
 
 
 def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
-    """Rows without the audio's bytes: its column holds the path."""
+    """Yields rows without the audio's bytes: the audio column holds the path instead."""
     from pyarrow import compute
 
     table = _group(path, group)
@@ -172,21 +175,21 @@ def _rows(path: str, group: int, audio: str, inside: bool) -> Iterator[dict]:
 
 @functools.lru_cache(8)
 def _open(path: str):
-    """(schema, number of row groups)."""
+    """Returns (schema, number of row groups)."""
     if path.endswith(".arrow"):
         return _arrow(path).schema, 1
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(path)
-    # A few bytes may state any number of equal rows; rows that name files take some bytes each.
-    if file.metadata.num_rows > max(_FEW, Path(path).stat().st_size):
+    # A few bytes can encode any number of equal rows; rows that name files take some bytes each.
+    if file.metadata.num_rows > max(_PLAUSIBLE_ROWS, Path(path).stat().st_size):
         raise ValueError(f"it states {file.metadata.num_rows} rows, more than it has bytes")
     return file.schema_arrow, file.num_row_groups
 
 
 @functools.lru_cache(8)
 def _arrow(path: str):
-    """The whole table, mapped rather than read."""
+    """The whole table, memory-mapped."""
     import pyarrow
 
     source = pyarrow.memory_map(path)

@@ -1,7 +1,7 @@
-"""MP3 whose length nothing states: frames are counted, and a header states their number.
+"""Counts the frames of MP3 files that do not state their length, and adds a header that does.
 
-libsndfile guesses such a file's length from the bitrate of its first frame, and stops there.
-Layouts: ISO/IEC 11172-3 and 13818-3 (frames), ID3v2.4 (tags), Xing's and Fraunhofer's first frames.
+libsndfile estimates such a file's length from the bitrate of the first frame, and stops there.
+Layouts: ISO/IEC 11172-3 and 13818-3 (frames), ID3v2.4 (tags), the Xing and VBRI headers.
 """
 
 from __future__ import annotations
@@ -9,56 +9,59 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-# kbit/s of layer III by the header's index, for MPEG-1 and for MPEG-2 and 2.5.
+# kbit/s of layer III by the header's index: MPEG-1, then MPEG-2 and 2.5.
 _BITRATES = (
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 )
 _RATES = (44100, 48000, 32000)
-_SAME = 0xFFFE0C00  # bits of a header that all frames of a stream share: version, layer, rate
-_VBRI = 36  # where Fraunhofer's description stands in a frame
+_STREAM_BITS = 0xFFFE0C00  # header bits that a stream's frames share: version, layer, rate
+_VBRI = 36  # offset of the VBRI header in a frame
 
 
-def untagged(data: bytes) -> bytes:
-    """The file without the ID3v2 tags before its sound."""
+def strip_id3(data: bytes) -> bytes:
+    """Removes the ID3v2 tags before the audio."""
     start = 0
     while data[start : start + 3] == b"ID3" and (size := _tag(data, start)):
         start += size
     return data[start:] if start else data
 
 
-def completed(data: bytes) -> bytes:
-    """An MP3 with a first frame that states the number of its frames; other data as it is."""
+def with_frame_count(data: bytes) -> bytes:
+    """Prepends a Xing header with the number of frames to an MP3 without one.
+
+    Returns other data unchanged.
+    """
     size = _frame(data, 0)
-    if not size or _stated(data[:size]) is not None:
+    if not size or _xing_frames(data[:size]) is not None:
         return data
-    count = _fraunhofer(data[:size])
-    if count is not None or _described(data[:size]):
+    count = _vbri_frames(data[:size])
+    if count is not None or _has_xing(data[:size]):
         data = data[size:]
     if count is None:
         count = sum(1 for _ in _frames(data))
-    return _description(data, count) + data if count else data
+    return _xing_frame(data, count) + data if count else data
 
 
-def open_ended(data: bytes) -> bool:
-    """Whether an MP3 states no number of frames."""
+def lacks_frame_count(data: bytes) -> bool:
+    """Whether an MP3 does not state its number of frames."""
     size = _frame(data, 0)
     first = data[:size]
-    return bool(size) and _stated(first) is None and _fraunhofer(first) is None
+    return bool(size) and _xing_frames(first) is None and _vbri_frames(first) is None
 
 
-def joined(data: bytes) -> bool:
-    """Whether an MP3 has more frames than its first one states, or describes itself again."""
+def has_several_streams(data: bytes) -> bool:
+    """Whether an MP3 has more frames than it states, or more than one header frame."""
     size = _frame(data, 0)
     if not size:
         return False
-    described = [_described(data[place : place + size]) for place, size in _frames(data)]
-    stated = _stated(data[:size]) or _fraunhofer(data[:size]) or len(described)
+    described = [_has_xing(data[position : position + size]) for position, size in _frames(data)]
+    stated = _xing_frames(data[:size]) or _vbri_frames(data[:size]) or len(described)
     return sum(described) > 1 or len(described) > 1.01 * stated + 8
 
 
 def _tag(data, start) -> int:
-    """Bytes of the ID3v2 tag there, 0 if it is not whole."""
+    """Bytes of the ID3v2 tag at `start`, 0 if it is incomplete."""
     head = data[start : start + 10]
     if len(head) < 10 or max(head[6:]) > 127:
         return 0
@@ -69,11 +72,11 @@ def _tag(data, start) -> int:
     return size if start + size <= len(data) else 0
 
 
-def _frame(data, place) -> int:
-    """Bytes of the frame of layer III whose header stands there, 0 if none does."""
-    if place + 4 > len(data):
+def _frame(data, position) -> int:
+    """Bytes of the layer III frame at `position`, 0 if there is none."""
+    if position + 4 > len(data):
         return 0
-    (head,) = struct.unpack_from(">I", data, place)
+    (head,) = struct.unpack_from(">I", data, position)
     version, bitrate, rate = head >> 19 & 3, head >> 12 & 15, head >> 10 & 3
     if head >> 21 != 0x7FF or version == 1 or head >> 17 & 3 != 1:
         return 0
@@ -85,54 +88,54 @@ def _frame(data, place) -> int:
 
 
 def _frames(data) -> Iterator[tuple[int, int]]:
-    """(place, bytes) of each whole frame; what lies between them is passed over."""
-    kind, place = None, 0
-    while 0 <= place < len(data):
-        size = _frame(data, place)
-        head = int.from_bytes(data[place : place + 4], "big") & _SAME
+    """Yields (position, bytes) of each whole frame, skipping other data."""
+    kind, position = None, 0
+    while 0 <= position < len(data):
+        size = _frame(data, position)
+        head = int.from_bytes(data[position : position + 4], "big") & _STREAM_BITS
         kind = head if kind is None else kind
-        if size and head == kind and place + size <= len(data):
-            yield place, size
-            place += size
-        elif data[place : place + 3] == b"ID3" and (tag := _tag(data, place)):
-            place += tag
+        if size and head == kind and position + size <= len(data):
+            yield position, size
+            position += size
+        elif data[position : position + 3] == b"ID3" and (tag := _tag(data, position)):
+            position += tag
         else:
-            place = data.find(b"\xff", place + 1)
+            position = data.find(b"\xff", position + 1)
 
 
-def _side(head: bytes) -> int:
-    """Where Xing's description stands in a frame without a checksum."""
+def _xing_offset(head: bytes) -> int:
+    """Offset of the Xing header in a frame without a checksum."""
     mono = head[3] >> 6 == 3
     return 4 + ((17 if mono else 32) if head[1] & 8 else (9 if mono else 17))
 
 
-def _described(frame) -> bool:
-    return frame[_side(frame) :][:4] in (b"Xing", b"Info")
+def _has_xing(frame) -> bool:
+    return frame[_xing_offset(frame) :][:4] in (b"Xing", b"Info")
 
 
-def _stated(frame) -> int | None:
-    """The number of frames that Xing's description states, None without one."""
-    place = _side(frame)
-    if not _described(frame) or len(frame) < place + 12 or not frame[place + 7] & 1:
+def _xing_frames(frame) -> int | None:
+    """The number of frames that a Xing header states, None without one."""
+    position = _xing_offset(frame)
+    if not _has_xing(frame) or len(frame) < position + 12 or not frame[position + 7] & 1:
         return None
-    return int.from_bytes(frame[place + 8 : place + 12], "big") or None
+    return int.from_bytes(frame[position + 8 : position + 12], "big") or None
 
 
-def _fraunhofer(frame) -> int | None:
-    """The number of frames that Fraunhofer's description states, None without one."""
+def _vbri_frames(frame) -> int | None:
+    """The number of frames that a VBRI header states, None without one."""
     if frame[_VBRI : _VBRI + 4] != b"VBRI" or len(frame) < _VBRI + 18:
         return None
     return int.from_bytes(frame[_VBRI + 14 : _VBRI + 18], "big") or None
 
 
-def _description(data, count: int) -> bytes:
-    """A silent frame that states `count`, of the stream's kind."""
+def _xing_frame(data, count: int) -> bytes:
+    """A silent frame of the stream's kind with a Xing header that states `count` frames."""
     head = bytearray(data[:4])
     head[1] |= 1  # without a checksum
-    place = _side(head)
+    position = _xing_offset(head)
     for index in range(1, 15):
         head[2] = index << 4 | head[2] & 0x0C
-        if (size := _frame(head, 0)) >= place + 16:
+        if (size := _frame(head, 0)) >= position + 16:
             break
     stated = b"Xing" + struct.pack(">3I", 3, count, min(len(data) + size, 0xFFFFFFFF))
-    return (bytes(head) + bytes(place - 4) + stated).ljust(size, b"\0")
+    return (bytes(head) + bytes(position - 4) + stated).ljust(size, b"\0")

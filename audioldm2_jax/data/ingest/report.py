@@ -1,4 +1,4 @@
-"""What was left out of a corpus, by name and reason; nothing is dropped silently."""
+"""The report of clips and files that were skipped, by name and reason."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from audioldm2_jax.errors import printable
 FILE = "skipped.jsonl"
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error of a library, shortened; its kind if it says nothing."""
+def error_reason(error: Exception) -> str:
+    """The first line of a library's error in at most 200 characters; its class if it is empty."""
     line = (str(error).strip().splitlines() or [""])[0]
     return f"{line[:197]}..." if len(line) > 200 else line or type(error).__name__
 
 
 class Report:
-    """Skipped things, and notes on kept ones; each a (name, reason)."""
+    """Skipped items, and notes on items that are kept; each is a pair (name, reason)."""
 
     def __init__(self, skipped=(), notes=()):
         self.skipped: list[tuple[str, str]] = [tuple(pair) for pair in skipped]
         self.notes: list[tuple[str, str]] = [tuple(pair) for pair in notes]
 
     def skip(self, name: str, reason: str) -> None:
+        """Records that `name` was left out."""
         self.skipped.append((name, reason))
 
     def note(self, name: str, reason: str) -> None:
+        """Records something odd about `name`, which is kept."""
         self.notes.append((name, reason))
 
     def add(self, other: Report) -> None:
+        """Appends all of another report."""
         self.skipped += other.skipped
         self.notes += other.notes
 
     def summary(self, examples: int = 3) -> list[str]:
-        """A line for each reason, the most frequent first: how many, and the first names."""
+        """One line for each reason, the most frequent first: its count and the first names."""
         lines = []
         for verb, pairs in (("skipped", self.skipped), ("kept", self.notes)):
             names = defaultdict(list)
@@ -49,12 +52,12 @@ class Report:
         return lines
 
     def reasons(self) -> str:
-        """The summary as the end of an error's line; "" if nothing was skipped."""
+        """The summary in parentheses, to end an error message with; "" if nothing was skipped."""
         lines = self.summary()
         return f" ({'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''})" if lines else ""
 
     def save(self, folder: Path) -> None:
-        """A line for each skipped thing and note in skipped.jsonl."""
+        """Writes one line for each skipped item and each note to skipped.jsonl."""
         lines = []
         for kept, pairs in ((False, self.skipped), (True, self.notes)):
             for name, reason in pairs:

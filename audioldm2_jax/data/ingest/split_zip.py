@@ -1,8 +1,8 @@
-"""Split zips (name.z01, name.z02, ..., name.zip) read as one file, without joining them on disk.
+"""Reads a split zip (name.z01, name.z02, ..., name.zip) as one file without joining it on disk.
 
-WavCaps is distributed so. The directory of a split zip gives each member's part and its offset in
-that part; the joined view presents the parts one after another with a directory of its own, in
-which offsets count from the start. Layout: PKWARE's APPNOTE 6.3, sections 4.3 and 4.4.
+WavCaps is distributed this way. The directory of a split zip states each member's volume and its
+offset in that volume. `JoinedZip` concatenates the volumes and rewrites the directory with offsets
+from the start. Layout: PKWARE's APPNOTE 6.3, sections 4.3 and 4.4.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _FULL = 0xFFFFFFFF
 
 
-def parts(path: Path) -> list[Path] | None:
-    """All parts of a split zip, the last (.zip) named; None for an ordinary zip."""
+def volumes(path: Path) -> list[Path] | None:
+    """Returns all volumes of a split zip, given its last one (.zip); None for an ordinary zip."""
     path = Path(path)
     kind = ".Z" if path.suffix.isupper() else ".z"
     if not path.with_suffix(f"{kind}01").is_file():
         return None
-    found, number = [], 1
-    while (part := path.with_suffix(f"{kind}{number:02d}")).is_file():
-        found.append(part)
+    volumes, number = [], 1
+    while (volume := path.with_suffix(f"{kind}{number:02d}")).is_file():
+        volumes.append(volume)
         number += 1
-    return [*found, path]
+    return [*volumes, path]
 
 
-class Joined(io.RawIOBase):
-    """The parts as one readable zip. Raises zipfile.BadZipFile if they do not belong together."""
+class JoinedZip(io.RawIOBase):
+    """Presents volumes as one readable zip. Raises zipfile.BadZipFile if they do not match."""
 
     def __init__(self, files: list[Path]):
         self._files = [open(path, "rb") for path in files]  # noqa: SIM115
@@ -45,17 +45,17 @@ class Joined(io.RawIOBase):
         start, directory = self._directory(files)
         self._data, self._tail = start, directory
         self._length = start + len(directory)
-        self._place = 0
+        self._position = 0
 
     def _directory(self, files) -> tuple[int, bytes]:
-        """Where the members' data ends, and the directory with offsets from the start."""
+        """Returns where the members' data ends, and a directory with offsets from the start."""
         size = self._length - self._starts[-1]
         tail = self._at(self._length - min(size, 65557), min(size, 65557))
-        place = tail.rfind(b"PK\5\6")
-        if place < 0:
+        end = tail.rfind(b"PK\5\6")
+        if end < 0:
             raise zipfile.BadZipFile(f"{files[-1]}: no zip directory at its end")
-        _, disk, first, _, count, length, offset, _ = _END.unpack_from(tail, place)
-        if (locator := tail[place - 20 : place])[:4] == b"PK\6\7":
+        _, disk, first, _, count, length, offset, _ = _END.unpack_from(tail, end)
+        if (locator := tail[end - 20 : end])[:4] == b"PK\6\7":
             _, disk64, offset64, _disks = _LOCATOR.unpack(locator)
             end64 = self._at(self._absolute(disk64, offset64, files), _END64.size)
             _, _, _, _, disk, first, _, count, length, offset = _END64.unpack(end64)
@@ -66,48 +66,49 @@ class Joined(io.RawIOBase):
         entries = self._rebased(self._at(start, length), count, files)
         end64 = _END64.pack(b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(entries), start)
         locator = _LOCATOR.pack(b"PK\6\7", 0, start + len(entries), 1)
-        end = _END.pack(b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, _FULL, _FULL, 0)
-        return start, entries + end64 + locator + end
+        end_record = _END.pack(b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, _FULL, _FULL, 0)
+        return start, entries + end64 + locator + end_record
 
     def _rebased(self, directory: bytes, count: int, files) -> bytes:
-        """The directory's entries with part 0 and offsets from the start, as 64-bit fields."""
-        out, place = [], 0
+        """Rewrites the directory's entries: volume 0, offsets from the start, 64-bit fields."""
+        entries, position = [], 0
         for _ in range(count):
-            fields = list(_ENTRY.unpack_from(directory, place))
-            # Indices: 10, 11 sizes; 12, 13, 14 lengths of name, extra, comment; 15 part; 18 offset.
+            fields = list(_ENTRY.unpack_from(directory, position))
+            # 10, 11: sizes; 12 to 14: lengths of name, extra, comment; 15: volume; 18: offset.
             packed, size, name, extra, comment = fields[10:15]
-            start = place + _ENTRY.size
-            title = directory[start : start + name]
+            start = position + _ENTRY.size
+            member = directory[start : start + name]
             wide = {"size": size, "packed": packed, "offset": fields[18], "disk": fields[15]}
-            kept = _wide(directory[start + name : start + name + extra], wide)
-            where = self._absolute(wide["disk"], wide["offset"], files)
-            kept += struct.pack("<2H3Q", 1, 24, wide["size"], wide["packed"], where)
-            fields[10:12], fields[13], fields[15], fields[18] = (_FULL, _FULL), len(kept), 0, _FULL
+            others = _read_zip64(directory[start + name : start + name + extra], wide)
+            offset = self._absolute(wide["disk"], wide["offset"], files)
+            others += struct.pack("<2H3Q", 1, 24, wide["size"], wide["packed"], offset)
+            fields[10:12], fields[13], fields[15] = (_FULL, _FULL), len(others), 0
+            fields[18] = _FULL
             note = directory[start + name + extra : start + name + extra + comment]
-            out.append(_ENTRY.pack(*fields) + title + kept + note)
-            place = start + name + extra + comment
-        return b"".join(out)
+            entries.append(_ENTRY.pack(*fields) + member + others + note)
+            position = start + name + extra + comment
+        return b"".join(entries)
 
     def _absolute(self, disk, offset, files) -> int:
         if disk >= len(files):
             raise zipfile.BadZipFile(f"{files[-1]}: split zip incomplete: part {disk + 1} missing")
         return self._starts[disk] + offset
 
-    def _at(self, place: int, size: int) -> bytes:
-        """Bytes of the joined file, short at its end."""
+    def _at(self, position: int, size: int) -> bytes:
+        """Reads `size` bytes of the joined file, fewer at its end."""
         out = []
-        while size > 0 and place < self._length:
-            if place >= self._data:
-                chunk = self._tail[place - self._data : place - self._data + size]
+        while size > 0 and position < self._length:
+            if position >= self._data:
+                chunk = self._tail[position - self._data : position - self._data + size]
             else:
-                part = bisect.bisect_right(self._starts, place) - 1
-                file = self._files[part]
-                file.seek(place - self._starts[part])
-                chunk = file.read(min(size, self._data - place))
+                volume = bisect.bisect_right(self._starts, position) - 1
+                file = self._files[volume]
+                file.seek(position - self._starts[volume])
+                chunk = file.read(min(size, self._data - position))
             if not chunk:
                 break
             out.append(chunk)
-            place, size = place + len(chunk), size - len(chunk)
+            position, size = position + len(chunk), size - len(chunk)
         return b"".join(out)
 
     def readable(self):
@@ -117,17 +118,17 @@ class Joined(io.RawIOBase):
         return True
 
     def tell(self):
-        return self._place
+        return self._position
 
     def seek(self, offset, whence=io.SEEK_SET):
-        self._place = offset + (0, self._place, self._length)[whence]
-        return self._place
+        self._position = offset + (0, self._position, self._length)[whence]
+        return self._position
 
     def read(self, size=-1):
         data = self._at(
-            self._place, self._length - self._place if size is None or size < 0 else size
+            self._position, self._length - self._position if size is None or size < 0 else size
         )
-        self._place += len(data)
+        self._position += len(data)
         return data
 
     def close(self):
@@ -136,12 +137,12 @@ class Joined(io.RawIOBase):
         super().close()
 
 
-def _wide(extra: bytes, values: dict) -> bytes:
+def _read_zip64(extra: bytes, values: dict) -> bytes:
     """Reads the 64-bit field into `values`; returns the other extra fields."""
-    kept, place = b"", 0
-    while place + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, place)
-        body = extra[place + 4 : place + 4 + length]
+    others, position = b"", 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, position)
+        body = extra[position + 4 : position + 4 + length]
         if kind == 1:
             at = 0
             for name in ("size", "packed", "offset"):
@@ -151,6 +152,6 @@ def _wide(extra: bytes, values: dict) -> bytes:
             if values["disk"] == 0xFFFF:
                 (values["disk"],) = struct.unpack_from("<L", body, at)
         else:
-            kept += extra[place : place + 4 + length]
-        place += 4 + length
-    return kept
+            others += extra[position : position + 4 + length]
+        position += 4 + length
+    return others

@@ -1,4 +1,4 @@
-"""Tables of captions: CSV, TSV, JSON and JSON lines, as rows of named values."""
+"""Reads tables of captions (CSV, TSV, JSON, JSON lines) as rows of named values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from audioldm2_jax.data.ingest import delimited
 from audioldm2_jax.errors import InputError
 
 
-def rows(
+def read_table(
     data: bytes,
     name: str,
     columns: list[str] | None = None,
@@ -17,24 +17,25 @@ def rows(
     encoding: str = "utf-8-sig",
     comment: str = "",
 ) -> list[dict]:
-    """A table's rows. columns: names, for a comma-separated table without a header.
+    """Returns a table's rows as dicts.
 
-    By the suffix of `name`: .csv .tsv .json .jsonl; values of CSV are text. JSON is a list of
-    objects, an object {"data": [...]} as the authors' training files are, or objects by file name.
-    Raises InputError naming the file and the line.
+    name: the file's name; its suffix (.csv .tsv .json .jsonl .ndjson) decides the format. columns:
+    names for a comma-separated table without a header. comment: prefix of CSV lines to ignore.
+    CSV values are text. JSON is a list of objects, an object {"data": [...]} like the authors'
+    training files, or objects by file name. Raises InputError naming the file and the line.
     """
-    text = decoded(data, name, encoding)
+    text = decode_text(data, name, encoding)
     suffix = name.lower().rpartition(".")[2]
     if suffix == "json":
         return _json(text, name)
     if suffix in ("jsonl", "ndjson"):
         lines = enumerate(text.split("\n"), 1)
         return [_object(_parse(line, name, i), name, i) for i, line in lines if line.strip()]
-    return delimited.read(text, name, columns, comment=comment, tsv=suffix == "tsv")
+    return delimited.read_delimited(text, name, columns, comment=comment, tsv=suffix == "tsv")
 
 
-def decoded(data: bytes, name: str, encoding: str = "utf-8-sig") -> str:
-    """A table's text. Raises InputError naming the line that is not UTF-8."""
+def decode_text(data: bytes, name: str, encoding: str = "utf-8-sig") -> str:
+    """Decodes a table. Raises InputError for UTF-16, or naming the line with the wrong encoding."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{name}: it is UTF-16; save the file as UTF-8")
     try:
@@ -45,13 +46,13 @@ def decoded(data: bytes, name: str, encoding: str = "utf-8-sig") -> str:
 
 
 def _parse(text, name, line=None):
-    place = f"line {line}: " if line else ""
+    position = f"line {line}: " if line else ""
 
     def unique(pairs):
         values = dict(pairs)
         if len(values) < len(pairs):
             key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            raise InputError(f"{name}: {place}{key!r} stands there twice; leave one of them out")
+            raise InputError(f"{name}: {position}{key!r} stands there twice; leave one of them out")
         return values
 
     try:
@@ -59,7 +60,7 @@ def _parse(text, name, line=None):
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}: {place}no JSON ({error})") from None
+        raise InputError(f"{name}: {position}no JSON ({error})") from None
 
 
 def _object(value, name, line):

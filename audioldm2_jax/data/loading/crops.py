@@ -1,4 +1,4 @@
-"""Random crops and their normalisation, as AudioLDM's training reads waveforms.
+"""Random crops and their normalisation, as in AudioLDM's training.
 
 Reference: AudioLDM's training repository, `random_segment_wav`, `normalize_wav`, `pad_wav`.
 """
@@ -11,80 +11,80 @@ from audioldm2_jax.audio import resample
 from audioldm2_jax.data.ingest import audio_files
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 
-TRIES = 10
-_UNKNOWN = 1 << 40  # samples; libsndfile gives 2^63 - 1 where a header states none
+MAX_TRIES = 10
+_UNKNOWN = 1 << 40  # samples; libsndfile returns 2^63 - 1 where a header states none
 
 
-def crop(data: bytes, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A random piece of an encoded file, at its own rate: ([samples, channels], Hz).
+def random_crop(data: bytes, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Decodes a random crop of an encoded file at its own rate: ([samples, channels], Hz).
 
-    A piece whose first channel is silent (within 1e-4) is drawn again, at most ten times; shorter
-    files come whole. Only the piece is decoded, unless the header states more samples than there
-    are: then the piece is drawn out of those that decode. Raises Unreadable.
+    A crop whose first channel is silent (peak below 1e-4) is drawn again, at most ten times. Files
+    shorter than `seconds` are returned whole. Only the crop is decoded, unless the header states
+    too many samples: then the crop is drawn from those that decode. Raises Unreadable.
     """
-    with audio_files.opened(data) as file:
+    with audio_files.open_audio(data) as file:
         length, rate = max(1, int(seconds * file.samplerate)), file.samplerate
         wave = None
         if file.frames < _UNKNOWN:
-            wave = _drawn(file, file.frames, length, rng)
+            wave = _draw_crop(file, file.frames, length, rng)
     if wave is None:
-        with audio_files.opened(data) as file:
-            total = sum(len(block) for block in file.pieces())
-        with audio_files.opened(data) as file:
-            wave = _drawn(file, total, length, rng)
+        with audio_files.open_audio(data) as file:
+            total = sum(len(block) for block in file.blocks())
+        with audio_files.open_audio(data) as file:
+            wave = _draw_crop(file, total, length, rng)
     if wave is None or not len(wave):
-        raise Unreadable("no samples" if wave is not None else audio_files.BROKEN)
+        raise Unreadable("no samples" if wave is not None else audio_files.UNDECODABLE)
     return wave, rate
 
 
-def _drawn(file: audio_files.Decoder, total: int, length: int, rng) -> np.ndarray | None:
-    """A piece of `length` out of `total` samples; None if the file ends within it."""
+def _draw_crop(file: audio_files.Decoder, total: int, length: int, rng) -> np.ndarray | None:
+    """A crop of `length` of `total` samples; None if the file ends within it."""
     if total <= length:
-        return file.piece(0, length)
-    for _ in range(TRIES):
+        return file.read_range(0, length)
+    for _ in range(MAX_TRIES):
         start = int(rng.uniform(0, total - length))
-        wave = file.piece(start, length)
+        wave = file.read_range(start, length)
         if len(wave) < length:
             return None
-        # As a prepared file of the first channel alone would be drawn.
-        if np.ptp(wave[:, 0]) / 2 > audio_files.SILENT:
+        # Files that were prepared as mono hold the first channel: both forms get the same crops.
+        if np.ptp(wave[:, 0]) / 2 > audio_files.SILENCE:
             break
     return wave
 
 
-def mono(wave: np.ndarray) -> np.ndarray:
-    """The first channel, or the first one with sound if that is silent: [samples, channels]."""
-    return wave[:, audio_files.first_with_sound(wave.min(0), wave.max(0))]
+def audible_channel(wave: np.ndarray) -> np.ndarray:
+    """The first audible channel, else the first: [samples, channels] -> [samples]."""
+    return wave[:, audio_files.first_audible_channel(wave.min(0), wave.max(0))]
 
 
-def finished(wave: np.ndarray, samples: int) -> np.ndarray:
-    """Without offset, its peak at 0.5, cut or padded with zeros at its end.
+def normalise(wave: np.ndarray, samples: int) -> np.ndarray:
+    """Removes the offset, scales the peak to 0.5, and cuts or pads with zeros at the end.
 
-    wave: [any] -> [samples]. Raises Unreadable for values that are not finite.
+    wave: [any] -> [samples], float32. Raises Unreadable for values that are not finite.
     """
-    # In one buffer, for these lengths cost more in fresh memory than in arithmetic.
-    out, kept = np.zeros(samples, np.float32), min(len(wave), samples)
-    # In double precision: a constant must leave nothing, for what is left is scaled up.
+    # One buffer: at these lengths, new memory costs more time than the arithmetic.
+    normalised, length = np.zeros(samples, np.float32), min(len(wave), samples)
+    # Double precision: the rest of a constant signal would be scaled up.
     mean = np.float32(wave.mean(dtype=np.float64))
     peak = max(wave.max() - mean, mean - wave.min())
     if not np.isfinite(peak):
         raise Unreadable("broken: it holds values that are not finite")
-    np.subtract(wave[:kept], mean, out=out[:kept])
-    out[:kept] *= 0.5 / (peak + 1e-8)
-    return out
+    np.subtract(wave[:length], mean, out=normalised[:length])
+    normalised[:length] *= 0.5 / (peak + 1e-8)
+    return normalised
 
 
 def training_clip(
     data: bytes, seconds: float, sample_rate: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """What training reads: ([int(seconds * sample_rate)], seconds of sound in it).
+    """Reads a training clip: (waveform [int(seconds * sample_rate)], seconds that are not padding).
 
-    A crop at the file's own rate, then resampled, its first channel with sound, without offset, its
-    peak at 0.5, padded with zeros. Raises Unreadable.
+    Draws a crop at the file's own rate, takes the first audible channel, resamples it, removes the
+    offset, scales the peak to 0.5 and pads with zeros. Raises Unreadable.
     """
-    wave, rate = crop(data, seconds, rng)
-    wave, samples = mono(wave), int(seconds * sample_rate)
-    # Of a few samples at a high rate nothing would be left.
+    wave, rate = random_crop(data, seconds, rng)
+    wave, samples = audible_channel(wave), int(seconds * sample_rate)
+    # Resampling leaves nothing of a few samples at a high rate.
     resampled = resample(wave, rate, sample_rate)
     wave = resampled if len(resampled) else wave[:1]
-    return finished(wave, samples), min(len(wave), samples) / sample_rate
+    return normalise(wave, samples), min(len(wave), samples) / sample_rate

@@ -1,4 +1,4 @@
-"""Clips that fail while they are read: counted, named, passed over up to a bound."""
+"""Clips that fail while they are read: skipped and logged up to a share of the corpus."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ log = logging.getLogger("audioldm2_jax.data")
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Stands for a clip that cannot be used."""
+class FailedClip:
+    """A clip that cannot be used, in place of its example. name: its id; reason: why."""
 
     name: str
     reason: str
 
 
-class Tolerance:
-    """True for clips, False for failures; stops the run when too many different clips have failed.
+class ErrorBudget:
+    """A filter that drops failed clips, and stops the run when too many clips have failed.
 
-    share: of the corpus' `clips`; seen: clips so far, failures included. It lives
-    where batches are made, so it counts over all workers.
+    share: of the corpus' `clips` that may fail. seen: clips so far, including failed ones. failed:
+    reason by name. The filter runs where batches are made, so it counts over all workers. Calling
+    it raises InputError when more than `share` of the clips have failed.
     """
 
     def __init__(self, share: float, clips: int):
@@ -32,7 +33,7 @@ class Tolerance:
 
     def __call__(self, element) -> bool:
         self.seen += 1
-        if not isinstance(element, Failure):
+        if not isinstance(element, FailedClip):
             return True
         if element.name not in self.failed:
             self.failed[element.name] = element.reason

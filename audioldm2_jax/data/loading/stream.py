@@ -1,7 +1,7 @@
-"""Prepared corpora to batches: global shuffle, host shards, mixtures, iterators that can be saved.
+"""Streams of clips from prepared corpora: global shuffle, host shards, mixtures, positions.
 
-A stream depends on the seed and the corpora alone: the number of hosts only deals it out, workers
-and threads only fill it sooner.
+The order and the random draws depend only on the seed and the corpora. Hosts take disjoint shares
+of the same stream; workers and threads only change its speed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import grain
 from absl import flags
 
 from audioldm2_jax.data.corpus import reader
-from audioldm2_jax.data.loading.error_budget import Failure, Tolerance
-from audioldm2_jax.data.loading.transforms import Recipe
+from audioldm2_jax.data.loading.error_budget import ErrorBudget, FailedClip
+from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Source:
-    """A split of a prepared corpus (`a+b` for several); weight: its share in a mixture."""
+class CorpusSource:
+    """A split of a prepared corpus.
+
+    path: the corpus' folder. split: its name, or several as `a+b`. weight: its share in a mixture.
+    """
 
     path: str
     split: str = "train"
@@ -30,17 +33,17 @@ class Source:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A stream of batches.
+    """Settings of a stream of batches.
 
-    sources: without weights they are one corpus, with weights (for all) a mixture without end;
-    batch: clips over all hosts; epochs: None for no end; tolerance: share of clips that may fail;
-    workers: processes that decode, 0 for threads of this one; threads, prefetch: of each process,
-    by default one for each core at hand, and two batches of clips.
+    sources: without weights they form one corpus; with weights (for all) they form an infinite
+    mixture. batch: clips over all hosts. epochs: None repeats forever. tolerance: share of clips
+    that may fail. workers: processes that decode; 0 uses threads. threads, prefetch: for each
+    process, by default one thread per core and two batches of clips.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[CorpusSource, ...]
     batch: int
-    recipe: Recipe = field(default_factory=Recipe)
+    transform: ClipTransform = field(default_factory=ClipTransform)
     seed: int = 0
     shuffle: bool = True
     epochs: int | None = None
@@ -50,10 +53,13 @@ class DataConfig:
     prefetch: int | None = None
 
 
-class Examples:
-    """A corpus' examples by number, as grain reads them; a damaged one is a Failure."""
+class ExampleSource:
+    """A corpus as a random-access source for grain. A damaged record is a FailedClip.
 
-    def __init__(self, source: Source):
+    Raises InputError for a folder that is no corpus, or for an unknown split.
+    """
+
+    def __init__(self, source: CorpusSource):
         self.name = f"{source.path}, {source.split}"
         self._source = reader.open_split(source.path, source.split)
 
@@ -66,24 +72,24 @@ class Examples:
         except (IndexError, KeyboardInterrupt):
             raise
         except Exception as error:  # ArrayRecord and the parser raise many kinds
-            return Failure(f"{self.name}, record {index}", f"damaged ({type(error).__name__})")
+            return FailedClip(f"{self.name}, record {index}", f"damaged ({type(error).__name__})")
 
     def __repr__(self):
-        return f"Examples({self.name})"
+        return f"ExampleSource({self.name})"
 
 
-class Stream:
-    """This host's share of a configured stream, from clip `start` on.
+class ClipStream:
+    """This host's share of a configured stream.
 
-    clips: how many different ones there are; tolerance: which have failed; `iterate` gives batches,
-    dicts of arrays [B / hosts, ...], texts as arrays of str. Raises InputError for settings that do
-    not fit together and, while reading, when more than the tolerated share of clips fails.
+    clips: number of distinct clips. error_budget: the failed ones. `iterate` returns batches: dicts
+    of arrays [B / hosts, ...], with texts as arrays of str. Raises InputError for settings that
+    contradict each other and, during reading, when too many clips fail.
     """
 
     def __init__(self, config: DataConfig, *, host: int = 0, hosts: int = 1):
         _check(config, host, hosts)
         self.config, self.hosts = config, hosts
-        corpora = [Examples(source) for source in config.sources]
+        corpora = [ExampleSource(source) for source in config.sources]
         self.clips = sum(map(len, corpora))
         _check_alike(corpora)
         mixed = config.sources[0].weight is not None
@@ -92,62 +98,62 @@ class Stream:
         streams = [grain.MapDataset.source(c) for c in corpora]
         if mixed:
             total = sum(source.weight for source in config.sources)
-            parts = [_dealt(s, config, i, host, hosts) for i, s in enumerate(streams)]
+            shares = [_host_share(s, config, i, host, hosts) for i, s in enumerate(streams)]
             weights = [source.weight / total for source in config.sources]
-            self._elements = grain.MapDataset.mix(parts, weights)
+            self._elements = grain.MapDataset.mix(shares, weights)
         else:
             whole = grain.MapDataset.concatenate(streams) if len(streams) > 1 else streams[0]
-            self._elements = _dealt(whole, config, 0, host, hosts)
-        self.tolerance = Tolerance(config.tolerance, self.clips)
+            self._elements = _host_share(whole, config, 0, host, hosts)
+        self.error_budget = ErrorBudget(config.tolerance, self.clips)
 
     def iterate(self, start: int = 0) -> grain.DatasetIterator:
-        """Batches of what comes after `start` clips, failed ones counted (`tolerance.seen`)."""
-        config, self.tolerance.seen = self.config, start
-        # More threads than cores only wait for each other.
+        """Returns the batches after the first `start` clips, including failed ones."""
+        config, self.error_budget.seen = self.config, start
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = config.threads or min(16, max(1, cores // max(1, config.workers)))
         prefetch = config.prefetch or max(threads, 2 * config.batch // self.hosts)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
         stream = self._elements[start:].to_iter_dataset(options)
         if config.workers:
-            # grain's workers ask for absl's flags, which only programs run by absl have parsed.
+            # grain's workers read absl's flags, which only programs started by absl have parsed.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=config.workers)
             stream = stream.mp_prefetch(options, worker_init_fn=_ignore_interrupts)
-        # The last, incomplete batch of a finite stream counts where clips are evaluated, not where
-        # several hosts must agree on the number of steps.
-        stream = stream.filter(self.tolerance)
+        # One host keeps the last, incomplete batch (for evaluation). Several hosts drop it, since
+        # they must agree on the number of steps.
+        stream = stream.filter(self.error_budget)
         return iter(stream.batch(config.batch // self.hosts, drop_remainder=self.hosts > 1))
 
 
 def _ignore_interrupts(*_) -> None:
-    """In a worker: a terminal sends Ctrl-C to all processes, and this one's parent ends it."""
+    """For workers: Ctrl-C reaches all processes, and the parent process ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _check_alike(corpora: list[Examples]) -> None:
-    """Raises InputError where some corpora hold sound and others what encoders made of it."""
-    heard = {}
+def _check_alike(corpora: list[ExampleSource]) -> None:
+    """Raises InputError if some corpora hold audio and others precomputed arrays."""
+    names = {}
     for corpus in corpora:
         example = next((x for x in map(corpus.__getitem__, range(min(8, len(corpus)))) if x), None)
         if isinstance(example, dict):
-            heard["audio" in example] = corpus.name
-    if len(heard) > 1:
+            names["audio" in example] = corpus.name
+    if len(names) > 1:
         raise InputError(
-            f"sources: {heard[True]} holds sound, {heard[False]} is encoded; encode all or none"
+            f"sources: {names[True]} holds sound, {names[False]} is encoded; encode all or none"
         )
 
 
-def _dealt(stream, config, number, host, hosts):
-    """Shuffled and cropped before it is dealt out, so that the draws do not depend on the hosts."""
+def _host_share(stream, config, number, host, hosts):
+    """Shuffles and transforms before sharding, so that draws do not depend on the hosts."""
     stream = stream.seed(config.seed * 1000003 + number)
     if config.shuffle:
         stream = stream.shuffle()
-    return stream.random_map(config.recipe)[host::hosts].repeat(config.epochs)
+    return stream.random_map(config.transform)[host::hosts].repeat(config.epochs)
 
 
 def _check(config: DataConfig, host: int, hosts: int) -> None:
+    """Raises InputError for settings that contradict each other."""
     weights = [source.weight for source in config.sources]
     if not config.sources:
         raise InputError("sources is empty: name at least one prepared corpus")

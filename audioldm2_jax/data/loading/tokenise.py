@@ -1,4 +1,4 @@
-"""Texts as token arrays of one length, for batches of one shape."""
+"""Texts to token arrays of a fixed length."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """One way to number a clip's text.
+class TextTokeniser:
+    """Turns a clip's caption or transcript into tokens.
 
-    encode: text -> numbers, at most `length`, or Unreadable for a text that has none; pad: fills
-    the rest; spoken: numbers the transcript, not the caption.
+    encode: text -> token ids; it raises Unreadable for a text without tokens. length: of the
+    arrays. pad: id that fills the rest. spoken: reads the transcript, not the caption.
     """
 
     encode: Callable[[str], list[int]]
@@ -28,48 +28,48 @@ class Tokens:
     spoken: bool = False
 
     def __call__(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens [length] int32, mask [length], True = keep)."""
-        found = self.encode(text)[: self.length]
+        """Returns (tokens [length] int32, mask [length] bool, True = keep). Raises Unreadable."""
+        ids = self.encode(text)[: self.length]
         tokens, mask = np.full(self.length, self.pad, np.int32), np.zeros(self.length, bool)
-        tokens[: len(found)], mask[: len(found)] = found, True
+        tokens[: len(ids)], mask[: len(ids)] = ids, True
         return tokens, mask
 
 
-def of_tokenizer(tokenizer: Any, length: int) -> Tokens:
-    """By a tokenizer of transformers, as `checkpoints.hub.read_tokenizer` returns it."""
+def from_tokenizer(tokenizer: Any, length: int) -> TextTokeniser:
+    """Tokens of a transformers tokenizer, such as `Checkpoint.tokenizers` holds."""
     pad = tokenizer.pad_token_id or 0
     if tokenizer.is_fast:
-        # Without transformers' wrapping, which takes longer than the work.
+        # The backend alone: transformers' wrapper takes longer than the work.
         backend = copy.deepcopy(tokenizer.backend_tokenizer)
         backend.enable_truncation(length)
         backend.no_padding()
-        return Tokens(functools.partial(_encoded, backend), length, pad)
-    return Tokens(functools.partial(_tokenised, tokenizer, length), length, pad)
+        return TextTokeniser(functools.partial(_encode_fast, backend), length, pad)
+    return TextTokeniser(functools.partial(_encode_slow, tokenizer, length), length, pad)
 
 
-def of_phonemes(length: int) -> Tokens:
-    """Phonemes of the transcript, as AudioLDM 2's speech models number them."""
-    return Tokens(functools.partial(_spoken, length), length, spoken=True)
+def from_phonemes(length: int) -> TextTokeniser:
+    """Phonemes of the transcript, with the ids of AudioLDM 2's speech models."""
+    return TextTokeniser(functools.partial(_encode_phonemes, length), length, spoken=True)
 
 
-def _encoded(backend, text):
+def _encode_fast(backend, text):
     return backend.encode(text).ids
 
 
-def _tokenised(tokenizer, length, text):
+def _encode_slow(tokenizer, length, text):
     return tokenizer(text, truncation=True, max_length=length).input_ids
 
 
-def _spoken(length, text):
+def _encode_phonemes(length, text):
     from audioldm2_jax import phonemes
 
     if not text.strip():
         return []
     phonemes.require_espeak()
     try:
-        found = phonemes.to_ids(phonemes.phonemize(text), length)
+        ids = phonemes.to_ids(phonemes.phonemize(text), length)
     except (InputError, LookupError, ValueError) as error:
         raise Unreadable(f"its transcript {text[:40]!r} cannot be said ({error})") from None
-    if not found:
+    if not ids:
         raise Unreadable(f"its transcript {text[:40]!r} has nothing to say")
-    return found
+    return ids

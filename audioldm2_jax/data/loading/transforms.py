@@ -1,4 +1,4 @@
-"""An example of a prepared corpus to what a batch holds of it."""
+"""Turns an example of a prepared corpus into an element of a batch."""
 
 from __future__ import annotations
 
@@ -8,92 +8,89 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audioldm2_jax.audio import resample
-from audioldm2_jax.data.ingest.file_index import Unreadable
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.data.loading import crops
-from audioldm2_jax.data.loading.error_budget import Failure
-from audioldm2_jax.data.loading.tokenise import Tokens
+from audioldm2_jax.data.loading.error_budget import FailedClip
+from audioldm2_jax.data.loading.tokenise import TextTokeniser
 from audioldm2_jax.errors import InputError
 
 CLAP_RATE = 48000
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is made of a clip.
+class ClipTransform:
+    """What a batch holds of each clip.
 
-    seconds, sample_rate: the waveform's; clap: whether it comes at 48 kHz too, for CLAP; tokens: by
-    name; classes: labels that make a vector. Of encoded corpora: text_length, how many of T5's
-    states are kept; loa, which poolings.
+    seconds, sample_rate (Hz): of the waveform. clap: adds the waveform at 48 kHz for CLAP. tokens:
+    tokenisers by name. classes: labels of the class vector. For precomputed corpora: text_length,
+    the number of T5 states; loa, the poolings to read.
     """
 
     seconds: float = 10.24
     sample_rate: int = 16000
     clap: bool = False
-    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    tokens: Mapping[str, TextTokeniser] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     text_length: int = 128
     loa: tuple[int, ...] = ()
 
     def __call__(self, example, rng: np.random.Generator):
-        """An element of the batch, or a Failure; the same for the same example and generator.
+        """Returns an element of the batch, or a FailedClip. Equal inputs give equal elements.
 
-        id, caption (one of the clip's, drawn; else its labels), transcript: str; NAME_tokens,
-        NAME_mask: [length]; labels: [classes]. Of audio: waveform [samples], waveform_48k, seconds
-        (of sound). Of encoded clips: mean, logvar [T, F, C]; clap_audio, clap_text [D]; t5 [L, D],
-        t5_mask; loa_POOLING [N, D].
+        id, caption (drawn from the clip's captions, else its labels), transcript: str. NAME_tokens,
+        NAME_mask: [length]. labels: [classes]. Of audio: waveform [samples], waveform_48k, seconds
+        without padding. Of precomputed clips: mean, logvar [T, F, C]; clap_audio, clap_text [D]; t5
+        [L, D], t5_mask [L]; loa_POOLING [N, D].
         """
-        if isinstance(example, Failure):
+        if isinstance(example, FailedClip):
             return example
         name = example["id"].decode("utf-8", "backslashreplace")
         try:
-            make = self._waveform if "audio" in example else self._encoded
-            texts, chosen = self._texts(example, rng)
-            return {"id": name, **texts, **make(example, chosen, rng)}
+            read = self._waveform if "audio" in example else self._precomputed
+            texts, caption = self._texts(example, rng)
+            return {"id": name, **texts, **read(example, caption, rng)}
         except InputError:
             raise
         except Unreadable as error:
-            return Failure(name, str(error))
+            return FailedClip(name, str(error))
         except (ValueError, LookupError, TypeError, ArithmeticError, EOFError) as error:
-            return Failure(name, f"damaged ({type(error).__name__}: {error})")
+            return FailedClip(name, f"damaged ({type(error).__name__}: {error})")
 
     def _texts(self, example, rng) -> tuple[dict, int]:
-        """Texts and tokens, and which caption was drawn."""
+        """Returns texts and tokens, and the index of the drawn caption."""
         captions = example["captions"]
-        chosen = int(rng.integers(len(captions))) if captions else 0
+        drawn = int(rng.integers(len(captions))) if captions else 0
         labels = [label.decode() for label in example["labels"]]
-        caption = captions[chosen].decode() if captions else ", ".join(labels)
-        found = {"caption": caption, "transcript": example["transcript"].decode()}
-        for name, tokens in self.tokens.items():
-            text = found["transcript" if tokens.spoken else "caption"]
-            found[f"{name}_tokens"], found[f"{name}_mask"] = tokens(text)
+        caption = captions[drawn].decode() if captions else ", ".join(labels)
+        texts: dict = {"caption": caption, "transcript": example["transcript"].decode()}
+        for name, tokenise in self.tokens.items():
+            text = texts["transcript" if tokenise.spoken else "caption"]
+            texts[f"{name}_tokens"], texts[f"{name}_mask"] = tokenise(text)
         if self.classes:
-            found["labels"] = np.array([c in labels for c in self.classes], np.float32)
-        return found, chosen
+            texts["labels"] = np.array([c in labels for c in self.classes], np.float32)
+        return texts, drawn
 
     def _waveform(self, example, _, rng) -> dict:
-        wave, heard = crops.training_clip(example["audio"], self.seconds, self.sample_rate, rng)
-        found = {"waveform": wave, "seconds": np.float32(heard)}
+        wave, seconds = crops.training_clip(example["audio"], self.seconds, self.sample_rate, rng)
+        arrays = {"waveform": wave, "seconds": np.float32(seconds)}
         if self.clap:
-            found["waveform_48k"] = resample(wave, self.sample_rate, CLAP_RATE)
-        return found
+            arrays["waveform_48k"] = resample(wave, self.sample_rate, CLAP_RATE)
+        return arrays
 
-    def _encoded(self, example, chosen, _) -> dict:
-        """Each array that the corpus holds."""
-        kept = ("mean", "logvar", "clap_audio")
-        found = {k: np.asarray(example[k], np.float32) for k in kept if k in example}
+    def _precomputed(self, example, caption, _) -> dict:
+        """The arrays that the corpus holds, in float32. caption: index of the drawn one."""
+        names = ("mean", "logvar", "clap_audio", *(f"loa_{pool}" for pool in self.loa))
+        arrays = {k: np.asarray(example[k], np.float32) for k in names if k in example}
         if len(example.get("clap_text", ())):
-            found["clap_text"] = np.asarray(example["clap_text"][chosen], np.float32)
+            arrays["clap_text"] = np.asarray(example["clap_text"][caption], np.float32)
         if "t5" in example:
-            found["t5"], found["t5_mask"] = self._states(example, chosen)
-        for name in (f"loa_{pool}" for pool in self.loa):
-            if name in example:
-                found[name] = np.asarray(example[name], np.float32)
-        return found
+            arrays["t5"], arrays["t5_mask"] = self._t5_states(example, caption)
+        return arrays
 
-    def _states(self, example, chosen):
-        """T5's states of the drawn caption, which lie one caption after another."""
+    def _t5_states(self, example, caption):
+        """(states [L, D], mask [L]) of one caption; the example holds all captions' in a row."""
         lengths = np.asarray(example["t5_lengths"], int)
-        start, count = int(lengths[:chosen].sum()), int(lengths[chosen])
+        start, count = int(lengths[:caption].sum()), int(lengths[caption])
         states = example["t5"][start : start + min(count, self.text_length)]
         padded = np.zeros((self.text_length, example["t5"].shape[1]), np.float32)
         padded[: len(states)] = states

@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from audioldm2_jax.data.soundscapes import dsp
-from audioldm2_jax.data.soundscapes.sound_classes import sound
+from audioldm2_jax.data.soundscapes.sound_classes import sound_class
 
 
-@sound("rain", "rain", rate=(60, 900), texture=True)
+@sound_class("rain", "rain", rate=(60, 900), texture=True)
 def rain(rng, g):
     drop = dsp.noise(rng, 0.004, 1500, 7000) * dsp.decay(dsp.samples(0.004), 0.004)
     bed = 0.25 * dsp.noise(rng, g.seconds, 1000, 7500, 3)
     return dsp.grains(rng, g.seconds, g.rate, drop) + bed * (g.rate / 900)
 
 
-@sound("dripping water", "dripping water", pitch=(700, 2200), rate=(1, 4), texture=True)
+@sound_class("dripping water", "dripping water", pitch=(700, 2200), rate=(1, 4), texture=True)
 def dripping_water(rng, g):
     fall = dsp.glide(g.pitch, 1.8 * g.pitch, 0.09)
     drop = dsp.sine(dsp.phase(fall)) * dsp.decay(len(fall), 0.07)
     return dsp.repeated(rng, g.seconds, g.rate, drop, 0.12)
 
 
-@sound("wind", "wind", pitch=(250, 900), rate=(0.2, 0.7), texture=True)
+@sound_class("wind", "wind", pitch=(250, 900), rate=(0.2, 0.7), texture=True)
 def wind(rng, g):
     gusts = dsp.wander(rng, g.seconds, g.rate, 0.15, 1.0)
     low = dsp.noise(rng, g.seconds, 60, g.pitch, -3)
@@ -30,21 +30,21 @@ def wind(rng, g):
     return gusts * (low + 3 * gusts * whistle)
 
 
-@sound("thunder rumble", seconds=(2.0, 4.0))
+@sound_class("thunder rumble", seconds=(2.0, 4.0))
 def thunder(rng, g):
     crack = dsp.noise(rng, g.seconds, 20, 220, -5) * dsp.decay(dsp.samples(g.seconds), g.seconds)
     rolls = dsp.wander(rng, g.seconds, 4, 0.2, 1.0)
     return dsp.shaped(crack * rolls, 0.03, 0.5)
 
 
-@sound("ocean waves", "ocean waves", rate=(0.12, 0.35), texture=True)
+@sound_class("ocean waves", "ocean waves", rate=(0.12, 0.35), texture=True)
 def ocean_waves(rng, g):
     swell = 0.5 - 0.5 * np.cos(2 * np.pi * (g.rate * dsp.times(g.seconds) + rng.random()))
     foam = dsp.noise(rng, g.seconds, 400, 6000, -2)
     return foam * swell**2 + 0.4 * dsp.noise(rng, g.seconds, 40, 300)
 
 
-@sound("babbling stream", rate=(25, 90), texture=True)
+@sound_class("babbling stream", rate=(25, 90), texture=True)
 def stream(rng, g):
     out = 0.15 * dsp.noise(rng, g.seconds, 500, 4000, -2)
     for pitch in rng.uniform(400, 1600, 5):
@@ -53,13 +53,13 @@ def stream(rng, g):
     return out
 
 
-@sound("bubbles", "bubbles", rate=(4, 14), pitch=(250, 700), texture=True)
+@sound_class("bubbles", "bubbles", rate=(4, 14), pitch=(250, 700), texture=True)
 def bubbles(rng, g):
     rise = dsp.glide(g.pitch, 2.5 * g.pitch, 0.08)
     return dsp.repeated(rng, g.seconds, g.rate, dsp.shaped(dsp.sine(dsp.phase(rise))), 0.3)
 
 
-@sound("crackling fire", "crackling fire", rate=(8, 40), texture=True)
+@sound_class("crackling fire", "crackling fire", rate=(8, 40), texture=True)
 def fire(rng, g):
     pop = dsp.noise(rng, 0.006, 1200, 7500) * dsp.decay(dsp.samples(0.006), 0.008)
     return (
@@ -67,33 +67,35 @@ def fire(rng, g):
     )
 
 
-@sound("crickets chirping", "crickets chirping", pitch=(3200, 5200), rate=(2, 4), texture=True)
+@sound_class(
+    "crickets chirping", "crickets chirping", pitch=(3200, 5200), rate=(2, 4), texture=True
+)
 def crickets(rng, g):
     pulses = (32 * dsp.times(0.14)) % 1 < 0.6
     chirp = dsp.shaped(dsp.sine(dsp.phase(g.pitch, 0.14)) * pulses)
     return dsp.repeated(rng, g.seconds, g.rate, chirp)
 
 
-@sound("cicadas", "cicadas", pitch=(3500, 6000), rate=(70, 140), texture=True)
+@sound_class("cicadas", "cicadas", pitch=(3500, 6000), rate=(70, 140), texture=True)
 def cicadas(rng, g):
     buzz = 0.5 + 0.5 * dsp.square(dsp.phase(g.rate, g.seconds))
     tone = dsp.noise(rng, g.seconds, 0.85 * g.pitch, 1.15 * g.pitch)
     return tone * buzz * dsp.wander(rng, g.seconds, 0.5, 0.5, 1.0)
 
 
-@sound("buzzing bee", pitch=(160, 260), texture=True)
+@sound_class("buzzing bee", pitch=(160, 260), texture=True)
 def bee(rng, g):
     bend = dsp.wander(rng, g.seconds, 3, 0.92, 1.08)
     return dsp.saw(dsp.phase(g.pitch * bend)) * dsp.wander(rng, g.seconds, 1, 0.3, 1.0)
 
 
-@sound("whining mosquito", "whining mosquitoes", pitch=(450, 750), texture=True)
+@sound_class("whining mosquito", "whining mosquitoes", pitch=(450, 750), texture=True)
 def mosquito(rng, g):
     bend = dsp.wander(rng, g.seconds, 2, 0.95, 1.05)
     return dsp.saw(dsp.phase(g.pitch * bend), 6) * dsp.wander(rng, g.seconds, 1, 0.2, 1.0)
 
 
-@sound("bird chirp", pitch=(2200, 4500), seconds=(0.1, 0.25))
+@sound_class("bird chirp", pitch=(2200, 4500), seconds=(0.1, 0.25))
 def bird_chirp(rng, g):
     half = g.seconds / 2
     rise = np.concatenate(
@@ -102,14 +104,14 @@ def bird_chirp(rng, g):
     return dsp.shaped(dsp.sine(dsp.phase(rise)), 0.02, 0.04)
 
 
-@sound("bird trill", pitch=(2500, 4500), rate=(12, 24), seconds=(0.5, 1.2))
+@sound_class("bird trill", pitch=(2500, 4500), rate=(12, 24), seconds=(0.5, 1.2))
 def bird_trill(rng, g):
     bend = 2 ** (0.25 * np.sin(2 * np.pi * g.rate * dsp.times(g.seconds)))
     swell = dsp.tremble(g.seconds, g.rate, 0.8)
     return dsp.shaped(dsp.sine(dsp.phase(g.pitch * bend)) * swell, 0.05, 0.08)
 
 
-@sound("cuckoo call", pitch=(560, 700), seconds=(0.7, 1.0))
+@sound_class("cuckoo call", pitch=(560, 700), seconds=(0.7, 1.0))
 def cuckoo(rng, g):
     first, second = 0.35 * g.seconds, 0.45 * g.seconds
     notes = [
@@ -120,7 +122,7 @@ def cuckoo(rng, g):
     return np.concatenate(notes)
 
 
-@sound("owl hoot", pitch=(280, 420), seconds=(0.5, 0.9))
+@sound_class("owl hoot", pitch=(280, 420), seconds=(0.5, 0.9))
 def owl(rng, g):
     bend = 1 + 0.02 * np.sin(2 * np.pi * 6 * dsp.times(g.seconds))
     breath = 0.05 * dsp.noise(rng, g.seconds, g.pitch, 3 * g.pitch)
@@ -133,13 +135,13 @@ def _voice(rng, g, curve, peaks, roughness=0.1):
     return dsp.formants(source, peaks)
 
 
-@sound("crow caw", pitch=(350, 550), seconds=(0.3, 0.55))
+@sound_class("crow caw", pitch=(350, 550), seconds=(0.3, 0.55))
 def crow(rng, g):
     curve = dsp.glide(g.pitch, 0.8 * g.pitch, g.seconds)
     return dsp.shaped(_voice(rng, g, curve, ((1200, 250, 1), (2000, 300, 0.7)), 0.6), 0.03, 0.1)
 
 
-@sound("dog bark", pitch=(180, 480), seconds=(0.18, 0.35))
+@sound_class("dog bark", pitch=(180, 480), seconds=(0.18, 0.35))
 def dog_bark(rng, g):
     curve = np.concatenate(
         [
@@ -151,7 +153,7 @@ def dog_bark(rng, g):
     return dsp.shaped(voice, 0.01, 0.1)
 
 
-@sound("cat meow", pitch=(450, 750), seconds=(0.6, 1.1))
+@sound_class("cat meow", pitch=(450, 750), seconds=(0.6, 1.1))
 def cat_meow(rng, g):
     half = g.seconds / 2
     curve = np.concatenate(
@@ -163,20 +165,20 @@ def cat_meow(rng, g):
     return dsp.shaped(_voice(rng, g, curve, ((900, 150, 1), (2400, 250, 0.5)), 0.05), 0.1, 0.2)
 
 
-@sound("cow moo", pitch=(90, 150), seconds=(1.2, 2.0))
+@sound_class("cow moo", pitch=(90, 150), seconds=(1.2, 2.0))
 def cow_moo(rng, g):
     curve = dsp.glide(g.pitch, 1.25 * g.pitch, g.seconds)
     return dsp.shaped(_voice(rng, g, curve, ((300, 80, 1), (700, 120, 0.5)), 0.1), 0.2, 0.4)
 
 
-@sound("sheep bleat", pitch=(280, 450), seconds=(0.7, 1.2))
+@sound_class("sheep bleat", pitch=(280, 450), seconds=(0.7, 1.2))
 def sheep_bleat(rng, g):
     bend = 1 + 0.06 * np.sin(2 * np.pi * 8 * dsp.times(g.seconds))
     voice = _voice(rng, g, g.pitch * bend, ((800, 150, 1), (1800, 250, 0.6)), 0.2)
     return dsp.shaped(voice * dsp.tremble(g.seconds, 8, 0.5), 0.05, 0.2)
 
 
-@sound("frog croak", pitch=(120, 220), rate=(25, 45), seconds=(0.3, 0.6))
+@sound_class("frog croak", pitch=(120, 220), rate=(25, 45), seconds=(0.3, 0.6))
 def frog_croak(rng, g):
     hit = dsp.formants(dsp.decay(dsp.samples(0.03), 0.02), ((4 * g.pitch, 200, 1),))
     return dsp.shaped(dsp.repeated(rng, g.seconds, g.rate, hit, 0.05), 0.05, 0.05)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audioldm2_jax.data.soundscapes import SOUNDS, make_clip
+from audioldm2_jax.data.soundscapes import SOUND_CLASSES, make_clip
 from audioldm2_jax.evaluation.metrics.attributes import (
     count,
     count_accuracy,
@@ -13,7 +13,7 @@ from audioldm2_jax.evaluation.metrics.attributes import (
 )
 
 
-@pytest.mark.parametrize("name", [name for name, sound in SOUNDS.items() if sound.notes])
+@pytest.mark.parametrize("name", [name for name, sound in SOUND_CLASSES.items() if sound.notes])
 def test_pitch(name):
     for index in range(4):
         clip = make_clip(5, index, seconds=2.56, only=name)

@@ -195,11 +195,11 @@ def build_corpus(folder: Path) -> None:
     write_corpus(folder, 4, splits=("train",))
 
 
-def _epoch(folder: Path, recipe) -> None:
+def _epoch(folder: Path, transform) -> None:
     from audioldm2_jax.data.loading.batches import Batches
-    from audioldm2_jax.data.loading.stream import DataConfig, Source
+    from audioldm2_jax.data.loading.stream import CorpusSource, DataConfig
 
-    config = DataConfig((Source(str(folder), "train"),), 2, recipe, epochs=1, threads=1)
+    config = DataConfig((CorpusSource(str(folder), "train"),), 2, transform, epochs=1, threads=1)
     with Batches(config) as batches:
         for _ in batches:
             pass
@@ -207,10 +207,10 @@ def _epoch(folder: Path, recipe) -> None:
 
 def read_corpus(case: Case):
     from audioldm2_jax.data.corpus import reader
-    from audioldm2_jax.data.loading.transforms import Recipe
+    from audioldm2_jax.data.loading.transforms import ClipTransform
 
-    reader.describe(case.input)
-    _epoch(case.input, Recipe(0.64, clap=True))
+    reader.read_description(case.input)
+    _epoch(case.input, ClipTransform(0.64, clap=True))
 
 
 @functools.cache
@@ -222,19 +222,20 @@ def _checkpoint():
 
 
 def build_encoded(folder: Path) -> None:
-    from audioldm2_jax.data.corpus.precompute import Encoding, encode
+    from audioldm2_jax.data.corpus.frozen_encoders import PrecomputeConfig
+    from audioldm2_jax.data.corpus.precompute import precompute
     from audioldm2_jax.data.ingest.report import Report
     from tests.data.corpora import write_corpus
 
     raw = write_corpus(folder.with_name("to-encode"), 4)
-    settings = Encoding(seconds=0.64, batch=4)
-    encode(raw, folder, _checkpoint(), settings, report=Report())
+    settings = PrecomputeConfig(seconds=0.64, batch=4)
+    precompute(raw, folder, _checkpoint(), settings, report=Report())
 
 
 def read_encoded(case: Case):
-    from audioldm2_jax.data.loading.transforms import Recipe
+    from audioldm2_jax.data.loading.transforms import ClipTransform
 
-    _epoch(case.input, Recipe(0.64, text_length=24))
+    _epoch(case.input, ClipTransform(0.64, text_length=24))
 
 
 def build_stopped(folder: Path) -> None:
@@ -250,7 +251,7 @@ def build_stopped(folder: Path) -> None:
     from audioldm2_jax.data.corpus import writer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer.Build, "finish", lambda *a, **k: stop(0))
+        patch.setattr(writer.CorpusWriter, "finish", lambda *a, **k: stop(0))
         from audioldm2_jax.cli.main import main
 
         arguments = ["prepare", folder / "source", folder / "target", "-q", "--workers", "1"]

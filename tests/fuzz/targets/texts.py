@@ -58,7 +58,7 @@ def generate_list(case: Case):
 
     pipe = _pipeline(case.template.parent / "models" / "tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_to_audio.Pipeline, "from_pretrained", lambda *a, **k: pipe)
+        patch.setattr(text_to_audio.Pipeline, "from_opened", lambda *a, **k: pipe)
         for path in sorted(case.input.iterdir()):
             common = ("-dur", "0.5", "--steps", "1", "-gs", "1", "-q", "-b", "4")
             model = ("--model_name", case.template.parent / "models" / "tiny")
@@ -91,13 +91,13 @@ def speak(case: Case):
 
 def transcribe(case: Case):
     """Phonemes as training reads them: any text is numbered or refused."""
-    from audioldm2_jax.data.ingest.file_index import Unreadable
+    from audioldm2_jax.data.ingest.file_ref import Unreadable
     from audioldm2_jax.data.loading import tokenise
     from audioldm2_jax.errors import InputError
 
     odd = (case.input / "text.txt").read_bytes().decode("utf-8", "surrogatepass")
     try:
-        tokenise.of_phonemes(64)(odd)
+        tokenise.from_phonemes(64)(odd)
     except Unreadable as error:  # which the tolerance of training counts
         raise InputError(str(error)) from None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from audioldm2_jax.checkpoints.weights.base import MAX_TENSORS
 from audioldm2_jax.errors import InputError
 
 DTYPES = {
@@ -36,7 +37,6 @@ _NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
 # The largest headers of published models have some 2 MB.
 _MAX_HEADER = 1 << 24
 _MAX_DIMENSIONS = 32
-MAX_TENSORS = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from audioldm2_jax.checkpoints import pickles
-from audioldm2_jax.checkpoints.pickles import Foreign, Global, Table
-from audioldm2_jax.checkpoints.torch_archives import MAX_PICKLE, Archive, OldFile
-from audioldm2_jax.checkpoints.weights import Weights, checked_names
+from audioldm2_jax.checkpoints.weights import pickles
+from audioldm2_jax.checkpoints.weights.base import Weights, check_names
+from audioldm2_jax.checkpoints.weights.pickles import Foreign, Global, Table
+from audioldm2_jax.checkpoints.weights.torch_archives import MAX_PICKLE, Archive, OldFile
 from audioldm2_jax.errors import InputError, note
 
 _DTYPES = {
@@ -73,7 +73,7 @@ def read_torch(path: Path, choice: str = "auto") -> Weights:
     state = _state(content, path, choice)
     tensors = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
     _refuse_foreign(state, tensors, path)
-    checked_names(tensors, path)
+    check_names(tensors, path)
     total = 0
     for name, tensor in tensors.items():
         total += tensor.check(name, source)

@@ -1,73 +1,22 @@
-"""Weight files as tensors by name: safetensors and torch's archives, whole or in shards."""
+"""Weight files: found in a folder, opened by their kind, whole or in shards, and written."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from audioldm2_jax import files
-from audioldm2_jax.checkpoints.safetensors_files import (
-    MAX_TENSORS,
-    read_safetensors,
-    write_safetensors,
-)
+from audioldm2_jax.checkpoints.weights.base import Weights, check_names
+from audioldm2_jax.checkpoints.weights.safetensors import read_safetensors, write_safetensors
+from audioldm2_jax.checkpoints.weights.torch import read_torch
 from audioldm2_jax.errors import InputError, note
-
-
-class Weights(Mapping):
-    """Tensors by name, read from disk one by one when asked for.
-
-    readers: objects with a `shape` and a method `read`. metadata: texts beside the tensors.
-    """
-
-    def __init__(self, readers: dict, metadata: Mapping[str, str] | None = None):
-        self._readers = readers
-        self.metadata = dict(metadata or {})
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._readers[name].read()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, without reading it."""
-        return tuple(self._readers[name].shape)
-
-    def renamed(self, names: Mapping[str, str]) -> Weights:
-        """The tensors that `names` lists, {name here: name in the result}."""
-        return Weights({new: self._readers[old] for old, new in names.items()}, self.metadata)
-
-    def __or__(self, other: Weights) -> Weights:
-        return Weights(self._readers | other._readers, self.metadata | other.metadata)
-
-    def __contains__(self, name) -> bool:
-        return name in self._readers
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._readers)
-
-    def __len__(self) -> int:
-        return len(self._readers)
-
-
-class Known:
-    """A tensor in memory, as a reader."""
-
-    def __init__(self, array):
-        self.array, self.shape = array, array.shape
-
-    def read(self) -> np.ndarray:
-        return self.array
-
 
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 # Safetensors before torch's.
 _KINDS = ("safetensors", "bin", "ckpt", "pth", "pt")
-_MAX_NAME = 500
-# What wrappers of training put before names, or into them.
-_WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_forward_module|_fsdp_wrapped_module|"
-                       r"_checkpoint_wrapped_module)\.")  # fmt: skip
 
 
 def find(folder: Path, variant: str | None = None) -> Path:
@@ -125,7 +74,7 @@ def _rank(name: str) -> tuple | None:
 def read(path: Path, choice: str = "auto") -> Weights:
     """Opens a weight file or a shard index.
 
-    choice: see `torch_files.read_torch`. Raises InputError for a file that is damaged, asks for
+    choice: see `torch.read_torch`. Raises InputError for a file that is damaged, asks for
     code, or holds more tensors than any model.
     """
     path = Path(path)
@@ -139,50 +88,9 @@ def read(path: Path, choice: str = "auto") -> Weights:
         raise InputError(f"{path}: no such file, or no ordinary one")
     if path.suffix == ".safetensors":
         slices, metadata = read_safetensors(path)
-        checked_names(slices, path)
+        check_names(slices, path)
         return Weights(slices, metadata)
-    from audioldm2_jax.checkpoints.torch_files import read_torch
-
     return read_torch(path, choice)
-
-
-def checked_names(names, path: Path) -> None:
-    """Raises InputError for names that no model's tensors have, or too many of them."""
-    if len(names) > MAX_TENSORS:
-        raise InputError(f"{path}: holds {len(names)} tensors, more than any model")
-    for name in names:
-        if not name.isprintable() or len(name) > _MAX_NAME:
-            raise InputError(f"{path}: {name!r:.80} is no name of a tensor")
-
-
-def unwrapped(weights: Weights, known: Callable[[str], bool]) -> Weights:
-    """The tensors without what training wrapped their names in.
-
-    Wrappers' own names (`_orig_mod.` ...) go wherever they stand; a prefix that all names share
-    (`module.`, `model.` ...) goes up to where the names are `known`.
-    """
-    names = {name: _WRAPPERS.sub("", name) for name in weights}
-    if len(set(names.values())) == len(names):
-        shared = _shared(list(names.values()))[:4]
-        some = list(names.values())[:: 1 + len(names) // 500]
-        for count in range(len(shared) + 1):
-            prefix = "".join(f"{part}." for part in shared[:count])
-            if any(known(new.removeprefix(prefix)) for new in some):
-                if not prefix and all(old == new for old, new in names.items()):
-                    return weights
-                return weights.renamed({o: n.removeprefix(prefix) for o, n in names.items()})
-    return weights
-
-
-def _shared(names: list[str]) -> list[str]:
-    """The leading parts that all dotted names share, of the last part nothing."""
-    if not names:
-        return []
-    low, high = min(names).split(".")[:-1], max(names).split(".")[:-1]
-    count = 0
-    while count < min(len(low), len(high)) and low[count] == high[count]:
-        count += 1
-    return low[:count]
 
 
 def _read_shards(path: Path) -> Weights:
@@ -206,7 +114,7 @@ def _read_shards(path: Path) -> Weights:
         if double := next((name for name in part if name in readers), None):
             raise InputError(f"{path}: tensor {double} lies in two shards")
         readers |= part._readers
-    checked_names(readers, path)
+    check_names(readers, path)
     return Weights(readers)
 
 
