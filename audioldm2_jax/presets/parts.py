@@ -150,9 +150,8 @@ class GPT2Config:
 class UNetConfig:
     """T-UNet of up to two context streams.
 
-    contexts: for each level, the width of each transformer's context; None is self-attention, a
-    transformer at place 0 or 1 reads the first stream (LOA), at a later place the second (text
-    states). attention: the levels with transformers. heads: of each level. film: width of the
+    contexts: for each level, the width of each transformer's context, None for self-attention; see
+    `stream_of`. attention: the levels with transformers. heads: of each level. film: width of the
     vector that conditions every residual block (CLAP's, in AudioLDM), 0 for none.
     """
 
@@ -168,6 +167,14 @@ class UNetConfig:
     eps: float = 1e-5
     sample_size: int = 256
     film: int = 0
+
+    @staticmethod
+    def stream_of(transformer: int) -> int:
+        """The context stream that a level's n-th transformer reads: LOA (0) or text states (1).
+
+        The rule is that of diffusers' AudioLDM2UNet2DConditionModel.
+        """
+        return 0 if transformer <= 1 else 1
 
     @property
     def plain(self) -> bool:

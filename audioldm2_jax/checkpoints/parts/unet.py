@@ -372,12 +372,14 @@ def _streams(shapes: Shapes, channels, transformers) -> tuple[int | None, ...]:
 
 def _inputs(config: UNetConfig) -> tuple:
     """Two context streams of the widths that the configuration names."""
-    pairs = [pair for level in config.contexts for pair in enumerate(level) if pair[1]]
-    first = next((width for place, width in pairs if place <= 1), 1)
-    second = next((width for place, width in pairs if place > 1), 1)
+    widths = [1, 1]
+    for level in config.contexts:
+        for n, width in enumerate(level):
+            if width:
+                widths[config.stream_of(n)] = width
     side = 2 ** len(config.channels)
     image = jnp.zeros((1, side, side, config.in_channels))
-    streams = (jnp.zeros((1, 4, first)), jnp.zeros((1, 4, second)))
+    streams = tuple(jnp.zeros((1, 4, width)) for width in widths)
     film = jnp.zeros((1, config.film)) if config.film else None
     return image, jnp.zeros(1), streams, (None, None), film
 
