@@ -62,7 +62,7 @@ def clip_keys(requests: Sequence[ClipRequest], clips) -> jax.Array:
     """The keys of some candidates of all requests: the seed's, folded with the clip's number."""
     seeds = [r.seed for r in requests for _ in range(r.candidates)]
     numbers = [r.clip + i for r in requests for i in range(r.candidates)]
-    return _fold(np.array(seeds, np.uint32)[clips], np.array(numbers, np.uint32)[clips])
+    return _fold(*(np.array(x, np.uint64).astype(np.uint32)[clips] for x in (seeds, numbers)))
 
 
 @jax.jit
