@@ -187,19 +187,21 @@ class SavedStates:
 
 
 def _sum(state) -> int:
-    """The sum of all 32-bit words, each leaf with a factor of its own: the same on any mesh."""
-    return int(_sum_on_device(state))
+    """The sum of all 32-bit words modulo 2^32, each leaf with a factor of its own.
+
+    The same on any mesh. Leaves of one shape share a program, which compiles in milliseconds; one
+    program for the whole state takes as long as a tenth of the step.
+    """
+    sums = jax.device_get([_sum_on_device(leaf) for leaf in jax.tree.leaves(state)])
+    return sum((2 * number + 1) * int(value) for number, value in enumerate(sums)) % (1 << 32)
 
 
 @jax.jit
-def _sum_on_device(state) -> jax.Array:
-    """One uint32, modulo 2^32, added up where the shards lie: the host reads the scalar alone."""
-    total = jnp.uint32(0)
-    for number, leaf in enumerate(jax.tree.leaves(state)):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        total += jnp.uint32(2 * number + 1) * jnp.sum(_words(leaf), dtype=jnp.uint32)
-    return total
+def _sum_on_device(leaf) -> jax.Array:
+    """One uint32, added up where the shards lie: the host reads the scalar alone."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return jnp.sum(_words(leaf), dtype=jnp.uint32)
 
 
 def _words(array) -> jax.Array:
