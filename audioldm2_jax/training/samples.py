@@ -38,7 +38,7 @@ class Generated:
     """A hook: clips of fixed prompts and seed, by the base checkpoint with the trained parts.
 
     trained: (state, frozen) -> changed parts, gathered on this host; full_checkpoint: those and the
-    latents' scale -> the checkpoint, made once, whose parts later states replace. writer: None on
+    latents' scale -> the checkpoint, called once; later states replace its parts. writer: None on
     hosts that only help to gather.
     """
 
