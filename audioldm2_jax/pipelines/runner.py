@@ -14,8 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audioldm2_jax import backend
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import Batch
-from audioldm2_jax.pipelines.log import timed_message
 from audioldm2_jax.pipelines.programs.shared import Program, generate
 from audioldm2_jax.sharding import make_mesh
 

@@ -17,6 +17,7 @@ from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError, NumericalError
+from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines import ranking, text, vocabulary
 from audioldm2_jax.pipelines.batch import (
     Batch,
@@ -27,7 +28,6 @@ from audioldm2_jax.pipelines.batch import (
 )
 from audioldm2_jax.pipelines.durations import bucketed_duration, exact_duration
 from audioldm2_jax.pipelines.loading import open_checkpoint
-from audioldm2_jax.pipelines.log import timed_message
 from audioldm2_jax.pipelines.memory import check_memory, memory_line, prepack_params
 from audioldm2_jax.pipelines.metadata import describe
 from audioldm2_jax.pipelines.output import Output
