@@ -12,6 +12,7 @@ FLOORS = [
         "errors",
         "extras",
         "files",
+        "log",
         "loudness",
         "presets",
         "tree",
