@@ -43,16 +43,16 @@ def _samples(run: Run, clips: dict, writer):
 
     def trained(state, frozen):
         """Of this state, in a checkpoint's form."""
-        return samples.gathered(run.merged_params(state.params | state.ema, frozen))
+        return samples.gather(run.merged_params(state.params | state.ema, frozen))
 
     if isinstance(kind, ClipSamples) and "waveform" in clips:
-        waves = samples.gathered(clips["waveform"])[: samples.CLIPS]
+        waves = samples.gather(clips["waveform"])[: samples.CLIPS]
         model = run.base.model
-        return samples.Reconstructed(config.every, trained, writer, kind, model=model, clips=waves)
+        return samples.ClipHook(config.every, trained, writer, kind, model=model, clips=waves)
     if isinstance(kind, PromptSamples) and run.base.tokenizers:
         texts = config.prompts or samples.default_prompts(run.base.model)
         settings = {"prompts": texts, "steps": config.steps, "seconds": run.config.data.seconds}
-        return samples.Generated(config.every, trained, run.full_checkpoint, writer, **settings)
+        return samples.PromptHook(config.every, trained, run.full_checkpoint, writer, **settings)
     return None
 
 

@@ -95,7 +95,7 @@ def batch_shapes(run: Run, *, precomputed: bool = False) -> dict:
     batch = run.spec.batch
     if precomputed and not batch.precomputed:
         raise InputError(f"--encoded: stage {run.config.stage} trains on sound")
-    placed = sharding.of_batch(run.mesh)
+    placed = sharding.batch_sharding(run.mesh)
     return {
         name: jax.ShapeDtypeStruct((run.config.batch, *x.shape), x.dtype, sharding=placed)
         for name, x in batch.arrays(precomputed=precomputed).items()
@@ -105,7 +105,7 @@ def batch_shapes(run: Run, *, precomputed: bool = False) -> dict:
 def frozen_shapes(run: Run, batch) -> dict:
     """The frozen parts that such batches need, as shapes on the mesh."""
     frozen = run.spec.extra_frozen()
-    frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
+    frozen = jax.tree.map(_like, frozen, sharding.tree_shardings(frozen, run.mesh))
     names = needed_parts(run, batch)
     for name, constant in run.spec.constants.items():
         if constant.part not in names:
@@ -114,7 +114,7 @@ def frozen_shapes(run: Run, batch) -> dict:
             frozen[name] = _like(shape, sharding.replicated(run.mesh))
     for name in names:
         shapes = _part_shapes(run, name)
-        placed = sharding.of_tree(shapes, run.mesh)
+        placed = sharding.tree_shardings(shapes, run.mesh)
         frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, placed)
     return frozen
 
