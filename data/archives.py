@@ -26,13 +26,14 @@ def sound(seed: int = 0, seconds: float = 0.2, rate: int = 16000, kind: str = "W
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
-    """Files by name below a folder."""
+    """Writes files by name below a folder."""
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> None:
+    """Writes a deflated zip of files by name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
@@ -40,7 +41,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
-    """mode: w, w:gz or w:bz2."""
+    """Writes a tar of files by name. mode: w, w:gz or w:bz2."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
         for name, data in files.items():
@@ -50,6 +51,7 @@ def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
 
 
 def write_7z(path: Path, files: dict[str, bytes]) -> None:
+    """Writes a 7z archive of files by name."""
     import py7zr
 
     with py7zr.SevenZipFile(path, "w") as archive:
