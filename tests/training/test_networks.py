@@ -268,14 +268,14 @@ def test_tagger(train):
 def test_weight_norm_is_its_own_inverse():
     found, _ = made("vocoder")
     params = initial(found).params["vocoder"]
-    plain = weight_norm.fold(params)
-    again = weight_norm.fold(weight_norm.split(plain))
+    plain = weight_norm.merge(params)
+    again = weight_norm.merge(weight_norm.unmerge(plain))
     for path, value in tree.flatten(plain).items():
         np.testing.assert_allclose(tree.flatten(again)[path], value, atol=1e-6, err_msg=path)
     layer = torch.nn.ConvTranspose1d(6, 4, 5)
     torch.nn.utils.parametrizations.weight_norm(layer)
     kernel = layer.weight.detach().numpy().transpose(2, 0, 1)
-    ours = weight_norm.split({"upsample_0": {"kernel": jnp.asarray(kernel)}})
+    ours = weight_norm.unmerge({"upsample_0": {"kernel": jnp.asarray(kernel)}})
     theirs = layer.parametrizations.weight.original0.detach().numpy().reshape(-1)
     np.testing.assert_allclose(ours["upsample_0"]["length"].reshape(-1), theirs, rtol=1e-5)
 

@@ -33,7 +33,7 @@ _AUTHORS_RATES = {
 
 
 def read_config(files: PartFiles) -> HiFiGANConfig:
-    """transformers' SpeechT5HifiGanConfig, and our own entry griffin_lim. Raises InputError."""
+    """transformers' SpeechT5HifiGanConfig, and our own entries griffin_lim*. Raises InputError."""
     entries = filled("SpeechT5HifiGanConfig", files.content, files.where)
     rates = entries.wholes("upsample_rates", high=64)
     kernels = entries.wholes("upsample_kernel_sizes", high=256)
@@ -59,6 +59,7 @@ def read_config(files: PartFiles) -> HiFiGANConfig:
         slope=entries.number("leaky_relu_slope", 0.1, high=1),
         normalize=entries.flag("normalize_before", True),
         griffin_lim=entries.whole("griffin_lim", 0, 0, 1000),
+        griffin_lim_noise=entries.number("griffin_lim_noise", HiFiGANConfig.griffin_lim_noise),
     )
 
 
@@ -84,6 +85,8 @@ def write_config(config: HiFiGANConfig) -> PartFiles:
     }
     if config.griffin_lim:
         content["griffin_lim"] = config.griffin_lim
+    if config.griffin_lim_noise != HiFiGANConfig.griffin_lim_noise:
+        content["griffin_lim_noise"] = config.griffin_lim_noise
     return PartFiles(content, kind=_CLASS)
 
 
