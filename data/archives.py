@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -38,6 +39,32 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
+
+
+def write_split(path: Path, files: dict[str, bytes], parts: int) -> None:
+    """Writes a split zip of `parts` volumes; its directory holds (volume, offset), like zip -s."""
+    memory = io.BytesIO(b"PK\7\x08")  # split archives begin with this mark
+    memory.seek(4)
+    with zipfile.ZipFile(memory, "a") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    whole = bytearray(memory.getvalue())
+    end = whole.rindex(b"PK\5\6")
+    count, _, start = struct.unpack_from("<HLL", whole, end + 10)
+    size = start // (parts - 1) + 1 if parts > 1 else len(whole)
+    entry = start
+    for _ in range(count):
+        lengths = struct.unpack_from("<3H", whole, entry + 28)
+        (offset,) = struct.unpack_from("<L", whole, entry + 42)
+        struct.pack_into("<H", whole, entry + 34, offset // size)
+        struct.pack_into("<L", whole, entry + 42, offset % size)
+        entry += 46 + sum(lengths)
+    struct.pack_into("<HH", whole, end + 4, parts - 1, start // size)
+    struct.pack_into("<L", whole, end + 16, start % size)
+    for i in range(parts - 1):
+        name = path.with_suffix(f".z{i + 1:02d}")
+        name.write_bytes(whole[i * size : (i + 1) * size])
+    path.write_bytes(whole[(parts - 1) * size :])
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
