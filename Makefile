@@ -2,23 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -c constraints.txt
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fast lint bench nano clean
+.PHONY: demo test fast lint docs bench nano clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Each mark says that its packages are installed for the pyproject.toml of that time.
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	@echo "Installing into $(VENV): some 100 packages, 350 MB to download, 1.5 GB on disk; 1 to 5 minutes."
-	$(BIN)/python -m pip install -e .
+# Each mark records that the packages of the current pyproject.toml are installed.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV): some 60 packages, 1 GB on disk; 1 to 5 minutes."
+	$(PIP) -e .
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	@echo "Installing what the tests need, PyTorch above all: 0.5 GB to download and 1.5 GB on disk with"
+$(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
+	@echo "Installing what the tests need, PyTorch above all: 0.5 GB to download and 2 GB on disk with"
 	@echo "its CPU build; on Linux PyPI's comes with CUDA, some 3 GB more. 1 to 10 minutes."
-	$(BIN)/python -m pip install -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch $@
 
 # Four sounds of the model that comes with the package.
@@ -35,7 +37,11 @@ fast: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/pyrefly check && $(DOCS)
+
+# The site, from docs/ and the docstrings, into site/; a warning is an error.
+docs: $(VENV)/.installed-dev
+	$(DOCS)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/versus_diffusers.py
@@ -45,4 +51,4 @@ nano: $(VENV)/.installed-dev
 	$(BIN)/python -m audioldm2_jax.recipes.nano.build
 
 clean:
-	rm -rf $(VENV) demo *.egg-info
+	rm -rf $(VENV) demo site *.egg-info

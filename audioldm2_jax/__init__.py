@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.version import __version__
 
 if TYPE_CHECKING:
+    from audioldm2_jax.pipelines.request import ClipRequest
     from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
-__all__ = ["InputError", "Pipeline", "__version__"]
+__all__ = ["ClipRequest", "InputError", "NumericalError", "Pipeline", "__version__"]
 
 
 def __getattr__(name: str):
@@ -23,6 +24,10 @@ def __getattr__(name: str):
         from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
         return Pipeline
+    if name == "ClipRequest":
+        from audioldm2_jax.pipelines.request import ClipRequest
+
+        return ClipRequest
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

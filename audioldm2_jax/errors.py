@@ -1,4 +1,4 @@
-"""The one error for bad input: its message is one line that names the thing and what to do."""
+"""Errors that a user sees as one line, which names the thing and what to do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
+
+
+class NumericalError(ArithmeticError):
+    """A result holds NaN or infinity: because of weights, dtype or hardware, not of the input.
+
+    The command exits with code 3 and writes nothing.
+    """
 
 
 def one_line(text: str) -> str:

@@ -244,17 +244,19 @@ def differences(pairs) -> dict:
 
 def text_encoders(ours, theirs):
     """From prompt strings to LOA and T5 states, with guidance."""
-    from audioldm2_jax.pipelines import program
-    from audioldm2_jax.pipelines.text import encode
-
-    job = program.Job(ours.config, ours.dtype, 1, False, 1, None)
     import jax
 
+    from audioldm2_jax.pipelines.programs import shared
+    from audioldm2_jax.pipelines.request import ClipRequest
+    from audioldm2_jax.pipelines.text import tokenise
+
+    request = ClipRequest(PROMPT, guidance=2.0)
+
     def run():
-        texts = encode([PROMPT], [""], ours.tokenizers, ours.config, ours.convention)
+        texts = tokenise([request], ours.tokenizers, ours.config, ours.convention)
         arguments = (ours.params, texts, np.zeros(64, np.float32))
         compiled = ours._runner.compiled(
-            program.condition, job, *arguments, label="text", progress=False
+            shared.condition, ours._program, *arguments, label="text", progress=False
         )
         return jax.block_until_ready(compiled(*arguments))
 

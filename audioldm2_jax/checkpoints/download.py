@@ -34,12 +34,18 @@ def bundled() -> dict[str, Path]:
 
 
 def locate(
-    name, *, revision: str | None = None, quiet: bool = False, variant: str | None = None
+    name,
+    *,
+    revision: str | None = None,
+    quiet: bool = False,
+    variant: str | None = None,
+    configs_only: bool = False,
 ) -> Path:
     """The folder of a checkpoint given by name, downloading what the hub's cache lacks.
 
     name: of a model that comes with the package ("./nano" is a folder of that name), a folder, or a
-    hub id. Raises InputError if it is none, or the hub cannot be reached and the cache lacks it.
+    hub id. configs_only: fetches the JSON files alone. Raises InputError if it is none, or the hub
+    cannot be reached and the cache lacks it.
     """
     if found := bundled().get(str(name)):
         return found
@@ -52,7 +58,7 @@ def locate(
         return path
     if not _HUB_ID.fullmatch(str(name)):
         raise InputError(f"{name}: no such folder or file, and not a hub id of the form owner/name")
-    select = functools.partial(choose, variant=variant)
+    select = choose_configs if configs_only else functools.partial(choose, variant=variant)
     return fetch(str(name), revision=revision, quiet=quiet, select=select)
 
 
@@ -128,6 +134,11 @@ def choose(files: list[str], variant: str | None = None) -> list[str]:
         safe = [entry for entry in picked if entry[1] == "safetensors"]
         chosen += [file for _, _, file in safe or picked]
     return sorted(chosen)
+
+
+def choose_configs(files: list[str]) -> list[str]:
+    """The files of a repository that say what its parts are."""
+    return sorted(f for f in files if f.endswith(".json") and ".index." not in f)
 
 
 def _variant_of(name: str) -> str | None:

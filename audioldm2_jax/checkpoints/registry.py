@@ -22,6 +22,21 @@ OFFICIAL_FILES = {
     "audioldm_48k": "haoheliu/audioldm_48k",
     "audioldm_16k_crossattn_t5": "haoheliu/audioldm_16k_crossattn_t5",
 }
+# Published models whose configuration is known: the preset of each.
+PUBLISHED = {
+    "cvssp/audioldm2": "base",
+    "cvssp/audioldm2-large": "large",
+    "cvssp/audioldm2-music": "music",
+    "anhnct/audioldm2_ljspeech": "speech",
+    "anhnct/audioldm2_gigaspeech": "speech",
+    "cvssp/audioldm-s-full": "audioldm-s",
+    "cvssp/audioldm-s-full-v2": "audioldm-s",
+    "cvssp/audioldm-m-full": "audioldm-m",
+    "cvssp/audioldm-l-full": "audioldm-l",
+    "ucsd-reach/musicldm": "musicldm",
+    "audioldm_48k": "audioldm-48k",
+    "audioldm_16k_crossattn_t5": "audioldm-t5",
+}
 # What comes with the package, and the checkpoint of full size that does the same.
 DEFAULT, SPEECH = "nano", "nano-speech"
 FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}

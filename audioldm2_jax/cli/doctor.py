@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-from audioldm2_jax.checkpoints.registry import resolve
+from audioldm2_jax.checkpoints import download
 from audioldm2_jax.cli.device import add_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError
@@ -52,7 +52,7 @@ def run(options) -> int:
     import jax
 
     from audioldm2_jax.backend import enable_cache
-    from audioldm2_jax.pipelines.run import available_memory
+    from audioldm2_jax.pipelines.runner import available_memory
     from audioldm2_jax.version import __version__
 
     print(f"audioldm2-jax {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -80,40 +80,34 @@ def _report_model(options):
     import jax.numpy as jnp
 
     from audioldm2_jax import tree
-    from audioldm2_jax.checkpoints import hub
     from audioldm2_jax.dtypes import parse_dtype
-    from audioldm2_jax.pipelines import memory, request
-    from audioldm2_jax.pipelines.run import available_memory
+    from audioldm2_jax.pipelines import memory
+    from audioldm2_jax.pipelines.request import check_request
+    from audioldm2_jax.pipelines.runner import available_memory
 
-    name = resolve(options.model, revision=options.revision)
-    convention = hub.convention_named(options.convention)
-    config, dtype = _config(name, options.revision, convention), parse_dtype(options.dtype)
+    config, convention = _config(options)
+    dtype = parse_dtype(options.dtype)
     counts = {n: tree.count(s) for n, s in memory.model_shapes(config, dtype).items()}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize
     print(
-        f"model {name}: {total / 1e6:.1f} M parameters, {total * width / 1e9:.2f} GB in "
+        f"model {options.model}: {total / 1e6:.1f} M parameters, {total * width / 1e9:.2f} GB in "
         f"{jnp.dtype(dtype).name}"
     )
     for part, count in counts.items():
         print(f"  {part:10} {count / 1e6:8.2f} M")
-    asked = request.check(
+    request = check_request(
         config,
         convention,
         prompt="x",
-        negative_prompt=None,
         transcription="x" if config.phonemes else None,
         seconds=options.seconds,
-        steps=25,
-        sampler=None,
-        eta=0.0,
-        guidance=None,
         candidates=options.candidates,
-        seed=0,
-        first_clip=0,
+        source=options.model,
     )
-    clips = f"{asked.clips} clip{'s' * (asked.clips > 1)} of {asked.grid.seconds:g} s"
+    count, seconds = request.waveforms, request.duration.seconds
+    clips = f"{count} clip{'s' * (count > 1)} of {seconds:g} s"
     try:
-        weights, needed = memory.estimate(config, convention, asked, dtype, progress=True)
+        weights, needed = memory.estimate(config, request, dtype, progress=True)
     except InputError as error:
         print(f"{clips}: does NOT fit: {error}")
         return
@@ -122,16 +116,15 @@ def _report_model(options):
     print(memory.memory_line(weights, needed))
 
 
-def _config(name, revision, convention):
-    """The configuration of a preset, an authors' file, a folder or a hub id."""
-    from audioldm2_jax.checkpoints import download, hub
-    from audioldm2_jax.checkpoints.authors.assemble import model_config
-    from audioldm2_jax.checkpoints.authors.source import open_file
-    from audioldm2_jax.files import user_path
+def _config(options):
+    """(configuration, convention) of a preset or a checkpoint."""
+    from audioldm2_jax.checkpoints import hub
+    from audioldm2_jax.pipelines.loading import open_checkpoint
     from audioldm2_jax.presets import PRESETS
 
-    if name in PRESETS:
-        return PRESETS[name]()
-    if user_path(name).is_file():
-        return model_config(open_file(user_path(name)))
-    return hub.read_config(download.locate(name, revision=revision), convention)
+    if options.model in PRESETS and options.model not in download.bundled():
+        return PRESETS[options.model](), hub.convention_named(options.convention)
+    opened = open_checkpoint(
+        options.model, options.dtype, options.convention, revision=options.revision
+    )
+    return opened.config, opened.convention

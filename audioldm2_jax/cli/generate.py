@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
-from audioldm2_jax.cli.device import add_device, use_device
+from audioldm2_jax.cli.device import add_device, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.cli.prompts import Entry, check_text, read_list
 from audioldm2_jax.errors import InputError
@@ -144,20 +144,37 @@ def advice(options) -> str | None:
 
 def run(options) -> int:
     from audioldm2_jax import Pipeline
-    from audioldm2_jax.cli import early
 
     entries = _entries(options)
-    early.check_options(options)
+    _check_options(options)
     folder, names = _target(options, entries)
-    default = options.model is None
-    if default:
+    if options.model is None:
         options.model = SPEECH if options.transcription else DEFAULT
+        if not options.quiet:
+            _say_default(options)
     use_device(options.device)
-    early.check_request(options, entries)
-    if default and not options.quiet:
-        _say_default(options)
-    early.take_seed(options)
-    pipe = Pipeline.from_pretrained(
+    opened = _open(options)
+    request = _check_request(options, entries, opened)
+    if options.seed == -1:
+        print(f"seed: {request.clips[0].seed}", file=sys.stderr)
+    pipe = Pipeline.from_opened(opened)
+    for start in range(0, len(entries), options.batchsize):
+        stop = min(start + options.batchsize, len(entries))
+        chosen = names and names[start:stop]
+        if options.skip_existing and all((folder / name).exists() for name in chosen):
+            continue
+        if len(entries) > options.batchsize and not options.quiet:
+            print(f"prompts {start + 1} to {stop} of {len(entries)}", file=sys.stderr)
+        output = pipe.run(request.part(start, stop), progress=not options.quiet)
+        _save(output, options, folder, chosen)
+    return 0
+
+
+def _open(options):
+    """The checkpoint, of which only the configuration is read yet. Raises InputError."""
+    from audioldm2_jax.pipelines.loading import open_checkpoint
+
+    return open_checkpoint(
         options.model,
         options.dtype,
         options.convention,
@@ -168,22 +185,19 @@ def run(options) -> int:
         lora_strength=options.lora_strength,
         progress=not options.quiet,
     )
-    for start in range(0, len(entries), options.batchsize):
-        stop = min(start + options.batchsize, len(entries))
-        chosen = names and names[start:stop]
-        if options.skip_existing and all((folder / name).exists() for name in chosen):
-            continue
-        if len(entries) > options.batchsize and not options.quiet:
-            print(f"prompts {start + 1} to {stop} of {len(entries)}", file=sys.stderr)
-        _generate(pipe, options, entries[start:stop], folder, chosen, start)
-    return 0
 
 
-def _generate(pipe, options, batch: list[Entry], folder: Path, names, start: int) -> None:
-    """Writes a batch's clips and prints their paths. start: number of its first prompt."""
-    out = pipe(
-        [entry.prompt for entry in batch],
-        options.negative_prompt or None,
+def _check_request(options, entries: list[Entry], opened):
+    """The request of all entries. Raises InputError for what the model or the device cannot do."""
+    from audioldm2_jax.phonemes import check_spoken
+    from audioldm2_jax.pipelines.memory import check_memory, check_model
+    from audioldm2_jax.pipelines.request import check_request
+
+    request = check_request(
+        opened.config,
+        opened.convention,
+        prompt=[entry.prompt for entry in entries],
+        negative_prompt=options.negative_prompt or None,
         transcription=options.transcription or None,
         seconds=options.seconds,
         steps=options.steps,
@@ -192,10 +206,35 @@ def _generate(pipe, options, batch: list[Entry], folder: Path, names, start: int
         guidance=options.guidance,
         candidates=options.candidates,
         seed=options.seed,
-        progress=not options.quiet,
-        first_clip=start * options.candidates,
+        source=opened.source,
     )
-    paths = out.save(
+    if options.transcription:
+        check_spoken(options.transcription)
+    check_model(opened.config, opened.dtype, opened.source)
+    check_memory(opened.config, request.part(0, options.batchsize), opened.dtype)
+    return request
+
+
+def _check_options(options) -> None:
+    """Raises InputError for the first option that no model could use."""
+    from audioldm2_jax.dtypes import parse_dtype
+    from audioldm2_jax.loudness import check_loudness
+    from audioldm2_jax.pipelines.values import check_count
+
+    if options.ddim_steps is not None:
+        if options.sampler not in (None, "ddim"):
+            raise InputError(f"--ddim_steps means DDIM, but --sampler is {options.sampler}")
+        options.sampler, options.steps = "ddim", options.ddim_steps
+    check_count("batchsize (-b)", options.batchsize, 1)
+    options.loudness = check_loudness(options.loudness)
+    check_device(options.device)
+    if options.dtype is not None:
+        parse_dtype(options.dtype)
+
+
+def _save(output, options, folder: Path, names: list[str] | None) -> None:
+    """Writes a batch's clips and prints their paths."""
+    paths = output.save(
         folder,
         names,
         pictures=options.pictures,

@@ -11,7 +11,7 @@ import warnings
 
 from audioldm2_jax import extras
 from audioldm2_jax.cli.help import CommandHelp, Parser, epilog, overview
-from audioldm2_jax.errors import InputError, one_line
+from audioldm2_jax.errors import InputError, NumericalError, one_line
 from audioldm2_jax.version import __version__
 
 # Each is a module of this package: its docstring (the first line is the summary), EXAMPLES,
@@ -28,8 +28,8 @@ NAMES = tuple(name for names in COMMANDS.values() for name in names)
 def main(arguments: list[str] | None = None) -> int:
     """Runs a sub-command and returns its exit code.
 
-    2 and one line on stderr for bad input and what the system refuses; 130 after Ctrl-C; 1 where
-    nobody reads stdout any more.
+    2 and one line on stderr for bad input and what the system refuses; 3 and one line for a result
+    that is not finite; 130 after Ctrl-C; 1 where nobody reads stdout any more.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _quiet_libraries()
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         if message is None:
             raise
         _say(f"error: {one_line(message)}")
-        return 2
+        return 3 if isinstance(error, NumericalError) else 2
     finally:
         _settle_streams()
 
@@ -112,7 +112,7 @@ def summary(name: str) -> str:
 
 def _message(error: Exception) -> str | None:
     """One line for what the user or the system can mend; None for a mistake of ours."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | NumericalError):
         return str(error)
     if isinstance(error, OSError):
         name = f"{os.fsdecode(error.filename)}: " if error.filename else ""

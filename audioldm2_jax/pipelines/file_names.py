@@ -89,17 +89,17 @@ def file_stem(prompt: str) -> str:
     Without any letter or digit it is "clip".
     """
     text = unicodedata.normalize("NFC", prompt)
-    kept = "".join(c if c == "-" or unicodedata.category(c)[0] in "LNM" else " " for c in text)
-    stem = "_".join(kept.split()).strip("_-")[:LETTERS]
+    safe = "".join(c if c == "-" or unicodedata.category(c)[0] in "LNM" else " " for c in text)
+    stem = "_".join(safe.split()).strip("_-")[:LETTERS]
     while len(stem.encode("utf-8", "replace")) > BYTES:
         stem = stem[:-1]
     stem = stem.rstrip("_-") or "clip"
     return f"{stem}_" if stem.lower() in RESERVED else stem
 
 
-def speech_stem(voice: str, said: str) -> str:
+def speech_stem(voice: str, transcription: str) -> str:
     """A safe name for what a voice says."""
-    return file_stem(f"{file_stem(voice)[:38].rstrip('_-')}-TTS-{said}")
+    return file_stem(f"{file_stem(voice)[:38].rstrip('_-')}-TTS-{transcription}")
 
 
 def free_name(stem: str, taken: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""From a model's name to a checkpoint in memory; what is wrong is said before weights are read."""
+"""From a model's name to its configuration, and from there to a checkpoint in memory."""
 
 from __future__ import annotations
 
@@ -6,59 +6,136 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import assemble
 from audioldm2_jax.checkpoints.authors.source import open_file
+from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.files import user_path
-from audioldm2_jax.pipelines.memory import check_model
-from audioldm2_jax.pipelines.run import Note
+from audioldm2_jax.files import cannot, user_path
+from audioldm2_jax.pipelines.memory import check_model, prepack_in_place
+from audioldm2_jax.pipelines.runner import timed_message
+from audioldm2_jax.presets import PRESETS, Convention, ModelConfig
 
 
-def load(
-    model,
-    dtype,
-    convention: str,
-    *,
-    revision,
-    variant,
-    tokenizers,
-    lora,
-    lora_strength,
-    progress: bool,
-) -> hub.Checkpoint:
-    """Arguments as of `Pipeline.from_pretrained`, dtype a jnp dtype. Raises InputError."""
-    _import_transformers()
-    hub.convention_named(convention)
-    changes = _load_lora(lora, lora_strength)
-    path = registry.resolve(model, revision=revision, quiet=not progress)
-    if revision and model not in registry.OFFICIAL_FILES and _is_local(path):
-        raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
-    if user_path(path).is_file():
-        if variant is not None:
-            raise InputError(f"variant {variant}: {model} is a file, which has no variants")
-        checkpoint = _from_file(path, dtype, convention, tokenizers, progress)
-    elif tokenizers is not None:
-        raise InputError(f"tokenizers {tokenizers}: are for an authors' file; {model} has its own")
-    else:
-        checkpoint = _from_folder(path, dtype, convention, revision, variant, progress)
-    if changes is None:
+@dataclasses.dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint whose configuration is read, and whose weights are not.
+
+    config: what requests are checked with; source: what messages and records call it.
+    """
+
+    config: ModelConfig
+    convention: Convention
+    dtype: Any
+    source: str
+    _read: Callable[[Sequence | None], hub.Checkpoint]
+
+    def load(self, devices: Sequence | None = None) -> hub.Checkpoint:
+        """Reads the weights, which are to lie on each of the devices (None: the default one).
+
+        Their kernels are prepacked one after another, so that few are held in both forms. Raises
+        InputError for weights that do not fit, or are not whole.
+        """
+        checkpoint = self._read(devices)
+        prepack_in_place(checkpoint.params, self.dtype)
         return checkpoint
-    params = low_rank.merge(checkpoint.params, changes, lora_strength)
-    source = f"{checkpoint.source} + {lora} x {lora_strength:g}"
-    return dataclasses.replace(checkpoint, params=params, source=source)
 
 
-def _from_folder(name, dtype, convention, revision, variant, progress):
+def open_checkpoint(
+    model,
+    dtype=None,
+    convention: str = "authors",
+    *,
+    revision: str | None = None,
+    variant: str | None = None,
+    tokenizers=None,
+    lora=None,
+    lora_strength: float = 1.0,
+    progress: bool = True,
+) -> OpenCheckpoint:
+    """Reads a checkpoint's configuration; arguments as of `Pipeline.from_pretrained`.
+
+    Of published models it is known, of other repositories of the hub the small files are fetched.
+    Raises InputError.
+    """
+    dtype, read_as = parse_dtype(dtype), hub.convention_named(convention)
+    _import_transformers()
+    changes = _load_lora(lora, lora_strength)
+    name = registry.OFFICIAL_NAMES.get(str(model), str(model))
+    kind = _kind(name)
+    _check_effect(
+        kind, model, convention, revision=revision, variant=variant, tokenizers=tokenizers
+    )
+    config = _read_config(name, kind, read_as, revision)
+
+    def read(devices):
+        if kind.is_file:
+            path = registry.resolve(name, revision=revision, quiet=not progress)
+            checkpoint = _from_file(path, dtype, tokenizers, devices, progress)
+        else:
+            options = {"revision": revision, "variant": variant, "progress": progress}
+            checkpoint = _from_folder(name, dtype, convention, devices, **options)
+        if changes is None:
+            return checkpoint
+        params = low_rank.merge(checkpoint.params, changes, lora_strength)
+        source = f"{checkpoint.source} + {lora} x {lora_strength:g}"
+        return dataclasses.replace(checkpoint, params=params, source=source)
+
+    return OpenCheckpoint(config, read_as, dtype, str(model), read)
+
+
+class _Kind(NamedTuple):
+    """Whether a checkpoint lies on this machine; whether it is an authors' file, not a folder."""
+
+    is_local: bool
+    is_file: bool
+
+
+def _kind(name: str) -> _Kind:
+    """Raises InputError for what is no path."""
+    if name in registry.OFFICIAL_FILES:
+        return _Kind(is_local=False, is_file=True)
+    if name in download.bundled():
+        return _Kind(is_local=True, is_file=False)
+    path = user_path(name)
+    try:
+        return _Kind(path.exists(), path.is_file())
+    except OSError as error:
+        raise cannot(path, "read", error) from None
+
+
+def _check_effect(kind: _Kind, model, convention: str, *, revision, variant, tokenizers) -> None:
+    """Raises InputError for an option that has no effect on the checkpoint."""
+    if revision and kind.is_local:
+        raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
+    if variant is not None and kind.is_file:
+        raise InputError(f"variant {variant}: {model} is a file, which has no variants")
+    if convention != "authors" and kind.is_file:
+        raise InputError(f"{model}: an authors' file is read as they do; convert it for diffusers")
+    if tokenizers is not None and not kind.is_file:
+        raise InputError(f"tokenizers {tokenizers}: are for an authors' file; {model} has its own")
+
+
+def _read_config(name: str, kind: _Kind, convention: Convention, revision) -> ModelConfig:
+    if name in registry.PUBLISHED and not kind.is_local:
+        return PRESETS[registry.PUBLISHED[name]]()
+    if kind.is_file:
+        return assemble.model_config(open_file(user_path(name)))
+    folder = download.locate(name, revision=revision, quiet=True, configs_only=True)
+    return hub.read_config(folder, convention)
+
+
+def _from_folder(name, dtype, convention, devices, *, revision, variant, progress):
     folder = download.locate(name, revision=revision, quiet=not progress, variant=variant)
     # The hub's cache names a snapshot's folder after its commit.
     commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
     source = f"{name}{commit}"
-    check_model(hub.read_config(folder, hub.convention_named(convention)), dtype, source)
-    with Note(f"loading {source}", progress):
+    check_model(hub.read_config(folder, hub.convention_named(convention)), dtype, source, devices)
+    with timed_message(f"loading {source}", progress):
         return hub.load(
             folder,
             convention=convention,
@@ -69,14 +146,12 @@ def _from_folder(name, dtype, convention, revision, variant, progress):
         )
 
 
-def _from_file(path, dtype, convention, tokenizers, progress):
+def _from_file(path, dtype, tokenizers, devices, progress):
     """A checkpoint from one of the authors' files, read as they read it."""
-    if convention != "authors":
-        raise InputError(f"{path}: an authors' file is read as they do; convert it for diffusers")
     path = user_path(path)
     source = open_file(path)
-    check_model(assemble.model_config(source), dtype, str(path))
-    with Note(f"loading {path}", progress):
+    check_model(assemble.model_config(source), dtype, str(path), devices)
+    with timed_message(f"loading {path}", progress):
         return assemble.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
 
 
@@ -89,10 +164,6 @@ def _load_lora(path, strength) -> dict | None:
     if path is None and strength != 1:
         raise InputError("lora_strength: there is no lora that it could weigh")
     return None if path is None else low_rank.load(path)
-
-
-def _is_local(name: str) -> bool:
-    return name in download.bundled() or user_path(name).exists()
 
 
 def _import_transformers() -> None:

@@ -5,6 +5,8 @@ Nothing here reads weights or computes: programs are compiled for shapes alone.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +15,22 @@ from audioldm2_jax import backend
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
-from audioldm2_jax.pipelines import program
-from audioldm2_jax.pipelines.parts import compile_parts, in_parts
+from audioldm2_jax.pipelines.batch import Batch, latents_shape
+from audioldm2_jax.pipelines.durations import least_memory
+from audioldm2_jax.pipelines.programs import program_of
+from audioldm2_jax.pipelines.programs.shared import Clips
 from audioldm2_jax.pipelines.request import Request
-from audioldm2_jax.pipelines.run import Runner, available_memory, needed_memory, tree_bytes
+from audioldm2_jax.pipelines.runner import (
+    Runner,
+    available_memory,
+    check_fits,
+    needed_memory,
+    tree_bytes,
+)
+from audioldm2_jax.pipelines.stepwise import compile_steps
 from audioldm2_jax.pipelines.text import blank
-from audioldm2_jax.presets import Convention, ModelConfig
+from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.sharding import make_mesh
 
 
 def prepack_params(params: dict, dtype) -> dict:
@@ -36,6 +48,14 @@ def prepack_params(params: dict, dtype) -> dict:
     }
 
 
+def prepack_in_place(params: dict, dtype) -> None:
+    """The same in the given trees, block by block: for whoever needs the memory of the others."""
+    if backend.current().prepacks(dtype):
+        for blocks in (params["unet"], params["vae"]["decoder"], params["vocoder"]):
+            for name in blocks:
+                blocks |= prepack_kernels({name: blocks[name]})
+
+
 def model_shapes(config: ModelConfig, dtype) -> dict:
     """{part: tree of parameter shapes} as a file holds them."""
 
@@ -46,9 +66,9 @@ def model_shapes(config: ModelConfig, dtype) -> dict:
     return {n: jax.tree.map(cast, PARTS[n].shapes(getattr(config, n))) for n in names}
 
 
-def check_model(config: ModelConfig, dtype, source: str) -> None:
-    """Raises InputError if the weights alone exceed the free memory."""
-    needed, free = tree_bytes(model_shapes(config, dtype)), available_memory()
+def check_model(config: ModelConfig, dtype, source: str, devices=None) -> None:
+    """Raises InputError if the weights alone exceed the free memory of a device."""
+    needed, free = tree_bytes(model_shapes(config, dtype)), available_memory(devices)
     if needed > free:
         smaller = "a smaller model" if dtype == jnp.bfloat16 else "--dtype bf16, or a smaller model"
         raise InputError(
@@ -57,53 +77,49 @@ def check_model(config: ModelConfig, dtype, source: str) -> None:
         )
 
 
-def job_for(config: ModelConfig, convention: Convention, asked: Request, dtype) -> program.Job:
-    """What a request fixes at compilation."""
-    return program.Job(
-        config,
-        dtype,
-        len(asked.unconditional),
-        convention.zero_loa and not any(asked.negatives),
-        asked.candidates,
-        asked.grid.samples,
-    )
-
-
-def latents_shape(config: ModelConfig, asked: Request) -> tuple[int, ...]:
-    """[prompts * candidates, T, F, C]."""
-    bins = config.vocoder.mels // config.vae.factor
-    return (asked.clips, asked.grid.frames, bins, config.unet.in_channels)
-
-
-def estimate(
-    config: ModelConfig, convention: Convention, asked: Request, dtype, *, progress: bool
-) -> tuple[int, int]:
+def estimate(config: ModelConfig, request: Request, dtype, *, progress: bool) -> tuple[int, int]:
     """(bytes of the weights as they are held, bytes that the request takes beside them).
 
-    Compiles the programs that the request would run, for typical texts.
+    Compiles the programs that the request would run on the default device, for typical texts.
     Raises InputError if one of them cannot run here.
     """
     shapes = jax.eval_shape(lambda p: prepack_params(p, dtype), model_shapes(config, dtype))
-    arguments = (
-        blank(config, len(asked.unconditional), len(asked.prompts)),
-        asked.plan,
-        np.float32(asked.guidance),
-        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), asked.clips)),
-        jax.ShapeDtypeStruct(latents_shape(config, asked), jnp.float32),
+    count, frames = request.waveforms, request.duration.frames
+    clips = Clips(
+        blank(config, count, guided=request.clips[0].guided),
+        np.ones(count, np.float32),
+        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count)),
+        jax.ShapeDtypeStruct(latents_shape(config, frames, count), jnp.float32),
     )
-    job = job_for(config, convention, asked, dtype)
-    runner = Runner(shapes, dtype)
-    if in_parts():
-        shape = latents_shape(config, asked)
-        parts = compile_parts(runner, job, *arguments[:2], shape, progress=progress)
-        return tree_bytes(shapes), parts.needed
-    run = runner.whole(job, *arguments, progress=progress)
+    program, schedule = program_of(config, dtype), request.sampling.schedule
+    if not backend.current().one_program:
+        batch = Batch(clips, schedule, np.zeros(count, int))
+        steps = compile_steps(Runner(dtype), program, shapes, batch, progress=progress)
+        return tree_bytes(shapes), steps.needed
+    runner = Runner(dtype, make_mesh(devices=jax.devices()[:1]))
+    run = runner.whole(program, shapes, clips, schedule, progress=progress)
     return tree_bytes(shapes), needed_memory(run)
 
 
-def memory_line(weights: int, needed: int) -> str:
-    """What a user reads before a run."""
-    free = available_memory()
+def check_memory(config: ModelConfig, request: Request, dtype, devices=None) -> None:
+    """Raises InputError if a request certainly cannot fit; compiled programs are checked exactly.
+
+    devices: that split the clips; None: the backend's own, on the CPU clip by clip.
+    """
+    count, duration = request.waveforms, request.duration
+    if devices is None and backend.current().one_program:
+        devices = jax.local_devices()
+    at_once = 1 if devices is None else -(-count // len(devices))
+    least = least_memory(duration.frames, config, jnp.dtype(dtype).itemsize, at_once)
+    # All clips' initial noise and waveforms, in fp32.
+    shape = latents_shape(config, duration.frames, count)
+    least += 4 * (math.prod(shape) + count * int(duration.seconds * config.vocoder.sample_rate))
+    check_fits(least, f"{count} clips of {duration.seconds:g} s", devices)
+
+
+def memory_line(weights: int, needed: int, devices=None) -> str:
+    """What a user reads before a run; of each device."""
+    free = available_memory(devices)
     return (
         f"memory: {weights / 1e9:.2f} GB of weights, {needed / 1e9:.2f} GB to run, "
         f"{free / 1e9:.1f} GB free"

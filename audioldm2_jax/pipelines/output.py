@@ -89,23 +89,27 @@ class Output:
         except OSError as error:
             raise files.cannot(folder, "write", error) from None
         paths = [folder / name for name in names]
-        for i, (path, (wave, done)) in enumerate(zip(paths, clips)):
-            files.write_together(self._contents(i, path, wave, done, pictures))
+        for i, (path, (wave, applied)) in enumerate(zip(paths, clips)):
+            files.write_together(self._contents(i, path, wave, applied, pictures))
         return paths
 
     def _free_names(self, folder: Path, suffix: str) -> list[str]:
         """Names after the prompts, or what is said, that no file has."""
-        said, taken, names = self.metadata["transcriptions"], taken_in(folder), []
+        transcriptions, taken, names = self.metadata["transcriptions"], taken_in(folder), []
         for i, prompt in enumerate(self.metadata["prompts"]):
-            stem = speech_stem(prompt, said[i]) if said else file_stem(prompt)
+            stem = file_stem(prompt)
+            if transcriptions:
+                stem = speech_stem(prompt, transcriptions[i])
             stem = free_name(stem, taken)
             taken.add(identity(stem))
             names.append(stem + suffix)
         return names
 
-    def _contents(self, i: int, path: Path, wave, done: Level, pictures: bool) -> dict[Path, bytes]:
+    def _contents(
+        self, i: int, path: Path, wave, applied: Level, pictures: bool
+    ) -> dict[Path, bytes]:
         """What is written for a prompt: the sound, its record, its picture."""
-        record = self._record(i) | dataclasses.asdict(done)
+        record = self._record(i) | dataclasses.asdict(applied)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         contents = {
             path: encoded(wave, self.sample_rate, path.suffix),
@@ -123,8 +127,8 @@ class Output:
         record = dict(self.metadata)
         prompts, negatives = record.pop("prompts"), record.pop("negative_prompts")
         record["prompt"] = prompts[index]
-        said = record.pop("transcriptions")
-        record["transcription"] = said[index] if said else None
+        transcriptions = record.pop("transcriptions")
+        record["transcription"] = transcriptions[index] if transcriptions else None
         record["negative_prompt"] = (
             None if not negatives else negatives[index if len(negatives) > 1 else 0]
         )

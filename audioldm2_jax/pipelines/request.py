@@ -1,7 +1,8 @@
-"""Checking a request and laying out its time axis, before anything is computed."""
+"""What a user asks for, checked before anything is computed."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import secrets
 import unicodedata
@@ -12,117 +13,76 @@ import numpy as np
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.diffusion.samplers import SamplerSchedule, Timesteps, make_schedule
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.durations import Duration, exact_duration
+from audioldm2_jax.pipelines.values import check_count, number
 from audioldm2_jax.presets import Convention, ModelConfig
 
 # The voice that the authors' command takes when none is described.
 VOICE = "A female reporter is speaking full of emotion"
-_MOST_SECONDS = 86_400  # a day; what memory holds is checked by itself
 _LONGEST = 20_000  # characters of a text; models read some 500 tokens
 
 
 @dataclass(frozen=True)
-class Grid:
-    """latent frames asked of the sampler, samples kept of the waveform (None: all), in seconds."""
+class ClipRequest:
+    """What a user asks of one clip (of `candidates` clips, of which CLAP picks the best).
 
-    frames: int
-    samples: int | None
-    seconds: float
-
-
-def time_grid(seconds: float | None, config: ModelConfig, convention: Convention) -> Grid:
-    """How many latent frames a duration takes. None is the length of training, 10.24 s.
-
-    Raises InputError for a duration that is no positive number, shorter than one latent frame or
-    longer than a day.
+    prompt: of a speech checkpoint the voice, None is a default one; transcription: what it says;
+    negative_prompt: what to steer away from; seconds: None is the length of training; guidance:
+    None is the model's own; seed: None or -1 draws one; clip: the clip's number among the seed's.
     """
-    vocoder, factor = config.vocoder, config.vae.factor
-    frame = vocoder.hop / vocoder.sample_rate
-    if seconds is None:
-        seconds, frames = config.unet.sample_size * factor * frame, config.unet.sample_size
-    else:
-        seconds = _number("seconds", seconds)
-        if not (math.isfinite(seconds) and seconds > 0):
-            raise InputError(f"seconds is {seconds}: it must be a positive number")
-        if seconds > _MOST_SECONDS:
-            raise InputError(f"seconds is {seconds:g}: the longest clip is {_MOST_SECONDS} s")
-        if seconds < factor * frame:
-            raise InputError(f"seconds is {seconds}: the shortest clip is {factor * frame:g} s")
-        if convention.whole_grid:
-            # The authors' 25.6 latent frames to a second, where 25 make one: 10 s is 10.24 s.
-            frames = max(int(seconds * 1.024 / (frame * factor) + 1e-6), 1)
-        else:
-            frames = -(-int(seconds / frame) // factor)
-    samples = None if convention.whole_grid else int(seconds * vocoder.sample_rate)
-    return Grid(frames, samples, float(seconds))
 
+    prompt: str | None
+    negative_prompt: str | None = None
+    transcription: str | None = None
+    seconds: float | None = None
+    guidance: float | None = None
+    candidates: int = 1
+    seed: int | None = 0
+    clip: int = 0
 
-def working_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:
-    """About how many bytes a request takes beside the weights.
-
-    All clips' images of the U-Net at its finest level, guided; one clip's widest images at the
-    decoder's end. Within a factor of two of what the compiler reports for base on the CPU; exact
-    numbers come from the compiled program.
-    """
-    vae, unet = config.vae, config.unet
-    bins = config.vocoder.mels // vae.factor
-    stream = 24 * 2 * clips * frames * bins * unet.channels[0]
-    image = 5 * frames * vae.factor * config.vocoder.mels * vae.channels[1]
-    return itemsize * (stream + image)
+    @property
+    def guided(self) -> bool:
+        """Of a checked request, whose guidance is a number."""
+        return self.guidance > 1.0
 
 
 @dataclass(frozen=True)
-class Request:
-    """A checked request. negatives: none, one for all prompts, or one for each.
+class Sampling:
+    """How all clips of a batch are sampled; schedule: made of the rest for the model."""
 
-    transcriptions: what is said, one for each prompt; none for models of sound and music.
-    """
-
-    prompts: list[str]
-    negatives: list[str]
-    transcriptions: list[str]
-    grid: Grid
-    steps: int
     sampler: str
+    steps: int
     eta: float
-    plan: SamplerSchedule
-    guidance: float
-    candidates: int
-    seed: int
-    first_clip: int
-
-    @property
-    def clips(self) -> int:
-        return len(self.prompts) * self.candidates
-
-    @property
-    def unconditional(self) -> list[str]:
-        """The texts to steer away from; none without guidance."""
-        return (self.negatives or [""]) if self.guidance > 1.0 else []
+    schedule: SamplerSchedule
 
 
-def check(
+def check_sampling(config: ModelConfig, sampler: str | None, steps: int, eta: float) -> Sampling:
+    """None for the sampler is the model's own. Raises InputError."""
+    sampler = config.schedule.sampler if sampler is None else sampler
+    eta = number("eta", eta)
+    schedule = make_schedule(sampler, config.schedule, Timesteps(steps), eta=eta)
+    return Sampling(sampler, steps, eta, schedule)
+
+
+def check_clips(
     config: ModelConfig,
-    convention: Convention,
     *,
     prompt,
-    negative_prompt,
-    transcription,
-    seconds,
-    steps,
-    sampler,
-    eta,
-    guidance,
-    candidates,
-    seed,
-    first_clip,
-) -> Request:
-    """Raises InputError for the first value that cannot be used.
+    negative_prompt=None,
+    transcription=None,
+    seconds: float | None = None,
+    guidance: float | None = None,
+    candidates: int = 1,
+    seed: int | None = 0,
+    first_clip: int = 0,
+    source: str = "the checkpoint",
+) -> list[ClipRequest]:
+    """A request of P prompts as one request for each clip, with the model's choices filled in.
 
-    None for the sampler or the guidance is the model's own; a seed of None or -1 is drawn.
+    Arguments as of `Pipeline.__call__`; source: what messages call the checkpoint. Raises
+    InputError for the first value that cannot be used.
     """
-    sampler = config.schedule.sampler if sampler is None else sampler
-    eta = _number("eta", eta)
-    prompts, transcriptions = check_speech(config, prompt, transcription)
+    prompts, transcriptions = check_speech(config, prompt, transcription, source)
     prompts, negatives = check_texts(prompts, negative_prompt)
     guidance = default_guidance(config) if guidance is None else check_guidance(guidance)
     if any(negatives) and guidance <= 1:
@@ -130,44 +90,124 @@ def check(
             f"negative_prompt: has no effect at guidance {guidance:g}; leave it out, or ask for "
             "more than 1"
         )
-    return Request(
-        prompts,
-        negatives,
-        transcriptions,
-        time_grid(seconds, config, convention),
-        steps,
-        sampler,
-        eta,
-        make_schedule(sampler, config.schedule, Timesteps(steps), eta=eta),
-        guidance,
-        check_count("candidates", candidates, 1),
-        draw_seed(seed),
-        check_count("first_clip", first_clip, 0),
+    if seconds is not None:
+        seconds = number("seconds", seconds)
+    candidates = check_count("candidates", candidates, 1)
+    if candidates > 1 and not config.has_audio_tower:
+        raise InputError(
+            f"candidates is {candidates}, but {source} holds no CLAP audio tower to rank them by: "
+            "ask for 1, or convert the authors' file, which has one"
+        )
+    seed, first_clip = draw_seed(seed), check_count("first_clip", first_clip, 0)
+    if len(negatives) == 1:
+        negatives = negatives * len(prompts)
+    return [
+        ClipRequest(
+            prompt,
+            negatives[i] if negatives else None,
+            transcriptions[i] if transcriptions else None,
+            seconds,
+            guidance,
+            candidates,
+            seed,
+            first_clip + i * candidates,
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def check_clip(config: ModelConfig, request: ClipRequest, source: str) -> ClipRequest:
+    """A clip's request with the model's choices filled in. Raises InputError."""
+    given = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
+    given["first_clip"] = given.pop("clip")
+    clips = check_clips(config, **given, source=source)
+    if len(clips) != 1:
+        raise InputError(f"a ClipRequest has one prompt, not {len(clips)}")
+    return clips[0]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request: clips of one duration, sampled alike."""
+
+    clips: tuple[ClipRequest, ...]
+    duration: Duration
+    sampling: Sampling
+
+    def part(self, start: int, stop: int) -> Request:
+        """The request of some of its clips, which are the same clips."""
+        return dataclasses.replace(self, clips=self.clips[start:stop])
+
+    @property
+    def waveforms(self) -> int:
+        """Clips that are made, candidates counted."""
+        return sum(clip.candidates for clip in self.clips)
+
+
+def check_request(
+    config: ModelConfig,
+    convention: Convention,
+    *,
+    prompt,
+    negative_prompt=None,
+    transcription=None,
+    seconds: float | None = None,
+    steps: int = 25,
+    sampler: str | None = None,
+    eta: float = 0.0,
+    guidance: float | None = None,
+    candidates: int = 1,
+    seed: int | None = 0,
+    first_clip: int = 0,
+    source: str = "the checkpoint",
+) -> Request:
+    """Arguments as of `Pipeline.__call__`; source: what messages call the checkpoint.
+
+    Raises InputError for the first value that the model cannot use.
+    """
+    sampling = check_sampling(config, sampler, steps, eta)
+    clips = check_clips(
+        config,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        transcription=transcription,
+        seconds=seconds,
+        guidance=guidance,
+        candidates=candidates,
+        seed=seed,
+        first_clip=first_clip,
+        source=source,
     )
+    return Request(tuple(clips), exact_duration(seconds, config, convention), sampling)
 
 
-def check_speech(config: ModelConfig, prompt, transcription) -> tuple[list[str], list[str]]:
+def check_speech(
+    config: ModelConfig, prompt, transcription, source: str = "the checkpoint"
+) -> tuple[list[str], list[str]]:
     """Voice descriptions and what they say, as many of one as of the other."""
-    said = _texts("transcription", transcription)
+    transcriptions = _texts("transcription", transcription)
     if not config.phonemes:
-        if any(said):
+        if any(transcriptions):
             raise InputError(
-                "transcription: this checkpoint does not speak; take a speech checkpoint, such as "
+                f"transcription: {source} does not speak; take a speech checkpoint, such as "
                 "anhnct/audioldm2_gigaspeech"
             )
         return prompt, []
-    _check_each("transcription", said)
-    if not said:
-        raise InputError("transcription: this checkpoint speaks; say what, with transcription=TEXT")
+    _check_each("transcription", transcriptions)
+    if not transcriptions:
+        raise InputError(f"transcription: {source} speaks: say what, with transcription=TEXT")
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         prompt = VOICE
     voices = _texts("prompt", prompt)
-    if len(voices) != len(said):
-        if 1 not in (len(voices), len(said)):
-            raise InputError(f"transcription: {len(said)} texts for {len(voices)} prompts")
-        count = max(len(voices), len(said))
-        voices, said = voices * (count // len(voices)), said * (count // len(said))
-    return voices, said
+    if len(voices) != len(transcriptions):
+        if 1 not in (len(voices), len(transcriptions)):
+            raise InputError(
+                f"transcription: {len(transcriptions)} texts for {len(voices)} prompts"
+            )
+        count = max(len(voices), len(transcriptions))
+        voices = voices * (count // len(voices))
+        transcriptions = transcriptions * (count // len(transcriptions))
+    return voices, transcriptions
 
 
 def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:
@@ -182,8 +222,6 @@ def check_texts(prompts, negatives) -> tuple[list[str], list[str]]:
     negatives = [text if text.strip() else "" for text in negatives]
     if len(negatives) not in (0, 1, len(prompts)):
         raise InputError(f"negative_prompt: {len(negatives)} texts for {len(prompts)} prompts")
-    if len(set(negatives)) == 1:
-        negatives = negatives[:1]
     return prompts, negatives
 
 
@@ -230,60 +268,8 @@ def draw_seed(seed) -> int:
         raise InputError(f"{error}, or -1 to draw one") from None
 
 
-def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not lowest <= value <= highest:
-        raise InputError(
-            f"{name} is {_short(value)}: it must be an integer from {lowest} to {highest}"
-        )
-    return int(value)
-
-
 def check_guidance(value) -> float:
-    value = _number("guidance", value)
+    value = number("guidance", value)
     if not math.isfinite(value) or value < 0:
         raise InputError(f"guidance is {value}: it must be a number from 0 (1 or less: none)")
     return value
-
-
-def check_latents(latents, shape: tuple[int, ...]) -> np.ndarray:
-    axes = "prompts * candidates, time, mel bins, channels"
-    return _array("latents", latents, shape, axes)
-
-
-def check_loa(loa, config: ModelConfig, prompts: int) -> np.ndarray:
-    """[P, K, D] with K of any length."""
-    if config.gpt2 is None:
-        raise InputError("loa: this model has no language of audio")
-    length = np.shape(loa)[1] if np.ndim(loa) == 3 else config.gpt2.tokens
-    return _array("loa", loa, (prompts, length, config.gpt2.width), "prompts, vectors, width")
-
-
-def _array(name: str, values, shape: tuple[int, ...], axes: str) -> np.ndarray:
-    try:
-        values = np.asarray(values, np.float32)
-    except (TypeError, ValueError):
-        raise InputError(f"{name}: not an array of numbers") from None
-    if values.shape != shape:
-        raise InputError(
-            f"{name}: an array of shape {values.shape}; this request needs {shape} ({axes})"
-        )
-    if not np.isfinite(values).all():
-        raise InputError(f"{name}: NaN or infinity in it")
-    return values
-
-
-def _number(name, value) -> float:
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} is {_short(value)!r}: it must be a number") from None
-
-
-def _short(value) -> str:
-    try:
-        return str(value)[:40]
-    except ValueError:  # an integer of thousands of digits
-        return "too large a number"

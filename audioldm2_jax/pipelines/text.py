@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from audioldm2_jax import phonemes
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.request import ClipRequest
 from audioldm2_jax.presets import Convention, ModelConfig
 
 # Nearly every prompt has fewer tokens than the first: one program serves them all.
@@ -18,12 +20,12 @@ _LENGTHS = (64, 128, 256, 512)
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """Tokens of U unconditional texts followed by P prompts; masks are True = keep.
+    """Tokens of the texts of B clips; masks are True = keep.
 
-    clap, clap_mask: [U + P, L1]; text, text_mask: [U + P, L2], T5's tokens or phonemes; positions:
-    [U + P], how many text slots GPT-2's positions count; zero_loa: [U], where the LOA is zeros and
-    not what GPT-2 says; loa: [P, K, D] in place of what GPT-2 would say. U is 0 without guidance, 1
-    if all prompts share it, or P. What a model does not read is None.
+    guided: there are R = 2 B rows, each clip's negative text before its prompt; else R = B prompts.
+    clap, clap_mask: [R, L1]; text, text_mask: [R, L2], T5's tokens or phonemes; positions: [R], how
+    many text slots GPT-2's positions count; zero_loa: [R], where the LOA is zeros and not GPT-2's;
+    loa: [B, K, D] in place of what GPT-2 makes of the prompts. What a model does not read is None.
     """
 
     clap: np.ndarray | None
@@ -33,44 +35,61 @@ class Texts:
     positions: np.ndarray | None
     zero_loa: np.ndarray
     loa: np.ndarray | None = None
+    guided: bool = False
 
-    def of_prompt(self, index: int) -> Texts:
-        """The texts of one prompt: P is 1, U is 1 or 0."""
-        first = len(self.zero_loa)
-        without = [min(index, first - 1)] * (first > 0)
-        rows = {"zero_loa": self.zero_loa[without]}
-        for name in ("clap", "clap_mask", "text", "text_mask", "positions"):
-            array = getattr(self, name)
-            rows[name] = None if array is None else array[[*without, first + index]]
-        return Texts(**rows, loa=None if self.loa is None else self.loa[index : index + 1])
-
-
-jax.tree_util.register_dataclass(Texts, [f.name for f in dataclasses.fields(Texts)], [])
+    def take(self, clips) -> Texts:
+        """The texts of the clips of these numbers, in their order."""
+        clips = np.asarray(clips)
+        rows = np.stack([2 * clips, 2 * clips + 1], 1).reshape(-1) if self.guided else clips
+        arrays = {name: getattr(self, name) for name in _ROWS}
+        taken = {name: None if x is None else x[rows] for name, x in arrays.items()}
+        loa = None if self.loa is None else self.loa[clips]
+        return Texts(**taken, loa=loa, guided=self.guided)
 
 
-def encode(
-    prompts: list[str],
-    negatives: list[str],
-    transcriptions: list[str],
+_ROWS = ("clap", "clap_mask", "text", "text_mask", "positions", "zero_loa")
+jax.tree_util.register_dataclass(Texts, [*_ROWS, "loa"], ["guided"])
+
+
+def tokenise(
+    requests: Sequence[ClipRequest],
     tokenizers: dict,
     config: ModelConfig,
     convention: Convention,
+    *,
+    together: bool = False,
 ) -> Texts:
-    """Tokenises for CLAP and T5 (or phonemes). `negatives` has U entries (see Texts)."""
+    """The texts of clips; they are guided if one of them is.
+
+    together: under convention "diffusers", negatives are cut to the longest prompt of all, as
+    diffusers does in a batch; else to the clip's own.
+    """
+    guided = any(request.guided for request in requests)
+    negatives = [request.negative_prompt or "" for request in requests] if guided else []
+    prompts = [request.prompt for request in requests]
     clap = clap_mask = text = text_mask = positions = None
     if config.clap:
-        clap, clap_mask = for_clap(negatives + prompts, tokenizers, config)
+        clap, clap_mask = for_clap(_pairs(negatives, prompts), tokenizers, config)
     if config.phonemes:
-        spoken = _phonemes(transcriptions, tokenizers["tokenizer_2"], config, convention)
+        transcriptions = [request.transcription for request in requests]
+        phoneme_ids = _phonemes(transcriptions, tokenizers["tokenizer_2"], config, convention)
         # Unconditionally nothing is said: the encoder's states are zeros where nothing is kept.
-        rows, length = [[]] * len(negatives) + spoken, config.projection.positions
+        rows, length = _pairs([[]] * len(negatives), phoneme_ids), config.projection.positions
         text, text_mask = _pad(rows, 0, (length,))
         positions = np.full(len(rows), length, np.int32)
     elif config.t5:
-        rows, positions = _t5(prompts, negatives, tokenizers["tokenizer_2"], config, convention)
+        rows, positions = _t5(
+            prompts, negatives, tokenizers["tokenizer_2"], config, convention, together
+        )
         text, text_mask = _pad(rows, 0)
-    zero_loa = np.array([convention.zero_loa and not text for text in negatives], bool)
-    return Texts(clap, clap_mask, text, text_mask, positions, zero_loa)
+    silent = [convention.zero_loa and not negative for negative in negatives]
+    zero_loa = np.array(_pairs(silent, [False] * len(prompts)), bool)
+    return Texts(clap, clap_mask, text, text_mask, positions, zero_loa, guided=guided)
+
+
+def _pairs(negatives: list, prompts: list) -> list:
+    """Each clip's negative before its prompt; the prompts alone where there are no negatives."""
+    return [x for pair in zip(negatives, prompts) for x in pair] if negatives else prompts
 
 
 def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig):
@@ -80,9 +99,9 @@ def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig):
     return _pad(_ids(roberta, texts, limit), config.clap.text.pad_id)
 
 
-def blank(config: ModelConfig, negatives: int, prompts: int) -> Texts:
+def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
     """Texts of ordinary length, to compile for."""
-    rows = negatives + prompts
+    rows = 2 * clips if guided else clips
 
     def tokens(length):
         return np.zeros((rows, length), np.int32), np.ones((rows, length), bool)
@@ -94,23 +113,27 @@ def blank(config: ModelConfig, negatives: int, prompts: int) -> Texts:
     elif config.t5:
         text = tokens(_LENGTHS[0])
     positions = None if text[0] is None else np.zeros(rows, np.int32)
-    return Texts(*clap, *text, positions, np.ones(negatives, bool))
+    return Texts(*clap, *text, positions, np.ones(rows, bool), guided=guided)
 
 
-def _t5(prompts, negatives, tokenizer, config, convention):
-    """Tokens of all texts, and how many slots of each GPT-2's positions count."""
+def _t5(prompts, negatives, tokenizer, config, convention, together):
+    """Tokens of all rows, and how many slots of each GPT-2's positions count."""
     limit = tokenizer.model_max_length
     if config.gpt2:
         limit = min(limit, config.gpt2.positions - 5 - config.gpt2.tokens)
     positive = _ids(tokenizer, prompts, limit)
-    longest = max(len(ids) for ids in positive)
+    lengths = [len(ids) for ids in positive]
+    if together:
+        lengths = [max(lengths)] * len(lengths)
     if convention.cut_negative:
-        negative = _ids(tokenizer, negatives, longest, warn=False)
+        cut = zip(negatives, lengths)
+        negative = [_ids(tokenizer, [text], length, warn=False)[0] for text, length in cut]
     else:
         negative = _ids(tokenizer, negatives, limit)
-    rows = negative + positive
-    lengths = [len(ids) for ids in rows] if convention.own_positions else [longest] * len(rows)
-    return rows, np.array(lengths, np.int32)
+    rows = _pairs(negative, positive)
+    if convention.own_positions:
+        return rows, np.array([len(ids) for ids in rows], np.int32)
+    return rows, np.array(_pairs(lengths if negatives else [], lengths), np.int32)
 
 
 def _phonemes(transcriptions, tokenizer, config, convention):
@@ -154,14 +177,15 @@ def _ids(tokenizer, texts, limit, warn=True):
     """Rows of at most `limit` tokens; warn: a text that is cut is told."""
     if not texts:
         return []
-    rows = tokenizer(texts, truncation=True, max_length=limit).input_ids
+    unique = list(dict.fromkeys(texts))
+    rows = dict(zip(unique, tokenizer(unique, truncation=True, max_length=limit).input_ids))
     if warn:
-        for text, row in zip(texts, rows):
+        for text, row in rows.items():
             if len(row) == limit and len(tokenizer(text).input_ids) > limit:
                 warnings.warn(
                     f"only the first {limit} tokens of {text[:40]!r}... are used", stacklevel=4
                 )
-    return rows
+    return [rows[text] for text in texts]
 
 
 def _pad(rows, pad_id, lengths=_LENGTHS):

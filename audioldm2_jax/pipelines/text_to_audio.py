@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import platform
 import sys
 from collections.abc import Sequence
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from audioldm2_jax import audio, tree
-from audioldm2_jax.backend import enable_cache
+from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import download, hub
+from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
-from audioldm2_jax.errors import InputError
-from audioldm2_jax.features.clap import clap_images
-from audioldm2_jax.pipelines import program, request, text, vocabulary
-from audioldm2_jax.pipelines.loading import load
-from audioldm2_jax.pipelines.memory import (
-    job_for,
+from audioldm2_jax.errors import InputError, NumericalError
+from audioldm2_jax.pipelines import ranking, text, vocabulary
+from audioldm2_jax.pipelines.batch import (
+    Batch,
+    first_evaluation,
+    group_by_frames,
     latents_shape,
-    memory_line,
-    prepack_params,
+    make_batch,
 )
+from audioldm2_jax.pipelines.durations import bucketed_duration, exact_duration
+from audioldm2_jax.pipelines.loading import open_checkpoint
+from audioldm2_jax.pipelines.memory import check_memory, memory_line, prepack_params
+from audioldm2_jax.pipelines.metadata import describe
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.parts import compile_parts, in_parts, run_parts
-from audioldm2_jax.pipelines.run import (
-    Note,
+from audioldm2_jax.pipelines.programs import program_of
+from audioldm2_jax.pipelines.request import (
+    ClipRequest,
+    Request,
+    check_clip,
+    check_guidance,
+    check_request,
+    check_sampling,
+)
+from audioldm2_jax.pipelines.runner import (
     Runner,
-    check_fits,
     needed_memory,
+    sampling_mesh,
+    timed_message,
     tree_bytes,
 )
-from audioldm2_jax.version import __version__
+from audioldm2_jax.pipelines.stepwise import compile_steps, run_steps
+from audioldm2_jax.pipelines.values import check_latents, check_loa
 
 
 class Pipeline:
@@ -48,17 +57,23 @@ class Pipeline:
     pipe("a dog barks in the rain", seconds=5).save("out")
     """
 
-    def __init__(self, checkpoint: hub.Checkpoint, dtype=None):
-        """checkpoint: stays usable; its arrays are shared. dtype: as of `from_pretrained`."""
+    def __init__(self, checkpoint: hub.Checkpoint, dtype=None, *, mesh: Mesh | None = None):
+        """The checkpoint stays as it is; parameters are shared with it where that is possible.
+
+        mesh: devices whose axis `data` splits clips (`sharding.make_mesh`). None is all local
+        devices on GPU and TPU; on the CPU the default device, clip by clip.
+        """
         self.config, self.convention = checkpoint.config, checkpoint.convention
         self.tokenizers, self.source = checkpoint.tokenizers, checkpoint.source
         self.dtype = parse_dtype(dtype)
-        self.params = prepack_params(checkpoint.params, self.dtype)
+        self._runner = Runner(self.dtype, sampling_mesh(mesh))
+        self._program = program_of(self.config, self.dtype)
+        self.params: dict = {}
+        self.update(checkpoint.params)
         self._words = None
         if self.source in download.bundled():
             self._words = vocabulary.bundled_words(self.tokenizers, self.config)
-        self._runner = Runner(self.params, self.dtype)
-        enable_cache()
+        backend.enable_cache()
 
     def __repr__(self) -> str:
         config, unet, vocoder = self.config, self.config.unet, self.config.vocoder
@@ -82,6 +97,7 @@ class Pipeline:
         tokenizers: str | os.PathLike | None = None,
         lora: str | os.PathLike | None = None,
         lora_strength: float = 1.0,
+        mesh: Mesh | None = None,
         progress: bool = True,
     ) -> Pipeline:
         """Loads a checkpoint.
@@ -93,11 +109,11 @@ class Pipeline:
         a branch, tag or commit of the hub repository. variant: of a folder's weights, such as
         "fp16"; None is the plain ones, or the only variant there is. tokenizers: for an authors'
         file, which has none, a hub-layout folder to take them from; None is the hub. lora: a file
-        of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`.
-        Raises InputError, one line that names what is wrong, and for options without effect.
+        of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`. mesh: see
+        `Pipeline`. Raises InputError, one line that names what is wrong, and for options without
+        effect.
         """
-        dtype = parse_dtype(dtype)
-        checkpoint = load(
+        opened = open_checkpoint(
             model,
             dtype,
             convention,
@@ -108,11 +124,20 @@ class Pipeline:
             lora_strength=lora_strength,
             progress=progress,
         )
-        return cls(checkpoint, dtype)
+        return cls.from_opened(opened, mesh=mesh)
+
+    @classmethod
+    def from_opened(cls, opened, *, mesh: Mesh | None = None) -> Pipeline:
+        """Loads the weights of an `OpenCheckpoint`. Raises InputError."""
+        mesh = sampling_mesh(mesh)
+        checkpoint = opened.load(None if mesh is None else list(mesh.devices.flat))
+        return cls(checkpoint, opened.dtype, mesh=mesh)
 
     def update(self, parts: dict) -> None:
-        """Takes over new parameters of some parts, of the same shapes; what is compiled stays."""
-        self.params.update(prepack_params(self.params | parts, self.dtype))
+        """Replaces the parameters of some parts by others of the same shapes, without compiling."""
+        params = prepack_params(self.params | parts, self.dtype)
+        changed = {name: params[name] for name in parts}
+        self.params = self.params | self._runner.place(changed)
 
     def __call__(
         self,
@@ -146,9 +171,9 @@ class Pipeline:
         AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of real clips, in place of what
         GPT-2 makes of the prompts. first_clip: number of the request's first clip among the seed's
         clips, to repeat a part of a longer request. Raises InputError for values it cannot use and
-        for a result with NaN.
+        NumericalError for a result with NaN.
         """
-        asked = request.check(
+        request = check_request(
             self.config,
             self.convention,
             prompt=prompt,
@@ -162,94 +187,193 @@ class Pipeline:
             candidates=candidates,
             seed=seed,
             first_clip=first_clip,
-        )
-        self._check_ranks(candidates)
-        name, words = self.source, self._words
-        vocabulary.check_words(
-            asked.prompts, asked.negatives, self.tokenizers, self.config, model=name, words=words
+            source=self.source,
         )
         if seed in (None, -1) and progress:
-            print(f"seed: {asked.seed}", file=sys.stderr)
-        waves, features = self._generate(asked, latents, loa, progress)
-        metadata = self._metadata(asked, latents is not None, loa is not None)
-        rate = self.config.vocoder.sample_rate
-        if candidates == 1:
-            return Output(waves, rate, metadata, lambda: self._scores(waves, features))
-        with Note("ranking candidates", progress):
-            waves, scores = _ranked(waves, self._scores(waves, features))
-        return Output(waves, rate, metadata, lambda: scores)
+            print(f"seed: {request.clips[0].seed}", file=sys.stderr)
+        return self.run(request, latents, loa, progress=progress)
 
-    def _check_ranks(self, candidates: int) -> None:
-        """Raises InputError for several candidates that cannot be ranked."""
-        if candidates > 1 and not self.config.has_audio_tower:
-            raise InputError(
-                f"candidates is {candidates}, but {self.source} holds no CLAP audio tower to rank "
-                "them by: ask for 1, or convert the authors' file, which has one"
-            )
-
-    def _generate(self, asked: request.Request, latents, loa, progress):
-        """Waveforms [P, n, samples] in the order of their seeds, and the prompts' CLAP features."""
-        # A quarter of the estimate: refuse only what certainly cannot fit; what is compiled is
-        # checked exactly.
-        frames, width = asked.grid.frames, jnp.dtype(self.dtype).itemsize
-        at_once = 1 if in_parts() else asked.clips
-        least = request.working_memory(frames, self.config, width, at_once) // 4
-        # All clips' initial noise and waveforms, in fp32.
-        shape, rate = latents_shape(self.config, asked), self.config.vocoder.sample_rate
-        least += 4 * (math.prod(shape) + asked.clips * int(asked.grid.seconds * rate))
-        check_fits(least, f"{asked.clips} clips of {asked.grid.seconds:g} s")
-        keys = _clip_keys(asked.seed, asked.first_clip, asked.clips)
-        if latents is None:
-            latents = program.clip_noise(keys, 0, shape)
-        else:
-            latents = request.check_latents(latents, shape)
-        job = job_for(self.config, self.convention, asked, self.dtype)
-        texts = text.encode(
-            asked.prompts,
-            asked.unconditional,
-            asked.transcriptions,
-            self.tokenizers,
-            self.config,
-            self.convention,
-        )
+    def run(
+        self,
+        request: Request,
+        latents: np.ndarray | jax.Array | None = None,
+        loa: np.ndarray | jax.Array | None = None,
+        *,
+        progress: bool = True,
+    ) -> Output:
+        """Generates the clips of a checked request; other arguments as of `__call__`."""
+        clips, frames = request.clips, request.duration.frames
+        self._check_words(clips)
+        self._check_memory(request)
+        texts = self._tokenise(clips, together=True)
         if loa is not None:
-            loa = request.check_loa(loa, self.config, len(asked.prompts))
-            texts = dataclasses.replace(texts, loa=loa)
-        arguments = (texts, asked.plan, np.float32(asked.guidance), keys, jnp.asarray(latents))
-        waves, features = self._run(job, arguments, progress)
-        waves = np.asarray(waves, np.float32).reshape(len(asked.prompts), asked.candidates, -1)
+            texts = dataclasses.replace(texts, loa=check_loa(loa, self.config, len(clips)))
+        if latents is not None:
+            shape = latents_shape(self.config, frames, request.waveforms)
+            latents = check_latents(latents, shape)
+        schedule = request.sampling.schedule
+        batch = make_batch(clips, texts, frames, schedule, self.config, latents)
+        waves, features = self._sample(batch, len(batch.owners), progress)
+        given = {"latents": latents is not None, "loa": loa is not None}
+        return self._output(request, waves, features, progress, **given)
+
+    def generate(
+        self,
+        requests: Sequence[ClipRequest],
+        *,
+        steps: int = 25,
+        sampler: str | None = None,
+        eta: float = 0.0,
+        buckets: Sequence[float] | None = None,
+        progress: bool = False,
+    ) -> list[Output]:
+        """Generates clips of different users; returns an `Output` of each request, in their order.
+
+        Each request has its own texts, seed, guidance, candidates and duration. steps, sampler and
+        eta are those of `__call__`. buckets: durations in seconds; each clip is generated at the
+        shortest one that holds it, and its waveform cut to its own length. None: at its own length.
+
+        A clip's sound depends on its own request, its bucket and the sampling alone, up to
+        rounding: never on the clips beside it, their number or the devices. The bucket matters,
+        since the networks see the whole of it; the metadata record it.
+
+        Clips of one length are a batch. Where a batch is one program (GPU, TPU, a mesh), it is
+        filled up to 1, 2, 4, 8 ... clips on each device, and compiled once for each such number,
+        number of latent frames and of evaluations, and with or without guidance; see `compile`.
+        Raises InputError for values that cannot be used, NumericalError for a result with NaN.
+        """
+        sampling = check_sampling(self.config, sampler, steps, eta)
+        clips = [check_clip(self.config, request, self.source) for request in requests]
+        durations = [
+            bucketed_duration(clip.seconds, self.config, self.convention, buckets) for clip in clips
+        ]
+        self._check_words(clips)
+        outputs: dict[int, Output] = {}
+        for frames, numbers in group_by_frames(durations).items():
+            group = tuple(clips[i] for i in numbers)
+            self._check_memory(Request(group, durations[numbers[0]], sampling))
+            texts = self._tokenise(group)
+            batch = make_batch(group, texts, frames, sampling.schedule, self.config)
+            size = self._runner.batch_size(len(batch.owners))
+            waves, features = self._sample(batch, size, progress)
+            for owner, i in enumerate(numbers):
+                own = batch.owners == owner
+                request = Request((clips[i],), durations[i], sampling)
+                own_features = None if features is None else features[own]
+                outputs[i] = self._output(request, waves[own], own_features, progress)
+        return [outputs[i] for i in range(len(clips))]
+
+    def compile(
+        self,
+        buckets: Sequence[float | None],
+        *,
+        clips: Sequence[int] = (1,),
+        steps: int = 25,
+        sampler: str | None = None,
+        eta: float = 0.0,
+        guidance: float | None = None,
+        progress: bool = False,
+    ) -> None:
+        """Compiles what `generate` runs, so that later requests need not wait for it.
+
+        buckets: durations in seconds, None is the length of training; clips: sizes of batches;
+        guidance: only whether it is above 1 matters; others as of `generate`. Texts of more than 64
+        tokens are compiled for when they come. Raises InputError for what cannot run here.
+        """
+        sampling = check_sampling(self.config, sampler, steps, eta)
+        guidance = default_guidance(self.config) if guidance is None else check_guidance(guidance)
+        blank = ClipRequest("", guidance=guidance)
+        for bucket in buckets:
+            frames = exact_duration(bucket, self.config, self.convention).frames
+            for count in clips:
+                size = self._runner.batch_size(count)
+                texts = text.blank(self.config, size, guided=blank.guided)
+                batch = make_batch([blank] * size, texts, frames, sampling.schedule, self.config)
+                if self._runner.mesh is None:
+                    self._compile(batch, progress)
+                    self._sample(first_evaluation(batch), size, False)
+                else:
+                    self._compile(self._runner.split(batch, size), progress)
+        if self.config.has_audio_tower:
+            self.audio_features(np.zeros((1, self.config.vocoder.sample_rate)), 16000)
+
+    def _compile(self, batch: Batch, progress: bool):
+        """(what runs the batch, the bytes that it takes on each device beside the weights)."""
+        if self._runner.mesh is None:
+            steps = compile_steps(
+                self._runner, self._program, self.params, batch, progress=progress
+            )
+            return steps, steps.needed
+        arguments = self._program, self.params, batch.clips, batch.schedule
+        run = self._runner.whole(*arguments, progress=progress)
+        return run, needed_memory(run)
+
+    def _sample(self, batch: Batch, size: int, progress: bool):
+        """Waveforms [B, samples] and the prompts' CLAP features [B, D] or None, on the host.
+
+        size: clips to fill the batch up to. Raises NumericalError if a waveform is not finite.
+        """
+        count = len(batch.owners)
+        if self._runner.mesh is not None:
+            batch = self._runner.split(batch, size)
+        run, needed = self._compile(batch, progress)
+        if progress:
+            weights, devices = tree_bytes(self.params), self._runner.devices
+            print(memory_line(weights, needed, devices), file=sys.stderr)
+        if self._runner.mesh is None:
+            waves, features = run_steps(run, self.params, batch, progress=progress)
+        else:
+            with timed_message(f"generating {count} clips", progress):
+                results = run(self.params, batch.clips, batch.schedule)
+                waves, features = jax.block_until_ready(results)
+        waves = np.asarray(waves, np.float32)[:count]
         if not np.isfinite(waves).all():
-            raise InputError(
+            raise NumericalError(
                 f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
                 "was written; try --dtype fp32, or check the weights"
             )
-        return waves, None if features is None else np.asarray(features)
+        return waves, None if features is None else np.asarray(features)[:count]
 
-    def _run(self, job, arguments, progress):
-        """Waveforms [B, samples] and CLAP features [P, D] or None, in parts or as one program."""
-        runner, (texts, plan, *_, latents) = self._runner, arguments
-        if in_parts():
-            parts = compile_parts(runner, job, texts, plan, latents.shape, progress=progress)
-            self._tell_memory(parts.needed, progress)
-            return run_parts(runner, parts, job, *arguments, progress=progress)
-        run = runner.whole(job, *arguments, progress=progress)
-        self._tell_memory(needed_memory(run), progress)
-        with Note(f"generating {latents.shape[0]} clips", progress):
-            return jax.block_until_ready(run(self.params, *arguments))
+    def _output(self, request: Request, waves, features, progress: bool, **given: bool) -> Output:
+        """waves, features: of all candidates, [B, samples] and [B, D] or None."""
+        clips, rate = request.clips, self.config.vocoder.sample_rate
+        count = clips[0].candidates
+        waves = waves[:, : request.duration.samples].reshape(len(clips), count, -1)
+        features = None if features is None else features[::count]
+        metadata = describe(self, request, **given)
+        if count == 1:
+            return Output(waves, rate, metadata, lambda: self._scores(waves, features))
+        with timed_message("ranking candidates", progress):
+            waves, scores = ranking.rank(waves, self._scores(waves, features))
+        return Output(waves, rate, metadata, lambda: scores)
 
-    def _tell_memory(self, needed: int, progress: bool) -> None:
-        if progress:
-            print(memory_line(tree_bytes(self.params), needed), file=sys.stderr)
+    def _check_words(self, clips: Sequence[ClipRequest]) -> None:
+        """Warns of words that the model does not know."""
+        vocabulary.check_words(
+            [clip.prompt for clip in clips],
+            [clip.negative_prompt for clip in clips if clip.negative_prompt],
+            self.tokenizers,
+            self.config,
+            model=self.source,
+            words=self._words,
+        )
+
+    def _check_memory(self, request: Request) -> None:
+        check_memory(self.config, request, self.dtype, self._runner.devices)
+
+    def _tokenise(self, clips: Sequence[ClipRequest], *, together: bool = False) -> text.Texts:
+        models = self.tokenizers, self.config, self.convention
+        return text.tokenise(clips, *models, together=together)
 
     def _scores(self, waves, features) -> np.ndarray:
         """Similarity of each clip to its own prompt. [P, n, samples], [P, D] -> [P, n].
 
         Raises InputError if the checkpoint has no CLAP audio tower.
         """
-        heard = self.audio_features(
-            waves.reshape(-1, waves.shape[-1]), self.config.vocoder.sample_rate
-        )
-        return np.einsum("pd,pnd->pn", features, heard.reshape(*waves.shape[:2], -1))
+        flat = waves.reshape(-1, waves.shape[-1])
+        audio_features = self.audio_features(flat, self.config.vocoder.sample_rate)
+        audio_features = audio_features.reshape(*waves.shape[:2], -1)
+        return np.einsum("pd,pnd->pn", features, audio_features)
 
     def audio_features(self, waves, sample_rate: int) -> np.ndarray:
         """CLAP features of clips. waves: [B, samples] at `sample_rate` -> [B, D], unit length.
@@ -258,76 +382,12 @@ class Pipeline:
         """
         if not self.config.has_audio_tower:
             raise InputError(f"{self.source}: no CLAP audio tower in it, so clips are not scored")
-        mel = self.config.clap.mel
-        waves = audio.resample(waves, sample_rate, mel.sample_rate)
-        features = []
-        for wave in waves:
-            images, longer = clap_images(wave, mel)
-            arguments = (self.params["clap"], images[None], np.array([longer]))
-            job = (self.config.clap, self.dtype)
-            run = self._runner.compiled(
-                _hear, job, *arguments, label="audio encoder", progress=False
-            )
-            features.append(np.asarray(run(*arguments)))
-        return np.concatenate(features)
+        config, part = self.config.clap, self.params["clap"]
+        return ranking.audio_features(self._runner, part, config, waves, sample_rate)
 
     def text_features(self, texts: list[str]) -> np.ndarray:
         """CLAP features of texts: [B, D], unit length. Raises InputError without CLAP."""
         if self.config.clap is None:
             raise InputError(f"{self.source}: no CLAP in it, which would read texts")
-        arguments = (self.params["clap"], *text.for_clap(texts, self.tokenizers, self.config))
-        job = (self.config.clap, self.dtype)
-        run = self._runner.compiled(_read, job, *arguments, label="text encoder", progress=False)
-        return np.asarray(run(*arguments), np.float32)
-
-    def _metadata(self, asked: request.Request, own_latents: bool, own_loa: bool) -> dict:
-        """What it takes to repeat a request; own: given with it."""
-        return {
-            "model": self.source,
-            "convention": dataclasses.asdict(self.convention),
-            "heads": list(self.config.unet.heads),
-            "dtype": jnp.dtype(self.dtype).name,
-            "device": jax.devices()[0].device_kind,
-            "versions": {
-                "audioldm2_jax": __version__,
-                "jax": jax.__version__,
-                "flax": flax.__version__,
-                "python": platform.python_version(),
-            },
-            "prompts": asked.prompts,
-            "transcriptions": asked.transcriptions or None,
-            "negative_prompts": asked.negatives,
-            "seconds": asked.grid.seconds,
-            "latent_frames": asked.grid.frames,
-            "guidance": asked.guidance,
-            "candidates": asked.candidates,
-            "seed": asked.seed,
-            "first_clip": asked.first_clip,
-            "steps": asked.steps,
-            "sampler": asked.sampler,
-            "eta": asked.eta,
-            "latents_injected": own_latents,
-            "loa_injected": own_loa,
-        }
-
-
-def _hear(job, params, mel, longer):
-    config, dtype = job
-    return clap_image_features(params, mel, longer, config, dtype)
-
-
-def _read(job, params, tokens, mask):
-    config, dtype = job
-    return clap_text_features(params, tokens, mask, config, dtype)
-
-
-def _ranked(waves, scores):
-    """Each prompt's candidates and scores, best first; equals keep their order."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(waves, order[:, :, None], 1)
-    return ranked, np.take_along_axis(scores, order, 1)
-
-
-def _clip_keys(seed, first, count):
-    key = jax.random.key(seed)
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(first, first + count))
+        tokens = text.for_clap(texts, self.tokenizers, self.config)
+        return ranking.text_features(self._runner, self.params["clap"], self.config.clap, *tokens)

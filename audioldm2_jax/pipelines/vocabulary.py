@@ -57,23 +57,23 @@ def check_words(
             )
     texts = [text for text in (*prompts, *negatives) if text != VOICE]
     if words:
-        strange = _outside(texts, words)
+        unknown = _outside(texts, words)
         known = "the sounds of `soundscapes --classes`, by their names in docs/soundscapes.md"
         known = f"{model} knows {known if config.t5 else 'voices as: a woman speaks slowly'}"
     else:
         every = dict.fromkeys(word for text in texts for word in text.split())
-        strange = [word for word in every if unread(word) or _foreign(word)]
+        unknown = [word for word in every if unread(word) or _foreign(word)]
         known = "the model reads English"
-    if strange:
-        warnings.warn(f"unknown words: {_listed(strange)}; {known}", stacklevel=3)
+    if unknown:
+        warnings.warn(f"unknown words: {_listed(unknown)}; {known}", stacklevel=3)
 
 
 def _unread(tokenizer) -> Callable[[str], bool]:
     """Whether a tokenizer has its one number for all it does not know in place of a word."""
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    if unknown is None:
+    unk_id = getattr(tokenizer, "unk_token_id", None)
+    if unk_id is None:
         return lambda word: False
-    return lambda word: unknown in tokenizer(word).input_ids
+    return lambda word: unk_id in tokenizer(word).input_ids
 
 
 def _foreign(word: str) -> bool:
@@ -89,12 +89,12 @@ def _words(text: str) -> list[str]:
 
 def _outside(texts: Iterable[str], words: frozenset[str]) -> list[str]:
     """The words that are not of `words`, with a spelling that is where there is one."""
-    strange = {}
+    unknown = {}
     for word in (word for text in texts for word in _words(text) + _signs(text)):
         if word not in words:
             known = next((form for form in (word.lower(), word.capitalize()) if form in words), "")
-            strange[word] = f"{word} (known as {known})" if known else word
-    return list(strange.values())
+            unknown[word] = f"{word} (known as {known})" if known else word
+    return list(unknown.values())
 
 
 def _signs(text: str) -> list[str]:

@@ -72,7 +72,7 @@ def _clipped(limit: float) -> optax.GradientTransformation:
     """optax.clip_by_global_norm by one factor: it fuses with what follows, a division does not."""
 
     def scaled(grads, _):
-        factor = limit / jnp.maximum(optax.global_norm(grads), limit)
+        factor = limit / jnp.maximum(optax.tree.norm(grads), limit)
         return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
 
     return optax.stateless(scaled)

@@ -6,7 +6,6 @@ data.
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import re
@@ -111,8 +110,7 @@ def frozen_shapes(run: Run, batch) -> dict:
     for name, constant in run.spec.constants.items():
         if constant.part not in names:
             part = {constant.part: _part_shapes(run, constant.part)}
-            compute = functools.partial(constant.compute, dtype=run.dtype)
-            shape = jax.eval_shape(compute, part)
+            shape = jax.eval_shape(lambda p, c=constant: c.compute(p, run.dtype), part)
             frozen[name] = _like(shape, sharding.replicated(run.mesh))
     for name in names:
         shapes = _part_shapes(run, name)
@@ -122,7 +120,7 @@ def frozen_shapes(run: Run, batch) -> dict:
 
 
 def _part_shapes(run: Run, name: str) -> dict:
-    return PARTS[name].shapes(getattr(run.start.model, name))
+    return PARTS[name].shapes(getattr(run.base.model, name))
 
 
 def check_encoded(run: Run, batch: dict) -> None:
@@ -134,7 +132,7 @@ def check_encoded(run: Run, batch: dict) -> None:
             raise InputError(
                 f"data.sources {run.config.data.sources}: {name} is {shape} there, and this run's "
                 f"model takes {expected.shape} for data.seconds={run.config.data.seconds:g}; "
-                "encode the corpus with this start and that duration"
+                "encode the corpus with this base checkpoint and that duration"
             )
 
 

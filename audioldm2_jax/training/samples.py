@@ -1,4 +1,4 @@
-"""Sounds and pictures of a run as it goes: the same prompts, or the same clips, every time."""
+"""Samples of a run: the same prompts or the same clips every time, as sounds and pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.pictures import colours
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
@@ -29,12 +30,12 @@ SENTENCES = (
 
 
 def default_prompts(model: ModelConfig) -> tuple[str, ...]:
-    """What is made to sound where a configuration names nothing; sentences of speech models."""
+    """Prompts where the configuration names none; sentences for speech models."""
     return SENTENCES if model.phonemes else PROMPTS
 
 
 class Generated:
-    """A hook: sound of fixed prompts and seed, by the start's model with the parts trained so far.
+    """A hook: clips of fixed prompts and seed, by the base checkpoint with the trained parts.
 
     trained: (state, frozen) -> changed parts, gathered on this host; full_checkpoint: those and the
     latents' scale -> the checkpoint, made once, whose parts later states replace. writer: None on
@@ -46,7 +47,7 @@ class Generated:
     ):
         self.every, self._trained, self._writer = every, trained, writer
         self._full_checkpoint = full_checkpoint
-        self._asked = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
+        self._options = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
         self._prompts, self._pipeline = list(prompts), None
 
     def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
@@ -56,10 +57,12 @@ class Generated:
         with on_one_device():
             if self._pipeline is None:
                 scale = float(frozen["scale"]) if "scale" in frozen else None
-                self._pipeline = Pipeline(self._full_checkpoint(trained, scale), jnp.float32)
+                checkpoint = self._full_checkpoint(trained, scale)
+                mesh = one_device_mesh() if backend.current().one_program else None
+                self._pipeline = Pipeline(checkpoint, jnp.float32, mesh=mesh)
             else:
                 self._pipeline.update(trained)
-            out = self._pipeline(**self._texts(), **self._asked)
+            out = self._pipeline(**self._texts(), **self._options)
         for prompt, wave in zip(self._prompts, out.audio):
             self._writer.sound(prompt, step, wave, out.sample_rate)
         return {}
@@ -101,9 +104,14 @@ class Reconstructed:
         return {}
 
 
+def one_device_mesh() -> jax.sharding.Mesh:
+    """This host's first device."""
+    return jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",))
+
+
 def on_one_device():
     """A context in which nothing is spread over the run's mesh."""
-    return jax.set_mesh(jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",)))
+    return jax.set_mesh(one_device_mesh())
 
 
 def gathered(tree):

@@ -75,7 +75,7 @@ def group_update(group: TrainableGroup, optimizer, params, opt, value, metrics, 
     """
     old = {part: params[part] for part in group.parts}
     own, fixed = partition(old, group.frozen_params)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, new_opt = optimizer.update(grads, opt, own)
     metrics = dict(metrics)

@@ -126,8 +126,7 @@ def test_a_large_number_in_a_name_costs_no_time(tmp_path, monkeypatch, names):
     monkeypatch.setattr(command.files, "read_json", read_json)
     options = build_parser().parse_args(["generate", "-t", "rain"])
     output = SimpleNamespace(save=lambda *_, **__: [path])
-    batch = [command.Entry("rain")]
-    command._generate(lambda *_, **__: output, options, batch, tmp_path, names, 0)
+    command._save(output, options, tmp_path, names)
     assert (len(reads) > 1) == (names is None)
 
 
@@ -176,7 +175,7 @@ BAD = [
     (["-t", "a", "--eta", "0.5", "--sampler", "heun"], "only the sampler ddim uses it"),
     (["-t", "a", "--eta", "nan", "--sampler", "ddim"], "eta is nan"),
     (["-t", "a", "--steps", "3", "--sampler", "pndm"], "pndm: steps is 3"),
-    (["-t", "a", "--negative", "b", "-gs", "1"], "steers away from nothing"),
+    (["-t", "a", "--negative", "b", "-gs", "1"], "negative_prompt: has no effect"),
     (["-t", "a", "--lora", "nofile"], "nofile: no such"),
     (["-t", "a", "--lora_strength", "0.5"], "lora_strength: there is no lora"),
     (["-t", "a", "--tokenizers", "."], "tokenizers .: are for an authors' file"),
@@ -311,21 +310,20 @@ def test_doctor(folder, capsys):
 def test_memory_is_said_before_a_run_and_refused_where_it_cannot_fit(
     folder, tmp_path, capsys, monkeypatch
 ):
-    from audioldm2_jax.pipelines import memory
-    from audioldm2_jax.pipelines import run as running
+    from audioldm2_jax.pipelines import memory, runner
 
     common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1]
     assert generate(*common, "-s", tmp_path / "out") == 0
     err = capsys.readouterr().err
     assert err.index("memory: 0.01 GB of weights") < err.index("sampling")
-    needed = measured(folder, tmp_path, monkeypatch, running)
+    needed = measured(folder, tmp_path, monkeypatch)
     assert needed > 1e5, "the compiled program takes something"
     # Room for the weights and the first guess, not for the program.
     for free, message in ((needed - 1, "GB are free: ask for fewer"), (10, "its weights need")):
-        for module in (memory, running):
-            monkeypatch.setattr(module, "available_memory", lambda free=free: free)
+        for module in (memory, runner):
+            monkeypatch.setattr(module, "available_memory", lambda _=None, free=free: free)
         if free > 10:
-            monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
+            monkeypatch.setattr(memory, "available_memory", lambda _=None: 10**9)
         assert generate(*common, "-s", tmp_path / "none") == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "none").exists()
@@ -333,17 +331,35 @@ def test_memory_is_said_before_a_run_and_refused_where_it_cannot_fit(
     assert "does NOT fit" in capsys.readouterr().out
 
 
-def measured(folder, tmp_path, monkeypatch, running):
+def measured(folder, tmp_path, monkeypatch):
     """What the largest of the programs takes, as the runner checks it."""
-    seen = []
-    check = running.check_fits
+    from audioldm2_jax.pipelines import runner
+
+    needs = []
+    check = runner.check_fits
     monkeypatch.setattr(
-        running, "check_fits", lambda needed, what: (seen.append(needed), check(needed, what))
+        runner, "check_fits", lambda needed, *more: (needs.append(needed), check(needed, *more))
     )
     common = ["-t", "a dog", "--model_name", folder, "-dur", 0.5, "--steps", 1]
     assert generate(*common, "-s", tmp_path / "measured") == 0
-    monkeypatch.setattr(running, "check_fits", check)
-    return max(seen)
+    monkeypatch.setattr(runner, "check_fits", check)
+    return max(needs)
+
+
+def test_a_result_that_is_not_finite_exits_with_3(folder, tmp_path, capsys, monkeypatch):
+    import jax.numpy as jnp
+
+    from audioldm2_jax.checkpoints import hub
+
+    checkpoint = hub.load(folder)
+    bias = checkpoint.params["vae"]["post_quant"]
+    bias["bias"] = bias["bias"].at[0].set(jnp.nan)
+    hub.save(checkpoint, tmp_path / "broken")
+    common = ["-t", "a", "--model", tmp_path / "broken", "-dur", 0.3, "--steps", 1, "-q"]
+    assert generate(*common, "-s", tmp_path / "out") == 3
+    err = capsys.readouterr().err
+    assert err.startswith("error: the result holds NaN") and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_speech_from_the_command(tmp_path, capsys, monkeypatch):

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from audioldm2_jax.cli.main import build_parser, main
 from audioldm2_jax.corpora import archives
 from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.presets import PRESETS
-from audioldm2_jax.training.start import with_audiomae
+from audioldm2_jax.training.base_checkpoint import with_audiomae
 from tests.data.corpora import write_corpus
 from tests.docs.commands import DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
 
@@ -141,7 +142,8 @@ def test_what_a_command_names_is_there(line):
     elif program in ("python", "python3"):
         assert (ROOT / rest[0]).is_file(), f"{line}: no such file"
     elif program == "pip":
-        extras = re.findall(r'"(\w+)": (?:\[|[A-Z])', (ROOT / "setup.py").read_text())
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = project["optional-dependencies"]
         asked = [x for word in rest for x in re.findall(r"\[(.*?)\]", word)]
         assert set(",".join(asked).split(",")) - {""} <= set(extras), f"{line}: no such extra"
     else:

@@ -1,5 +1,6 @@
 """A clip's result follows from its own request alone, whatever it is made with."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,8 +10,11 @@ import pytest
 from audioldm2_jax import Pipeline
 from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines import memory, program, request, text, text_to_audio
+from audioldm2_jax.pipelines.programs import program_of, shared
+from audioldm2_jax.pipelines.request import check_clips
+from audioldm2_jax.pipelines.text import tokenise
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
+from audioldm2_jax.sharding import make_mesh
 
 LONG = "techno music with a strong upbeat tempo and many high melodic riffs and " * 12
 PROMPTS = ["a dog barks", LONG, "rain on a roof"]
@@ -25,41 +29,29 @@ def checkpoint(preset):
 
 
 @functools.cache
-def compiled(job):
-    return jax.jit(functools.partial(program.condition, job))
+def compiled(program):
+    return jax.jit(functools.partial(shared.condition, program))
 
 
-def conditions(preset, prompts, negatives, said, convention=AUTHORS, zero_loa=False, loa=None):
-    """What the U-Net is given of a request: by kind, a row for each clip."""
+def conditions(preset, prompts, negatives, said, convention=AUTHORS, loa=None):
+    """What the U-Net is given of a request: by kind, a pair of rows for each clip."""
     loaded = checkpoint(preset)
-    asked = request.check(
+    clips = check_clips(
         loaded.config,
-        convention,
         prompt=prompts,
         negative_prompt=negatives,
         transcription=said if loaded.config.phonemes else None,
-        seconds=None,
-        steps=1,
-        sampler="ddim",
-        eta=0.0,
-        guidance=None,
-        candidates=1,
-        seed=0,
-        first_clip=0,
     )
-    job = memory.job_for(loaded.config, convention, asked, np.float32)
-    assert not zero_loa or job.zero_loa
-    given = asked.prompts, asked.unconditional, asked.transcriptions
-    texts = text.encode(*given, loaded.tokenizers, loaded.config, convention)
-    if loa is not None:
-        texts.__dict__["loa"] = loa
-    context, features = compiled(job)(loaded.params, texts, np.zeros(1, np.float32))
+    texts = tokenise(clips, loaded.tokenizers, loaded.config, convention)
+    texts = dataclasses.replace(texts, loa=loa)
+    program = program_of(loaded.config, np.float32)
+    context, features = compiled(program)(loaded.params, texts, np.zeros(1, np.float32))
     return {k: context[k] for k in ("kv", "masks", "film_bias") if k in context}, features
 
 
-def row(context, index, clips):
+def row(context, index):
     """The unconditional and the conditional row of a clip."""
-    return jax.tree.map(lambda x: np.asarray(x)[[index, clips + index]], context)
+    return jax.tree.map(lambda x: np.asarray(x)[2 * index : 2 * index + 2], context)
 
 
 def assert_same(one, other):
@@ -85,18 +77,12 @@ def test_conditions_are_of_the_clip_alone(preset):
     differences = []
     for i in range(len(PROMPTS)):
         alone, own = conditions(preset, PROMPTS[i], NEGATIVES[i], SAID[i])
-        assert_same(row(mixed, i, 3), row(alone, 0, 1))
+        assert_same(row(mixed, i), row(alone, 0))
         if features is not None:
             np.testing.assert_allclose(features[i], own[0], atol=1e-4)
         leaf = jax.tree.leaves({k: mixed[k] for k in mixed if k != "masks"})[0]
-        differences.append(float(np.abs(leaf[i] - leaf[(i + 1) % 3]).max()))
+        differences.append(float(np.abs(leaf[2 * i] - leaf[2 * i + 2 - 6 * (i == 2)]).max()))
     assert max(differences) > 1e-3, "negatives that change nothing prove nothing"
-
-
-def test_shared_negatives_stay_one_row():
-    """As many texts are encoded as differ; white space is no negative."""
-    for negatives, count in ((None, 1), ("", 1), ([" ", ""], 1), (["x", "x"], 1), (["x", ""], 2)):
-        assert len(request.check_texts(["a", "b"], negatives)[1] or [""]) == count
 
 
 @pytest.mark.parametrize("length", [3, 12])
@@ -106,17 +92,22 @@ def test_a_given_loa_of_any_length_beside_negatives(length):
     loa = np.random.default_rng(0).standard_normal((2, length, config.gpt2.width), np.float32)
     mixed, _ = conditions("tiny", PROMPTS[:1] * 2, ["noise", ""], None, loa=loa)
     alone, _ = conditions("tiny", PROMPTS[0], "noise", None, loa=loa[:1])
-    assert_same(row(mixed, 0, 2), row(alone, 0, 1))
-    silent, _ = conditions("tiny", PROMPTS[0], None, None, zero_loa=True, loa=loa[1:])
+    assert_same(row(mixed, 0), row(alone, 0))
+    silent, _ = conditions("tiny", PROMPTS[0], None, None, loa=loa[1:])
     first = [np.asarray(x)[0, 0] for x in jax.tree.leaves(silent["kv"])]
     for one, other in zip(first, jax.tree.leaves(row(mixed, 1, 2)["kv"])):
         np.testing.assert_allclose(other[0, 0], one, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
-def pipe(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one") / "tiny"
     write_random(folder, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
     return Pipeline.from_pretrained(folder, progress=False)
 
 
@@ -127,7 +118,7 @@ def close(one, other):
     np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
 
 
-def test_one_program_and_parts_agree(pipe, monkeypatch):
+def test_one_program_and_clip_by_clip_agree(pipe, folder):
     """With latents, LOA, negatives of their own, candidates; and each prompt as alone."""
     rng, config = np.random.default_rng(0), pipe.config
     loa = rng.standard_normal((2, config.gpt2.tokens, config.gpt2.width), np.float32)
@@ -135,11 +126,12 @@ def test_one_program_and_parts_agree(pipe, monkeypatch):
     ask = {"sampler": "ddim", "eta": 1.0, "candidates": 2, "loa": loa, "latents": latents}
     given = PROMPTS[:2], NEGATIVES[:2]
     inside = pipe(*given, **ask, **SETTINGS)
-    monkeypatch.setattr(text_to_audio, "in_parts", lambda: False)
-    whole = pipe(*given, **ask, **SETTINGS)
+    one_device = make_mesh(devices=jax.devices()[:1])
+    whole = Pipeline.from_pretrained(folder, mesh=one_device, progress=False)(
+        *given, **ask, **SETTINGS
+    )
     close(inside.candidates, whole.candidates)
     np.testing.assert_allclose(inside.scores, whole.scores, atol=1e-4)
-    monkeypatch.undo()
     second = ask | {"loa": loa[1:], "latents": latents[2:]}
     alone = pipe(given[0][1], given[1][1], **second, first_clip=2, **SETTINGS)
     close(alone.candidates[0], whole.candidates[1])
@@ -153,7 +145,7 @@ def test_requests_of_one_duration_share_their_programs(pipe):
     pipe(["a dog", "rain", "a long story of wind and of many birds"], **SETTINGS)
     pipe(["a dog", "rain"], candidates=8, sampler="ddim", guidance=5.0, seed=3, **SETTINGS)
     new = set(pipe._runner._compiled) - before
-    assert {key[0].__name__ for key in new} <= {"_hear"}, "ranking alone is new"
+    assert {key[0].__name__ for key in new} <= {"_image_features"}, "ranking alone is new"
 
 
 def test_seeds(pipe, capsys):

@@ -4,7 +4,8 @@ import pytest
 
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines.request import check, time_grid
+from audioldm2_jax.pipelines.durations import bucketed_duration, exact_duration
+from audioldm2_jax.pipelines.request import check_request
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 
 BASE = ModelConfig()
@@ -32,8 +33,8 @@ def test_guidance_is_the_models_own(preset, guidance):
     ],
 )
 def test_authors_take_25_6_frames_a_second_and_cut_nothing(seconds, frames):
-    grid = time_grid(seconds, BASE, CONVENTIONS["authors"])
-    assert (grid.frames, grid.samples) == (frames, None)
+    duration = exact_duration(seconds, BASE, CONVENTIONS["authors"])
+    assert (duration.frames, duration.samples) == (frames, None)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,8 @@ def test_authors_take_25_6_frames_a_second_and_cut_nothing(seconds, frames):
     ],
 )
 def test_diffusers_rounds_the_grid_up_and_cuts_the_waveform(seconds, frames, samples):
-    grid = time_grid(seconds, BASE, CONVENTIONS["diffusers"])
-    assert (grid.frames, grid.samples) == (frames, samples)
+    duration = exact_duration(seconds, BASE, CONVENTIONS["diffusers"])
+    assert (duration.frames, duration.samples) == (frames, samples)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_diffusers_rounds_the_grid_up_and_cuts_the_waveform(seconds, frames, sam
 )
 def test_impossible_durations(seconds):
     with pytest.raises(InputError, match="seconds is") as caught:
-        time_grid(seconds, BASE, CONVENTIONS["authors"])
+        exact_duration(seconds, BASE, CONVENTIONS["authors"])
     assert len(str(caught.value)) < 100
 
 
@@ -68,5 +69,25 @@ def test_what_is_no_number_is_named(name, value):
     ask = dict.fromkeys(names) | {"prompt": "a", "steps": 2, "eta": 0.0, "candidates": 1}
     ask |= {"seed": 0, "first_clip": 0, name: value}
     with pytest.raises(InputError, match=f"{name} is") as caught:
-        check(BASE, CONVENTIONS["authors"], **ask)
+        check_request(BASE, CONVENTIONS["authors"], **ask)
     assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize("name", ["authors", "diffusers"])
+def test_buckets_hold_what_is_asked(name):
+    """The shortest bucket that holds the clip; what is cut is the bucket's surplus."""
+    convention, buckets = CONVENTIONS[name], (10.24, 2.5, 5.0)
+    for seconds, bucket in ((1.0, 2.5), (2.5, 2.5), (2.6, 5.0), (None, 10.24)):
+        exact = exact_duration(seconds, BASE, convention)
+        rounded = bucketed_duration(seconds, BASE, convention, buckets)
+        assert rounded.bucket == bucket and rounded.seconds == exact.seconds
+        assert rounded.frames == exact_duration(bucket, BASE, convention).frames >= exact.frames
+        if convention.whole_grid:
+            surplus = (rounded.frames - exact.frames) * 640
+            assert rounded.samples == (-surplus or None)
+        else:
+            assert rounded.samples == exact.samples
+    assert bucketed_duration(2.6, BASE, convention, None) == exact_duration(2.6, BASE, convention)
+    for buckets in ((2.5,), ()):
+        with pytest.raises(InputError, match="the longest bucket is"):
+            bucketed_duration(3.0, BASE, convention, buckets)

@@ -9,8 +9,8 @@ from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.data.soundscapes.scene import SOUND_CLASSES
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines import text
-from audioldm2_jax.pipelines.request import VOICE
+from audioldm2_jax.pipelines.request import VOICE, ClipRequest
+from audioldm2_jax.pipelines.text import tokenise
 from audioldm2_jax.pipelines.vocabulary import bundled_words, check_words
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
@@ -98,11 +98,12 @@ def test_bytes_are_read_but_scarcely_understood(preset):
 def test_texts_that_are_cut_are_told(preset, prompt, negative):
     checkpoint = random_checkpoint(PRESETS[preset]())
 
-    def encoded(*texts):
+    def cut(prompt, negative):
+        request = ClipRequest(prompt, negative, guidance=2.0)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            text.encode(*texts, [], checkpoint.tokenizers, checkpoint.config, AUTHORS)
+            tokenise([request], checkpoint.tokenizers, checkpoint.config, AUTHORS)
         return [str(w.message) for w in caught if "only the first" in str(w.message)]
 
-    assert encoded([prompt], [negative])
-    assert not encoded(["rain"], [""])
+    assert cut(prompt, negative)
+    assert not cut("rain", "")

@@ -132,6 +132,7 @@ def _rows(lines: list[str], delimiter: str, name: str) -> list[tuple[int, list[s
     if by_line is None:
         if quoted:
             return quoted
+        assert broken is not None  # without rows there is a reason
         raise broken
     if not quoted:
         return by_line

@@ -58,7 +58,7 @@ def generate_list(case: Case):
 
     pipe = _pipeline(case.template.parent / "models" / "tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_to_audio.Pipeline, "from_pretrained", lambda *a, **k: pipe)
+        patch.setattr(text_to_audio.Pipeline, "from_opened", lambda *a, **k: pipe)
         for path in sorted(case.input.iterdir()):
             common = ("-dur", "0.5", "--steps", "1", "-gs", "1", "-q", "-b", "4")
             model = ("--model_name", case.template.parent / "models" / "tiny")

@@ -1,0 +1,99 @@
+"""Durations in seconds to latent frames, exact or rounded up to a bucket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.values import number
+from audioldm2_jax.presets import Convention, ModelConfig
+
+_MOST_SECONDS = 86_400  # a day; what memory holds is checked by itself
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A clip's length.
+
+    seconds: as asked; frames: latent frames that are sampled; samples: where the waveform ends, as
+    the end of a slice (None: all is kept; negative: so many are cut off); bucket: seconds that it
+    was rounded up to, or None.
+    """
+
+    seconds: float
+    frames: int
+    samples: int | None
+    bucket: float | None = None
+
+
+def exact_duration(seconds: float | None, config: ModelConfig, convention: Convention) -> Duration:
+    """How many latent frames a duration takes. None is the length of training, 10.24 s.
+
+    Raises InputError for a duration that is no positive number, shorter than one latent frame or
+    longer than a day.
+    """
+    vocoder, factor = config.vocoder, config.vae.factor
+    frame = vocoder.hop / vocoder.sample_rate
+    if seconds is None:
+        seconds, frames = config.unet.sample_size * factor * frame, config.unet.sample_size
+    else:
+        seconds = number("seconds", seconds)
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise InputError(f"seconds is {seconds}: it must be a positive number")
+        if seconds > _MOST_SECONDS:
+            raise InputError(f"seconds is {seconds:g}: the longest clip is {_MOST_SECONDS} s")
+        if seconds < factor * frame:
+            raise InputError(f"seconds is {seconds}: the shortest clip is {factor * frame:g} s")
+        if convention.whole_grid:
+            # The authors' 25.6 latent frames to a second, where 25 make one: 10 s is 10.24 s.
+            frames = max(int(seconds * 1.024 / (frame * factor) + 1e-6), 1)
+        else:
+            frames = -(-int(seconds / frame) // factor)
+    samples = None if convention.whole_grid else int(seconds * vocoder.sample_rate)
+    return Duration(float(seconds), frames, samples)
+
+
+def bucketed_duration(
+    seconds: float | None,
+    config: ModelConfig,
+    convention: Convention,
+    buckets: Sequence[float] | None,
+) -> Duration:
+    """The duration in the shortest of the buckets (seconds) that holds it; None: the exact one.
+
+    The waveform is to be cut to the samples that the exact duration would have. Raises InputError
+    for a clip longer than the longest bucket.
+    """
+    duration = exact_duration(seconds, config, convention)
+    if buckets is None:
+        return duration
+    lengths = sorted(
+        (exact_duration(bucket, config, convention).frames, float(bucket)) for bucket in buckets
+    )
+    fitting = [length for length in lengths if length[0] >= duration.frames]
+    if not fitting:
+        raise InputError(
+            f"seconds is {duration.seconds:g}: the longest bucket is {max(buckets, default=0):g} s"
+        )
+    frames, bucket = fitting[0]
+    samples = duration.samples
+    if samples is None and frames > duration.frames:
+        surplus = (frames - duration.frames) * config.vae.factor * config.vocoder.hop
+        samples = -surplus
+    return Duration(duration.seconds, frames, samples, bucket)
+
+
+def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:
+    """A lower bound of the bytes that sampling takes beside the weights.
+
+    A quarter of an estimate: all clips' images of the U-Net at its finest level, guided; one clip's
+    widest images at the decoder's end. The estimate is within a factor of two of what the compiler
+    reports for base on the CPU; exact numbers come from the compiled program.
+    """
+    vae, unet = config.vae, config.unet
+    bins = config.vocoder.mels // vae.factor
+    stream = 24 * 2 * clips * frames * bins * unet.channels[0]
+    image = 5 * frames * vae.factor * config.vocoder.mels * vae.channels[1]
+    return itemsize * (stream + image) // 4

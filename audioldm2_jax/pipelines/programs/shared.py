@@ -1,0 +1,135 @@
+"""What all families share: the denoiser, the decoders, and the whole as one program.
+
+`condition` runs once for a batch, `denoiser` is one evaluation of the U-Net inside a sampler,
+`render` turns latents into sound, `generate` is all of it. R rows of texts belong to B clips: with
+guidance 2 B, each clip's negative text before its prompt, so that a pair stays on one device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax import backend
+from audioldm2_jax.diffusion.guidance import cfg_denoise
+from audioldm2_jax.diffusion.samplers import SamplerSchedule, sample
+from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
+from audioldm2_jax.models.unet import UNet
+from audioldm2_jax.pipelines.text import Texts
+from audioldm2_jax.presets import ModelConfig
+
+
+class Conditioning(NamedTuple):
+    """What a family's U-Net is given of R texts.
+
+    streams: the two contexts it attends to, [R, L, D] each, masks: [R, L] each (None: all is kept);
+    film: [R, D] for its residual blocks; clap_features: [R, D]. None where a family has none.
+    """
+
+    streams: tuple
+    masks: tuple
+    film: jax.Array | None
+    clap_features: jax.Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is fixed when a program is compiled, besides the shapes of its arguments.
+
+    encode_texts: the family's (config, dtype, params, texts) -> Conditioning.
+    """
+
+    config: ModelConfig
+    dtype: Any
+    encode_texts: Callable[..., Conditioning]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """The arrays of B clips. guidance, keys: [B]; latents: [B, T, F, C] unit noise."""
+
+    texts: Texts
+    guidance: np.ndarray | jax.Array
+    keys: jax.Array
+    latents: jax.Array
+
+
+jax.tree_util.register_dataclass(Clips, ["texts", "guidance", "keys", "latents"], [])
+
+
+def condition(
+    program: Program, params: dict, texts: Texts, timesteps
+) -> tuple[dict, jax.Array | None]:
+    """(the U-Net's context of all rows, the prompts' CLAP features [B, D] or None)."""
+    c = program.config
+    conditioning = program.encode_texts(c, program.dtype, params, texts)
+    unet, variables = UNet(c.unet, program.dtype), {"params": params["unet"]}
+    context = {
+        "kv": unet.apply(variables, *conditioning.streams, method="kv"),
+        "masks": conditioning.masks,
+        "time_bias": unet.apply(variables, timesteps, method="time_bias"),
+    }
+    if conditioning.film is not None:
+        context["film_bias"] = unet.apply(variables, conditioning.film, method="film_bias")
+    features = conditioning.clap_features
+    return context, features[1::2] if texts.guided and features is not None else features
+
+
+def denoiser(program: Program, params: dict, context: dict, guidance=None) -> Callable:
+    """denoise(x, index) for the samplers: the U-Net at one timestep.
+
+    guidance: [B], each clip's scale; None without guidance.
+    """
+    unet = UNet(program.config.unet, program.dtype)
+
+    def denoise(x, index):
+        bias = jax.tree.map(
+            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["time_bias"]
+        )
+        if "film_bias" in context:
+            bias = jax.tree.map(jnp.add, bias, context["film_bias"])
+        return unet.apply(
+            {"params": params["unet"]}, x, bias, context["kv"], context["masks"], method="denoise"
+        )
+
+    return denoise if guidance is None else cfg_denoise(denoise, guidance)
+
+
+def clip_noise(keys, index, shape) -> jax.Array:
+    """Unit noise, each clip from its own key. keys: [B]; index 0 is the initial noise."""
+    draw = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape[1:]))
+    return draw(keys)
+
+
+def render(program: Program, params: dict, latents) -> jax.Array:
+    """latents: [B, T, F, C] -> waveforms [B, samples] fp32, few clips at once."""
+    c, dtype = program.config, program.dtype
+
+    def decode(latents):
+        mel = decode_latents(params["vae"], latents, c.vae, dtype)
+        return vocode_mel(params["vocoder"], mel, c.vocoder, dtype)
+
+    size = backend.current().decoded_clips
+    if latents.shape[0] <= size:
+        return decode(latents)
+    return jax.lax.map(lambda z: decode(z[None])[0], latents, batch_size=size)
+
+
+def generate(
+    program: Program, params: dict, clips: Clips, schedule: SamplerSchedule
+) -> tuple[jax.Array, jax.Array | None]:
+    """(waveforms [B, samples], the prompts' CLAP features [B, D] or None)."""
+    context, features = condition(program, params, clips.texts, jnp.asarray(schedule.timesteps))
+    guidance = clips.guidance if clips.texts.guided else None
+    denoise = denoiser(program, params, context, guidance)
+
+    def noise(index):
+        return clip_noise(clips.keys, index + 1, clips.latents.shape)
+
+    latents = sample(denoise, clips.latents, schedule, noise)
+    return render(program, params, latents), features

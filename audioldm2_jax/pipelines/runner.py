@@ -1,0 +1,166 @@
+"""Compiles and runs programs; checks the memory that they need before they run."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from audioldm2_jax import backend
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.batch import Batch
+from audioldm2_jax.pipelines.programs.shared import Program, generate
+from audioldm2_jax.sharding import make_mesh
+
+CLIPS = PartitionSpec("data")
+
+
+def available_memory(devices: Sequence[jax.Device] | None = None) -> int:
+    """Bytes free on each of the devices (None: the default one). CPU devices share them."""
+    devices = jax.devices()[:1] if devices is None else devices
+    stats = [d.memory_stats() if d.platform != "cpu" else None for d in devices]
+    if all(s and "bytes_limit" in s for s in stats):
+        return min(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
+    import psutil
+
+    return psutil.virtual_memory().available // len(devices)
+
+
+def needed_memory(compiled) -> int:
+    """Bytes on each device that a compiled program takes besides its arguments."""
+    analysis = compiled.memory_analysis()
+    return 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+
+
+def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = None) -> None:
+    """Raises InputError if so many bytes beside the weights are not free on each device."""
+    free = available_memory(devices)
+    if needed > free:
+        raise InputError(
+            f"{what} needs {needed / 1e9:.1f} GB beside the model, {free / 1e9:.1f} GB are free: "
+            "ask for fewer seconds, prompts or candidates"
+        )
+
+
+def tree_bytes(shapes) -> int:
+    """Bytes of a tree of arrays or of their shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+
+
+def sampling_mesh(mesh: Mesh | None) -> Mesh | None:
+    """The mesh that clips are split over; None: the default device, clip by clip.
+
+    Raises InputError for a mesh that splits something else.
+    """
+    if mesh is None:
+        if not backend.current().one_program:
+            return None
+        return make_mesh(devices=jax.local_devices())
+    if mesh.shape.get("data") != mesh.size:
+        raise InputError(f"mesh {dict(mesh.shape)}: sampling splits clips alone, over `data`")
+    return mesh
+
+
+class Runner:
+    """Keeps the compiled programs of one model.
+
+    mesh: its axis `data` splits clips; None: the default device, clip by clip.
+    """
+
+    def __init__(self, dtype, mesh: Mesh | None = None):
+        self.dtype, self.mesh = dtype, mesh
+        self._compiled: dict = {}
+        self._shapes: dict = {}
+
+    @property
+    def devices(self) -> list[jax.Device] | None:
+        return None if self.mesh is None else list(self.mesh.devices.flat)
+
+    def place(self, params: dict) -> dict:
+        """The parameters on every device of the mesh."""
+        if self.mesh is None:
+            return params
+        return jax.device_put(params, NamedSharding(self.mesh, PartitionSpec()))
+
+    def compiled(self, function, program, *arguments, label: str, progress: bool):
+        """The program of function(program, *arguments), compiled once for each shape.
+
+        Arguments may be shapes alone. Raises InputError if it needs more memory than is free.
+        """
+        key = _identity(function, program, arguments)
+        if key not in self._compiled:
+            with timed_message(f"compiling the {label}", progress):
+                self._compiled[key] = self._compile(function, program, arguments)
+        check_fits(needed_memory(self._compiled[key]), f"the {label}", self.devices)
+        return self._compiled[key]
+
+    def _compile(self, function, program, arguments):
+        run, context = functools.partial(function, program), contextlib.nullcontext()
+        if function is generate:
+            # Each device runs the whole program for its own clips.
+            whole = PartitionSpec()
+            specs = {"in_specs": (whole, CLIPS, whole), "out_specs": CLIPS}
+            run = jax.shard_map(run, mesh=self.mesh, check_vma=False, **specs)
+            context = jax.set_mesh(self.mesh)
+        # fp32 means fp32: some backends would round products to fewer bits.
+        exact = jnp.dtype(self.dtype) == jnp.float32
+        with context, jax.default_matmul_precision("highest" if exact else "default"):
+            return jax.jit(run).lower(*arguments).compile()
+
+    def shapes(self, function, program, *arguments):
+        """Shapes of what function(program, *arguments) returns, traced once for each shape."""
+        key = _identity(function, program, arguments)
+        if key not in self._shapes:
+            self._shapes[key] = jax.eval_shape(functools.partial(function, program), *arguments)
+        return self._shapes[key]
+
+    def whole(self, program: Program, params, clips, schedule, *, progress: bool):
+        """`generate` on the mesh, whose devices divide the clips. Raises InputError as above."""
+        return self.compiled(
+            generate, program, params, clips, schedule, label="whole program", progress=progress
+        )
+
+    def at_once(self, clips: int) -> int:
+        """How many of the clips a device samples together."""
+        return 1 if self.mesh is None else -(-clips // self.mesh.size)
+
+    def batch_size(self, clips: int) -> int:
+        """One of few sizes, so that few programs are compiled: 1, 2, 4 ... clips on a device."""
+        if self.mesh is None:
+            return clips
+        return self.mesh.size << (self.at_once(clips) - 1).bit_length()
+
+    def split(self, batch: Batch, size: int) -> Batch:
+        """The batch filled up to at least `size` clips, laid out over the devices of the mesh."""
+        batch = batch.padded(self.mesh.size * self.at_once(size))
+        clips = jax.device_put(batch.clips, NamedSharding(self.mesh, CLIPS))
+        return Batch(clips, batch.schedule, batch.owners)
+
+
+def _identity(function, program, arguments):
+    """What decides a program: the function, what it is of, the arguments' structure and shapes."""
+    leaves, structure = jax.tree.flatten(arguments)
+    shapes = tuple((np.shape(x), str(jnp.result_type(x))) for x in leaves)
+    return function, program, structure, shapes
+
+
+@contextlib.contextmanager
+def timed_message(text: str, shown: bool) -> Iterator[None]:
+    """Prints on stderr what long work begins, and how long it took."""
+    begin, end = time.perf_counter(), " failed"
+    if shown:
+        print(f"{text} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+        end = f" {time.perf_counter() - begin:.1f} s"
+    finally:
+        if shown:
+            print(end, file=sys.stderr, flush=True)

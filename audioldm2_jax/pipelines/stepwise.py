@@ -1,0 +1,105 @@
+"""A batch clip by clip and step by step, behind a bar: where compiling takes longer than a clip.
+
+All requests of one duration run the same few programs, whatever their number of clips, steps and
+samplers, and a CPU computes hardly slower.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.diffusion import samplers
+from audioldm2_jax.pipelines.batch import Batch
+from audioldm2_jax.pipelines.programs import shared
+from audioldm2_jax.pipelines.programs.shared import Program
+from audioldm2_jax.pipelines.runner import Runner, needed_memory, tree_bytes
+
+
+class Steps(NamedTuple):
+    """Compiled programs of one clip. needed: bytes that running them takes beside the weights."""
+
+    condition: Callable
+    predict: Callable
+    render: Callable
+    needed: int
+
+
+def compile_steps(
+    runner: Runner, program: Program, params: dict, batch: Batch, *, progress: bool
+) -> Steps:
+    """The programs of a batch. Raises InputError if one needs more memory than is free."""
+    compiled = functools.partial(runner.compiled, progress=progress)
+    texts, shape = batch.clips.texts.take([0]), (1, *batch.clips.latents.shape[1:])
+    arguments = params, texts, _padded(batch.schedule)
+    condition = compiled(shared.condition, program, *arguments, label="text encoders")
+    context, _ = runner.shapes(shared.condition, program, *arguments)
+    latents = jax.ShapeDtypeStruct(shape, jnp.float32)
+    guidance = np.zeros(1, np.float32) if texts.guided else None
+    arguments = params, context, latents, 0, guidance
+    predict = compiled(_predict, program, *arguments, label="U-Net")
+    render = compiled(shared.render, program, params, latents, label="decoders")
+    sampling = tree_bytes(context) + needed_memory(predict)
+    needed = max(sampling, needed_memory(condition), needed_memory(render))
+    return Steps(condition, predict, render, needed)
+
+
+def run_steps(
+    steps: Steps, params: dict, batch: Batch, *, progress: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(waveforms [B, samples] fp32, the prompts' CLAP features [B, D] or None), behind a bar."""
+    from tqdm import tqdm
+
+    waves: list[Any] = []
+    features: list[Any] = []
+    clips, schedule = batch.clips, batch.schedule
+    total = len(batch.owners) * len(schedule.timesteps)
+    settings = {"desc": "sampling", "unit": "step", "file": sys.stderr, "disable": not progress}
+    owner = None
+    with tqdm(total=total, **settings) as bar:
+        for i in range(len(batch.owners)):
+            if batch.owners[i] != owner:
+                owner, texts = batch.owners[i], clips.texts.take([i])
+                context, vector = steps.condition(params, texts, _padded(schedule))
+            guidance = clips.guidance[i : i + 1] if texts.guided else None
+            predict = functools.partial(steps.predict, params, context)
+            one = slice(i, i + 1)
+            sample = _sample(predict, clips.latents[one], schedule, guidance, clips.keys[one], bar)
+            waves.append(np.asarray(steps.render(params, sample), np.float32))
+            features.append(vector)
+    known = features[0] is not None
+    return np.concatenate(waves), np.concatenate(features) if known else None
+
+
+def _sample(predict, latents, schedule, guidance, keys, bar):
+    """Latents of a clip, one evaluation of the network after another."""
+    state = samplers.initial_state(latents, schedule)
+    for i in range(len(schedule.timesteps)):
+        x = state[0] * schedule.input_scales[i]
+        noise = _noise(keys, i + 1, x.shape) if schedule.stochastic else None
+        prediction = predict(x, i, guidance)
+        state = jax.block_until_ready(_update(state, prediction, schedule.matrices[i], noise))
+        bar.update()
+    return state[0]
+
+
+def _padded(schedule):
+    """Timesteps in few distinct lengths, so that another number finds everything compiled."""
+    evaluations = len(schedule.timesteps)
+    padded = np.zeros(max(64, 1 << (evaluations - 1).bit_length()), np.float32)
+    padded[:evaluations] = schedule.timesteps
+    return padded
+
+
+def _predict(program, params, context, x, index, guidance):
+    return shared.denoiser(program, params, context, guidance)(x, index)
+
+
+_update = jax.jit(samplers.update)
+_noise = jax.jit(shared.clip_noise, static_argnums=2)

@@ -1,0 +1,60 @@
+"""Checks of single values: numbers, counts and arrays. Each raises InputError by name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import ModelConfig
+
+
+def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not lowest <= value <= highest:
+        raise InputError(
+            f"{name} is {_short(value)}: it must be an integer from {lowest} to {highest}"
+        )
+    return int(value)
+
+
+def check_latents(latents, shape: tuple[int, ...]) -> np.ndarray:
+    axes = "prompts * candidates, time, mel bins, channels"
+    return _array("latents", latents, shape, axes)
+
+
+def check_loa(loa, config: ModelConfig, prompts: int) -> np.ndarray:
+    """[P, K, D] with K of any length."""
+    if config.gpt2 is None:
+        raise InputError("loa: this model has no language of audio")
+    length = np.shape(loa)[1] if np.ndim(loa) == 3 else config.gpt2.tokens
+    return _array("loa", loa, (prompts, length, config.gpt2.width), "prompts, vectors, width")
+
+
+def _array(name: str, values, shape: tuple[int, ...], axes: str) -> np.ndarray:
+    try:
+        values = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: not an array of numbers") from None
+    if values.shape != shape:
+        raise InputError(
+            f"{name}: an array of shape {values.shape}; this request needs {shape} ({axes})"
+        )
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: NaN or infinity in it")
+    return values
+
+
+def number(name, value) -> float:
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} is {_short(value)!r}: it must be a number") from None
+
+
+def _short(value) -> str:
+    try:
+        return str(value)[:40]
+    except ValueError:  # an integer of thousands of digits
+        return "too large a number"
