@@ -38,7 +38,7 @@ def read_config(files: PartFiles) -> UNetConfig:
     The heads are what the file says; `interpret` decides what one number for all levels means.
     """
     entries, where = Entries(files.content, files.where), files.where
-    _refuse_unknown(files.content, where)
+    _refuse_unsupported(files.content, where)
     channels = entries.wholes("block_out_channels")
     count, attention = len(channels), _attention(entries, channels)
 
@@ -122,7 +122,7 @@ def _sample_size(entries: Entries) -> int:
     return entries.whole_of(size, "sample_size", 1, 1 << 20)
 
 
-def _refuse_unknown(config: dict, where: str):
+def _refuse_unsupported(config: dict, where: str):
     """Raises InputError for options of the reference classes that no published model uses."""
     require(
         config,
@@ -311,7 +311,6 @@ def read_shapes(shapes: Shapes) -> UNetConfig:
     depth = shapes.count(f"{first}.transformer_blocks.{{}}.")
     streams = _streams(shapes, channels, transformers)
     size = 64 if film and base == 256 else 32
-    frames = 1024 // (8 if inside == 16 else 4)
     return UNetConfig(
         in_channels=inside,
         out_channels=shapes["out.2.weight"][0],
@@ -321,7 +320,7 @@ def read_shapes(shapes: Shapes) -> UNetConfig:
         contexts=(streams,) * (last + 1),
         depths=(depth,) * (last + 1),
         heads=tuple(shapes.heads(width, size) for width in channels),
-        sample_size=frames,
+        sample_size=1024 // (8 if inside == 16 else 4),
         film=film,
     )
 
@@ -372,12 +371,14 @@ def _streams(shapes: Shapes, channels, transformers) -> tuple[int | None, ...]:
 
 def _inputs(config: UNetConfig) -> tuple:
     """Two context streams of the widths that the configuration names."""
-    pairs = [pair for level in config.contexts for pair in enumerate(level) if pair[1]]
-    first = next((width for place, width in pairs if place <= 1), 1)
-    second = next((width for place, width in pairs if place > 1), 1)
+    widths = [1, 1]
+    for level in config.contexts:
+        for n, width in enumerate(level):
+            if width:
+                widths[config.stream_of(n)] = width
     side = 2 ** len(config.channels)
     image = jnp.zeros((1, side, side, config.in_channels))
-    streams = (jnp.zeros((1, 4, first)), jnp.zeros((1, 4, second)))
+    streams = tuple(jnp.zeros((1, 4, width)) for width in widths)
     film = jnp.zeros((1, config.film)) if config.film else None
     return image, jnp.zeros(1), streams, (None, None), film
 
