@@ -6,8 +6,8 @@ All read the same prepared corpora and compute the same of each clip: read the r
 random crop of 10.24 s, resample to 16 kHz, remove the mean, scale the peak, draw a caption,
 tokenise it for CLAP and T5, stack the batch. One DataLoader has a plain Dataset with soundfile,
 soxr, numpy and transformers. Another calls our functions, which isolates the loading machinery.
-Samples alternate on the same cores. Writes benchmarks/results/data-cpu.json and prints the tables of
-docs/data.md.
+Samples alternate on the same cores. Writes benchmarks/results/data-cpu.json and prints
+the tables of docs/data.md.
 """
 
 from __future__ import annotations
