@@ -18,7 +18,13 @@ from audioldm2_jax.checkpoints import weights
 from audioldm2_jax.checkpoints.config_entries import DIFFUSERS_VERSION
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, known_to, to_params
 from audioldm2_jax.checkpoints.families import FAMILIES, Family
-from audioldm2_jax.checkpoints.index import component_class, read_index, read_json, write_json
+from audioldm2_jax.checkpoints.index import (
+    component_class,
+    component_folder,
+    read_index,
+    read_json,
+    write_json,
+)
 from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, parts_of
 from audioldm2_jax.checkpoints.scheduler import read_schedule, scheduler_class, write_schedule
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
@@ -76,7 +82,7 @@ def describe(folder: Path) -> Description:
     family, classes = read_index(folder)
     for name in [name for names, _ in family.slots for name in names]:
         part = PARTS[name]
-        if not part.in_index and (folder / part.folder / "config.json").is_file():
+        if not part.in_index and (component_folder(folder, part.folder) / "config.json").is_file():
             classes[name] = ""
     described = {name: _part_files(folder, PARTS[name], kind) for name, kind in classes.items()}
     fields = {field.name for field in dataclasses.fields(family.config)}
@@ -93,7 +99,7 @@ def read_config(folder: Path, convention: Convention) -> ModelConfig:
 
 
 def _part_files(folder: Path, part: Part, kind: str) -> PartFiles:
-    path = folder / part.folder / "config.json"
+    path = component_folder(folder, part.folder) / "config.json"
     beside = {name: read_json(folder / name) for name in part.beside if (folder / name).is_file()}
     return PartFiles(read_json(path), str(path), kind, beside)
 
@@ -139,7 +145,9 @@ def load(
     if without:
         config = dataclasses.replace(config, **dict.fromkeys(without))
     specs = [PARTS[name].tokenizer for name in parts_of(config)]
-    tokenizers = {spec.folder: read_tokenizer(folder / spec.folder) for spec in specs if spec}
+    tokenizers = {
+        spec.folder: read_tokenizer(component_folder(folder, spec.folder)) for spec in specs if spec
+    }
     params = {}
     for name in parts_of(config):
         if only is not None and name not in only:
@@ -152,7 +160,7 @@ def load(
 
 def _check_variant(folder: Path, config: ModelConfig, variant: str | None) -> None:
     """Raises InputError for a variant that no part has."""
-    folders = [folder / PARTS[name].folder for name in parts_of(config)]
+    folders = [component_folder(folder, PARTS[name].folder) for name in parts_of(config)]
     present = set().union(*(weights.candidates(path) for path in folders))
     if variant is not None and variant not in present:
         names = " ".join(sorted(map(repr, present - {None}))) or "none"
@@ -164,9 +172,10 @@ def load_part(
 ) -> dict:
     """One part's parameters. Raises InputError naming the file and the tensor."""
     part, folder = PARTS[name], Path(folder)
-    table, like = part.table(config), part.shapes(config, str(folder / part.folder / "config.json"))
-    apart = [folder / other for other in part.apart(config) if (folder / other).is_dir()]
-    paths = [weights.find(path, variant) for path in (folder / part.folder, *apart)]
+    own = component_folder(folder, part.folder)
+    table, like = part.table(config), part.shapes(config, str(own / "config.json"))
+    apart = [component_folder(folder, other) for other in part.apart(config)]
+    paths = [weights.find(path, variant) for path in (own, *filter(Path.is_dir, apart))]
     known = known_to(table)
     tensors = (weights.unwrap(weights.read(path), known) for path in paths)
     source = functools.reduce(operator.or_, tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from audioldm2_jax import files
@@ -42,6 +43,21 @@ def read_index(folder: Path) -> tuple[Family, dict[str, str]]:
             kinds = tuple(kind for spec in specs for kind in spec.kinds)
             _check_tokenizer(path, component, entries.get(component), kinds)
     return family, classes
+
+
+def component_folder(folder: Path, name: str) -> Path:
+    """The folder of a part or a tokenizer: the checkpoint's own, or that of a checkpoint beside it.
+
+    `_shared_with` in model_index.json names the other checkpoint; nano-speech shares with nano.
+    """
+    own, path = folder / name, folder / "model_index.json"
+    if own.exists() or not path.is_file():
+        return own
+    other = files.read_json(path).get("_shared_with")
+    if not isinstance(other, str) or not re.fullmatch(r"\w[\w-]*", other):
+        return own
+    shared = folder.parent / other / name
+    return shared if shared.is_dir() else own
 
 
 def _pipelines() -> dict[str, Family]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from audioldm2_jax.checkpoints.download import choose_tokenizer, fetch
+from audioldm2_jax.checkpoints.index import component_folder
 from audioldm2_jax.checkpoints.parts import PARTS, Part, parts_of
 from audioldm2_jax.checkpoints.parts.base import TokenizerSpec
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer
@@ -48,9 +49,9 @@ def part_tokenizers(
 def _load(spec: TokenizerSpec, source: str | None):
     if source is not None:
         folder = user_path(source)
-        if not (folder / spec.folder).is_dir():
+        if not component_folder(folder, spec.folder).is_dir():
             raise InputError(f"--tokenizers {folder}: holds no folder {spec.folder}")
-        return read_tokenizer(folder / spec.folder)
+        return read_tokenizer(component_folder(folder, spec.folder))
     try:
         folder = fetch(spec.source, select=choose_tokenizer)
     except InputError:

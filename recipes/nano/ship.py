@@ -3,8 +3,8 @@
     python -m audioldm2_jax.recipes.nano.ship
 
 Reads $NANO/models (default `nano`), replaces what is in audioldm2_jax/bundled and
-benchmarks/judges. What the model of speech shares with that of sound is there once: its folders are
-links.
+benchmarks/judges. What the model of speech shares with that of sound is there once: `_shared_with`
+in its model_index.json names the other model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from audioldm2_jax.checkpoints.index import read_json, write_json
 from audioldm2_jax.configs.nano.common import FOLDER
 from audioldm2_jax.files import write_folder
 from audioldm2_jax.recipes.nano.build import ROOT, SHARED, SOUND, run
@@ -35,22 +36,23 @@ def ship(models: Path, target: Path) -> list[Path]:
             half = Path(folder) / name
             run("convert", models / stage, half, "--dtype", "bf16", "-q")
             if name != "nano":
-                _link(half, target / "nano")
+                _share(half, target / "nano")
             shutil.rmtree(target / name, ignore_errors=True)
             write_folder(target / name, functools.partial(_copy, half))
         written.append(target / name)
     return written
 
 
-def _link(folder: Path, sound: Path) -> None:
-    """Makes links of the folders that are those of the model of sound."""
+def _share(folder: Path, sound: Path) -> None:
+    """Removes the folders that equal the model of sound's, and names that model in the index."""
     for part in filter(lambda part: (folder / part).is_dir(), SHARED):
-        files = [file.name for file in (folder / part).iterdir()]
-        _, unlike, missing = filecmp.cmpfiles(folder / part, sound / part, files, shallow=False)
+        names = [file.name for file in (folder / part).iterdir()]
+        _, unlike, missing = filecmp.cmpfiles(folder / part, sound / part, names, shallow=False)
         if unlike or missing:
             sys.exit(f"{part}/{(unlike + missing)[0]} is not that of {sound}: train speech anew")
         shutil.rmtree(folder / part)
-        (folder / part).symlink_to(Path("..") / sound.name / part)
+    path = folder / "model_index.json"
+    write_json(path, read_json(path) | {"_shared_with": sound.name})
 
 
 def ship_judges(models: Path, target: Path) -> list[Path]:
@@ -63,19 +65,15 @@ def ship_judges(models: Path, target: Path) -> list[Path]:
 
 
 def _copy(folder: Path, target: Path) -> None:
-    shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
-
-
-def size(target: Path) -> int:
-    """Bytes of all files, those behind links not counted again."""
-    return sum(f.lstat().st_size for f in target.rglob("*") if f.is_file() and not f.is_symlink())
+    shutil.copytree(folder, target, dirs_exist_ok=True)
 
 
 def main():
     models = Path(FOLDER) / "models"
     for folder in ship(models, BUNDLED) + ship_judges(models, JUDGES):
         print(folder)
-    print(f"{size(BUNDLED) / 1e6:.1f} MB in all", file=sys.stderr)
+    size = sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file())
+    print(f"{size / 1e6:.1f} MB in all", file=sys.stderr)
 
 
 if __name__ == "__main__":

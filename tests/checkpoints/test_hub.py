@@ -377,3 +377,23 @@ def test_huge_numbers_of_tokens_are_refused(folder):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=f"a token has number {2**31}"):
         hub.load(folder, only=())
+
+
+def test_folders_of_the_checkpoint_beside(tmp_path):
+    """`_shared_with` names it; own folders come first, and no other place is read."""
+    write_random(tmp_path / "whole", "tiny")
+    shutil.copytree(tmp_path / "whole", tmp_path / "sharing")
+    for name in ("vae", "tokenizer"):
+        shutil.rmtree(tmp_path / "sharing" / name)
+    with pytest.raises(InputError, match="vae/config.json: missing"):
+        hub.load(tmp_path / "sharing")
+    path = tmp_path / "sharing" / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"_shared_with": "whole"}))
+    whole, sharing = hub.load(tmp_path / "whole"), hub.load(tmp_path / "sharing")
+    assert sharing.config == whole.config and sharing.tokenizers.keys() == whole.tokenizers.keys()
+    assert jax.tree.all(jax.tree.map(np.array_equal, sharing.params, whole.params))
+    for name in ("../whole", str(tmp_path / "whole"), "nowhere", "", 3, None):
+        path.write_text(json.dumps(index | {"_shared_with": name}))
+        with pytest.raises(InputError, match="vae/config.json: missing"):
+            hub.load(tmp_path / "sharing")

@@ -1,8 +1,6 @@
 """Shipping: half precision, links where models share, moved as a whole."""
 
-import os
 import shutil
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,9 +38,7 @@ def test_what_ships_is_what_was_trained(models, tmp_path):
         for half, full in zip(*(tree.flatten(x.params).values() for x in (shipped, trained))):
             full = np.asarray(full.astype(jnp.bfloat16), np.float32)
             np.testing.assert_array_equal(np.asarray(half, np.float32), full)
-    assert all((place / "nano-speech" / part).is_symlink() for part in ("vae", "text_encoder"))
-    files = [Path(top) / file for top, _, files in os.walk(place) for file in files]
-    assert ship.size(place) == sum(file.stat().st_size for file in files), "links count nothing"
+    assert not any((place / "nano-speech" / part).exists() for part in ("vae", "text_encoder"))
 
 
 def test_other_shared_parts_are_refused(models, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from audioldm2_jax.checkpoints.parts import unet
+from audioldm2_jax.checkpoints.parts import unet_tables
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.errors import InputError
 
@@ -89,7 +89,7 @@ def _patterns() -> list[tuple[re.Pattern, str]]:
 
     If two numbers stand side by side, block and layer, the layer has one digit.
     """
-    sources = {source for rule in unet.authors_rules() for source, _, _ in rule.pairs()}
+    sources = {source for rule in unet_tables.authors_rules() for source, _, _ in rule.pairs()}
     return [(_flat(source), source) for source in sorted(sources)]
 
 
