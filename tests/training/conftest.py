@@ -1,4 +1,4 @@
-"""Training compiles with XLA's own kernels here, in half the time of the CPU's (tests/kernels.py)."""
+"""Training compiles XLA's kernels here, in half the time of the CPU's own (tests/kernels.py)."""
 
 import pytest
 
