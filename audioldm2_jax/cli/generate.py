@@ -148,13 +148,14 @@ def run(options) -> int:
     entries = _entries(options)
     _check_options(options)
     folder, names = _target(options, entries)
-    if options.model is None:
+    is_default = options.model is None
+    if is_default:
         options.model = SPEECH if options.transcription else DEFAULT
-        if not options.quiet:
-            _say_default(options)
     use_device(options.device)
     opened = _open(options)
     request = _check_request(options, entries, opened)
+    if is_default and not options.quiet:
+        _say_default(options)
     if options.seed == -1:
         print(f"seed: {request.clips[0].seed}", file=sys.stderr)
     pipe = Pipeline.from_opened(opened)

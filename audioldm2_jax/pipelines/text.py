@@ -106,14 +106,17 @@ def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
     def tokens(length):
         return np.zeros((rows, length), np.int32), np.ones((rows, length), bool)
 
-    clap = tokens(_LENGTHS[0]) if config.clap else (None, None)
-    text = (None, None)
+    clap = clap_mask = text = text_mask = positions = None
+    if config.clap:
+        clap, clap_mask = tokens(_LENGTHS[0])
     if config.phonemes:
-        text = tokens(config.projection.positions)
+        text, text_mask = tokens(config.projection.positions)
     elif config.t5:
-        text = tokens(_LENGTHS[0])
-    positions = None if text[0] is None else np.zeros(rows, np.int32)
-    return Texts(*clap, *text, positions, np.ones(rows, bool), guided=guided)
+        text, text_mask = tokens(_LENGTHS[0])
+    if text is not None:
+        positions = np.zeros(rows, np.int32)
+    zero_loa = np.ones(rows, bool)
+    return Texts(clap, clap_mask, text, text_mask, positions, zero_loa, guided=guided)
 
 
 def _t5(prompts, negatives, tokenizer, config, convention, together):
