@@ -48,7 +48,7 @@ def prepack_params(params: dict, dtype) -> dict:
 
 
 def prepack_in_place(params: dict, dtype) -> None:
-    """The same in the given trees, block by block: for whoever needs the memory of the others."""
+    """Replaces kernels in `params` by prepacked ones, block by block, which saves memory."""
     if backend.current().prepacks(dtype):
         for blocks in (params["unet"], params["vae"]["decoder"], params["vocoder"]):
             for name in blocks:
@@ -56,7 +56,7 @@ def prepack_in_place(params: dict, dtype) -> None:
 
 
 def model_shapes(config: ModelConfig, dtype) -> dict:
-    """{part: tree of parameter shapes} as a file holds them."""
+    """{part: tree of parameter shapes} as a checkpoint's files hold them."""
 
     def cast(leaf):
         return jax.ShapeDtypeStruct(leaf.shape, dtype)
@@ -131,7 +131,7 @@ def check_memory(config: ModelConfig, request: Request, dtype, devices=None) -> 
 
 
 def memory_line(weights: int, needed: int, devices=None) -> str:
-    """What a user reads before a run; of each device."""
+    """One line for the user before a run; bytes are those of each device."""
     free = available_memory(devices)
     return (
         f"memory: {weights / 1e9:.2f} GB of weights, {needed / 1e9:.2f} GB to run, "

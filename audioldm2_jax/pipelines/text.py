@@ -1,4 +1,4 @@
-"""Prompts to token arrays of few distinct lengths, so that few programs are compiled."""
+"""Tokenises texts to arrays of few distinct lengths, so that few programs are compiled."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _t5(prompts, negatives, tokenizer, config, convention, together):
 
 
 def _phonemes(transcriptions, tokenizer, config, convention):
-    """Numbers of each transcription's phonemes and the stop symbol.
+    """Phoneme ids of each transcription, with the stop symbol.
 
     Raises InputError if the folder's tokenizer numbers beyond the embedding.
     """
@@ -177,7 +177,7 @@ def _phonemes(transcriptions, tokenizer, config, convention):
 
 
 def _ids(tokenizer, texts, limit, warn=True):
-    """Rows of at most `limit` tokens; warn: a text that is cut is told."""
+    """Rows of at most `limit` tokens. warn: warns of each text that is cut."""
     if not texts:
         return []
     unique = list(dict.fromkeys(texts))
@@ -192,7 +192,7 @@ def _ids(tokenizer, texts, limit, warn=True):
 
 
 def _pad(rows, pad_id, lengths=_LENGTHS):
-    """Ragged rows to [B, L] with L the next of a few lengths, and their mask."""
+    """Pads rows to [B, L], L the next of a few lengths; returns them and their mask."""
     longest = max(len(row) for row in rows)
     length = next((n for n in lengths if n >= longest), longest)
     tokens = np.full((len(rows), length), pad_id, np.int32)
