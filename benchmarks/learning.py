@@ -30,11 +30,11 @@ from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data.loading.batches import arrays
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import export
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.run import open_batches, open_run
-from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.validation import make_measure
 
 ROOT = Path(__file__).parent.parent
@@ -156,7 +156,7 @@ def run_stage(name: str, folder: Path, start: Path, data: list[str]) -> tuple[Pa
     workdir, target = folder / "runs" / name, folder / "models" / name
     texts = [*COMMON.split(), *STAGES[name].split(), *data]
     if name != "panns":
-        texts.append(f"start={start}")
+        texts.append(f"base_checkpoint={start}")
     if name in DIFFUSION:
         texts.append("latent_scale=batch")
     file = f"{ROOT}/configs/{name}.py:tiny"

@@ -15,8 +15,8 @@ import soundfile
 
 from audioldm2_jax import Pipeline
 from audioldm2_jax.pictures import mel_picture
-from benchmarks.nano import generated, prompts_of, real
-from benchmarks.nano_speech import said, sentences_of
+from benchmarks.nano import generate, read_clips, read_prompts
+from benchmarks.nano_speech import generate_speech, read_sentences
 
 TARGET = Path(__file__).parent.parent / "docs" / "nano"
 COLUMNS = 5
@@ -24,20 +24,20 @@ COLUMNS = 5
 
 def sounds(pipe: Pipeline, folder: Path, first: int, count: int) -> tuple:
     """(titles, generated clips, real ones)."""
-    prompts = prompts_of(folder / "held-raw", first + count)[first:]
-    return [p.caption for p in prompts], generated(pipe, prompts, seed=0), real(prompts)
+    prompts = read_prompts(folder / "held-raw", first + count)[first:]
+    return [p.caption for p in prompts], generate(pipe, prompts, seed=0), read_clips(prompts)
 
 
 def sentences(pipe: Pipeline, folder: Path, first: int, count: int) -> tuple:
     """The same of speech."""
     raw = folder / "speech-held-raw"
-    clips = sentences_of(raw, first + count)[first:]
-    own = [soundfile.read(raw / clip["wav"], dtype="float32")[0] for clip in clips]
+    clips = read_sentences(raw, first + count)[first:]
+    real = [soundfile.read(raw / clip["wav"], dtype="float32")[0] for clip in clips]
     titles = [f"{clip['transcript']}\n{clip['caption_1']}" for clip in clips]
-    return titles, said(pipe, clips, seed=0), own
+    return titles, generate_speech(pipe, clips, seed=0), real
 
 
-def draw(titles, made, own, rows: int, path: Path) -> None:
+def draw(titles, generated, real, rows: int, path: Path) -> None:
     """Each prompt's generated clip above a real one."""
     import matplotlib
 
@@ -51,7 +51,7 @@ def draw(titles, made, own, rows: int, path: Path) -> None:
         row, column = divmod(i, COLUMNS)
         pair = axes[2 * row : 2 * row + 2, column]
         pair[0].set_title(title, size=9)
-        for axis, wave, name in zip(pair, (made[i], own[i]), ("generated", "real")):
+        for axis, wave, name in zip(pair, (generated[i], real[i]), ("generated", "real")):
             axis.imshow(mel_picture(wave, 16000), aspect="auto")
             axis.set_xticks([])
             axis.set_yticks([])

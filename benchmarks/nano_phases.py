@@ -3,8 +3,8 @@
     python benchmarks/nano_phases.py [--model nano] [--folder nano]
 
 Held-out clips go through the VAE and back with other numbers of steps and other strengths of the
-noise with which they begin; none of them is among those that benchmarks/nano.py judges. Then sines.
-Writes benchmarks/results/nano-phases.json.
+noise with which they begin; none of them is among those that benchmarks/nano.py measures. Then
+sines. Writes benchmarks/results/nano-phases.json.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import jax
 import numpy as np
 
 from audioldm2_jax import Pipeline
-from audioldm2_jax.evaluation import attributes
-from audioldm2_jax.evaluation.distances import frechet_distance
-from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.evaluation.backbones.panns import Classifier
+from audioldm2_jax.evaluation.metrics.accuracy import top_1_accuracy
+from audioldm2_jax.evaluation.metrics.attributes import pitch, semitones
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.models import vocoding
 from audioldm2_jax.presets import HiFiGANConfig
-from benchmarks.nano import JUDGE, prompts_of, real, recognised, reconstructed
+from benchmarks.nano import CLASSIFIER, read_clips, read_prompts, reconstruct_clips
 
 RESULTS = Path(__file__).parent / "results" / "nano-phases.json"
 FIRST, COUNT = 600, 200  # prompts; benchmarks/nano.py takes those before
@@ -40,9 +41,9 @@ def tones(pipe: Pipeline) -> dict[int, float]:
     times = np.arange(40960) / 16000
     waves = np.stack([0.3 * np.sin(2 * np.pi * hertz * times) for hertz in TONES])
     mel = log_mel(waves.astype(np.float32), mel_config(config))
-    made = jax.jit(lambda p, m: vocoding.vocode(config, p, m))(pipe.params["vocoder"], mel)
-    pairs = zip(TONES, np.asarray(made))
-    return {f: attributes.semitones(attributes.pitch(wave, 16000), f) for f, wave in pairs}
+    vocoded = jax.jit(lambda p, m: vocoding.vocode(config, p, m))(pipe.params["vocoder"], mel)
+    pairs = zip(TONES, np.asarray(vocoded))
+    return {hertz: semitones(pitch(wave, 16000), hertz) for hertz, wave in pairs}
 
 
 def main():
@@ -50,18 +51,20 @@ def main():
     parser.add_argument("--model", default="nano", help="checkpoint to study")
     parser.add_argument("--folder", type=Path, default=Path("nano"), help="that of `make nano`")
     options = parser.parse_args()
-    prompts = prompts_of(options.folder / "held-raw", FIRST + COUNT)[FIRST:]
-    own, judge = real(prompts), Judge(JUDGE)
+    prompts = read_prompts(options.folder / "held-raw", FIRST + COUNT)[FIRST:]
+    targets = [prompt.label for prompt in prompts]
+    real, classifier = read_clips(prompts), Classifier(CLASSIFIER)
     pipe = Pipeline.from_pretrained(options.model, progress=False)
-    embeddings, logits = judge(own)
-    rows = {"real": {"recognised": recognised(judge, logits, prompts), "FD": 0.0}}
-    asked = [("vocoder", 0)] + [(start, steps) for start in STARTS for steps in (8, 16, 32)]
-    for start, steps in asked:
-        settings = {"griffin_lim": steps, "griffin_lim_noise": STARTS[start]}
-        found = judge(reconstructed(pipe, own, **settings))
+    reference = classifier(real)
+    accuracy = top_1_accuracy(reference.logits, targets, classifier.labels)
+    rows = {"real": {"recognised": accuracy, "FD": 0.0}}
+    settings = [("vocoder", 0)] + [(start, steps) for start in STARTS for steps in (8, 16, 32)]
+    for start, steps in settings:
+        changes = {"griffin_lim": steps, "griffin_lim_noise": STARTS[start]}
+        output = classifier(reconstruct_clips(pipe, real, **changes))
         rows[f"{start}, {steps} steps"] = {
-            "recognised": recognised(judge, found[1], prompts),
-            "FD": frechet_distance(embeddings, found[0]),
+            "recognised": top_1_accuracy(output.logits, targets, classifier.labels),
+            "FD": frechet_distance(reference.embeddings, output.embeddings),
         }
         print(start, steps, rows[f"{start}, {steps} steps"], file=sys.stderr)
     record = {"clips": rows, "semitones off": tones(pipe), "date": str(datetime.date.today())}

@@ -30,10 +30,10 @@ from torch_stages import PEERS
 
 from audioldm2_jax import backend
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.spec import build_stage
 from audioldm2_jax.training.stages import find_stage
-from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import donated_argnums, make_step
 

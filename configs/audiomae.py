@@ -5,11 +5,11 @@ The decoder attends within windows, as the authors'; settings.local_attention=Fa
 settings.decoder_depth=8 is MAE's plain one. Authors: AudioSet, 33 epochs at batch 512 on 64 GPUs.
 """
 
-from audioldm2_jax.configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import stage_config, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("audiomae")
+    config = stage_config("audiomae")
     config.optim.learning_rate = 2e-4
     config.optim.weight_decay = 1e-4
     config.optim.beta2 = 0.95

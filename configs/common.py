@@ -7,10 +7,10 @@ audioldm2_jax/training/stages. `train --help` lists both.
 
 from ml_collections import ConfigDict
 
-from audioldm2_jax.training.configuration import base
+from audioldm2_jax.training.configuration import stage_config
 from audioldm2_jax.training.stages import find_stage
 
-__all__ = ["base", "few", "tiny", "variant"]
+__all__ = ["few", "stage_config", "tiny", "variant"]
 
 
 def tiny(config: ConfigDict) -> ConfigDict:

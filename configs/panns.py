@@ -3,11 +3,11 @@
 audioldm2-jax train --config=configs/panns.py --workdir=runs/panns --config.data.sources=CORPUS
 """
 
-from audioldm2_jax.configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import stage_config, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("panns")
+    config = stage_config("panns")
     config.optim.learning_rate = 1e-3
     config.optim.weight_decay = 0.0
     config.batch, config.steps = 32, 600_000

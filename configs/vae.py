@@ -6,11 +6,11 @@ settings.perceptual_weight=1 settings.perceptual_files=VGG16.safetensors,LPIPS.p
 (docs/training.md).
 """
 
-from audioldm2_jax.configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import stage_config, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("vae")
+    config = stage_config("vae")
     config.optim.learning_rate = 8e-6
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9
     config.optim.weight_decay, config.optim.clip, config.optim.warmup = 0.0, 0.0, 0

@@ -4,11 +4,11 @@ audioldm2-jax train --config=configs/vocoder.py --workdir=runs/vocoder --config.
 The authors' configuration: segments of 8192 samples, batch 16 (48 kHz: 15360, 128).
 """
 
-from audioldm2_jax.configs.common import base, tiny, variant
+from audioldm2_jax.configs.common import stage_config, tiny, variant
 
 
 def get_config(arg: str = ""):
-    config = base("vocoder")
+    config = stage_config("vocoder")
     config.optim.learning_rate = 2e-4
     config.optim.beta1, config.optim.beta2 = 0.8, 0.99
     config.optim.schedule, config.optim.decay = "exponential", 0.999

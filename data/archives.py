@@ -1,4 +1,4 @@
-"""Dummy archives of the true form, for the builders' tests."""
+"""Small archives in the published layout, for the builders' tests."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""From a name to a checkpoint's folder: what comes with the package, a folder, or a hub id.
+"""From a name to a checkpoint's folder: a bundled model, a folder, or a hub id.
 
-Of the hub its cache is used, and sizes are said before a download.
+Files of the hub come from its cache. A download starts with a line on its size.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from audioldm2_jax.errors import InputError, printable
 from audioldm2_jax.files import user_path
 
 _BUNDLED = Path(__file__).parent.parent / "bundled"
-# What loading reads beside weights.
+# Files that loading reads beside the weights.
 _WANTED = ("*.json", "*.txt", "*.model")
 _WEIGHTS = (".safetensors", ".bin")
-# Of `model.fp16.safetensors`, and of shards, behind or (older) before whose numbers it stands.
+# The variant in `model.fp16.safetensors`, and in shards, behind or (older) before their numbers.
 _VARIANT = re.compile(
     r"[^.]+(?:\.(?P<variant>[\w-]+?))?(?:-\d+-of-\d+)?\.\w+|"
     r"[^.]+\.\w+\.index(?:\.(?P<index>[\w-]+))?\.json"
@@ -29,7 +29,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def bundled() -> dict[str, Path]:
-    """Models that come with the package: their folders by name."""
+    """{name: folder} of the models that come with the package."""
     return {file.parent.name: file.parent for file in _BUNDLED.glob("*/model_index.json")}
 
 
@@ -41,14 +41,15 @@ def locate(
     variant: str | None = None,
     configs_only: bool = False,
 ) -> Path:
-    """The folder of a checkpoint given by name, downloading what the hub's cache lacks.
+    """The folder of a checkpoint. What the hub's cache lacks is downloaded.
 
-    name: of a model that comes with the package ("./nano" is a folder of that name), a folder, or a
-    hub id. configs_only: fetches the JSON files alone. Raises InputError if it is none, or the hub
-    cannot be reached and the cache lacks it.
+    name: a bundled model ("./nano" is a folder of that name), a folder, or a hub id. revision:
+    branch, tag or commit of a hub id. quiet: no line on the size. variant: see `choose`.
+    configs_only: fetches the JSON files alone. Raises InputError for another name, or if the hub
+    cannot be reached and the cache lacks the model.
     """
-    if found := bundled().get(str(name)):
-        return found
+    if folder := bundled().get(str(name)):
+        return folder
     path = user_path(name)
     if os.path.exists(path):
         if not path.is_dir():
@@ -69,9 +70,9 @@ def fetch(
     quiet: bool = False,
     select: Callable[[list[str]], list[str]] | None = None,
 ) -> Path:
-    """The folder of a hub repository's files that `select` picks (default: `choose`).
+    """The folder of a hub repository, with the files that `select` picks (default: `choose`).
 
-    Raises InputError if it is unknown, or cannot be reached while the cache lacks it.
+    Raises InputError if the hub does not know it, or cannot be reached while the cache lacks it.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
@@ -112,10 +113,10 @@ def _from_cache(name: str, revision: str | None) -> Path:
 
 
 def choose(files: list[str], variant: str | None = None) -> list[str]:
-    """The files of a repository that loading needs: each part's weights in one form only.
+    """The files of a repository that loading needs, each part's weights in one form only.
 
-    Safetensors come before torch's files. variant: such as "fp16", where a part has it; plain files
-    are taken else, and of parts without these the variants that there are.
+    Safetensors come before torch's files. variant: such as "fp16". A part without it gives its
+    plain files, and a part without plain files all its variants.
     """
     chosen, weights = [], {}
     for file in files:

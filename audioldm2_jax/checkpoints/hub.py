@@ -1,4 +1,4 @@
-"""The public hub layout, read and written: model_index.json and a folder for each part."""
+"""The public hub layout, read and written: model_index.json and one folder per part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""model_index.json: which family a folder holds, and which class each of its parts is."""
+"""model_index.json: the family of a checkpoint, and the class of each of its parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Low-rank changes of kernels (LoRA, arXiv 2106.09685), made and merged; files in `lora_files`.
+"""LoRA (arXiv 2106.09685): low-rank changes of kernels, initialised and merged.
 
-A change is a tree by part with `a` [inputs, rank] and `b` [rank, outputs] in place of each changed
-kernel ([height, width, inputs, rank] of a convolution); merging adds `strength * a @ b`.
+A LoRA is a tree {part: ...} with `a` [inputs, rank] and `b` [rank, outputs] in place of each kernel
+that changes; a convolution's `a` is [height, width, inputs, rank]. Merging adds `strength * a @ b`.
+`lora_files` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ TARGETS = r"(attention|cross)/(query|key|value|out)/kernel$|mlp/(up|gate|down)/k
 
 
 def make(params: Mapping[str, dict], rank: int, key, targets: str = TARGETS) -> dict:
-    """Changes of all matching kernels, zero at first: a tree with {a, b} in place of each kernel.
+    """A new LoRA of all kernels whose path matches `targets`; its change is zero.
 
-    params: by part. Raises InputError if nothing matches.
+    params: {part: tree}. rank: of each change. Raises InputError if no kernel matches.
     """
     change = {}
     for path, kernel in sorted(tree.flatten(dict(params)).items()):
@@ -37,7 +38,7 @@ def make(params: Mapping[str, dict], rank: int, key, targets: str = TARGETS) -> 
 
 
 def merge(params: Mapping[str, dict], change: dict, strength: float = 1.0) -> dict:
-    """Parameters by part with the change added. Raises InputError if one is not there."""
+    """Parameters {part: tree} with the LoRA added. Raises InputError if it is of another model."""
     flat, pieces = tree.flatten(dict(params)), tree.flatten(change)
     for name in [name for name in pieces if name.endswith("/a")]:
         path = name.removesuffix("/a")

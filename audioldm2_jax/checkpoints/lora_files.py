@@ -1,7 +1,7 @@
 """LoRA files: diffusers' names, read and written; those of PEFT, kohya and our older files, read.
 
 A layer's change is `strength * scale * B @ A`, where scale is alpha / rank and 1 without an alpha.
-Layers that the hub layout keeps as one tensor (GPT-2's query, key and value) are several here.
+Some layers are one tensor in the hub layout and several kernels of ours: GPT-2's query, key, value.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 
 from audioldm2_jax import files, tree
 from audioldm2_jax.checkpoints import weights
-from audioldm2_jax.checkpoints.convert import finite_floats
+from audioldm2_jax.checkpoints.convert import Table, finite_floats
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import UNetConfig
+from audioldm2_jax.presets import ModelConfig
 
-# Parts by what a pipeline calls them, and by kohya's underscores; those of no prefix are tried.
-_PARTS = ("clap", "t5", "gpt2", "projection", "unet")
-_FOLDERS = {name: PARTS[name].folder for name in _PARTS}
+# Parts under their pipeline's names, or with kohya's underscores. Names without a prefix are tried
+# with each part of _UNNAMED.
+_FOLDERS = {name: PARTS[name].folder for name in ("clap", "t5", "gpt2", "projection", "unet")}
 _UNNAMED = ("unet", "gpt2", "t5", "clap")
 _FILES = ("adapter_model", "pytorch_lora_weights")
 _SETTINGS = "adapter_config.json"
@@ -40,10 +40,10 @@ _NAME = re.compile(
 
 
 def load(path) -> dict:
-    """A file's changes: a tree of parts with {a [inputs, rank], b [rank, outputs]} for each kernel.
+    """The LoRA of a file: {part: tree}, with {a [inputs, rank], b [rank, outputs]} at each kernel.
 
     path: a file, or the folder that PEFT or diffusers saves. Raises InputError for a file that
-    holds something else, or changes layers that no model here has.
+    holds something else, or changes layers that none of our models has.
     """
     file, settings = _locate(files.user_path(path))
     source = weights.read(file)
@@ -60,11 +60,11 @@ def load(path) -> dict:
         layers[layer][half] = name
     own, changes, scale = _own_rank(source), {}, _Scale(settings, file)
     for layer, names in layers.items():
-        for place, (kernel, a, b) in enumerate(_layer(layer, names, source, scale, file)):
+        for i, (kernel, a, b) in enumerate(_layer(layer, names, source, scale, file)):
             if f"{kernel}/a" in changes:
                 raise InputError(f"{file}: {kernel} is changed twice")
-            # Of what `save` put side by side, this kernel's.
-            ranks = slice(place * own, (place + 1) * own) if own else slice(None)
+            # `save` stacks the kernels of one tensor; these are this kernel's ranks.
+            ranks = slice(i * own, (i + 1) * own) if own else slice(None)
             changes[f"{kernel}/a"], changes[f"{kernel}/b"] = a[..., ranks], b[ranks]
     scale.check()
     return tree.unflatten({name: jnp.asarray(value) for name, value in changes.items()})
@@ -94,7 +94,7 @@ def _locate(path: Path) -> tuple[Path, dict]:
 
 
 def _embedded(source: weights.Weights, file: Path) -> dict:
-    """PEFT's settings as diffusers keeps them in the file, for each part behind its prefix."""
+    """PEFT's settings that diffusers keeps in the file, for each part behind its prefix."""
     text = source.metadata.get("lora_adapter_metadata")
     if text is None:
         return {}
@@ -123,7 +123,7 @@ def _parse(name: str, file: Path) -> tuple[str, str]:
 
 
 class _Scale:
-    """alpha / rank of each layer, by PEFT's settings where no tensor says it."""
+    """alpha / rank of each layer from PEFT's settings, for layers without an alpha tensor."""
 
     def __init__(self, settings: dict, file: Path):
         self.settings, self.file, self.unused = settings, file, set()
@@ -177,7 +177,7 @@ def _layer(layer: str, names: dict, source, scale: _Scale, file: Path) -> list:
         factor = float(alpha.reshape(())) / rank
     else:
         factor = scale(part, inner, rank)
-    # A convolution's change has its taps in a; one of a single tap is a matrix here.
+    # The taps of a convolution are in a. A convolution of one tap is a matrix of ours.
     taps = a.ndim == 4 and a.shape[2:] != (1, 1)
     a = a.transpose(2, 3, 1, 0) if taps else a.reshape(rank, -1).T
     b = b.reshape(b.shape[0], rank).T * np.float32(factor)
@@ -211,7 +211,7 @@ def _paths(part: str, layer: str, flat: bool) -> tuple[str, ...]:
 
     flat: the layer's name has underscores in place of dots.
     """
-    canonical = PARTS[part].table(UNetConfig()).canonical(f"{layer}.weight")
+    canonical = _table(part).canonical(f"{layer}.weight")
     for pattern, targets in _patterns(part, flat):
         if match := pattern.fullmatch(canonical or ""):
             return tuple(f"{part}/{target.format(*match.groups())}" for target in targets)
@@ -220,26 +220,31 @@ def _paths(part: str, layer: str, flat: bool) -> tuple[str, ...]:
 
 @functools.cache
 def _patterns(part: str, flat: bool) -> list[tuple[re.Pattern, tuple[str, ...]]]:
-    found = []
+    patterns = []
     for source, targets in _matrices(part):
         text = re.escape(source).replace(r"\{\}", r"(\d+)") + r"\.weight"
         text = text.replace(r"\.", "_").removesuffix("_weight") + r"\.weight" if flat else text
-        found.append((re.compile(text), targets))
-    return found
+        patterns.append((re.compile(text), targets))
+    return patterns
+
+
+def _table(part: str) -> Table:
+    """A part's table; the names of its layers are the same for every configuration."""
+    return PARTS[part].table(getattr(ModelConfig(), part))
 
 
 def _matrices(part: str) -> list[tuple[str, tuple[str, ...]]]:
-    """(layer, its kernels) of a part's table, {} for numbers."""
+    """[(layer, its kernels)] of a part's table, with {} for numbers."""
     return [
         (source.removesuffix(".weight"), targets)
-        for rule in PARTS[part].table(UNetConfig()).rules
+        for rule in _table(part).rules
         for source, targets, _ in rule.pairs()
         if source.endswith(".weight") and all(t.endswith("/kernel") for t in targets)
     ]
 
 
 def _load_own(source: weights.Weights, file: Path) -> dict:
-    """Files of our own older form: PART/PATH/kernel/a and b."""
+    """A file of our own older form: PART/PATH/kernel/a and b."""
     changes = {}
     for name in source:
         kernel, _, half = name.rpartition("/")
@@ -258,10 +263,10 @@ def _load_own(source: weights.Weights, file: Path) -> dict:
 
 
 def save(change: dict, path) -> None:
-    """Writes changes (see `load`) under diffusers' names; the file is whole or absent.
+    """Writes a LoRA (see `load`) under diffusers' names; the file is whole or absent.
 
-    All layers of a part have one rank, so that every reader scales them alike; layers that are one
-    tensor there have their changes side by side. Raises InputError where it cannot be written.
+    All layers of a part get one rank, so that every reader scales them alike. Kernels that are one
+    tensor in the hub layout are stacked along the rank. Raises InputError if it cannot be written.
     """
     flat = {name: np.asarray(value, np.float32) for name, value in tree.flatten(change).items()}
     state, ranks = {}, {value.shape[-1] for name, value in flat.items() if name.endswith("/a")}
@@ -269,7 +274,7 @@ def save(change: dict, path) -> None:
         groups = _groups(part, flat)
         rank = max(ranks) * max((len(targets) for _, targets in groups), default=1)
         for layer, targets in groups:
-            a, b = _joined(flat, targets, max(ranks), rank)
+            a, b = _stacked(flat, targets, max(ranks), rank)
             name = f"{_FOLDERS[part]}.{layer}"
             state |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
     path = files.user_path(path)
@@ -277,7 +282,7 @@ def save(change: dict, path) -> None:
 
 
 def _groups(part: str, flat: dict) -> list[tuple[str, tuple[str, ...]]]:
-    """[(layer there, kernels here)] of what is changed. Raises ValueError for what has no name."""
+    """[(layer in the file, its kernels)]. Raises ValueError for a kernel without a name there."""
     left = {n.removesuffix("/a") for n in flat if n.startswith(f"{part}/") and n.endswith("/a")}
     groups = {}
     for layer, targets in _matrices(part):
@@ -292,8 +297,8 @@ def _groups(part: str, flat: dict) -> list[tuple[str, tuple[str, ...]]]:
     return sorted(groups.items())
 
 
-def _joined(flat: dict, targets: tuple[str, ...], own: int, rank: int):
-    """(A [rank, inputs], B [outputs, rank]) of kernels that are one tensor there."""
+def _stacked(flat: dict, targets: tuple[str, ...], own: int, rank: int):
+    """(A [rank, inputs], B [outputs, rank]) of kernels that are one tensor in the file."""
     present = [i for i, target in enumerate(targets) if f"{target}/a" in flat]
     first = targets[present[0]]
     inputs, outputs = flat[f"{first}/a"].shape[0], flat[f"{first}/b"].shape[1]

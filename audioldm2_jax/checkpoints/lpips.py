@@ -1,4 +1,4 @@
-"""LPIPS' weights from published files."""
+"""LPIPS' weights (arXiv 1801.03924) from published files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import user_path
 from audioldm2_jax.models.lpips import STAGES
 
-# Places of VGG16's convolutions in torchvision's `features`.
+# Indices of VGG16's convolutions in torchvision's `features`.
 _NAMES = re.compile(r"features\.\d+\.(weight|bias)|lin\d\.model\.1\.weight")
-_PLACES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+_INDICES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 
 
 def load(files: str) -> dict:
@@ -46,11 +46,11 @@ def load(files: str) -> dict:
         return tensors[key]
 
     flat, before = {}, 3
-    for i, (widths, places) in enumerate(zip(STAGES, _PLACES)):
-        for j, (width, place) in enumerate(zip(widths, places)):
-            kernel = take(f"features.{place}.weight", (width, before, 3, 3))
+    for i, (widths, indices) in enumerate(zip(STAGES, _INDICES)):
+        for j, (width, index) in enumerate(zip(widths, indices)):
+            kernel = take(f"features.{index}.weight", (width, before, 3, 3))
             flat[f"vgg/stages_{i}_conv_{j}/kernel"] = kernel.transpose(2, 3, 1, 0)
-            flat[f"vgg/stages_{i}_conv_{j}/bias"] = take(f"features.{place}.bias", (width,))
+            flat[f"vgg/stages_{i}_conv_{j}/bias"] = take(f"features.{index}.bias", (width,))
             before = width
         flat[f"weights_{i}"] = take(f"lin{i}.model.1.weight", (1, before, 1, 1)).reshape(-1)
     return tree.unflatten({path: jnp.asarray(value) for path, value in flat.items()})

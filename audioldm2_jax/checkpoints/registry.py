@@ -1,4 +1,4 @@
-"""Names of published models, and what they stand for: on the command line and in Python."""
+"""Official names of published models, on the command line and in Python."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ PUBLISHED = {
     "audioldm_48k": "audioldm-48k",
     "audioldm_16k_crossattn_t5": "audioldm-t5",
 }
-# What comes with the package, and the checkpoint of full size that does the same.
+# The bundled models, and the checkpoint of full size for the same task.
 DEFAULT, SPEECH = "nano", "nano-speech"
 FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}
 
 
 def resolve(name, *, revision: str | None = None, quiet: bool = False) -> str:
-    """The hub id or the path that an official name stands for; other names are returned as given.
+    """The hub id or the path of an official name; other names are returned as given.
 
     An authors' file is fetched from the hub, at `revision`. "./NAME" is a folder of that name.
-    Raises InputError if the file cannot be fetched.
+    quiet: no line on the size of a download. Raises InputError if the file cannot be fetched.
     """
     name = str(name)
     if name not in OFFICIAL_FILES:

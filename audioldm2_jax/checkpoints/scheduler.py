@@ -1,6 +1,6 @@
-"""diffusers' scheduler_config.json: every entry is obeyed, or refused by name.
+"""diffusers' scheduler_config.json: every entry is followed, or refused by name.
 
-What a file leaves out has the default of its own class. `docs/samplers.md` tells what is followed.
+Missing entries have the defaults of the file's class. `docs/samplers.md` lists what is followed.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "shift_terminal": None,
     },
 }
-# Each class' own sampler. The published DDIM file stands for our usual sampler, which agrees with
-# diffusers' DPMSolverMultistepScheduler.from_config of it.
+# The sampler of each class. A DDIM file, as published, means our default sampler, which agrees with
+# diffusers' DPMSolverMultistepScheduler.from_config of that file.
 _SAMPLERS = {
     "DDIMScheduler": "dpm++2m",
     "DDPMScheduler": "ddpm",
@@ -106,13 +106,13 @@ _SAMPLERS = {
 _CLASSES = {sampler: name for name, sampler in _SAMPLERS.items()}
 _CLASSES["dpm++2m-sde"] = "DPMSolverMultistepScheduler"
 _SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
-# Entries of further classes, which conversion between classes leaves in files of these.
+# Entries of further classes, which diffusers' from_config leaves in files of these classes.
 _LEFT_OVER = {
     *("noise_sampler_seed", "original_inference_steps", "rho", "sigma_data", "sigma_schedule"),
     "timestep_scaling",
 }
 
-# Checks of the values' types: a description and a predicate.
+# Checks of values: (description, predicate).
 _LARGEST = 100_000
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -192,8 +192,8 @@ ENTRIES = frozenset().union(*DEFAULTS.values())
 def read_schedule(config: dict, where: str, kind: str | None = None) -> ScheduleConfig:
     """The schedule of a scheduler_config.json.
 
-    where: the file, for messages. kind: the class where the file names none. Raises InputError
-    naming the entry that no sampler here obeys.
+    where: the file, for messages. kind: the class, for a file that names none. Raises InputError
+    with the entry that none of our samplers follows.
     """
     kind = config.get("_class_name", kind)
     if not isinstance(kind, str) or kind not in DEFAULTS:
@@ -211,7 +211,7 @@ def read_schedule(config: dict, where: str, kind: str | None = None) -> Schedule
     schedule = _schedule(kind, DEFAULTS[kind] | entries)
     try:
         _check_process(schedule)
-        # A DDIM file stands for another sampler, but what it asks of DDIM is refused all the same.
+        # A DDIM file means another sampler, but its entries must also hold for DDIM.
         for sampler in {schedule.sampler, "ddim" if kind == "DDIMScheduler" else schedule.sampler}:
             registry.check_sampler(sampler, schedule)
     except InputError as error:
@@ -230,7 +230,7 @@ def _check_entry(name, value, where) -> None:
 
 
 def _warn_of_left_over(kind: str, entries: dict, where: str) -> None:
-    """Entries that the class does not have, unless their value is some class' default."""
+    """Warns of entries that the class lacks, unless their value is the default of some class."""
     for name in sorted(set(entries) - DEFAULTS[kind].keys() - _LEFT_OVER):
         defaults = [known[name] for known in DEFAULTS.values() if name in known]
         if entries[name] not in defaults:
@@ -247,7 +247,7 @@ def _shown(value) -> str:
 
 
 def _check_beta_schedule(kind, entries, where) -> None:
-    """Three are known to one class each."""
+    """Raises InputError for a beta schedule that only another class has."""
     only = {"sigmoid": "DDPMScheduler", "laplace": "DDPMScheduler", "exp": "HeunDiscreteScheduler"}
     name = entries.get("beta_schedule")
     if only.get(name, kind) != kind and entries.get("trained_betas") is None:
@@ -255,7 +255,7 @@ def _check_beta_schedule(kind, entries, where) -> None:
 
 
 def _schedule(kind: str, full: dict) -> ScheduleConfig:
-    """From a class and its entries, none of them missing."""
+    """The schedule from a class and all of its entries."""
     solver = {k: v for k, v in full.items() if k in SolverConfig.__dataclass_fields__}
     for name, aliases in _ALIASES.items():
         if name in solver:
@@ -276,7 +276,7 @@ def _schedule(kind: str, full: dict) -> ScheduleConfig:
         beta_schedule=full["beta_schedule"],
         trained_betas=None if betas is None else tuple(map(float, betas)),
         prediction_type=full["prediction_type"],
-        # A class without the entry ignores what another has left of it.
+        # A class without the entry ignores one that another class left in the file.
         rescale_betas_zero_snr="rescale_betas_zero_snr" in DEFAULTS[kind]
         and full["rescale_betas_zero_snr"],
         timestep_spacing=full["timestep_spacing"],
@@ -284,7 +284,7 @@ def _schedule(kind: str, full: dict) -> ScheduleConfig:
     )
 
 
-# What a class takes other classes' values for; bh2 is UniPC's word for the usual.
+# {entry: {value of another class: what this class reads it as}}; bh2 is UniPC's default.
 _ALIASES = {
     "solver_type": {"bh2": "midpoint", "logrho": "midpoint"},
     "variance_type": {None: "fixed_small"},
@@ -308,7 +308,7 @@ def _check_process(schedule: ScheduleConfig) -> None:
 
 
 def scheduler_class(config: ScheduleConfig) -> str:
-    """diffusers' class for the model's own sampler. Raises InputError if there is none."""
+    """diffusers' class for the schedule's sampler. Raises InputError if there is none."""
     if config.sampler not in _CLASSES:
         raise InputError(
             f"sampler {config.sampler!r} cannot be a model's own: choose one of "
@@ -320,7 +320,7 @@ def scheduler_class(config: ScheduleConfig) -> str:
 def write_schedule(config: ScheduleConfig) -> dict:
     """The scheduler_config.json that `read_schedule` and diffusers read as this schedule.
 
-    Raises InputError for a schedule that no file says.
+    Raises InputError for a schedule that no such file expresses.
     """
     kind = scheduler_class(config)
     defaults = _schedule(kind, DEFAULTS[kind]).solver

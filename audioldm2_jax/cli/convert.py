@@ -1,6 +1,7 @@
 """Turn any published checkpoint into a folder in the hub layout.
 
-SRC is one of the authors' files (.pth, .ckpt, .pt), a folder in the hub layout, or a hub id.
+SRC is one of the authors' files (.pth, .ckpt, .pt), a folder in the hub layout, a hub id, or an
+official name such as audioldm2-full.
 """
 
 from __future__ import annotations
@@ -56,28 +57,30 @@ def add_arguments(parser) -> None:
 
 def run(options) -> int:
     from audioldm2_jax import files
-    from audioldm2_jax.checkpoints import download, hub
+    from audioldm2_jax.checkpoints import download, hub, registry
 
-    target, source = files.user_path(options.target), files.user_path(options.source)
+    target = files.user_path(options.target)
     files.check_new(target)
     hub.convention_named(options.convention)
-    _refuse_idle(options, source)
+    _refuse_idle(options, files.user_path(options.source))
+    place = {"revision": options.revision, "quiet": options.quiet}
+    name = registry.resolve(options.source, **place)
+    source = files.user_path(name)
     import jax
 
-    # Nothing is computed: parameters stay in the machine's memory, exactly as stored.
+    # Nothing is computed, so parameters stay in the host's memory, exactly as stored.
     with jax.default_device(jax.devices("cpu")[0]):
         if source.is_file():
             _from_file(source, target, options)
         else:
-            place = {"revision": options.revision, "variant": options.variant}
-            folder = download.locate(options.source, quiet=options.quiet, **place)
+            folder = download.locate(name, variant=options.variant, **place)
             _from_folder(folder, target, options)
     print(printable(str(target)))
     return 0
 
 
 def _refuse_idle(options, source) -> None:
-    """Raises InputError for an option that would do nothing."""
+    """Raises InputError for an option that would have no effect."""
     local = "is of a hub id; SRC lies here"
     if source.is_file():
         reading = "SRC is an authors' file, which is read as they do"
@@ -98,11 +101,11 @@ def _from_file(path, target, options):
     from audioldm2_jax.checkpoints.authors import assemble
     from audioldm2_jax.checkpoints.authors.source import open_file
 
-    say = _speaker(options)
+    log = _logger(options)
     source = open_file(path, options.weights)
-    say(f"{path} holds {' '.join(source.parts)}")
+    log(f"{path} holds {' '.join(source.parts)}")
     if source.is_model:
-        settings = {"tokenizers": options.tokenizers, "report": say, "need_tokenizers": False}
+        settings = {"tokenizers": options.tokenizers, "report": log, "need_tokenizers": False}
         _save_model(assemble.load(source, **settings), target, options)
     else:
         single.save(_cast(assemble.load_single(source, options.tokenizers), options), target)
@@ -111,10 +114,10 @@ def _from_file(path, target, options):
 def _from_folder(folder, target, options):
     from audioldm2_jax.checkpoints import hub, single
 
-    say = _speaker(options)
+    log = _logger(options)
     reading = {"convention": options.convention, "variant": options.variant}
     if (folder / "model_index.json").is_file() or single.kind_of(folder) is None:
-        checkpoint = hub.load(folder, report=say, **reading)
+        checkpoint = hub.load(folder, report=log, **reading)
         _save_model(checkpoint, target, options)
     else:
         single.save(_cast(single.load(folder, **reading), options), target)
@@ -124,30 +127,30 @@ def _save_model(checkpoint, target, options):
     from audioldm2_jax import tree
     from audioldm2_jax.checkpoints import hub
 
-    say, params = _speaker(options), checkpoint.params
+    log, params = _logger(options), checkpoint.params
     total = sum(tree.count(part) for part in params.values())
-    say(f"writing {target}: {total / 1e6:.1f} M parameters")
+    log(f"writing {target}: {total / 1e6:.1f} M parameters")
     hub.save(_cast(checkpoint, options), target)
     speech = " --transcription WORDS" if "phonemes" in params else ""
-    say(f"next: audioldm2-jax generate -t TEXT{speech} --model_name {target}")
+    log(f"next: audioldm2-jax generate -t TEXT{speech} --model_name {target}")
 
 
-def _cast(found, options):
-    """The checkpoint or single model in the precision that was asked for."""
+def _cast(model, options):
+    """The checkpoint or single part in the requested precision."""
     import jax
     import jax.numpy as jnp
 
     if options.dtype == "fp32":
-        return found
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), found.params)
-    return dataclasses.replace(found, params=params)
+        return model
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), model.params)
+    return dataclasses.replace(model, params=params)
 
 
-def _speaker(options):
-    """Says what is being done; the name of a part is what is being read."""
+def _logger(options):
+    """A function that writes progress to stderr; a part's name means that it is being read."""
     from audioldm2_jax.checkpoints.parts import PARTS
 
-    def say(text):
+    def log(text):
         print(printable(f"reading {text}" if text in PARTS else text), file=sys.stderr)
 
-    return (lambda text: None) if options.quiet else say
+    return (lambda text: None) if options.quiet else log

@@ -82,7 +82,7 @@ def run(options) -> int:
     # The bar waits, so that what `build` refuses at once is an error's line alone.
     settings = {"unit": "clip", "file": sys.stderr, "disable": options.quiet, "delay": 1}
     with tqdm(total=options.count, **settings) as progress:
-        found = build.build(
+        counts = build.build(
             options.target,
             options.count,
             seed=options.seed,
@@ -92,9 +92,9 @@ def run(options) -> int:
             voices=options.voices,
             classes=classes,
             workers=options.workers,
-            report=progress.update,
+            progress=progress.update,
         )
-    print(json.dumps(found, indent=2))
+    print(json.dumps(counts, indent=2))
     return 0
 
 

@@ -23,7 +23,7 @@ EXAMPLES = (
     ),
     Example(
         "audioldm2-jax train --config=audioldm:m --workdir=runs/mine "
-        "--config.start=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
+        "--config.base_checkpoint=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
         "--config.settings.p_clap_audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
         "low-rank fine-tuning of a published checkpoint on a corpus of one's own",
     ),

@@ -35,9 +35,10 @@ _CAPTIONS = (
 def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Checkpoint:
     """All parts in memory. Their sound is noise. texts: what the tokenizers are trained on."""
     params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
-    # The vocoder's own scale and mean: identity, as published.
-    vocoder = params["vocoder"]
-    vocoder |= {"mean": jnp.zeros_like(vocoder["mean"]), "scale": jnp.ones_like(vocoder["scale"])}
+    if vocoder := params.get("vocoder"):
+        # Its own mean and scale are the identity, as published.
+        vocoder |= {"mean": jnp.zeros_like(vocoder["mean"])}
+        vocoder |= {"scale": jnp.ones_like(vocoder["scale"])}
     tokenizers = {}
     if config.clap:
         tokenizers["tokenizer"] = train_bpe(texts, config.clap.text.vocab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -53,9 +54,10 @@ class Timesteps:
         if not 0.0 < self.strength <= 1.0:
             raise InputError(f"strength is {self.strength}: it must be above 0 and at most 1")
         if self.begin == self.total:
+            least = math.ceil(1e5 / self.total) / 1e5
             raise InputError(
                 f"strength is {self.strength}: of {self.total} steps it runs none; take at least "
-                f"{1 / self.total:.3g}"
+                f"{least:g}"
             )
 
     def _check_values(self, train_steps: int) -> None:

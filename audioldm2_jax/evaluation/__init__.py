@@ -1,1 +1,1 @@
-"""Metrics of generated sound."""
+"""Evaluation: metrics (one file each), and the backbones whose features they compare."""

@@ -142,7 +142,7 @@ class Level(nn.Module):
         return tuple(
             None
             if self.contexts[i % count] is None
-            else transformer.kv(streams[_stream(i % count)])
+            else transformer.kv(streams[self.config.stream_of(i % count)])
             for i, transformer in enumerate(self.transformers)
         )
 
@@ -152,9 +152,10 @@ class Level(nn.Module):
         if index >= self.attended:
             return x
         count = len(self.contexts)
-        for place, context in enumerate(self.contexts):
-            i = index * count + place
-            x = self.transformers[i](x, kv[i], masks[_stream(place)] if context else None)
+        for n, context in enumerate(self.contexts):
+            i = index * count + n
+            mask = masks[self.config.stream_of(n)] if context else None
+            x = self.transformers[i](x, kv[i], mask)
         return x
 
     def down(self, x):
@@ -164,11 +165,6 @@ class Level(nn.Module):
     def up(self, x, like):
         """Nearest-neighbour resampling to the size of `like`, then a convolution."""
         return self.upsample(x, like.shape[1:3])
-
-
-def _stream(place: int) -> int:
-    """Index of the context that the transformer at this place of a level reads."""
-    return 0 if place <= 1 else 1
 
 
 class UNet(nn.Module):

@@ -24,12 +24,14 @@ from audioldm2_jax.presets.parts import (
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The parts of one checkpoint; None where its family has no such part.
+    """The configuration of a latent diffusion model, one field per part; None if it has no such.
 
-    audioldm2: CLAP and T5 (or, for speech, phonemes) -> GPT-2 -> LOA -> U-Net.
-    audioldm, musicldm: CLAP's vector conditions the U-Net's residual blocks.
-    audioldm_t5: the U-Net attends to T5's states; CLAP only ranks candidates.
-    AudioMAE makes the LOA that training aims at; generation does without it.
+    family: audioldm2: CLAP and T5 (for speech: phonemes) -> GPT-2 -> LOA -> U-Net.
+        audioldm, musicldm: CLAP's vector conditions the U-Net's residual blocks.
+        audioldm_t5: the U-Net attends to T5's states; CLAP only ranks candidates.
+    audiomae: gives the LOA that training predicts; generation does not need it.
+
+    Families of another shape have a configuration class of their own (`checkpoints.families`).
     """
 
     family: str = "audioldm2"
@@ -114,7 +116,7 @@ def audioldm_s() -> ModelConfig:
 
 
 def audioldm_m() -> ModelConfig:
-    """`cvssp/audioldm-m-full`: its CLAP hears with HTSAT base."""
+    """`cvssp/audioldm-m-full`: its CLAP has the audio tower HTSAT base."""
     return _audioldm(192, 32, HTSATConfig())
 
 
@@ -144,7 +146,7 @@ def musicldm() -> ModelConfig:
 def nano() -> ModelConfig:
     """The embedded model: clips of 2.56 s, every part small, trained by `configs/nano/`.
 
-    CLAP hears 2 s: 201 frames, stretched to its image of 256 as the published one's 1001 to 1024.
+    CLAP reads 2 s: 201 frames, stretched to 256, as the published one stretches 1001 to 1024.
     """
     width = 192
     return ModelConfig(

@@ -28,8 +28,8 @@ class RobertaConfig:
 class HTSATConfig:
     """CLAP's audio tower: HTSAT base, a Swin transformer over the log-mel image.
 
-    fusion: it also takes three local crops of clips longer than it reads; `squeeze` is by how much
-    the fusion's attention narrows its channels.
+    fusion: for clips that are too long, it also reads three local crops. squeeze: factor by which
+    the fusion's attention reduces its channels.
     """
 
     image: int = 256
@@ -53,10 +53,10 @@ class HTSATConfig:
 
 @dataclass(frozen=True)
 class ClapMelConfig:
-    """CLAP's log-mel front end. Rates in Hz, lengths in samples, `seconds` the clip it reads: whole
-    ones, since transformers indexes with their product with the rate.
+    """CLAP's log-mel front end. Rates in Hz, lengths in samples.
 
-    fusion: longer clips become four images, the whole and three crops, against one cut.
+    seconds: length of the clip, a whole number, since transformers indexes with seconds * rate.
+    fusion: a longer clip becomes four images (the whole, three crops); False cuts it to one.
     """
 
     sample_rate: int = 48000
@@ -150,9 +150,8 @@ class GPT2Config:
 class UNetConfig:
     """T-UNet of up to two context streams.
 
-    contexts: for each level, the width of each transformer's context; None is self-attention, a
-    transformer at place 0 or 1 reads the first stream (LOA), at a later place the second (text
-    states). attention: the levels with transformers. heads: of each level. film: width of the
+    contexts: for each level, the width of each transformer's context, None for self-attention; see
+    `stream_of`. attention: the levels with transformers. heads: of each level. film: width of the
     vector that conditions every residual block (CLAP's, in AudioLDM), 0 for none.
     """
 
@@ -168,6 +167,14 @@ class UNetConfig:
     eps: float = 1e-5
     sample_size: int = 256
     film: int = 0
+
+    @staticmethod
+    def stream_of(transformer: int) -> int:
+        """The context stream that a level's n-th transformer reads: LOA (0) or text states (1).
+
+        The rule is that of diffusers' AudioLDM2UNet2DConditionModel.
+        """
+        return 0 if transformer <= 1 else 1
 
     @property
     def plain(self) -> bool:
@@ -244,10 +251,10 @@ class HiFiGANConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """What a scheduler file says of its solver, by diffusers' names (`docs/samplers.md`).
+    """A scheduler file's entries for its solver, by diffusers' names (`docs/samplers.md`).
 
-    solver_type: UniPC takes "midpoint" for its bh2. clip_sample, thresholding and use_flow_sigmas
-    are here to be refused by the samplers that would have to obey them.
+    solver_type: UniPC reads "midpoint" as its bh2. clip_sample, thresholding, use_flow_sigmas: no
+    sampler follows them; those that would have to refuse them by name.
     """
 
     solver_order: int = 2
@@ -279,9 +286,9 @@ class SolverConfig:
 class ScheduleConfig:
     """The forward process (arXiv 2006.11239), what the U-Net predicts, and how it is sampled.
 
-    The defaults are the published models'. trained_betas: one beta for each of `train_steps`, in
-    place of beta_schedule. prediction_type: epsilon, v_prediction or sample. sampler: what is
-    taken where none is named (`diffusion.registry`).
+    The defaults are those of the published models. trained_betas: one beta for each of
+    `train_steps`, instead of beta_schedule. prediction_type: epsilon, v_prediction or sample.
+    sampler: the default sampler, a name of `diffusion.registry`.
     """
 
     train_steps: int = 1000

@@ -24,7 +24,7 @@ LARGEST = 1 << 20  # bytes of a file
 CONFIGS = Path(__file__).parent.parent / "configs"  # those that come with the package
 
 
-def base(stage: str, **settings: Any) -> ConfigDict:
+def stage_config(stage: str, **settings: Any) -> ConfigDict:
     """Defaults of a stage's run; settings: the stage's own that differ from theirs.
 
     Raises ValueError for an unknown stage or setting.

@@ -1,4 +1,4 @@
-"""What a run tells a person on stderr: what it begins, how long that took, a bar or lines."""
+"""Progress of a run on stderr: timed messages, then a bar or lines of metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Console:
         self.quiet, self._bar, self._begin, self._first, self._total = quiet, None, 0.0, 0, 0
         self._looked = 0.0
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """One line."""
         if not self.quiet:
             self._print(text)
@@ -33,8 +33,8 @@ class Console:
 
     @contextlib.contextmanager
     def work(self, text: str):
-        """Says what begins, and how many seconds it took."""
-        begin = time.perf_counter()
+        """A timed message: the text, then the seconds that the block takes."""
+        start = time.perf_counter()
         if not self.quiet:
             print(f"{text} ...", end="", file=sys.stderr, flush=True)
         try:
@@ -42,7 +42,7 @@ class Console:
         except BaseException:
             self.end("")
             raise
-        self.end(f" {time.perf_counter() - begin:.1f} s")
+        self.end(f" {time.perf_counter() - start:.1f} s")
 
     def end(self, text: str) -> None:
         if not self.quiet:

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.optim import SCHEDULES, OptimConfig
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,29 @@ class Entry:
 
 
 ENTRIES: dict[str, Entry] = {
-    "start": Entry("", "checkpoint to start from: a hub-layout folder, a hub id, or random"),
-    "begin": Entry(True, "the trained parts begin with the start's weights"),
-    "preset": Entry("base", "sizes of the model where no checkpoint gives them"),
-    "lora": Entry(0, "rank of low-rank changes that train, not the weights; 0: none", 0, 4096),
-    "optim.learning_rate": Entry(1e-4, "highest learning rate", 0),
-    "optim.warmup": Entry(1000, "steps until the learning rate is reached", 0),
-    "optim.schedule": Entry(
-        "constant", "after warm-up", choices=("constant", "cosine", "exponential")
+    "base_checkpoint": Entry(
+        "", "gives frozen parts, tokenizers and first weights: a folder, a hub id, or random"
     ),
+    "init_from_base": Entry(True, "the trained parts start from the base checkpoint's weights"),
+    "preset": Entry("base", "sizes of the model where no checkpoint gives them"),
+    "lora": Entry(
+        0, "rank of LoRA matrices, which train in place of the weights; 0: none", 0, 4096
+    ),
+    "optim.learning_rate": Entry(OptimConfig.learning_rate, "highest learning rate", 0),
+    "optim.warmup": Entry(OptimConfig.warmup, "steps until the learning rate is reached", 0),
+    "optim.schedule": Entry(OptimConfig.schedule, "after warm-up", choices=SCHEDULES),
     "optim.steps": Entry(0, "cosine: the step at which the rate is 0; 0: the run's last", 0),
-    "optim.decay": Entry(1.0, "exponential: factor of the rate every decay_every steps", 0, 1),
-    "optim.decay_every": Entry(1000, "exponential: steps between two factors", 1),
-    "optim.beta1": Entry(0.9, "AdamW's decay of the mean", 0, 1 - 1e-9),
-    "optim.beta2": Entry(0.999, "AdamW's decay of the square", 0, 1 - 1e-9),
-    "optim.eps": Entry(1e-8, "AdamW's epsilon", 0),
-    "optim.weight_decay": Entry(0.01, "AdamW's weight decay", 0),
-    "optim.clip": Entry(1.0, "bound of the gradient's norm; 0: none", 0),
+    "optim.decay": Entry(
+        OptimConfig.decay, "exponential: factor of the rate every decay_every steps", 0, 1
+    ),
+    "optim.decay_every": Entry(
+        OptimConfig.decay_every, "exponential: steps between two factors", 1
+    ),
+    "optim.beta1": Entry(OptimConfig.beta1, "AdamW's decay of the mean", 0, 1 - 1e-9),
+    "optim.beta2": Entry(OptimConfig.beta2, "AdamW's decay of the square", 0, 1 - 1e-9),
+    "optim.eps": Entry(OptimConfig.eps, "AdamW's epsilon", 0),
+    "optim.weight_decay": Entry(OptimConfig.weight_decay, "AdamW's weight decay", 0),
+    "optim.clip": Entry(OptimConfig.clip, "bound of the gradient's norm; 0: none", 0),
     "data.sources": Entry("", "corpora: path[:split[:weight]], separated by commas"),
     "data.seconds": Entry(10.24, "length of each crop", 0.01, 3600),
     "data.text_length": Entry(128, "tokens of a text at most", 2, 8192),
@@ -55,11 +62,11 @@ ENTRIES: dict[str, Entry] = {
     "sample.every": Entry(5000, "steps between two samples; 0: none", 0),
     "sample.prompts": Entry((), "texts that become sound; none: four that come with the program"),
     "sample.steps": Entry(25, "sampling steps of a sample", 1, 1000),
-    "fixed": Entry((), "patterns of the paths of parameters that do not train"),
+    "frozen_params": Entry((), "patterns of the paths of parameters that do not train"),
     "wandb": Entry("", "project of Weights & Biases; needs `pip install wandb`"),
     "mesh.data": Entry(-1, "devices that hold copies; -1: the rest", -1),
     "mesh.fsdp": Entry(1, "devices that split parameters and the batch", -1),
-    "mesh.context": Entry(1, "no stage splits lengths yet: 1", 1, 1),
+    "mesh.context": Entry(1, "devices that split lengths; no stage does, so 1", 1),
     "mesh.tensor": Entry(1, "devices that split widths and heads", -1),
     "batch": Entry(64, "clips of a step, over all devices", 1),
     "accumulate": Entry(1, "micro-batches of a step", 1),
@@ -122,7 +129,9 @@ def check(config: ConfigDict) -> None:
             raise InputError(f"{name}: no entry of a configuration{suggestion(name, ENTRIES)}")
     for name, entry in ENTRIES.items():
         if name not in values:
-            raise InputError(f"{name}: missing in the configuration; use configs.common.base")
+            raise InputError(
+                f"{name}: missing in the configuration; use configs.common.stage_config"
+            )
         check_value(name, values[name], entry)
     if not isinstance(values.get("stage"), str):
         raise InputError("stage: missing in the configuration, or no text")
@@ -175,7 +184,15 @@ def suggestion(name: str, known) -> str:
 
 def changes(previous: dict, config: ConfigDict) -> str:
     """`; steps was 10 and is 20, ...` of what decides a state's form; "" where nothing differs."""
-    forms = ("start", "preset", "lora", "fixed", "settings.", "optim.clip", "data.seconds")
+    forms = (
+        "base_checkpoint",
+        "preset",
+        "lora",
+        "frozen_params",
+        "settings.",
+        "optim.clip",
+        "data.seconds",
+    )
     try:
         before = flat(ConfigDict(previous))
     except (TypeError, ValueError, AttributeError):

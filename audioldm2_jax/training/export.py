@@ -13,10 +13,10 @@ from audioldm2_jax.checkpoints import hub, lora, single
 from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
+from audioldm2_jax.training.base_checkpoint import open_base_checkpoint
 from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.lora import PART
 from audioldm2_jax.training.run import Run, open_run, read_classes, read_scale
-from audioldm2_jax.training.start import open_start
 from audioldm2_jax.training.state import init_state, state_shardings
 
 
@@ -25,18 +25,18 @@ def export(
 ) -> int:
     """Writes target from a state in workdir; returns its step.
 
-    With a start, target is that model with the trained parts in place of its own (hub layout, loads
-    in the pipeline and in diffusers); without, the one part alone (`single`); of low-rank changes,
-    one safetensors file. weights: ema, raw, or auto, the average where there is one; onto: another
-    checkpoint of the same configuration to take the other parts of, so that parts which were
+    With a base checkpoint, target is that model with the trained parts in place of its own, in the
+    hub layout, which the pipeline and diffusers load; without one, it is the one part alone; with
+    LoRA, it is one safetensors file. weights: ema, raw, or auto, the average where there is one;
+    onto: another checkpoint of the same configuration for the other parts, so that parts which were
     trained side by side come together; step: of the state, by default the last. Raises InputError.
     """
     workdir, target = files.user_path(workdir), files.user_path(target)
     config = read_run(workdir)
     if config.lora and target.suffix != ".safetensors":
-        raise InputError(f"{target}: low-rank changes are one file; name it FILE.safetensors")
+        raise InputError(f"{target}: LoRA is one file; name it FILE.safetensors")
     if config.lora and target.is_dir():
-        raise InputError(f"{target}: it is a folder; name a file for the low-rank changes")
+        raise InputError(f"{target}: it is a folder; name a file for the LoRA")
     if not config.lora:
         files.check_new(target)
     run = _open(workdir, config)
@@ -79,27 +79,30 @@ def _write(run: Run, workdir: Path, target: Path, trained: dict) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         lora.save(trained[PART], target)
         return
-    if run.config.start and not run.spec.standalone:
+    if run.config.base_checkpoint and not run.spec.standalone:
         path = workdir / "latent_scale.json"
         hub.save(run.full_checkpoint(trained, read_scale(path) if path.is_file() else None), target)
         return
     if len(trained) != 1:
-        raise InputError(f"{workdir}: several parts without a start; name one with config.start")
+        raise InputError(
+            f"{workdir}: several parts without a base checkpoint; name one with "
+            "config.base_checkpoint"
+        )
     ((name, params),) = trained.items()
-    settings = run.spec.standalone or getattr(run.start.model, name)
-    tokenizer = run.start.tokenizers.get(run.spec.tokenizer)
+    settings = run.spec.standalone or getattr(run.base.model, name)
+    tokenizer = run.base.tokenizers.get(run.spec.tokenizer)
     single.save(single.Single(name, settings, params, tokenizer), target)
 
 
 def _onto(run: Run, name: str) -> Run:
-    """The run with another checkpoint for its start. Raises InputError where parts differ."""
-    if run.config.lora or not run.config.start or run.spec.standalone:
+    """The run with another base checkpoint. Raises InputError where parts differ."""
+    if run.config.lora or not run.config.base_checkpoint or run.spec.standalone:
         raise InputError("--onto: what this run has trained is no part of a checkpoint")
-    other = open_start(name, run.config.preset)
+    other = open_base_checkpoint(name, run.config.preset)
     for part in run.spec.exports:
-        if getattr(other.model, part) != getattr(run.start.model, part):
+        if getattr(other.model, part) != getattr(run.base.model, part):
             raise InputError(f"--onto {name}: its {part} is of another configuration")
-    return dataclasses.replace(run, start=other)
+    return dataclasses.replace(run, base=other)
 
 
 def trained_parts(

@@ -1,4 +1,4 @@
-"""What a run does every so many steps beside training, as its configuration asks for it."""
+"""Hooks that the configuration asks for: validation and samples."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from audioldm2_jax.training.validation import Validation
 
 
 def hooks_of(run: Run, batch: dict | None, writer) -> list:
-    """Validation and samples, as far as the configuration asks for them.
+    """Validation and samples, where the configuration asks for them.
 
     batch: the first one, whose clips become samples if there is no validation; writer: None on
-    processes that write nothing. Raises InputError for what cannot be had.
+    processes that write nothing. Raises InputError where one cannot work.
     """
     config, hooks, clips = run.config, [], batch
     if config.validation.every and config.validation.sources:
@@ -37,7 +37,7 @@ def hooks_of(run: Run, batch: dict | None, writer) -> list:
 
 def _samples(run: Run, clips: dict, writer):
     """The hook that writes samples of the stage's kind; None where these clips have no sound, or
-    the start no tokenizers.
+    the base checkpoint no tokenizers.
     """
     asked, kind = run.config.sample, run.info.samples
 
@@ -47,10 +47,10 @@ def _samples(run: Run, clips: dict, writer):
 
     if isinstance(kind, ClipSamples) and "waveform" in clips:
         waves = samples.gathered(clips["waveform"])[: samples.CLIPS]
-        model = run.start.model
+        model = run.base.model
         return samples.Reconstructed(asked.every, trained, writer, kind, model=model, clips=waves)
-    if isinstance(kind, PromptSamples) and run.start.tokenizers:
-        texts = asked.prompts or samples.default_prompts(run.start.model)
+    if isinstance(kind, PromptSamples) and run.base.tokenizers:
+        texts = asked.prompts or samples.default_prompts(run.base.model)
         settings = {"prompts": texts, "steps": asked.steps, "seconds": run.config.data.seconds}
         return samples.Generated(asked.every, trained, run.full_checkpoint, writer, **settings)
     return None
@@ -60,10 +60,10 @@ def _validation_batches(run: Run) -> list[dict]:
     """The first batches of the held-out clips; always the same."""
     asked = run.config.validation
     with open_batches(run, asked.sources, epochs=1) as batches:
-        found = list(itertools.islice(batches, asked.batches))
-    if not found:
+        held_out = list(itertools.islice(batches, asked.batches))
+    if not held_out:
         # Several processes must agree on the number of batches, so that short ones are left out.
         size = run.config.batch
         why = f"holds less than a batch of {size}" if jax.process_count() > 1 else "has no clips"
         raise InputError(f"validation.sources {asked.sources}: {why}")
-    return found
+    return held_out

@@ -1,4 +1,4 @@
-"""Entries of a configuration that would have no effect: they are refused, not passed over."""
+"""Entries of a configuration without effect: they are refused, not ignored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def idle(config: ConfigDict) -> dict[str, str]:
     """{entry: why it has no effect}, as far as the configuration alone decides it."""
     info = find_stage(config.stage)
     return (
-        _of_start(config, info)
+        _of_base(config, info)
         | _of_optimiser(config, info)
         | _of_data(config, info)
         | _of_samples(config, info)
@@ -67,51 +67,52 @@ def idle(config: ConfigDict) -> dict[str, str]:
     )
 
 
-def _of_start(config: ConfigDict, info: StageInfo) -> dict[str, str]:
-    found = {}
+def _of_base(config: ConfigDict, info: StageInfo) -> dict[str, str]:
+    reasons = {}
     if not info.uses_base:
         return dict.fromkeys(
-            ("start", "begin", "preset"), f"stage {config.stage} takes nothing of a checkpoint"
+            ("base_checkpoint", "init_from_base", "preset"),
+            f"stage {config.stage} uses no base checkpoint",
         )
-    if not config.start:
-        found["begin"] = "no start is named"
-    elif config.start != "random":
-        found["preset"] = "the start has its own sizes"
+    if not config.base_checkpoint:
+        reasons["init_from_base"] = "no base_checkpoint is named"
+    elif config.base_checkpoint != "random":
+        reasons["preset"] = "the base checkpoint has its own sizes"
     if config.lora:
-        found["begin"] = "low-rank changes begin with the start's weights"
-    return found
+        reasons["init_from_base"] = "LoRA always starts from the base checkpoint's weights"
+    return reasons
 
 
 def _of_optimiser(config: ConfigDict, info: StageInfo) -> dict[str, str]:
-    found, schedule = {}, config.optim.schedule
+    reasons, schedule = {}, config.optim.schedule
     if schedule != "cosine":
-        found["optim.steps"] = f"optim.schedule is {schedule}"
+        reasons["optim.steps"] = f"optim.schedule is {schedule}"
     if schedule != "exponential":
-        found |= dict.fromkeys(
+        reasons |= dict.fromkeys(
             ("optim.decay", "optim.decay_every"), f"optim.schedule is {schedule}"
         )
     elif config.optim.decay == 1:
-        found["optim.decay_every"] = "optim.decay is 1"
+        reasons["optim.decay_every"] = "optim.decay is 1"
     if not info.has_ema or config.lora:
-        what = "low-rank training" if config.lora else f"stage {config.stage}"
-        found["ema_decay"] = f"{what} keeps no average"
-    return found
+        what = "LoRA training" if config.lora else f"stage {config.stage}"
+        reasons["ema_decay"] = f"{what} keeps no average"
+    return reasons
 
 
 def _of_data(config: ConfigDict, info: StageInfo) -> dict[str, str]:
-    found = {}
+    reasons = {}
     if not info.reads_texts:
-        found["data.text_length"] = f"stage {config.stage} reads no texts"
+        reasons["data.text_length"] = f"stage {config.stage} reads no texts"
     if not info.reads_latents:
-        found["latent_scale"] = f"stage {config.stage} trains on no latents"
+        reasons["latent_scale"] = f"stage {config.stage} trains on no latents"
     if not config.validation.sources:
         reason = "validation.sources is empty"
-        found |= dict.fromkeys(("validation.every", "validation.batches"), reason)
+        reasons |= dict.fromkeys(("validation.every", "validation.batches"), reason)
     elif not config.validation.every:
-        found |= dict.fromkeys(
+        reasons |= dict.fromkeys(
             ("validation.sources", "validation.batches"), "validation.every is 0"
         )
-    return found
+    return reasons
 
 
 def _of_samples(config: ConfigDict, info: StageInfo) -> dict[str, str]:

@@ -51,17 +51,16 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     entries.check(config)
     previous = _check_workdir(workdir, config)
     _check_corpora(config)
-    with console.work("opening the start"):
+    with console.work("opening the base checkpoint"):
         run = open_run(config)
     # Data first: a run that cannot read them leaves nothing behind.
     with jax.set_mesh(run.mesh), open_batches(run) as batches:
         for line in (*check_texts(run), *remarks(run, batches.clips)):
-            console.say(line)
-        _make(workdir)
-        main = distributed.is_main()
-        about = {"wandb": config.wandb, "config": config.to_dict()}
+            console.log(line)
+        _make_folder(workdir)
+        options = {"wandb": config.wandb, "config": config.to_dict()}
         with (
-            metrics.Writer(workdir, console, main=main, **about) as writer,
+            metrics.Writer(workdir, console, main=distributed.is_main(), **options) as writer,
             _checkpoints(workdir, config) as saved,
             Stopping() as stopping,
         ):
@@ -89,53 +88,62 @@ def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, pre
     state, placed = _state(run, saved, batches, console, previous)
     _keep_config(workdir, run)
     first = int(state.step)
-    if first >= config.steps:
-        console.say(
-            f"{workdir}: the run is at step {first} of {config.steps}; raise steps to go on"
-        )
-    else:
-        console.say(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
+    _announce(console, config, workdir, first)
     batch = None
     if first < config.steps:
         with console.work("reading the first batch"):
             batch = next(batches)
-    check_encoded(run, batch or {})
+    frozen = _frozen(run, batch, workdir, console)
+    hooks = (*hooks_of(run, batch, writer if distributed.is_main() else None), *hooks)
     last, step, clock = {}, None, metrics.Clock()
-    with console.work("loading the frozen parts"):
-        frozen = frozen_parts(run, batch or ("waveform",))
-    if batch is not None and config.latent_scale == "batch":
-        frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
-    shown = writer if distributed.is_main() else None
-    hooks = (*hooks_of(run, batch, shown), *hooks)
     if first == 0:
-        _hooked(hooks, 0, True, state, frozen, writer, clock)
+        _call(hooks, 0, True, state, frozen, writer, clock)
     for number in range(first, config.steps):
         batch = batch if number == first else clock.wait(lambda: next(batches))
         if step is None:
-            step, flops = _compiled(run, placed, state, frozen, batch, console)
+            step, flops = _compile(run, placed, state, frozen, batch, console)
             console.begin(config.stage, first, config.steps)
             clock.restart()
-        state, found = step(state, frozen, arrays(batch))
+        state, step_metrics = step(state, frozen, arrays(batch))
         clock.steps += 1
-        done, told = number + 1, stopping.asked(number + 1)
-        last_step = done == config.steps
-        console.advance(found[loss_of(found)], config.batch)
-        if done % config.log_every == 0 or last_step or told:
-            last = {k: float(v) for k, v in jax.device_get(found).items()}
+        done = number + 1
+        stop, is_last = stopping.requested(done), done == config.steps
+        console.advance(step_metrics[loss_of(step_metrics)], config.batch)
+        if done % config.log_every == 0 or is_last or stop:
+            last = {k: float(v) for k, v in jax.device_get(step_metrics).items()}
             _check_finite(last, config, done, batch)
             last |= clock.report(config.batch, flops)
             writer.write(done, last)
-        # A job that is told to end may have seconds left: its state comes before all else.
-        saved.save(done, state, batches.state(), now=last_step or told)
-        if told and not last_step:
-            console.say(f"told to end; saving step {done}: the same command goes on from there")
+        # A job that must stop may have seconds left: its state comes before all else.
+        saved.save(done, state, batches.state(), now=is_last or stop)
+        if stop and not is_last:
+            console.log(f"told to end; saving step {done}: the same command goes on from there")
             break
-        last |= _hooked(hooks, done, last_step, state, frozen, writer, clock)
+        last |= _call(hooks, done, is_last, state, frozen, writer, clock)
     return last
 
 
+def _announce(console: Console, config: ConfigDict, workdir: Path, first: int) -> None:
+    if first >= config.steps:
+        console.log(
+            f"{workdir}: the run is at step {first} of {config.steps}; raise steps to go on"
+        )
+    else:
+        console.log(f"{config.stage}: steps {first} to {config.steps} in {workdir}")
+
+
+def _frozen(run: Run, batch: dict | None, workdir: Path, console: Console) -> dict:
+    """Frozen parameters for such batches; batch: None where no step is left."""
+    check_encoded(run, batch or {})
+    with console.work("loading the frozen parts"):
+        frozen = frozen_parts(run, batch or ("waveform",))
+    if batch is not None and run.config.latent_scale == "batch":
+        frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
+    return frozen
+
+
 def loss_of(metrics: dict) -> str:
-    """The metric to show: the loss, of the last group where there are several."""
+    """Name of the loss, of the last group where there are several."""
     return [name for name in metrics if name == "loss" or name.endswith("/loss")][-1]
 
 
@@ -148,45 +156,45 @@ def _checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints:
     )
 
 
-def _hooked(hooks, done: int, over: bool, state, frozen, writer, clock) -> dict[str, float]:
-    """What the hooks find whose turn it is; at the end it is everybody's."""
-    due = [hook for hook in hooks if over or done % hook.every == 0]
-    found: dict[str, float] = {}
+def _call(hooks, step: int, is_last: bool, state, frozen, writer, clock) -> dict[str, float]:
+    """Metrics of the hooks that are due at this step; all are at the last one."""
+    due = [hook for hook in hooks if is_last or step % hook.every == 0]
+    values: dict[str, float] = {}
     for hook in due:
-        found |= hook(done, state, frozen)
-    if found:
-        writer.write(done, found)
+        values |= hook(step, state, frozen)
+    if values:
+        writer.write(step, values)
     if due:
         clock.restart()
-    return found
+    return values
 
 
 def _check_workdir(workdir: Path, config: ConfigDict) -> dict:
-    """The configuration of the run that lies there, {} for none.
+    """The configuration of the run in the folder, {} for none.
 
-    Raises InputError where another stage's run lies, a file, or a damaged configuration.
+    Raises InputError for a run of another stage, a file, or a damaged configuration.
     """
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"{workdir}: it is a file; --workdir is the folder of a run")
     path = workdir / "config.json"
     if not path.exists():
         return {}
-    found = files.read_json(path)
-    if (stage := found.get("stage")) != config.stage:
+    previous = files.read_json(path)
+    if (stage := previous.get("stage")) != config.stage:
         raise InputError(f"{workdir}: holds a run of stage {stage}; choose another folder")
-    return found
+    return previous
 
 
 def _check_corpora(config: ConfigDict) -> None:
     """Raises InputError for a corpus, or a split of it, that is not there."""
     validation = config.validation
-    held = validation.sources if validation.every else ""
-    for texts in (config.data.sources, held) if held else (config.data.sources,):
+    held_out = validation.sources if validation.every else ""
+    for texts in (config.data.sources, held_out) if held_out else (config.data.sources,):
         for source in sources_of(texts):
             ExampleSource(source)
 
 
-def _make(workdir: Path) -> None:
+def _make_folder(workdir: Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -194,7 +202,7 @@ def _make(workdir: Path) -> None:
 
 
 def _keep_config(workdir: Path, run: Run) -> None:
-    """The configuration that the run's states are of, once they are known to be."""
+    """Writes the configuration, once the states are known to fit it."""
     if distributed.is_main():
         files.write_json(workdir / "config.json", run.config.to_dict())
         if run.classes:
@@ -202,9 +210,9 @@ def _keep_config(workdir: Path, run: Run) -> None:
 
 
 def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, previous: dict):
-    """(the last saved state, or a fresh one that begins with the start's weights; shardings).
+    """(the last saved state, or a new one; its shardings).
 
-    previous: the configuration that the folder's states are of.
+    previous: the configuration of the folder's states.
     """
     stage, placed = run.spec.stage, state_shardings(run.spec.stage, run.mesh)
     if saved.latest is not None:
@@ -217,32 +225,32 @@ def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, pre
                 raise InputError(f"{error}{changed}") from None
         batches.restore(data)
         return state, placed
-    start = {}
-    if run.config.begin and run.config.start:
-        with console.work("loading the start's weights"):
-            start = run.start.load(run.spec.init_from_base, jnp.float32)
-            start = {name: run.spec.unmerge(params) for name, params in start.items()}
-    with console.work("making the first state"):
-        state = jax.block_until_ready(init_sharded(stage, run.mesh, run.config.seed, start))
+    weights = {}
+    if run.config.init_from_base and run.config.base_checkpoint:
+        with console.work("loading the base checkpoint's weights"):
+            weights = run.base.load(run.spec.init_from_base, jnp.float32)
+            weights = {name: run.spec.unmerge(params) for name, params in weights.items()}
+    with console.work("initialising the state"):
+        state = jax.block_until_ready(init_sharded(stage, run.mesh, run.config.seed, weights))
     return state, placed
 
 
-def _compiled(run: Run, placed, state, frozen, batch, console):
+def _compile(run: Run, placed, state, frozen, batch, console):
     """The step for these shapes, and its FLOPs on one device."""
     step = step_of(run)
-    whole = sharding.replicated(run.mesh)
-    jitted = jax.jit(step, donate_argnums=donated_argnums(), out_shardings=(placed, whole))
+    shardings = placed, sharding.replicated(run.mesh)
+    jitted = jax.jit(step, donate_argnums=donated_argnums(), out_shardings=shardings)
     with console.work("compiling the step"):
         compiled = jitted.lower(state, frozen, arrays(batch)).compile()
     costs = compiled.cost_analysis() or {}
     return compiled, costs.get("flops")
 
 
-def _check_finite(found: dict, config, step: int, batch: dict) -> None:
-    if found["skipped"] >= config.max_skipped:
+def _check_finite(values: dict, config, step: int, batch: dict) -> None:
+    if values["skipped"] >= config.max_skipped:
         names = ", ".join(map(str, batch["id"][:4]))
         raise InputError(
-            f"step {step}: loss or gradient not finite for {found['skipped']:.0f} steps in a row; "
+            f"step {step}: loss or gradient not finite for {values['skipped']:.0f} steps in a row; "
             f"the last batch begins with {names}. Lower optim.learning_rate, or use dtype fp32"
         )
 

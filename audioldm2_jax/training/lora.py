@@ -25,7 +25,7 @@ def lora_stage(spec: StageSpec, rank: int) -> StageSpec:
     ((name, group),) = stage.groups.items()
     parts = tuple(part for part in group.parts if part in spec.init_from_base)
     if parts != group.parts:
-        raise InputError(f"lora: stage {stage.name} trains parts that no start has")
+        raise InputError(f"lora: stage {stage.name} trains parts that no base checkpoint has")
 
     def init(key):
         shapes = jax.eval_shape(stage.init, key)

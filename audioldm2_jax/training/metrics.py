@@ -1,4 +1,4 @@
-"""What a run tells: lines on the console, JSON lines, TensorBoard, wandb; speed and utilisation."""
+"""Metrics of a run: console, JSON lines, TensorBoard, wandb; speed and utilisation."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        self.begin, self.waited, self.steps = time.perf_counter(), 0.0, 0
+        self.start, self.waited, self.steps = time.perf_counter(), 0.0, 0
 
     def wait(self, make):
         """Calls `make` and counts its time as waiting."""
-        begin = time.perf_counter()
-        found = make()
-        self.waited += time.perf_counter() - begin
-        return found
+        start = time.perf_counter()
+        result = make()
+        self.waited += time.perf_counter() - start
+        return result
 
     def report(self, batch: int, flops: float | None) -> dict:
         """clips and seconds of a step, the share that waited; utilisation where it is known.
 
         flops: of one step on one device.
         """
-        seconds = max(time.perf_counter() - self.begin, 1e-9)
-        found = {
+        seconds = max(time.perf_counter() - self.start, 1e-9)
+        report = {
             "clips/s": batch * self.steps / seconds,
             "step s": seconds / max(1, self.steps),
             "waiting": self.waited / seconds,
         }
         if flops:
             rate = flops * self.steps / seconds
-            found["TFLOP/s/device"] = rate / 1e12
+            report["TFLOP/s/device"] = rate / 1e12
             if limit := peak(jax.devices()[0].device_kind):
-                found["utilisation"] = rate / limit
+                report["utilisation"] = rate / limit
         self.restart()
-        return found
+        return report
 
 
 class Writer:
-    """What the main process tells: console, metrics.jsonl, TensorBoard, wandb if asked for.
+    """The main process' metrics: console, metrics.jsonl, TensorBoard, wandb on request.
 
     Use it in `with`; on other processes every method does nothing. wandb: a project's name. Raises
     InputError where the folder cannot be written, at once or later.

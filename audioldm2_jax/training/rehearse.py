@@ -120,7 +120,7 @@ def frozen_shapes(run: Run, batch) -> dict:
 
 
 def _part_shapes(run: Run, name: str) -> dict:
-    return PARTS[name].shapes(getattr(run.start.model, name))
+    return PARTS[name].shapes(getattr(run.base.model, name))
 
 
 def check_encoded(run: Run, batch: dict) -> None:
@@ -132,7 +132,7 @@ def check_encoded(run: Run, batch: dict) -> None:
             raise InputError(
                 f"data.sources {run.config.data.sources}: {name} is {shape} there, and this run's "
                 f"model takes {expected.shape} for data.seconds={run.config.data.seconds:g}; "
-                "encode the corpus with this start and that duration"
+                "encode the corpus with this base checkpoint and that duration"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a person should know before a run: texts that are missing, a warm-up that does not end."""
+"""Warnings before a run: missing texts, a warm-up that does not end, tiny batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's parts, made from its configuration: stage, mesh, data, frozen weights, step."""
+"""What a run consists of, from its configuration: stage, mesh, data, frozen weights, step."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ from audioldm2_jax.data.loading.transforms import ClipTransform
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
+from audioldm2_jax.training.base_checkpoint import (
+    BaseCheckpoint,
+    open_base_checkpoint,
+    token_transforms,
+)
 from audioldm2_jax.training.idle import check_effects
 from audioldm2_jax.training.lora import PART, lora_stage
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.settings import check_settings
 from audioldm2_jax.training.spec import StageInfo, StageSpec, build_stage
 from audioldm2_jax.training.stages import find_stage
-from audioldm2_jax.training.start import Start, open_start, token_transforms
 from audioldm2_jax.training.step import make_step
 
 
@@ -37,7 +41,7 @@ class Run:
     """A run's parts, made from its configuration."""
 
     config: ConfigDict
-    start: Start
+    base: BaseCheckpoint
     info: StageInfo
     spec: StageSpec
     mesh: jax.sharding.Mesh
@@ -56,17 +60,17 @@ class Run:
         return lora.merge(base, params[PART])
 
     def full_checkpoint(self, trained: dict, scale: float | None = None) -> hub.Checkpoint:
-        """The start's model with the trained parts in place of its own.
+        """The base checkpoint with the trained parts in place of its own.
 
         scale: of the latents, if the run measured it.
         """
-        start, model = self.start, self.start.model
+        base, model = self.base, self.base.model
         if scale is not None:
             model = dataclasses.replace(model, vae=dataclasses.replace(model.vae, scale=scale))
-        others = start.load([p for p in parts_of(model) if p not in trained], jnp.float32)
-        source = f"{self.config.start}, trained"
+        others = base.load([p for p in parts_of(model) if p not in trained], jnp.float32)
+        source = f"{self.config.base_checkpoint}, trained"
         convention = hub.convention_named("authors")
-        return hub.Checkpoint(model, others | trained, start.tokenizers, convention, source)
+        return hub.Checkpoint(model, others | trained, base.tokenizers, convention, source)
 
 
 def open_run(
@@ -90,12 +94,13 @@ def open_run(
             f"batch is {config.batch}: it must be a multiple of accumulate x data x fsdp, "
             f"{config.accumulate * spread}"
         )
-    dtype, start = parse_dtype(config.dtype), open_start(config.start, config.preset)
+    dtype = parse_dtype(config.dtype)
+    base = open_base_checkpoint(config.base_checkpoint, config.preset)
     if info.reads_labels and not classes:
         classes = _classes(config)
     spec = build_stage(
         info,
-        start.model,
+        base.model,
         _optim(config),
         config.settings.to_dict(),
         remat=config.remat,
@@ -105,11 +110,11 @@ def open_run(
         classes=classes,
     )
     if config.lora:
-        if not config.start:
-            raise InputError("lora: changes are of a checkpoint; name one with config.start")
+        if not config.base_checkpoint:
+            raise InputError("lora: it changes a checkpoint; name one with config.base_checkpoint")
         spec = lora_stage(spec, config.lora)
-    spec = _freeze(spec, tuple(config.fixed))
-    return Run(config, start, info, spec, mesh, dtype, classes)
+    spec = _freeze(spec, tuple(config.frozen_params))
+    return Run(config, base, info, spec, mesh, dtype, classes)
 
 
 def _optim(config: ConfigDict) -> OptimConfig:
@@ -126,22 +131,26 @@ def _freeze(spec: StageSpec, patterns: tuple[str, ...]) -> StageSpec:
         try:
             has_effect = any(re.search(pattern, path) for path in paths)
         except re.error as error:
-            raise InputError(f"fixed {pattern!r}: not a regular expression ({error})") from None
+            raise InputError(
+                f"frozen_params {pattern!r}: not a regular expression ({error})"
+            ) from None
         if not has_effect:
-            raise InputError(f"fixed {pattern!r}: no parameter's path has it; as {min(paths)}")
+            raise InputError(
+                f"frozen_params {pattern!r}: no parameter's path has it; as {min(paths)}"
+            )
     groups = {}
     for name, group in spec.stage.groups.items():
         frozen = group.frozen_params + patterns
         own = [path for path in paths if path.partition("/")[0] in group.parts]
         if all(re.search("|".join(f"(?:{x})" for x in frozen), path) for path in own):
-            raise InputError(f"fixed {' '.join(patterns)}: nothing is left to train")
+            raise InputError(f"frozen_params {' '.join(patterns)}: nothing is left to train")
         groups[name] = dataclasses.replace(group, frozen_params=frozen)
     return dataclasses.replace(spec, stage=dataclasses.replace(spec.stage, groups=groups))
 
 
 def sources_of(texts: str) -> tuple[CorpusSource, ...]:
     """`path[:split[:weight]]`, separated by commas."""
-    found = []
+    sources = []
     if not texts.strip(" ,"):
         raise InputError("data.sources is empty: --config.data.sources=CORPUS (see docs/data.md)")
     for text in texts.split(","):
@@ -152,21 +161,21 @@ def sources_of(texts: str) -> tuple[CorpusSource, ...]:
             weight = float("nan")
         if not path or len(rest) > 2 or "" in rest or (weight is not None and not 0 < weight < 1e9):
             raise InputError(f"sources {text!r}: PATH, PATH:SPLIT or PATH:SPLIT:WEIGHT is expected")
-        found.append(CorpusSource(path, rest[0] if rest else "train", weight))
-    return tuple(found)
+        sources.append(CorpusSource(path, rest[0] if rest else "train", weight))
+    return tuple(sources)
 
 
 def _classes(config) -> tuple[str, ...]:
     """All labels of the corpora, sorted by name."""
-    found: set[str] = set()
+    labels: set[str] = set()
     for source in sources_of(config.data.sources):
         path = Path(reader.open_builder(source.path).data_path) / CLASSES
         if not path.is_file():
             raise InputError(f"{path}: missing; prepare the corpus with this program")
-        found |= set(read_classes(path))
-    if not found:
+        labels |= set(read_classes(path))
+    if not labels:
         raise InputError(f"data.sources {config.data.sources}: no clip has a label to learn")
-    return tuple(sorted(found))
+    return tuple(sorted(labels))
 
 
 def read_scale(path) -> float:
@@ -179,10 +188,10 @@ def read_scale(path) -> float:
 
 def read_classes(path) -> tuple[str, ...]:
     """The labels of a classes.json. Raises InputError for a file that holds something else."""
-    found = files.read_json(path, (list, dict))
-    if not all(isinstance(label, str) for label in found):
+    labels = files.read_json(path, (list, dict))
+    if not all(isinstance(label, str) for label in labels):
         raise InputError(f"{path}: a list of labels is expected")
-    return tuple(found)
+    return tuple(labels)
 
 
 def step_of(run: Run):
@@ -199,7 +208,7 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
         seconds=batch.seconds,
         sample_rate=batch.sample_rate,
         clap=batch.clap_waveform,
-        tokens=token_transforms(run.start, run.spec),
+        tokens=token_transforms(run.base, run.spec),
         classes=batch.classes,
         text_length=batch.text_length,
         loa=batch.poolings,
@@ -246,10 +255,10 @@ def needed_parts(run: Run, batch) -> tuple[str, ...]:
 def frozen_parts(run: Run, batch) -> dict:
     """Frozen parameters that such batches need, in the dtype of the computation, on the mesh."""
     names = needed_parts(run, batch)
-    frozen = run.start.load(names, run.dtype)
+    frozen = run.base.load(names, run.dtype)
     frozen = jax.tree.map(lambda x: x.astype(run.dtype), frozen) | run.spec.extra_frozen()
     for name, constant in run.spec.constants.items():
         if constant.part not in names:
-            part = run.start.load((constant.part,), run.dtype)
+            part = run.base.load((constant.part,), run.dtype)
             frozen[name] = constant.compute(part, run.dtype)
     return jax.device_put(frozen, sharding.of_tree(frozen, run.mesh))

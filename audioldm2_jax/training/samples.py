@@ -1,4 +1,4 @@
-"""Sounds and pictures of a run as it goes: the same prompts, or the same clips, every time."""
+"""Samples of a run: the same prompts or the same clips every time, as sounds and pictures."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SENTENCES = (
 
 
 def default_prompts(model: ModelConfig) -> tuple[str, ...]:
-    """What is made to sound where a configuration names nothing; sentences of speech models."""
+    """Prompts where the configuration names none; sentences for speech models."""
     return SENTENCES if model.phonemes else PROMPTS
 
 
 class Generated:
-    """A hook: sound of fixed prompts and seed, by the start's model with the parts trained so far.
+    """A hook: clips of fixed prompts and seed, by the base checkpoint with the trained parts.
 
     trained: (state, frozen) -> changed parts, gathered on this host; full_checkpoint: those and the
     latents' scale -> the checkpoint, made once, whose parts later states replace. writer: None on
@@ -47,7 +47,7 @@ class Generated:
     ):
         self.every, self._trained, self._writer = every, trained, writer
         self._full_checkpoint = full_checkpoint
-        self._asked = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
+        self._options = {"steps": steps, "seconds": seconds, "seed": 0, "progress": False}
         self._prompts, self._pipeline = list(prompts), None
 
     def __call__(self, step: int, state, frozen: Any) -> dict[str, float]:
@@ -62,7 +62,7 @@ class Generated:
                 self._pipeline = Pipeline(checkpoint, jnp.float32, mesh=mesh)
             else:
                 self._pipeline.update(trained)
-            out = self._pipeline(**self._texts(), **self._asked)
+            out = self._pipeline(**self._texts(), **self._options)
         for prompt, wave in zip(self._prompts, out.audio):
             self._writer.sound(prompt, step, wave, out.sample_rate)
         return {}

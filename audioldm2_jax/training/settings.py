@@ -46,8 +46,8 @@ class StageSettings:
     _: dataclasses.KW_ONLY
     dtype: Any = jnp.float32
     remat: str = "none"
-    seconds: float = 10.24
-    text_length: int = 128
+    seconds: float = entries.ENTRIES["data.seconds"].default
+    text_length: int = entries.ENTRIES["data.text_length"].default
     classes: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""The training state, born sharded."""
+"""The training state, initialised on the mesh."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class TrainState:
     skipped: jax.Array
 
 
-def init_state(stage: Stage, key, start: dict | None = None) -> TrainState:
-    """A fresh state; parts in `start` begin with these parameters."""
-    start = dict(start or {})
+def init_state(stage: Stage, key, weights: dict | None = None) -> TrainState:
+    """A new state. weights: of parts that are not initialised at random."""
+    weights = dict(weights or {})
     trained = {part for group in stage.groups.values() for part in group.parts}
-    params = start
-    # What the start gives is not drawn: for a large network that alone takes minutes to compile.
-    if trained - set(start):
-        without = (tuple(sorted(start)),) if start else ()
-        params = stage.init(jax.random.fold_in(key, 0), *without) | start
+    params = weights
+    # Given parts are left out of `init`, whose compilation takes minutes for a large network.
+    if trained - set(weights):
+        without = (tuple(sorted(weights)),) if weights else ()
+        params = stage.init(jax.random.fold_in(key, 0), *without) | weights
     opt = {}
     for name, group in stage.groups.items():
         own, _ = partition({part: params[part] for part in group.parts}, group.frozen_params)
@@ -73,11 +73,10 @@ def state_shardings(stage: Stage, mesh):
     return sharding.of_tree(shapes, mesh)
 
 
-def init_sharded(stage: Stage, mesh, seed: int, start: dict | None = None) -> TrainState:
-    """A fresh state on the mesh; no device ever holds all of it."""
+def init_sharded(stage: Stage, mesh, seed: int, weights: dict | None = None) -> TrainState:
+    """A new state on the mesh; no device ever holds all of it. weights: as of `init_state`."""
     placed = state_shardings(stage, mesh)
-    if start:
-        parts = {part: placed.params[part] for part in start}
-        start = jax.device_put(start, parts)
-    run = jax.jit(lambda key, start: init_state(stage, key, start), out_shardings=placed)
-    return run(jax.random.key(seed), start or {})
+    if weights:
+        weights = jax.device_put(weights, {part: placed.params[part] for part in weights})
+    init = jax.jit(lambda key, weights: init_state(stage, key, weights), out_shardings=placed)
+    return init(jax.random.key(seed), weights or {})

@@ -1,4 +1,4 @@
-"""What a trainer does every so many steps beside training: figures on clips held out."""
+"""Metrics on held-out clips, every so many steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from audioldm2_jax.training.state import TrainState
 def make_measure(stage: Stage) -> Callable:
     """(state, frozen, batch, first) -> metrics of every group on a batch, by averaged weights.
 
-    first: number of its first clip among those held out. A clip's draws follow from its number, so
-    that they are the same at every step and in batches of any size.
+    first: index of the batch's first clip among all held-out ones. A clip's draws follow from its
+    index, so that they are the same at every step and in batches of any size.
     """
 
     def measure(state: TrainState, frozen: dict, batch: dict, first) -> dict:
@@ -28,10 +28,10 @@ def make_measure(stage: Stage) -> Callable:
         )
         for name, group in stage.groups.items():
             loss = group.eval_loss or group.loss
-            value, found = loss(params, frozen, batch, keys, state.step)
-            found.pop("batch_stats", None)
+            value, group_metrics = loss(params, frozen, batch, keys, state.step)
+            group_metrics.pop("batch_stats", None)
             prefix = f"{name}/" if len(stage.groups) > 1 else ""
-            metrics |= {f"{prefix}{key}": x for key, x in (found | {"loss": value}).items()}
+            metrics |= {f"{prefix}{key}": x for key, x in (group_metrics | {"loss": value}).items()}
         return metrics
 
     return measure
@@ -48,14 +48,14 @@ class Validation:
         self._measure = jax.jit(make_measure(stage))
 
     def __call__(self, step: int, state: TrainState, frozen: Any) -> dict[str, float]:
-        found, sizes = [], [size_of(batch) for batch in self._batches]
+        results, sizes = [], [size_of(batch) for batch in self._batches]
         for number, batch in enumerate(self._batches):
-            found.append(self._measure(state, frozen, batch, jnp.int32(sum(sizes[:number]))))
+            results.append(self._measure(state, frozen, batch, jnp.int32(sum(sizes[:number]))))
 
         def mean(*values):
             return sum(size * float(x) for size, x in zip(sizes, values)) / sum(sizes)
 
-        means = jax.tree.map(mean, *jax.device_get(found))
+        means = jax.tree.map(mean, *jax.device_get(results))
         return {f"valid/{name}": value for name, value in means.items()}
 
 

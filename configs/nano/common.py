@@ -19,7 +19,7 @@ def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     if stage.uses_base:
         config.preset = "nano"
     if start:
-        config.start, config.begin = f"{FOLDER}/models/{start}", False
+        config.base_checkpoint, config.init_from_base = f"{FOLDER}/models/{start}", False
     config.data.sources = f"{FOLDER}/corpus"
     config.validation.sources = f"{FOLDER}/held"
     config.data.seconds = SECONDS
@@ -48,7 +48,7 @@ def speech(config: ConfigDict, start: str, steps: int) -> ConfigDict:
     if find_stage(config.stage).uses_base:
         config.preset = "nano-speech"
     if start:
-        config.start = f"{FOLDER}/models/{start}"
+        config.base_checkpoint = f"{FOLDER}/models/{start}"
     config.data.sources = f"{FOLDER}/speech"
     config.validation.sources = f"{FOLDER}/speech-held"
     config.steps = steps

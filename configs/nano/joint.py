@@ -5,7 +5,7 @@ audioldm2-jax train --config=configs/nano/joint.py --workdir=nano/runs/joint
 rate down again; `speech` trains the phoneme encoder in place of T5.
 """
 
-from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.common import stage_config, variant
 from audioldm2_jax.configs.nano.common import FOLDER, encoded, nano, speech
 
 # Of each variant the stage before, the steps, the highest rate.
@@ -19,9 +19,9 @@ BEFORE = {
 
 def get_config(arg: str = ""):
     kind = variant(arg, tuple(BEFORE))
-    config = base("joint", pooling=4, train_t5=True)
+    config = stage_config("joint", pooling=4, train_t5=True)
     config = nano(config, *BEFORE[kind])
-    config.begin, config.settings.snr_gamma = True, 1.0
+    config.init_from_base, config.settings.snr_gamma = True, 1.0
     if kind in ("notes", "more"):
         config.data.sources += f",{FOLDER}/notes"
     if kind == "more":

@@ -5,13 +5,13 @@ audioldm2-jax train --config=configs/nano/loa.py --workdir=nano/runs/loa
 continues the vectors before and does not learn which phoneme is due.
 """
 
-from audioldm2_jax.configs.common import base, variant
+from audioldm2_jax.configs.common import stage_config, variant
 from audioldm2_jax.configs.nano.common import encoded, nano, speech
 
 
 def get_config(arg: str = ""):
     kind = variant(arg, ("nano", "speech"))
-    config = base("loa", pooling=4, rollout_weight=0.5, train_t5=True)
+    config = stage_config("loa", pooling=4, rollout_weight=0.5, train_t5=True)
     config = nano(config, "vocoder", steps=3000, rate=5e-4)
     if kind == "speech":
         config = speech(config, "speech-start", steps=1800)

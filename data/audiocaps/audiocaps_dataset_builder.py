@@ -8,7 +8,7 @@ TABLES = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
 
 
 class Builder(CorpusBuilder):
-    """Tables of the authors' repository (1.0 or 2.0) beside audio that you obtained yourself."""
+    """Tables of the authors' repository (1.0 or 2.0) beside audio from another source."""
 
     HOMEPAGE = "https://audiocaps.github.io"
     LICENSE = "captions: MIT; audio: of the videos' owners"
@@ -18,18 +18,18 @@ class Builder(CorpusBuilder):
 
     def clips(self, index, report):
         return {
-            split: (entry(index, row) for row in read_table(data, table))
+            split: (clip_of(index, row) for row in read_table(data, table))
             for split, table, data in self.tables(index, report, TABLES)
         }
 
 
-def entry(index, row):
-    """One caption of a clip."""
+def clip_of(index, row):
+    """A row's clip with its one caption."""
     video, start = row["youtube_id"], float(row["start_time"])
-    place = find_youtube(index, video, start, start + 10) or find_audio(index, [row["audiocap_id"]])
+    file = find_youtube(index, video, start, start + 10) or find_audio(index, [row["audiocap_id"]])
     return ClipRecord(
         f"{video}_{start:g}",
-        place,
+        file,
         captions=(row["caption"].strip(),),
         extra={"audiocap_id": row["audiocap_id"], "youtube_id": video, "start_time": start},
     )

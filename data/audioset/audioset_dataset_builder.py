@@ -13,7 +13,7 @@ COLUMNS = ["YTID", "start_seconds", "end_seconds", "positive_labels"]
 
 
 class Builder(CorpusBuilder):
-    """The published tables beside audio that you obtained yourself."""
+    """The published tables beside audio from another source."""
 
     HOMEPAGE = "https://research.google.com/audioset"
     LICENSE = "labels: CC BY 4.0; ontology: CC BY-SA 4.0; audio: of the videos' owners"
@@ -32,7 +32,8 @@ class Builder(CorpusBuilder):
 
 
 def segments(index, data, table, names):
-    # Three lines of comments come first, the columns' names in the last of them.
+    """Yields the clips of a table. names: of the labels by MID."""
+    # Three comment lines come first; the last one holds the column names.
     for row in read_table(data, table, COLUMNS, comment="#"):
         video, start = row["YTID"], float(row["start_seconds"])
         mids = [mid for mid in row["positive_labels"].split(",") if mid]

@@ -20,15 +20,16 @@ class Builder(CorpusBuilder):
     def clips(self, index, report):
         tables = {split: f"clotho_captions_{split}.csv" for split in SPLITS}
         return {
-            split: clips(index, split, read_table(data, table))
+            split: split_clips(index, split, read_table(data, table))
             for split, table, data in self.tables(index, report, tables)
         }
 
 
-def clips(index, split, table):
-    facts = keywords(index, split)
+def split_clips(index, split, table):
+    """Yields the clips of a split from its table of captions."""
+    metadata = read_metadata(index, split)
     for row in table:
-        name, known = row["file_name"], facts.get(row["file_name"], {})
+        name, known = row["file_name"], metadata.get(row["file_name"], {})
         words = known.get("keywords", "").split(";")
         yield ClipRecord(
             name,
@@ -39,8 +40,8 @@ def clips(index, split, table):
         )
 
 
-def keywords(index, split):
-    """Facts of each file. These tables, unlike the captions', are Latin-1."""
+def read_metadata(index, split):
+    """Each file's metadata, {} without a table. Unlike the captions' tables, it is Latin-1."""
     name = f"clotho_metadata_{split}.csv"
     if not index.matches(name):
         return {}

@@ -15,11 +15,11 @@ class Builder(CorpusBuilder):
     def clips(self, index, report):
         splits = {}
         for row in read_table(index.require("meta/esc50.csv"), "esc50.csv"):
-            entry = ClipRecord(
+            clip = ClipRecord(
                 row["filename"],
                 index.find(f"audio/{row['filename']}"),
                 labels=(row["category"].replace("_", " "),),
                 extra={"target": int(row["target"]), "esc10": row["esc10"] == "True"},
             )
-            splits.setdefault(f"fold{row['fold']}", []).append(entry)
+            splits.setdefault(f"fold{row['fold']}", []).append(clip)
         return splits

@@ -38,12 +38,12 @@ class Builder(CorpusBuilder):
         for row in tracks(index.require("tracks.csv")):
             if row["set", "subset"] in SUBSETS[size]:
                 split = row["set", "split"]
-                splits.setdefault(split, []).append(entry(index, row, size, titles))
+                splits.setdefault(split, []).append(clip_of(index, row, size, titles))
         return splits
 
 
 def tracks(data):
-    """Rows of tracks.csv by (group, name); its third line names the first column alone."""
+    """Yields the rows of tracks.csv by (group, name). Raises InputError for another header."""
     table = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
     groups, names, first = next(table, []), next(table, []), next(table, [])
     columns = list(zip(groups, names))
@@ -53,7 +53,8 @@ def tracks(data):
     return (dict(zip(columns, row)) for row in table)
 
 
-def entry(index, row, size, titles):
+def clip_of(index, row, size, titles):
+    """A row's clip. size: the subset. titles: of the genres by id."""
     name = f"{int(row['track', 'id']):06d}"
     file = f"{name[:3]}/{name}.mp3"
     genres = ast.literal_eval(row["track", "genres_all"] or "[]")

@@ -14,8 +14,8 @@ NOT_SPEECH = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
 class Builder(CorpusBuilder):
     """Splits train (of the configuration's size), validation and test; a clip is a segment.
 
-    Segments of silence, music and noise are left out and counted. GigaSpeech.json is read as a
-    stream: it is larger than most machines' memory.
+    Segments of silence, music and noise are skipped and counted. GigaSpeech.json is read as a
+    stream, since it is larger than most machines' memory.
     """
 
     HOMEPAGE = "https://github.com/SpeechColab/GigaSpeech"
@@ -30,33 +30,34 @@ class Builder(CorpusBuilder):
         tags |= {"{DEV}": "validation", "{TEST}": "test"}
         splits = {}
         for recording in recordings(index):
-            place = index.find(recording["path"])
+            file = index.find(recording["path"])
             for segment in recording["segments"]:
                 split = next((tags[tag] for tag in segment["subsets"] if tag in tags), None)
-                if split and (entry := spoken(place, recording, segment, report)):
-                    splits.setdefault(split, []).append(entry)
+                if split and (clip := segment_clip(file, recording, segment, report)):
+                    splits.setdefault(split, []).append(clip)
         return splits
 
 
 def recordings(index):
-    """The recordings of GigaSpeech.json, one by one."""
+    """Yields the recordings of GigaSpeech.json. Raises InputError if it is missing or broken."""
     try:
         import ijson
     except ImportError:
         raise InputError(
             "GigaSpeech.json needs the package ijson: pip install 'audioldm2-jax[corpora]'"
         ) from None
-    place = index.find("GigaSpeech.json")
-    if place is None:
+    file = index.find("GigaSpeech.json")
+    if file is None:
         raise InputError(f"{index.folder}: GigaSpeech.json is not there")
     try:
-        with place.open() as file:
-            yield from ijson.items(file, "audios.item", use_float=True)
+        with file.open() as stream:
+            yield from ijson.items(stream, "audios.item", use_float=True)
     except ijson.JSONError as error:
-        raise InputError(f"{place.path}: no JSON ({error})") from None
+        raise InputError(f"{file.path}: no JSON ({error})") from None
 
 
-def spoken(place, recording, segment, report):
+def segment_clip(file, recording, segment, report):
+    """A segment's clip; None for a segment without speech."""
     words = segment["text_tn"].split()
     if any(word in NOT_SPEECH for word in words):
         report.skip(segment["sid"], f"no speech ({' '.join(words)})")
@@ -66,7 +67,7 @@ def spoken(place, recording, segment, report):
         text = text.replace(f" {tag}", mark).replace(tag, mark)
     return ClipRecord(
         segment["sid"],
-        place,
+        file,
         transcript=text,
         start=segment["begin_time"],
         stop=segment["end_time"],

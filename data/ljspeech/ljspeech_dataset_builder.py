@@ -14,11 +14,12 @@ class Builder(CorpusBuilder):
 
     def clips(self, index, report):
         text = index.require("metadata.csv").decode("utf-8")
-        return {"train": [entry(index, line) for line in text.split("\n") if line.strip()]}
+        return {"train": [clip_of(index, line) for line in text.split("\n") if line.strip()]}
 
 
-def entry(index, line):
-    # Fields are split at each bar; quotes mean nothing.
+def clip_of(index, line):
+    """A line's clip. Raises InputError for a line without text."""
+    # Each bar separates fields; quotes are plain characters.
     fields = line.rstrip("\r").split("|")
     if len(fields) < 2:
         raise InputError(f"metadata.csv: id|text|normalised text is expected, found {line[:60]!r}")

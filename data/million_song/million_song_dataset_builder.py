@@ -36,14 +36,15 @@ class Builder(CorpusBuilder):
                 report.skip(f"lastfm_{split}", "metadata not there")
         if not splits:
             raise InputError(f"{index.folder}: no lastfm_train/ or lastfm_test/ there")
-        return {split: filter(None, found) for split, found in splits.items()}
+        return {split: filter(None, clips) for split, clips in splits.items()}
 
 
 def track(index, name, numbers, report):
+    """A track's clip from its JSON file; None for a broken one."""
     try:
-        facts = json.loads(index.files[name].read())
-        tags = sorted(facts["tags"], key=lambda tag: -int(tag[1]))
-        key = facts["track_id"]
+        metadata = json.loads(index.files[name].read())
+        tags = sorted(metadata["tags"], key=lambda tag: -int(tag[1]))
+        key = metadata["track_id"]
     except (ValueError, KeyError, IndexError, TypeError, Unreadable):
         report.skip(name, "broken metadata")
         return None
@@ -53,19 +54,19 @@ def track(index, name, numbers, report):
         key,
         find_audio(index, stems),
         labels=tuple(tag[0] for tag in tags),
-        extra={"title": facts.get("title", ""), "artist": facts.get("artist", "")},
+        extra={"title": metadata.get("title", ""), "artist": metadata.get("artist", "")},
     )
 
 
 def seven_digital(index):
-    """Numbers of 7digital by track; {} without the database."""
-    place = index.find("track_metadata.db")
-    if place is None or place.member or place.offset >= 0:
+    """7digital numbers by track; {} without the database. Raises InputError for a broken one."""
+    file = index.find("track_metadata.db")
+    if file is None or file.member or file.offset >= 0:
         return {}
     try:
         with closing(
-            sqlite3.connect(f"{Path(place.path).resolve().as_uri()}?mode=ro", uri=True)
+            sqlite3.connect(f"{Path(file.path).resolve().as_uri()}?mode=ro", uri=True)
         ) as database:
             return dict(database.execute("SELECT track_id, track_7digitalid FROM songs"))
     except sqlite3.Error as error:
-        raise InputError(f"{place.path}: no table of the songs ({error})") from None
+        raise InputError(f"{file.path}: no table of the songs ({error})") from None

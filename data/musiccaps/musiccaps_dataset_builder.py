@@ -21,7 +21,7 @@ class Builder(CorpusBuilder):
         splits = {"train": [], "eval": []}
         for row in read_table(index.require("musiccaps-public.csv"), "musiccaps-public.csv"):
             video, start = row["ytid"], float(row["start_s"])
-            entry = ClipRecord(
+            clip = ClipRecord(
                 f"{video}_{start:g}",
                 find_youtube(index, video, start, float(row["end_s"])),
                 captions=(row["caption"].strip(),),
@@ -32,14 +32,14 @@ class Builder(CorpusBuilder):
                     "balanced": row["is_balanced_subset"] == "True",
                 },
             )
-            splits["eval" if row["is_audioset_eval"] == "True" else "train"].append(entry)
+            splits["eval" if row["is_audioset_eval"] == "True" else "train"].append(clip)
         return splits
 
 
 def aspects(text):
-    """The table writes them as a Python list of strings; anything else is one aspect."""
+    """Parses the aspects, a Python list of strings in the table; anything else is one aspect."""
     try:
-        found = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        found = text
-    return tuple(map(str, found)) if isinstance(found, (list, tuple)) else (str(found),)
+        value = text
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)

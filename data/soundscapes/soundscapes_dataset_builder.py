@@ -14,7 +14,7 @@ class Builder(CorpusBuilder):
     def clips(self, index, report):
         splits = {"train": [], "validation": []}
         for number, row in enumerate(read_table(index.require("metadata.jsonl"), "metadata.jsonl")):
-            entry = ClipRecord(
+            clip = ClipRecord(
                 row["wav"],
                 index.find(row["wav"]),
                 captions=(row["caption_1"], row["caption_2"]),
@@ -22,5 +22,5 @@ class Builder(CorpusBuilder):
                 transcript=row["transcript"] or "",
                 extra={"kind": row["kind"], "events": row["events"]},
             )
-            splits["validation" if number % 50 == 49 else "train"].append(entry)
+            splits["validation" if number % 50 == 49 else "train"].append(clip)
         return splits

@@ -6,7 +6,7 @@ from audioldm2_jax.data.ingest.tables import read_table
 
 
 class Builder(CorpusBuilder):
-    """A split for each fold; the authors ask that folds are never mixed anew."""
+    """A split for each fold; the authors ask users to keep the folds."""
 
     HOMEPAGE = "https://urbansounddataset.weebly.com/urbansound8k.html"
     LICENSE = "CC BY-NC 3.0"
@@ -16,7 +16,7 @@ class Builder(CorpusBuilder):
         splits = {}
         for row in read_table(index.require("metadata/UrbanSound8K.csv"), "UrbanSound8K.csv"):
             name = row["slice_file_name"]
-            entry = ClipRecord(
+            clip = ClipRecord(
                 name,
                 index.find(f"fold{row['fold']}/{name}"),
                 labels=(row["class"].replace("_", " "),),
@@ -26,5 +26,5 @@ class Builder(CorpusBuilder):
                     "foreground": row["salience"] == "1",
                 },
             )
-            splits.setdefault(f"fold{row['fold']}", []).append(entry)
+            splits.setdefault(f"fold{row['fold']}", []).append(clip)
         return splits

@@ -8,7 +8,7 @@ COLUMNS = ["youtube_id", "start", "label", "split"]
 
 
 class Builder(CorpusBuilder):
-    """The published table beside audio that you obtained yourself."""
+    """The published table beside audio from another source."""
 
     HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
     LICENSE = "labels: CC BY 4.0; audio: of the videos' owners"
@@ -18,11 +18,11 @@ class Builder(CorpusBuilder):
         splits = {}
         for row in read_table(index.require("vggsound.csv"), "vggsound.csv", COLUMNS):
             video, start = row["youtube_id"], int(row["start"])
-            entry = ClipRecord(
+            clip = ClipRecord(
                 f"{video}_{start:06d}",
                 find_youtube(index, video, start, start + 10),
                 labels=(row["label"],),
                 extra={"youtube_id": video, "start": start},
             )
-            splits.setdefault(row["split"], []).append(entry)
+            splits.setdefault(row["split"], []).append(clip)
         return splits

@@ -24,7 +24,7 @@ SOURCES = {
 class Builder(CorpusBuilder):
     """A split for each source.
 
-    `without_evaluation` leaves out what the published lists (blacklist/*.json) name: clips that are
+    `without_evaluation` skips the clips that the published lists (blacklist/*.json) name: those
     also in AudioCaps, Clotho, ESC-50, UrbanSound8K or VGGSound.
     """
 
@@ -50,43 +50,43 @@ class Builder(CorpusBuilder):
                 report.skip(f"json_files/{source}", "metadata not there")
                 continue
             splits[split] = [
-                entry
+                clip
                 for name in files
                 for row in read_table(index.require(name), name)
-                if (entry := listed(index, source, row, banned, report))
+                if (clip := source_clip(index, source, row, banned, report))
             ]
         if not splits:
             raise InputError(f"{index.folder}: no json_files/SOURCE/*.json there")
         return splits
 
 
-def listed(index, source, row, banned, report):
-    """A clip's entry, None if a list bans it."""
-    # Ids of AudioSet carry Y before and .wav behind the video's.
+def source_clip(index, source, row, banned, report):
+    """A row's clip; None if a blacklist names it."""
+    # AudioSet ids are the video's with Y before and .wav after it.
     name = str(row["id"])
     stem = PurePosixPath(name).stem if PurePosixPath(name).suffix in (".wav", ".mp3") else name
     if stem in banned or stem.removeprefix("Y") in banned:
         report.skip(f"{source}/{name}", "named by a blacklist")
         return None
-    # Numbers are those of each source: the file must lie below its source's name.
-    found = [n for n in index.audio_by_stem.get(stem, []) if source.lower() in n.lower()]
+    # Sources number their clips independently: the file must be in its source's folder.
+    names = [n for n in index.audio_by_stem.get(stem, []) if source.lower() in n.lower()]
     keys = ("author", "download_link", "href", "tags", "description", "title")
     return ClipRecord(
         f"{source}/{name}",
-        index.files[found[0]] if found else None,
+        index.files[names[0]] if names else None,
         captions=(row["caption"].strip(),),
         extra={key: row[key] for key in keys if row.get(key)},
     )
 
 
 def blacklist(index):
-    """All ids in the published lists, without Y and suffix."""
+    """All ids of the published lists, without Y and suffix. Raises InputError without lists."""
     names = index.glob("blacklist/*.json")
     if not names:
         raise InputError(f"{index.folder}: without_evaluation needs the lists blacklist/*.json")
-    found = set()
+    banned = set()
     for name in names:
         lists = json.loads(index.require(name))
         for ids in lists.values() if isinstance(lists, dict) else [lists]:
-            found |= {str(i).removesuffix(".wav").removeprefix("Y") for i in ids}
-    return found
+            banned |= {str(i).removesuffix(".wav").removeprefix("Y") for i in ids}
+    return banned

@@ -49,8 +49,8 @@ def ablate(name: str, folder: Path) -> Path:
         start, whole = folder / "ablations" / f"{name}-start", start
         if not start.is_dir():
             blind(whole, start, text)
-        values += (f"--config.fixed=projection/{text}/kernel",)
-    values += (f"--config.start={start}", f"--config.steps={STEPS}")
+        values += (f"--config.frozen_params=projection/{text}/kernel",)
+    values += (f"--config.base_checkpoint={start}", f"--config.steps={STEPS}")
     values += (f"--config.optim.steps={STEPS}", f"--config.optim.warmup={WARMUP}")
     run("train", "--config=nano/joint.py", f"--workdir={workdir}", *values)
     run("export", workdir, model)

@@ -64,7 +64,7 @@ def test_authors_files(tensors, tiny, tmp_path, capsys, suffix):
     assert convert(tmp_path / f"model{suffix}", tmp_path / "hub", "--tokenizers", tiny) == 0
     captured = capsys.readouterr()
     assert captured.out.strip() == str(tmp_path / "hub")
-    assert "holds unet vae vocoder clap" in captured.err and "generate -t TEXT" in captured.err
+    assert "holds clap unet vae vocoder" in captured.err and "generate -t TEXT" in captured.err
     index = json.loads((tmp_path / "hub" / "model_index.json").read_text())
     assert index["_class_name"] == "AudioLDMPipeline"
     if suffix == ".pth":

@@ -21,7 +21,7 @@ def test_every_stage_begins_with_a_stage_before_it():
     for name, stage in build.STAGES.items():
         assert stage.before in met, name
         config = read_config(f"{build.ROOT}/configs/nano/{stage.config}", [])
-        assert config.start.rpartition("/")[2] in met, name
+        assert config.base_checkpoint.rpartition("/")[2] in met, name
         met.add(name)
     assert set(build.STAGES) == set(curves.SHOWN)
 

@@ -30,7 +30,7 @@ def test_runs_hold_what_is_zero(monkeypatch, tmp_path):
         asked.clear()
         ablate.ablate(name, tmp_path)
         config, values = asked[0][1].removeprefix("--config="), asked[0][3:]
-        run = open_run(read_config(config, [*values, "--config.start="]))
+        run = open_run(read_config(config, [*values, "--config.base_checkpoint="]))
         fixed = run.spec.stage.groups["model"].frozen_params
         assert any("projection" in pattern for pattern in fixed) == bool(text), name
         assert run.config.steps == run.config.optim.steps == ablate.STEPS

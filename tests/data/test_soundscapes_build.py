@@ -14,7 +14,7 @@ from audioldm2_jax.data.soundscapes import SOUND_CLASSES, build, make_clip
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of four clips."""
-    monkeypatch.setattr(build, "PART", 4)
+    monkeypatch.setattr(build, "SHARD_CLIPS", 4)
 
 
 def test_a_build_is_its_clips(small_parts, tmp_path):

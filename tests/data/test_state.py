@@ -163,7 +163,7 @@ def test_a_damaged_corpus_says_what_to_do(clips, tmp_path, capsys, name, case):
 
 @pytest.mark.parametrize("case", range(8))
 def test_damaged_state_of_soundscapes(tmp_path, capsys, monkeypatch, case):
-    monkeypatch.setattr(build, "PART", 3)
+    monkeypatch.setattr(build, "SHARD_CLIPS", 3)
     target = tmp_path / "out"
     assert soundscapes(target, "--count", "6") == 0
     whole = (target / "metadata.jsonl").read_bytes()

@@ -1,6 +1,8 @@
 """diffusers' schedulers as an oracle of scheduler files: random files, and both sides' samples."""
 
+import contextlib
 import sys
+from unittest import mock
 
 import diffusers
 import numpy as np
@@ -85,17 +87,24 @@ def run_diffusers(scheduler, steps, x, draws, eta=0.0):
         scheduler.set_begin_index(0)
     if hasattr(scheduler, "sigmas"):  # their float32 loses digits where much noise is left
         scheduler.sigmas = scheduler.sigmas.double()
-    module = sys.modules[type(scheduler).__module__]
     sample = torch.tensor(x).double() * initial
     for i, t in enumerate(scheduler.timesteps):
         output = network(scheduler.scale_model_input(sample, t).double(), float(t), torch)
-        extra = {}
-        if eta:
-            extra = dict(eta=eta, variance_noise=torch.tensor(draws[i]))
-        elif hasattr(module, "randn_tensor"):
-            module.randn_tensor = lambda *a, i=i, **k: torch.tensor(draws[i])
-        sample = scheduler.step(output, t, sample, **extra).prev_sample.double()
+        extra = dict(eta=eta, variance_noise=torch.tensor(draws[i])) if eta else {}
+        with draw_noise(scheduler, draws[i]):
+            sample = scheduler.step(output, t, sample, **extra).prev_sample.double()
     return sample.numpy(), [float(t) for t in scheduler.timesteps]
+
+
+@contextlib.contextmanager
+def draw_noise(scheduler, noise):
+    """The scheduler's steps draw this noise."""
+    module = sys.modules[type(scheduler).__module__]
+    if not hasattr(module, "randn_tensor"):
+        yield
+        return
+    with mock.patch.object(module, "randn_tensor", return_value=torch.tensor(noise)):
+        yield
 
 
 def scheduler_of(entries: dict, kind: str | None = None, **changes):

@@ -1,8 +1,10 @@
 """Every scheduler file is sampled as in diffusers, or refused by name."""
 
+import inspect
 import json
 import random
 
+import diffusers
 import numpy as np
 import pytest
 
@@ -11,7 +13,13 @@ from audioldm2_jax.checkpoints.scheduler import DEFAULTS
 from audioldm2_jax.diffusion.registry import make_schedule
 from audioldm2_jax.diffusion.timesteps import Timesteps
 from audioldm2_jax.errors import InputError
-from tests.diffusion.scheduler_files import random_file, run_diffusers, run_schedule, scheduler_of
+from tests.diffusion.scheduler_files import (
+    CHOICES,
+    random_file,
+    run_diffusers,
+    run_schedule,
+    scheduler_of,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STEPS = [1, 2, 3, 4, 5, 10, 14, 15, 25, 50]
@@ -132,6 +140,63 @@ def test_predictions(kind, prediction):
         "EulerAncestralDiscreteScheduler",
     )
     assert outcome == ("refused" if unknown else "agrees")
+
+
+# Values beside those of the random files, among them all that are not followed.
+OTHER_CHOICES = dict(
+    thresholding=[True],
+    dynamic_thresholding_ratio=[0.9],
+    sample_max_value=[2.0],
+    clip_sample=[True],
+    clip_sample_range=[2.0],
+    use_flow_sigmas=[True],
+    flow_shift=[3.0],
+    use_dynamic_shifting=[True],
+    time_shift_type=["linear", "cubic"],
+    solver_p=["DDIMScheduler"],
+    shift_terminal=[0.1],
+    trained_betas=[[float(b) for b in np.linspace(0.001, 0.02, 1000)], [0.1, 0.2]],
+    num_train_timesteps=[100, 1024, 0],
+    beta_schedule=["linear", "squaredcos_cap_v2", "sigmoid", "laplace", "exp", "cosine"],
+    prediction_type=["v_prediction", "sample", "flow_prediction"],
+    timestep_spacing=["leading", "trailing", "linspace", "even"],
+    algorithm_type=["dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"],
+    variance_type=["fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"],
+    solver_order=[1, 3, 4],
+    final_sigmas_type=["sigma_min", "denoise"],
+    interpolation_type=["log_linear", "cubic"],
+)
+
+
+def fields(kind) -> list[str]:
+    """All entries of diffusers' class itself."""
+    return list(inspect.signature(getattr(diffusers, kind).__init__).parameters)[1:]
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_no_field_is_ignored(kind):
+    """Each entry of the class with each of its values: sampled as diffusers does, or refused by
+    name. An entry that a new diffusers brings fails here until someone decides."""
+    for name in fields(kind):
+        values = OTHER_CHOICES.get(name) or CHOICES.get(name)
+        assert values, f"{name}: no value of it is tried"
+        for value in values:
+            entries = {"_class_name": kind, "clip_sample": False, **LATENT, name: value}
+            if "clip_sample" not in fields(kind):
+                del entries["clip_sample"]
+            try:
+                outcome = check(entries, 10)
+            except NotImplementedError as error:
+                raise AssertionError(f"{name} {value}: diffusers refuses, we do not") from error
+            assert outcome == "agrees" or name in refusal(entries), (name, value, outcome)
+
+
+def refusal(entries) -> str:
+    """The line in which a file is refused."""
+    with pytest.raises(InputError) as caught:
+        schedule = read(entries)
+        make_schedule(own_sampler(schedule, entries["_class_name"]), schedule, Timesteps(10))
+    return str(caught.value)
 
 
 OTHERS = {

@@ -17,7 +17,7 @@ from audioldm2_jax.cli.main import build_parser, main
 from audioldm2_jax.corpora import archives
 from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.presets import PRESETS
-from audioldm2_jax.training.start import with_audiomae
+from audioldm2_jax.training.base_checkpoint import with_audiomae
 from tests.data.corpora import write_corpus
 from tests.docs.commands import DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
 

@@ -11,7 +11,7 @@ import pytest
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.parts.vocoder import read_config, write_config
 from audioldm2_jax.data.untrained import random_checkpoint
-from audioldm2_jax.evaluation import attributes
+from audioldm2_jax.evaluation.metrics import attributes
 from audioldm2_jax.features.mel import MEL_16K, MelConfig, log_mel, mel_filters
 from audioldm2_jax.features.stft import inverse_stft, stft
 from audioldm2_jax.models import vocoding

@@ -15,13 +15,13 @@ from audioldm2_jax.pipelines.programs import program_of, shared
 from audioldm2_jax.pipelines.request import ClipRequest
 from audioldm2_jax.pipelines.text import tokenise
 from audioldm2_jax.presets import CONVENTIONS, PRESETS
+from audioldm2_jax.training.base_checkpoint import BaseCheckpoint, token_transforms, with_audiomae
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.run import frozen_parts, open_run
 from audioldm2_jax.training.spec import build_stage
 from audioldm2_jax.training.stages import diffusion, find_stage
 from audioldm2_jax.training.stages.conditions import EMPTY_TEXT
-from audioldm2_jax.training.start import Start, token_transforms, with_audiomae
 
 PROMPTS = ["a dog barks in the rain, then a bell", "techno"]
 SAID = ["The cat sat.", "Hello there, friend of mine."]
@@ -74,7 +74,7 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
 
     monkeypatch.setattr(diffusion, "denoising_loss", error)
     loaded = checkpoint(preset)
-    start = Start(loaded.config, loaded.params, loaded.tokenizers)
+    start = BaseCheckpoint(loaded.config, loaded.params, loaded.tokenizers)
     settings = settings | {"cond_dropout": drop}
     common = {"seconds": 1.28, "dtype": jnp.float32, "text_length": 40}
     made = build_stage(find_stage(stage), loaded.config, OptimConfig(), settings, **common)
@@ -162,6 +162,6 @@ def test_a_run_loads_it_for_encoded_corpora(variant, names):
     held |= {f"loa_{pooling}" for pooling in run.spec.batch.poolings}
     frozen = frozen_parts(run, dict.fromkeys(held))
     assert set(frozen) == {EMPTY_TEXT}
-    params = run.start.load((names,), jnp.float32)
-    expected = encode_unconditional(params, run.start.model)
+    params = run.base.load((names,), jnp.float32)
+    expected = encode_unconditional(params, run.base.model)
     np.testing.assert_allclose(frozen[EMPTY_TEXT], expected, atol=1e-2)

@@ -11,10 +11,10 @@ import numpy as np
 
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.spec import StageSpec, build_stage
 from audioldm2_jax.training.stages import find_stage
-from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import make_step
 

@@ -144,7 +144,7 @@ def test_every_variant_has_its_shapes(file, corpus):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", dict.fromkeys(stage.config for stage in build.STAGES.values()))
 def test_the_embedded_models_have_their_shapes(name, corpus):
-    values = [f"data.sources={corpus}", "start=", "batch=8"]
+    values = [f"data.sources={corpus}", "base_checkpoint=", "batch=8"]
     path = ROOT / "configs" / "nano" / name
     run = open_run(read_config(str(path), [f"--config.{value}" for value in values]))
     fits(run, encoded=False)
@@ -185,7 +185,7 @@ def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
 
 def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
-    made = config("configs/panns.py", corpus, "steps=2", "fixed=blocks_0,embed/kernel")
+    made = config("configs/panns.py", corpus, "steps=2", "frozen_params=blocks_0,embed/kernel")
     run = open_run(made)
     fresh = jax.jit(run.spec.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["panns"]
     train(made, tmp_path / "run", quiet=True)
@@ -193,8 +193,8 @@ def test_held_parameters(corpus, tmp_path):
     assert_same(fresh["embed"]["kernel"], trained["embed"]["kernel"])
     assert_same(fresh["blocks_0_conv_0"], trained["blocks_0_conv_0"])
     assert np.abs(fresh["embed"]["bias"] - trained["embed"]["bias"]).max() > 0
-    with pytest.raises(InputError, match="fixed 'blocks_9': no parameter's path has it"):
-        open_run(config("configs/panns.py", corpus, "fixed=blocks_9"))
+    with pytest.raises(InputError, match="frozen_params 'blocks_9': no parameter's path has it"):
+        open_run(config("configs/panns.py", corpus, "frozen_params=blocks_9"))
 
 
 def test_user_hooks(corpus, tmp_path):
@@ -232,7 +232,7 @@ def test_parts_trained_side_by_side_come_together(corpus, tmp_path, capsys):
     """Onto another checkpoint: the run's part, and all others of that one."""
     other = random_checkpoint(TINY, seed=1)
     hub.save(other, tmp_path / "other")
-    made = config("configs/audiomae.py", corpus, "steps=1", "start=random")
+    made = config("configs/audiomae.py", corpus, "steps=1", "base_checkpoint=random")
     train(made, tmp_path / "run", quiet=True)
     command = ["export", str(tmp_path / "run")]
     assert main([*command, str(tmp_path / "out"), "--onto", str(tmp_path / "other")]) == 0
@@ -315,7 +315,7 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
     precompute(
         corpus, tmp_path / "encoded", hub.load(tmp_path / "model"), settings, report=Report()
     )
-    values = [f"start={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
+    values = [f"base_checkpoint={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
     file = "configs/loa.py"
     found = [
         train(config(file, source, *values), tmp_path / name, quiet=True)

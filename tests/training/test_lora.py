@@ -72,7 +72,12 @@ def test_trained_exported_and_heard(tmp_path, monkeypatch, capsys):
     write_random(tmp_path / "model", "tiny-audioldm")
     corpus = write_corpus(tmp_path / "tones", 8, seconds=1.5)
     command = ["train", "--config=configs/audioldm.py:tiny", f"--workdir={tmp_path / 'run'}", "-q"]
-    values = [f"data.sources={corpus}", f"start={tmp_path / 'model'}", "lora=2", "steps=2"]
+    values = [
+        f"data.sources={corpus}",
+        f"base_checkpoint={tmp_path / 'model'}",
+        "lora=2",
+        "steps=2",
+    ]
     values += [
         "settings.p_clap_audio=0.0",
         "log_every=1",

@@ -98,9 +98,9 @@ def build_toy(settings: ToySettings, optim) -> StageSpec:
 
 TOY = StageInfo("toy", ToySettings, build_toy, trains="a toy")
 CONFIG = """
-from audioldm2_jax.configs.common import base, tiny
+from audioldm2_jax.configs.common import stage_config, tiny
 def get_config(arg=""):
-    return tiny(base("toy", weight=2.0))
+    return tiny(stage_config("toy", weight=2.0))
 """
 
 

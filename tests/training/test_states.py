@@ -303,10 +303,10 @@ def test_control_c_saves(corpus, tmp_path, restore):
 
 def test_the_first_control_c_is_answered_at_once(capfd):
     with pytest.raises(KeyboardInterrupt), Stopping() as stopping:
-        assert not stopping.asked(1)
+        assert not stopping.requested(1)
         os.kill(os.getpid(), signal.SIGINT)
         assert "saving after this step; Ctrl-C again ends at once" in capfd.readouterr().err
-        assert stopping.asked(2)
+        assert stopping.requested(2)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("not ended")
 
@@ -321,7 +321,7 @@ def test_several_processes_stop_at_one_step(monkeypatch):
     try:
         with Stopping() as stopping:
             os.kill(os.getpid(), signal.SIGINT)
-            assert not stopping.asked(41) and stopping.asked(42)
+            assert not stopping.requested(41) and stopping.requested(42)
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -399,4 +399,4 @@ def test_a_warm_up_that_never_ends_is_told(corpus, tmp_path, capsys):
     train(config(corpus, "optim.warmup=100", "steps=1"), tmp_path / "run")
     said = capsys.readouterr().err
     assert "optim.warmup is 100 and the run 1 steps" in said and "compiling the step ..." in said
-    assert "opening the start ..." in said.splitlines()[0]
+    assert "opening the base checkpoint ..." in said.splitlines()[0]

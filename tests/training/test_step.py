@@ -17,9 +17,9 @@ from audioldm2_jax.models.layers import REMAT
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import optim
+from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.stages import conditions, diffusion, joint, pretrain
-from audioldm2_jax.training.start import with_audiomae
 from audioldm2_jax.training.state import init_sharded, state_shardings
 from audioldm2_jax.training.step import make_step, stream_positions
 from tests.training.stages_of import (

@@ -1,5 +1,5 @@
-"""The authors' own files (.pth, .ckpt, .pt): tables, configurations read off shapes, assembly.
+"""The authors' own files (.pth, .ckpt, .pt): opened (`source`) and made into models (`assemble`).
 
-Such a file holds tensors alone; what a model is follows from their names and shapes. References:
-the repositories of AudioLDM 2, AudioLDM, AudioMAE, LAION CLAP and HiFi-GAN.
+Such a file holds tensors alone; their names and shapes give the configuration. References: the
+repositories of AudioLDM 2, AudioLDM, AudioMAE, LAION CLAP and HiFi-GAN.
 """

@@ -1,24 +1,24 @@
-"""The moving average of a U-Net's weights, which the authors keep under names without dots."""
+"""The moving average (EMA) of a U-Net's weights; its stored names have no dots."""
 
 from __future__ import annotations
 
 import functools
 import re
 
-from audioldm2_jax.checkpoints.parts import unet
+from audioldm2_jax.checkpoints.parts import unet_tables
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.errors import InputError
 
 _AVERAGE = re.compile(r"(?:.*\.)?model_ema\.diffusion_model(.+)")
-# Of AudioLDM's 48 kHz model, whose latents have 16 channels against 8.
-_WIDE = 16
+# Latent channels of AudioLDM's 48 kHz model; the others have 8.
+_LATENTS_48K = 16
 
 
 def find(content: Weights, raw: Weights | None, path) -> Weights | None:
     """The average under the U-Net's names; None if the file has none.
 
-    Raises InputError for a name that no U-Net's tensor has, where there are no raw weights to
-    compare with.
+    raw: the file's raw weights, which give the names. Raises InputError for a name that no U-Net
+    has, if there are no raw weights.
     """
     names = {m[1]: name for name in content if (m := _AVERAGE.fullmatch(name))}
     if not names:
@@ -37,7 +37,9 @@ def find(content: Weights, raw: Weights | None, path) -> Weights | None:
 
 
 def choose(raw: Weights | None, average: Weights | None, choice: str, path) -> tuple[Weights, str]:
-    """(the weights to read, a sentence on the choice where there was one).
+    """(the weights to read, a sentence on the choice if there was one).
+
+    choice: "raw", "ema" or "auto".
 
     "auto" goes by what the U-Net is, as the authors' commands do: of AudioLDM (conditioned on CLAP
     by FiLM, latents of 8 channels) the average, where it is complete; of all that the command of
@@ -70,7 +72,7 @@ def choose(raw: Weights | None, average: Weights | None, choice: str, path) -> t
 def _of_audioldm(unet: Weights) -> bool:
     first = "input_blocks.0.0.weight"
     shape = unet.shape(first) if first in unet else ()
-    return "film_emb.weight" in unet and len(shape) == 4 and shape[1] < _WIDE
+    return "film_emb.weight" in unet and len(shape) == 4 and shape[1] < _LATENTS_48K
 
 
 def _with_dots(flat: str) -> str | None:
@@ -83,11 +85,11 @@ def _with_dots(flat: str) -> str | None:
 
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern, str]]:
-    """(what a name is without its dots, the name with {} for its numbers).
+    """[(pattern of a name without its dots, the name with {} for its numbers)].
 
-    Of two numbers side by side, block and layer, the layer has one digit.
+    If two numbers stand side by side, block and layer, the layer has one digit.
     """
-    sources = {source for rule in unet.authors_rules() for source, _, _ in rule.pairs()}
+    sources = {source for rule in unet_tables.authors_rules() for source, _, _ in rule.pairs()}
     return [(_flat(source), source) for source in sorted(sources)]
 
 

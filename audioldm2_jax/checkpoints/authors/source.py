@@ -65,7 +65,7 @@ def open_file(path, choice: str = "auto") -> Source:
     content = weights.unwrap(weights.read(path, choice), lambda name: True)
     content = weights.unwrap(content, ("betas", "logvar", "scale_factor").__contains__)
     prefixes = {name: _prefixes(content, part) for name, part in PARTS.items() if part.authors}
-    parts = {name: _under(content, found[0]) for name, found in prefixes.items() if found}
+    parts = {name: _under(content, group[0]) for name, group in prefixes.items() if group}
     average, taken = averages.find(content, parts.get("unet"), path), ""
     if "unet" in parts or average:
         parts["unet"], taken = averages.choose(parts.get("unet"), average, choice, path)
@@ -74,7 +74,7 @@ def open_file(path, choice: str = "auto") -> Source:
     if not parts:
         raise InputError(f"{path}: none of the known models is in it ({len(content)} tensors)")
     gathered = {name: _gathered(name, parts, path) for name in parts}
-    known = tuple(prefix for found in prefixes.values() for prefix in found)
+    known = tuple(prefix for group in prefixes.values() for prefix in group)
     left_out = [n for n in content if not n.startswith(known) and not _BESIDE.fullmatch(n)]
     return Source(path, gathered, _scale(content, path), left_out, taken)
 

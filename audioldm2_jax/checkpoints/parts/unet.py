@@ -13,14 +13,9 @@ from audioldm2_jax.checkpoints.config_entries import (
     levels,
     require,
 )
-from audioldm2_jax.checkpoints.convert import CONV2D, LINEAR, NORM, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import DIFFUSERS_FILE, AuthorsPart, Part, PartFiles
-from audioldm2_jax.checkpoints.parts.blocks import (
-    authors_resnet_rules,
-    resnet_rules,
-    transformer_rules,
-)
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
+from audioldm2_jax.checkpoints.parts.unet_tables import authors_table, table
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.presets import Convention, UNetConfig
@@ -38,7 +33,7 @@ def read_config(files: PartFiles) -> UNetConfig:
     The heads are what the file says; `interpret` decides what one number for all levels means.
     """
     entries, where = Entries(files.content, files.where), files.where
-    _refuse_unknown(files.content, where)
+    _refuse_unsupported(files.content, where)
     channels = entries.wholes("block_out_channels")
     count, attention = len(channels), _attention(entries, channels)
 
@@ -122,7 +117,7 @@ def _sample_size(entries: Entries) -> int:
     return entries.whole_of(size, "sample_size", 1, 1 << 20)
 
 
-def _refuse_unknown(config: dict, where: str):
+def _refuse_unsupported(config: dict, where: str):
     """Raises InputError for options of the reference classes that no published model uses."""
     require(
         config,
@@ -215,92 +210,6 @@ def write_config(config: UNetConfig) -> PartFiles:
     return PartFiles(content, kind=content["_class_name"])
 
 
-def table(config: UNetConfig) -> Table:
-    """diffusers' names, which both classes share."""
-    film = config.film > 0
-
-    def level(source, target):
-        return (
-            *resnet_rules(f"{source}.resnets.{{}}", f"{target}/resnets_{{}}", film),
-            *transformer_rules(f"{source}.attentions.{{}}", f"{target}/transformers_{{}}"),
-        )
-
-    return Table(
-        rules=(
-            Rule("conv_in", "conv_in", CONV2D),
-            Rule("time_embedding.linear_1", "time_up", LINEAR),
-            Rule("time_embedding.linear_2", "time_down", LINEAR),
-            Rule("class_embedding", "film_in", LINEAR),
-            *level("down_blocks.{}", "down_{}"),
-            Rule("down_blocks.{}.downsamplers.0.conv", "down_{}/downsample", CONV2D),
-            *level("mid_block", "mid"),
-            *level("up_blocks.{}", "up_{}"),
-            Rule("up_blocks.{}.upsamplers.0.conv", "up_{}/upsample", CONV2D),
-            Rule("conv_norm_out", "norm_out", NORM),
-            Rule("conv_out", "conv_out", CONV2D),
-        )
-    )
-
-
-# The authors' modules outside the U-Net's blocks.
-_AUTHORS_OUTER = ("time_embed.0", "time_embed.2", "film_emb", "out.0", "out.2")
-
-
-def authors_table(config: UNetConfig) -> Table:
-    """CompVis' UNetModel: blocks numbered through, each a list of layers."""
-    last, layers, film = len(config.channels) - 1, config.layers, config.film > 0
-    rules = [
-        Rule("input_blocks.0.0", "conv_in", CONV2D),
-        Rule("time_embed.0", "time_up", LINEAR),
-        Rule("time_embed.2", "time_down", LINEAR),
-        Rule("film_emb", "film_in", LINEAR),
-        Rule("out.0", "norm_out", NORM),
-        Rule("out.2", "conv_out", CONV2D),
-    ]
-
-    def layer(source, target, index, count):
-        """A residual block and the `count` transformers behind it."""
-        rules.extend(authors_resnet_rules(f"{source}.0", f"{target}/resnets_{index}", film))
-        for i in range(count):
-            name = f"{target}/transformers_{index * count + i}"
-            rules.extend(transformer_rules(f"{source}.{1 + i}", name))
-
-    def transformers(level):
-        return len(config.contexts[level]) if config.attention[level] else 0
-
-    block = 0
-    for level in range(last + 1):
-        for index in range(layers):
-            block += 1
-            layer(f"input_blocks.{block}", f"down_{level}", index, transformers(level))
-        if level < last:
-            block += 1
-            rules.append(Rule(f"input_blocks.{block}.0.op", f"down_{level}/downsample", CONV2D))
-    middle = len(config.contexts[last])
-    layer("middle_block", "mid", 0, middle)
-    rules.extend(authors_resnet_rules(f"middle_block.{1 + middle}", "mid/resnets_1", film))
-    for i, level in enumerate(range(last, -1, -1)):
-        for index in range(layers + 1):
-            block = i * (layers + 1) + index
-            layer(f"output_blocks.{block}", f"up_{i}", index, transformers(level))
-        if level:
-            source = f"output_blocks.{block}.{1 + transformers(level)}.conv"
-            rules.append(Rule(source, f"up_{i}/upsample", CONV2D))
-    return Table(tuple(rules))
-
-
-def authors_rules() -> list[Rule]:
-    """Rules for every module of a U-Net of any configuration, with {} for blocks and layers.
-
-    Only their sources are used; the targets are empty.
-    """
-    rules = [Rule(name, "", LINEAR) for name in _AUTHORS_OUTER]
-    for block in ("input_blocks.{}.{}", "output_blocks.{}.{}", "middle_block.{}"):
-        rules += [*authors_resnet_rules(block, "", False), *transformer_rules(block, "")]
-        rules += [Rule(f"{block}{layer}", "", CONV2D) for layer in ("", ".op", ".conv")]
-    return rules
-
-
 def read_shapes(shapes: Shapes) -> UNetConfig:
     """The configuration of an authors' file."""
     channels, layers, attention, transformers = _levels(shapes)
@@ -311,7 +220,6 @@ def read_shapes(shapes: Shapes) -> UNetConfig:
     depth = shapes.count(f"{first}.transformer_blocks.{{}}.")
     streams = _streams(shapes, channels, transformers)
     size = 64 if film and base == 256 else 32
-    frames = 1024 // (8 if inside == 16 else 4)
     return UNetConfig(
         in_channels=inside,
         out_channels=shapes["out.2.weight"][0],
@@ -321,7 +229,7 @@ def read_shapes(shapes: Shapes) -> UNetConfig:
         contexts=(streams,) * (last + 1),
         depths=(depth,) * (last + 1),
         heads=tuple(shapes.heads(width, size) for width in channels),
-        sample_size=frames,
+        sample_size=1024 // (8 if inside == 16 else 4),
         film=film,
     )
 
@@ -372,12 +280,14 @@ def _streams(shapes: Shapes, channels, transformers) -> tuple[int | None, ...]:
 
 def _inputs(config: UNetConfig) -> tuple:
     """Two context streams of the widths that the configuration names."""
-    pairs = [pair for level in config.contexts for pair in enumerate(level) if pair[1]]
-    first = next((width for place, width in pairs if place <= 1), 1)
-    second = next((width for place, width in pairs if place > 1), 1)
+    widths = [1, 1]
+    for level in config.contexts:
+        for n, width in enumerate(level):
+            if width:
+                widths[config.stream_of(n)] = width
     side = 2 ** len(config.channels)
     image = jnp.zeros((1, side, side, config.in_channels))
-    streams = (jnp.zeros((1, 4, first)), jnp.zeros((1, 4, second)))
+    streams = tuple(jnp.zeros((1, 4, width)) for width in widths)
     film = jnp.zeros((1, config.film)) if config.film else None
     return image, jnp.zeros(1), streams, (None, None), film
 

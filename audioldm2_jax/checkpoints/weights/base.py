@@ -13,15 +13,15 @@ from audioldm2_jax.errors import InputError
 # More than any model has.
 MAX_TENSORS = 100_000
 _MAX_NAME = 500
-# What wrappers of training put before names, or into them.
+# What training's wrappers put before names or into them.
 _WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_forward_module|_fsdp_wrapped_module|"
                        r"_checkpoint_wrapped_module)\.")  # fmt: skip
 
 
 class Weights(Mapping):
-    """Tensors by name, read from disk one by one when asked for.
+    """A mapping {name: tensor}, where each access reads the tensor from disk.
 
-    readers: objects with a `shape` and a method `read`. metadata: texts beside the tensors.
+    readers: {name: object with a `shape` and a method `read`}. metadata: texts beside the tensors.
     """
 
     def __init__(self, readers: dict, metadata: Mapping[str, str] | None = None):
@@ -32,11 +32,11 @@ class Weights(Mapping):
         return self._readers[name].read()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, without reading it."""
+        """The shape of a tensor, without reading it."""
         return tuple(self._readers[name].shape)
 
     def renamed(self, names: Mapping[str, str]) -> Weights:
-        """The tensors that `names` lists, {name here: name in the result}."""
+        """The tensors that `names` lists, as {present name: new name}."""
         return Weights({new: self._readers[old] for old, new in names.items()}, self.metadata)
 
     def __or__(self, other: Weights) -> Weights:
@@ -53,7 +53,7 @@ class Weights(Mapping):
 
 
 class ArrayReader:
-    """A tensor in memory, as a reader."""
+    """A reader of a tensor that is in memory."""
 
     def __init__(self, array):
         self.array, self.shape = array, array.shape
@@ -72,10 +72,10 @@ def check_names(names, path: Path) -> None:
 
 
 def unwrap(weights: Weights, known: Callable[[str], bool]) -> Weights:
-    """The tensors without what training wrapped their names in.
+    """The tensors under their names without what training's wrappers added.
 
-    Wrappers' own names (`_orig_mod.` ...) go wherever they stand; a prefix that all names share
-    (`module.`, `model.` ...) goes up to where the names are `known`.
+    Names of wrappers (`_orig_mod.` ...) are removed wherever they stand. Of a prefix that all names
+    share (`module.`, `model.` ...) the fewest parts are removed after which some name is `known`.
     """
     names = {name: _WRAPPERS.sub("", name) for name in weights}
     if len(set(names.values())) == len(names):
@@ -91,7 +91,7 @@ def unwrap(weights: Weights, known: Callable[[str], bool]) -> Weights:
 
 
 def _shared(names: list[str]) -> list[str]:
-    """The leading parts that all dotted names share, of the last part nothing."""
+    """The leading parts that all dotted names share, without their last parts."""
     if not names:
         return []
     low, high = min(names).split(".")[:-1], max(names).split(".")[:-1]

@@ -20,11 +20,11 @@ _KINDS = ("safetensors", "bin", "ckpt", "pth", "pt")
 
 
 def find(folder: Path, variant: str | None = None) -> Path:
-    """The weight file (or shard index) of a part's folder; safetensors before torch's.
+    """The weight file (or shard index) of a part's folder; safetensors come before torch's files.
 
-    variant: such as "fp16" of `model.fp16.safetensors`; the folder's plain file is taken where it
-    has no such variant, and where a variant is all there is, that one. Raises InputError for a
-    folder without weights, or with several variants and none named.
+    variant: such as "fp16" of `model.fp16.safetensors`. A folder without it gives its plain file,
+    or else its only variant. Raises InputError for a folder without weights, or with several
+    variants and none named.
     """
     present = candidates(folder)
     if not present:
@@ -46,7 +46,7 @@ def find(folder: Path, variant: str | None = None) -> Path:
 
 
 def candidates(folder: Path) -> dict[str | None, Path]:
-    """{variant: its file}, None for the plain one."""
+    """{variant: its weight file} of a folder; the key None is the plain file."""
     try:
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     except OSError:
@@ -59,15 +59,15 @@ def candidates(folder: Path) -> dict[str | None, Path]:
 
 
 def _rank(name: str) -> tuple | None:
-    """(variant, place in the order of choice) of a weight file's name; None for other files."""
-    for place, kind in enumerate(_KINDS):
+    """(variant, *sort key of preference) of a weight file's name; None for other files."""
+    for kind_rank, kind in enumerate(_KINDS):
         for order, stem in enumerate(_STEMS):
             plain = re.fullmatch(rf"{stem}(?:\.([\w-]+))?\.{kind}", name)
             if plain and not re.search(r"-\d+-of-\d+$", plain[1] or ""):
-                return plain[1], place, 0, order
+                return plain[1], kind_rank, 0, order
             index = re.fullmatch(rf"{stem}\.{kind}\.index(?:\.([\w-]+))?\.json", name)
             if index:
-                return index[1], place, 1, order
+                return index[1], kind_rank, 1, order
     return None
 
 
@@ -94,12 +94,12 @@ def read(path: Path, choice: str = "auto") -> Weights:
 
 
 def _read_shards(path: Path) -> Weights:
-    """An index's shards together. Raises InputError where they are not what the index says."""
-    places = files.read_json(path).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(s, str) for s in places.values()):
+    """All shards of an index. Raises InputError if they are not what the index says."""
+    shard_of = files.read_json(path).get("weight_map")
+    if not isinstance(shard_of, dict) or not all(isinstance(s, str) for s in shard_of.values()):
         raise InputError(f"{path}: not a shard index (weight_map is no object of file names)")
     shards: dict[str, list[str]] = {}
-    for name, shard in places.items():
+    for name, shard in shard_of.items():
         shards.setdefault(shard, []).append(name)
     readers = {}
     for shard, names in sorted(shards.items()):
@@ -121,7 +121,7 @@ def _read_shards(path: Path) -> Weights:
 def write(path: Path, state: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None):
     """Writes a safetensors file as torch libraries expect it, whole or not at all.
 
-    Raises InputError where it cannot be written.
+    metadata: texts beside the tensors. Raises InputError if it cannot be written.
     """
     with files.atomic_file(path) as temporary:
         write_safetensors(temporary, state, {"format": "pt"} | (metadata or {}))

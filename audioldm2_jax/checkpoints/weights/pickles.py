@@ -1,8 +1,8 @@
 """Pickles as torch writes them, read by an interpreter of our own.
 
-Nothing is imported and nothing is called. A global is a record of its name, and what a global would
-make is a `Foreign`, a record of the name and of what went in. So a pickle reaches no object of this
-process, whatever it holds; its memory and time are bounded by its length.
+Nothing is imported and nothing is called. A global becomes a record of its name. A call of a global
+becomes a `Foreign`, a record of the name and of the arguments. So no pickle reaches an object of
+this process, and its memory and time are bounded by its length.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# A published file of training needs half a million; a larger pickle would take minutes.
+# The largest published training state has half a million; a larger pickle would take minutes.
 MAX_OPCODES = 4_000_000
 _MAX_NAME = 500
 
-# Of these no weight file has need; to name them is better than to pass over them.
+# No weight file needs these. They are refused by name rather than ignored.
 _HOSTILE_MODULES = {
     *("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "pty"),
     *("importlib", "runpy", "ctypes", "webbrowser", "pickle", "marshal"),
@@ -44,14 +44,14 @@ class Global:
 
 @dataclass(slots=True, eq=False)
 class Foreign:
-    """In place of an object that a global would make: its name, and what went into it."""
+    """A record of an object that a call of a global would make: its name and its arguments."""
 
     name: Global
     parts: list = field(default_factory=list)
 
 
 class Table(dict):
-    """A dict with text keys; entries under other keys are in `others`, as pairs."""
+    """A dict with text keys. `others`: the (key, value) pairs with other keys."""
 
     __slots__ = ("others",)
 
@@ -60,7 +60,7 @@ class Table(dict):
         self.others: tuple | list = ()
 
     def put(self, items: list) -> None:
-        """Takes key, value, key, value, ..."""
+        """Adds entries from a list key, value, key, value, ..."""
         if len(items) % 2:
             raise ValueError("a key without a value")
         for key, value in zip(items[::2], items[1::2]):
@@ -77,11 +77,12 @@ def load(
     rebuild: Callable[[Global, tuple], Any] = lambda name, arguments: None,
     persistent: Callable[[Any], Any] = lambda reference: None,
 ) -> Any:
-    """One pickle's value, of plain values, lists, tuples, `Table`, `Global` and `Foreign`.
+    """The value of one pickle: plain values, lists, tuples, `Table`, `Global` and `Foreign`.
 
-    stream: with `read`, `readline` and `tell`, such as BytesIO; it is left behind the pickle.
-    rebuild: what a call of a global gives, None for a `Foreign`. persistent: what a reference to
-    something outside the pickle gives. Raises Refused, or whatever error a damaged pickle leads to.
+    stream: has `read`, `readline` and `tell`, such as BytesIO; it ends behind the pickle.
+    rebuild: the result of a call of a global with its arguments; None makes a `Foreign`.
+    persistent: the result of a reference to something outside the pickle.
+    Raises Refused, or any error to which a damaged pickle leads.
     """
     machine = _Machine(rebuild, persistent)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
@@ -103,7 +104,7 @@ class _Machine:
         self.stack, self.marks, self.memo, self.copied = [], [], {}, 0
 
     def to_mark(self) -> list:
-        """What lies above the last mark, taken off."""
+        """Takes off the items above the last mark."""
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
@@ -125,7 +126,7 @@ class _Machine:
         self.stack.append(Global(module, name))
 
     def call(self, function, arguments) -> None:
-        """What a call, or a new object of a class, is here."""
+        """Pushes the result of a call, or a new object of a class."""
         if isinstance(function, Foreign):
             # An attribute of something foreign, say.
             result = Foreign(function.name, [function, arguments])
@@ -140,7 +141,7 @@ class _Machine:
         self.stack.append(result)
 
     def dict_of(self, arguments: tuple) -> Table:
-        """From pairs, as Python 2 writes an OrderedDict, or empty."""
+        """A table from pairs, as Python 2 writes an OrderedDict, or an empty one."""
         table = Table()
         for pair in arguments[-1] if arguments and isinstance(arguments[-1], list) else ():
             self.copied += 1
@@ -151,7 +152,7 @@ class _Machine:
         return table
 
     def extend(self, items: list) -> None:
-        """Puts into the list, set or object that lies on top."""
+        """Adds items to the list, set or object on top of the stack."""
         target = self.stack[-1]
         if type(target) is list:
             target.extend(items)
@@ -161,7 +162,7 @@ class _Machine:
             raise ValueError("not a list")
 
     def update(self, items: list) -> None:
-        """Puts keys and values into the dict or object that lies on top."""
+        """Adds keys and values to the dict or object on top of the stack."""
         target = self.stack[-1]
         if isinstance(target, Table):
             target.put(items)
@@ -171,7 +172,7 @@ class _Machine:
             raise ValueError("not a dict")
 
     def build(self) -> None:
-        """An object's state, which only a foreign one keeps."""
+        """Sets the state of the object on top; only a foreign one keeps it."""
         (state,) = self.top(1)
         target = self.stack[-1]
         if isinstance(target, Global):

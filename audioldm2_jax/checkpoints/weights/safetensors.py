@@ -1,7 +1,7 @@
-"""The safetensors format: a header of names, shapes and places, then the tensors' bytes.
+"""The safetensors format: a header of names, shapes and offsets, then the tensors' bytes.
 
-The header is checked as the reference library checks it: every byte behind it belongs to one tensor
-and no other.
+The header is checked as the reference library checks it: every byte behind it belongs to exactly
+one tensor.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAX_DIMENSIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Where a tensor lies in a file."""
+    """A reader of one tensor. offset: of its first byte in the file."""
 
     path: Path
     offset: int
@@ -49,7 +49,7 @@ class Slice:
     shape: tuple[int, ...]
 
     def read(self) -> np.ndarray:
-        """Reads its own stretch: a mapped file would count as a second copy of the model."""
+        """Reads the tensor alone; a mapped file would count as a second copy of the model."""
         count = math.prod(self.shape)
         try:
             flat = np.fromfile(self.path, self.dtype, count, offset=self.offset)
@@ -59,7 +59,7 @@ class Slice:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Slice], dict[str, str]]:
-    """({name: where it lies}, the metadata). Raises InputError for a damaged file."""
+    """({name: reader}, the metadata). Raises InputError for a damaged file."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -81,12 +81,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, Slice], dict[str, str]]:
     if len(header) > MAX_TENSORS:
         raise InputError(f"{path}: holds {len(header)} tensors, more than any model")
     metadata = header.pop("__metadata__", None)
-    slices, places = {}, []
+    slices, spans = {}, []
     for name, entry in header.items():
         dtype, shape, begin, end = _entry(entry, f"{path}: tensor {name!r:.200}")
         slices[name] = Slice(path, 8 + length + begin, dtype, shape)
-        places.append((begin, end))
-    _check_places(sorted(places), size - 8 - length, path)
+        spans.append((begin, end))
+    _check_spans(sorted(spans), size - 8 - length, path)
     return slices, metadata if isinstance(metadata, dict) else {}
 
 
@@ -125,10 +125,10 @@ def _counts(values) -> bool:
     return isinstance(values, list) and all(type(n) is int and 0 <= n < 1 << 48 for n in values)
 
 
-def _check_places(places: list, size: int, path: Path) -> None:
-    """Tensors lie one behind another, without a gap, to the end of the file."""
+def _check_spans(spans: list, size: int, path: Path) -> None:
+    """Raises InputError unless the tensors fill the file without gap or overlap."""
     reached = 0
-    for begin, end in places:
+    for begin, end in spans:
         if begin != reached:
             kind = "overlap" if begin < reached else "leave a gap"
             raise InputError(
@@ -142,7 +142,7 @@ def _check_places(places: list, size: int, path: Path) -> None:
 def write_safetensors(path: Path, state: Mapping[str, np.ndarray], metadata: dict[str, str]):
     """Writes tensors by descending alignment, then by name, as the reference library does.
 
-    Raises OSError where the disk refuses.
+    Raises OSError if the disk refuses.
     """
     arrays = {name: np.asarray(value) for name, value in state.items()}
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))

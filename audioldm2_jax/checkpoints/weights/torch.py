@@ -1,7 +1,7 @@
-"""Torch's archives (.bin, .ckpt, .pth, .pt) without torch: the zip files of today and older files.
+"""Torch's archives (.bin, .ckpt, .pth, .pt) without torch: zip files and the older format.
 
-Such a file is a pickle beside raw storages. The pickle is read by `pickles`, which runs nothing;
-what it says of shapes and places is checked against the file before anything is allocated.
+Such a file is a pickle beside raw storages. `pickles` reads the pickle and runs nothing. Shapes and
+offsets are checked against the file before anything is allocated.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ _STORAGES = {
 _UNTYPED = "UntypedStorage"
 _TORCH = ("torch", "torch.storage", "torch.cuda")
 _MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-# Where files keep the model: frameworks of training, AudioMAE, HiFi-GAN.
+# Keys under which files keep the model: training frameworks, AudioMAE, HiFi-GAN.
 _INSIDE = ("state_dict", "model_state_dict", "model", "module", "generator", "network", "weights")
 _AVERAGES = ("ema", "ema_state_dict", "model_ema", "ema_model", "state_dict_ema")
-# Values that published files hold beside their tensors, in one dict with them.
+# Modules of values that published files hold beside their tensors, in one dict with them.
 _PLAIN = {"argparse", "numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs"}
 
 
 def read_torch(path: Path, choice: str = "auto") -> Weights:
-    """A torch archive as tensors by name; of a file of training, the model's.
+    """The tensors of a torch archive; of a training state, those of the model.
 
-    choice: "ema" takes the moving average where the file keeps one beside the model, "raw" and
-    "auto" the model. Raises InputError if it is damaged, or if an object of another library takes
-    the place of a tensor.
+    choice: "ema" takes the moving average, if the file keeps one beside the model; "raw" and "auto"
+    take the model. Raises InputError if the file is damaged, or if an object of another library
+    stands in place of a tensor.
     """
     path = Path(path)
     try:
@@ -83,7 +83,7 @@ def read_torch(path: Path, choice: str = "auto") -> Weights:
 
 
 def _open(path: Path):
-    """(source of the storages, what is pickled)."""
+    """(reader of the storages, the unpickled content)."""
     with path.open("rb") as file:
         start = file.read(len(_MAGIC))
         if start == _MAGIC:
@@ -113,22 +113,22 @@ def _open_old(path: Path, head: bytes):
 
     pickles.load(stream)
     pickles.load(stream)
-    about = pickles.load(stream)
-    if isinstance(about, Table) and about.get("little_endian") is False:
+    system = pickles.load(stream)
+    if isinstance(system, Table) and system.get("little_endian") is False:
         raise InputError(f"{path}: written on a big-endian machine, which is not read")
     content = pickles.load(stream, rebuild=_rebuild, persistent=persistent)
     keys = pickles.load(stream)
     if not isinstance(keys, list) or not all(type(key) in (str, int) for key in keys):
         raise ValueError("no list of storages")
     source = OldFile(path)
-    source.place(keys, stream.tell(), itemsizes)
+    source.find_storages(keys, stream.tell(), itemsizes)
     return source, content
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """key: its name in the file; dtype: a name, "" where the tensor has to say it; start: elements
-    before it, of a view."""
+    """A storage. key: its name in the file. dtype: its name, "" if the tensor says it. start: the
+    first element, of a view."""
 
     key: str
     dtype: str
@@ -158,7 +158,7 @@ def _persistent(reference) -> _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """What the pickle says of a tensor; nothing is checked yet."""
+    """A tensor as the pickle describes it, before any check. offset and strides: in elements."""
 
     storage: _Storage
     offset: Any
@@ -167,7 +167,7 @@ class _Tensor:
     dtype: str
 
     def check(self, name: str, source) -> int:
-        """The bytes to read. Raises InputError for a shape that no tensor of the file can have."""
+        """The number of bytes to read. Raises InputError for a shape that the file cannot hold."""
         where = f"{source.path}: tensor {name}"
         if self.dtype not in _DTYPES:
             raise InputError(f"{where} is stored as {self.dtype or 'bytes'}, which is not read")
@@ -225,7 +225,7 @@ class _Reader:
 
 
 def _rebuild(function: Global, arguments: tuple):
-    """What torch's own functions make; None for all others."""
+    """The result of a call of torch's own functions; None for all others."""
     if function.module == "torch._utils":
         if function.name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
             return _tensor(function.name, *arguments[:7])
@@ -288,7 +288,7 @@ def _tensors_of(table: Table) -> dict[str, _Tensor]:
 
 
 def _refuse_foreign(state: Table, tensors: dict, path: Path) -> None:
-    """Objects of other libraries may lie beside tensors, not in place of them."""
+    """Raises InputError if an object of another library stands in place of a tensor."""
     seen: set[int] = set()
     for key, value in state.others:
         if isinstance(value, _Tensor):

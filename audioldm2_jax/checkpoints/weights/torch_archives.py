@@ -1,4 +1,4 @@
-"""Where torch's files keep the bytes of storages: members of a zip file, or one behind another."""
+"""The bytes of storages in torch's files: members of a zip file, or one after another."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from audioldm2_jax.errors import InputError
 
-# A pickle of tensors' names and places; those of published files have less than 5 MB.
+# The pickle of tensors' names and offsets; published files have less than 5 MB.
 MAX_PICKLE = 1 << 26
 
 
 class Archive:
-    """The zip file: storages are its members, which torch never compresses."""
+    """The zip format. Storages are members, which torch never compresses."""
 
     def __init__(self, path: Path):
         self.path, self.zip, self.size = path, zipfile.ZipFile(path), path.stat().st_size
@@ -29,14 +29,15 @@ class Archive:
             raise InputError(f"{path}: written on a big-endian machine, which is not read")
 
     def pickle(self) -> bytes:
+        """The pickle that describes the tensors."""
         return self._read(f"{self.root}data.pkl", MAX_PICKLE)
 
     def nbytes(self, key: str) -> int:
-        """A storage's size. Raises InputError if it is not there whole."""
+        """The size of a storage in bytes. Raises InputError if it is not complete."""
         return self._member(f"{self.root}data/{key}").file_size
 
     def read(self, key: str, start: int, length: int) -> bytes:
-        """A stretch of a storage; a whole one is checked against its checksum."""
+        """Bytes of a storage from `start`; a whole storage is checked against its checksum."""
         info = self._member(f"{self.root}data/{key}")
         if (start, length) == (0, info.file_size):
             return self._read(info.filename, length)
@@ -78,10 +79,10 @@ class OldFile:
     """The format before torch 1.6: pickles, then storages one after another."""
 
     def __init__(self, path: Path):
-        self.path, self.size, self.places = path, path.stat().st_size, {}
+        self.path, self.size, self.spans = path, path.stat().st_size, {}
 
-    def place(self, keys, start: int, itemsizes: dict) -> None:
-        """Where each storage lies: a count of elements before each one's bytes."""
+    def find_storages(self, keys, start: int, itemsizes: dict) -> None:
+        """Finds the bytes of each storage. A count of elements stands before them."""
         with self.path.open("rb") as file:
             for key in keys:
                 file.seek(start)
@@ -90,15 +91,17 @@ class OldFile:
                 size = count * itemsizes.get(str(key), 1)
                 if len(head) < 8 or count < 0 or start + 8 + size > self.size:
                     raise InputError(f"{self.path}: not a complete torch archive; fetch it again")
-                self.places[str(key)] = (start + 8, size)
+                self.spans[str(key)] = (start + 8, size)
                 start += 8 + size
 
     def nbytes(self, key: str) -> int:
-        if key not in self.places:
+        """The size of a storage in bytes. Raises InputError if it is missing."""
+        if key not in self.spans:
             raise InputError(f"{self.path}: storage {key[:200]!r} is damaged; fetch the file again")
-        return self.places[key][1]
+        return self.spans[key][1]
 
     def read(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of a storage from `start`."""
         with self.path.open("rb") as file:
-            file.seek(self.places[key][0] + start)
+            file.seek(self.spans[key][0] + start)
             return file.read(length)

@@ -1,4 +1,4 @@
-"""Writing the synthetic corpus as a folder of FLAC and JSON lines, in parts that survive a stop."""
+"""Writes the synthetic corpus as FLAC files and JSON lines, in shards, resumable after a stop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from audioldm2_jax import audio, files, pictures
-from audioldm2_jax.data.corpus import parallel
+from audioldm2_jax.data.corpus.parallel import parallel_map
 from audioldm2_jax.data.soundscapes.scene import KINDS, Clip, make_clip
 from audioldm2_jax.data.soundscapes.sound_classes import SOUND_CLASSES
 from audioldm2_jax.data.soundscapes.voices import check_voices
 from audioldm2_jax.errors import InputError
 
-PART = 250  # clips
+SHARD_CLIPS = 250
 
 
-def record(clip: Clip, file: str) -> dict:
-    """A clip's line: `wav`, `caption*`, `labels` as the authors' training files have them."""
+def metadata_line(clip: Clip, file: str) -> dict:
+    """A clip's metadata: `wav`, `caption_N` and `labels` as in the authors' training files."""
     captions = {f"caption_{i + 1}": text for i, text in enumerate(clip.captions)}
     line = {"wav": file, **captions, "labels": clip.labels, "kind": clip.kind}
     line["seconds"] = round(len(clip.audio) / clip.sample_rate, 4)
@@ -40,49 +40,50 @@ def build(
     voices: str = "varied",
     classes: Sequence[str] = (),
     workers: int | None = None,
-    report: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> dict:
-    """Writes clips 0 to count and returns `statistics`.
+    """Writes clips 0 to `count` and returns `statistics`.
 
-    folder/audio/NNNNNNN.flac and folder/metadata.jsonl; a part already written by the same call is
-    kept, so a stopped build goes on where it stood. report(clips done) after each part.
-    kinds, voices: as of `make_clip`. classes: instead, clips of one of these each, in turn. Raises
-    InputError for unknown voices or classes, or if the folder holds a build with other settings.
+    Writes folder/audio/NNNNNNN.flac and folder/metadata.jsonl. Existing shards of an equal call are
+    kept, so a stopped build resumes. seconds, speech, kinds, voices: as in `make_clip`. classes:
+    clips of one of these classes each, in turn, instead of scenes. progress: called with the number
+    of clips after each shard. Raises InputError for unknown voices or classes, and for a folder
+    with a build of other settings.
     """
     folder = Path(folder)
     settings = {"seed": seed, "seconds": seconds, "speech": speech, "kinds": dict(kinds)}
     check_voices(voices)
     if unknown := sorted(set(classes) - set(SOUND_CLASSES)):
         raise InputError(f"class {unknown[0]!r}: choose of {' '.join(sorted(SOUND_CLASSES))}")
-    # Only where they are asked for: builds from before these settings can go on.
+    # Only if they differ from the default: builds from before these settings can resume.
     settings |= {"voices": voices} if voices != "varied" else {}
     settings |= {"classes": list(classes)} if classes else {}
-    _claim(folder, settings)
-    starts = range(0, count, PART)
-    write = functools.partial(_write_part, folder, count=count, **settings)
-    for done in parallel.parallel_map(write, starts, workers):
-        if report:
-            report(done)
+    _open_folder(folder, settings)
+    starts = range(0, count, SHARD_CLIPS)
+    write = functools.partial(_write_shard, folder, count=count, **settings)
+    for done in parallel_map(write, starts, workers):
+        if progress:
+            progress(done)
     lines = [line for start in starts for line in _lines(folder, start)]
     files.write_text(
         folder / "metadata.jsonl", "".join(json.dumps(x) + "\n" for x in lines[:count])
     )
-    _sweep(folder)
+    _remove_partial_files(folder)
     return statistics(lines[:count])
 
 
-def _claim(folder: Path, settings: dict) -> None:
-    """Makes the folder, or sees that it is a build with these settings."""
+def _open_folder(folder: Path, settings: dict) -> None:
+    """Creates the folder, or checks that it is a build with these settings."""
     path = folder / "settings.json"
     if path.exists():
         try:
-            found = files.read_json(path)
+            stored = files.read_json(path)
         except InputError as error:
             raise InputError(f"{error}; delete {folder} to begin anew") from None
-        if found != settings:
-            what = f"{found}"[:200]
+        if stored != settings:
+            what = f"{stored}"[:200]
             raise InputError(f"{folder}: holds a build with {what}; choose another folder")
-        _sweep(folder)
+        _remove_partial_files(folder)
         return
 
     def write(new: Path) -> None:
@@ -93,38 +94,39 @@ def _claim(folder: Path, settings: dict) -> None:
     files.write_folder(folder, write)
 
 
-def _sweep(folder: Path) -> None:
-    """Takes away what a killed build left half-written."""
+def _remove_partial_files(folder: Path) -> None:
+    """Removes files that a killed build left half-written."""
     for path in (*folder.glob(".*.part*"), *folder.glob("*/.*.part*")):
         with suppress(OSError):
             path.unlink()
 
 
-def _part(folder: Path, start: int) -> Path:
+def _shard_path(folder: Path, start: int) -> Path:
     return folder / "parts" / f"{start:07d}.jsonl"
 
 
 def _lines(folder: Path, start: int) -> list[dict]:
-    """A part's records; [] for one that is not there, or damaged."""
+    """A shard's metadata lines; [] for a shard that is missing or damaged."""
     try:
         lines = [
-            json.loads(line) for line in files.read_text(_part(folder, start)).split("\n")[:-1]
+            json.loads(line)
+            for line in files.read_text(_shard_path(folder, start)).split("\n")[:-1]
         ]
-        whole = all((folder / line["wav"]).is_file() and _complete(line) for line in lines)
+        intact = all((folder / line["wav"]).is_file() and _complete(line) for line in lines)
     except (InputError, ValueError, KeyError, TypeError, RecursionError):
         return []
-    return lines if whole else []
+    return lines if intact else []
 
 
 def _complete(line: dict) -> bool:
-    """Whether a record has what `statistics` counts."""
+    """Whether a line has the values that `statistics` counts."""
     kinds = {"seconds": float, "kind": str, "labels": list, "caption_1": str}
     return all(isinstance(line.get(key), kind) for key, kind in kinds.items())
 
 
-def _write_part(folder: Path, start: int, *, count, seed, classes=(), **settings) -> int:
-    """One part's audio, then its lines: a part with lines is whole. Returns its number of clips."""
-    stop = min(start + PART, count)
+def _write_shard(folder: Path, start: int, *, count, seed, classes=(), **settings) -> int:
+    """Writes a shard's audio, then its lines, and returns its number of clips."""
+    stop = min(start + SHARD_CLIPS, count)
     if len(_lines(folder, start)) >= stop - start:
         return stop - start
     lines = []
@@ -133,15 +135,15 @@ def _write_part(folder: Path, start: int, *, count, seed, classes=(), **settings
         clip = make_clip(seed, index, only=only, **settings)
         file = f"audio/{index:07d}.flac"
         audio.save_wav(folder / file, clip.audio, clip.sample_rate)
-        lines.append(json.dumps(record(clip, file)) + "\n")
-    files.write_text(_part(folder, start), "".join(lines))
+        lines.append(json.dumps(metadata_line(clip, file)) + "\n")
+    files.write_text(_shard_path(folder, start), "".join(lines))
     return stop - start
 
 
-def statistics(records) -> dict:
-    """Counts of a build: clips, seconds, kinds, labels, distinct captions, words."""
+def statistics(lines) -> dict:
+    """Counts a build's metadata lines: clips, hours, kinds, labels, distinct captions and words."""
     kinds, labels, captions, words, seconds, clips = Counter(), Counter(), set(), Counter(), 0.0, 0
-    for line in records:
+    for line in lines:
         clips += 1
         seconds += line["seconds"]
         kinds[line["kind"]] += 1
@@ -159,7 +161,10 @@ def statistics(records) -> dict:
 
 
 def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]:
-    """One clip of each class as WAV and mel picture, and all pictures in table.png; the WAVs."""
+    """Writes one clip of each class as WAV and mel plot, and all plots in table.png.
+
+    Returns the paths of the WAVs. Raises InputError if the folder cannot be written.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +183,7 @@ def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]
 
 
 def picture_table(columns: int = 8, *, seconds: float = 4.0, seed: int = 0) -> np.ndarray:
-    """All classes' pictures in one, row by row in the order of their names: uint8 [H, W, 3]."""
+    """The mel plots of all classes in one image, sorted by name, row by row: uint8 [H, W, 3]."""
     tiles = []
     for name in sorted(SOUND_CLASSES):
         clip = make_clip(seed, 0, seconds=seconds, only=name)

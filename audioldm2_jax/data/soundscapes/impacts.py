@@ -9,7 +9,7 @@ from audioldm2_jax.data.soundscapes.sound_classes import sound_class
 
 
 def _thud(rng, pitch, seconds, click):
-    """A falling low tone with a click of noise."""
+    """A falling low tone with a click of noise, as of a dull impact."""
     body = dsp.sine(dsp.phase(dsp.glide(1.6 * pitch, pitch, seconds)))
     body = body * dsp.decay(len(body), 0.7 * seconds)
     hit = dsp.noise(rng, seconds, 500, 6000) * dsp.decay(dsp.samples(seconds), 0.04)

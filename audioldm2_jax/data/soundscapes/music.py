@@ -1,4 +1,4 @@
-"""Short music: an instrument plays a melody over chords in a key, at a tempo, in a mood."""
+"""Short music: an instrument plays a melody over chords, in a key and at a tempo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audioldm2_jax.data.soundscapes.sound_classes import Gesture
 
 KEYS = ("C", "C sharp", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# Degrees of the scale on which the chords of four bars stand.
+# Scale degrees of the chords of four bars.
 PROGRESSIONS = ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3), (0, 3, 0, 4), (5, 3, 0, 4))
 TEMPI = {"slow": (60, 80), "moderate": (92, 116), "fast": (136, 170)}
 
@@ -50,7 +50,7 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True)
 class Tune:
-    """What was played. tempo in beats a minute; tonic: 0 is C."""
+    """The parameters of a tune. tempo: beats per minute. tonic: 0 is C. mode: a key of SCALES."""
 
     instrument: str
     tempo: float
@@ -61,6 +61,7 @@ class Tune:
 
     @property
     def mood(self) -> str:
+        """The mood that the captions state, by speed and mode."""
         if self.speed == "slow":
             return "calm" if self.mode == "major" else "sad"
         if self.speed == "fast":
@@ -68,6 +69,7 @@ class Tune:
         return "pleasant" if self.mode == "major" else "dark"
 
     def captions(self) -> list[str]:
+        """Two captions of the tune."""
         drums = " with drums" if self.drums else ""
         key = f"in {KEYS[self.tonic]} {self.mode}"
         first = f"{self.mood} {self.speed} {self.instrument} melody{drums} {key}"
@@ -79,6 +81,7 @@ class Tune:
 
 
 def draw_tune(rng) -> Tune:
+    """Draws a tune."""
     speed = str(rng.choice(list(TEMPI)))
     return Tune(
         str(rng.choice(list(INSTRUMENTS))),
@@ -91,8 +94,8 @@ def draw_tune(rng) -> Tune:
 
 
 def render_tune(tune: Tune, seconds: float, rng) -> np.ndarray:
-    """A melody on the chords' notes, the chords under it, drums if asked."""
-    out = np.zeros(dsp.samples(seconds), np.float32)
+    """Renders a melody over its chords, with drums if the tune has them: float32 [samples]."""
+    audio = np.zeros(dsp.samples(seconds), np.float32)
     beat, scale = 60 / tune.tempo, SCALES[tune.mode]
     chords = PROGRESSIONS[rng.integers(len(PROGRESSIONS))]
     voice, degree = INSTRUMENTS[tune.instrument], 7
@@ -101,39 +104,39 @@ def render_tune(tune: Tune, seconds: float, rng) -> np.ndarray:
         note = scale[step % 7] + 12 * (step // 7 + octave)
         return 261.63 * 2 ** ((tune.tonic + note) / 12)
 
-    def put(at, hertz, length, loud):
-        if at >= seconds - 0.05:
+    def add_note(onset, hertz, length, gain):
+        if onset >= seconds - 0.05:
             return
-        note = voice(rng, Gesture(hertz, 0.0, min(length, seconds - at)))
-        start = dsp.samples(at) - 1
-        piece = note[: len(out) - start]
-        out[start : start + len(piece)] += loud * piece / max(float(np.abs(note).max()), 1e-6)
+        note = voice(rng, Gesture(hertz, 0.0, min(length, seconds - onset)))
+        start = dsp.samples(onset) - 1
+        piece = note[: len(audio) - start]
+        audio[start : start + len(piece)] += gain * piece / max(float(np.abs(note).max()), 1e-6)
 
     for bar in range(int(seconds / (4 * beat)) + 1):
         root = chords[bar % 4]
         for step in (root, root + 2, root + 4):
-            put(4 * bar * beat, pitch(step, -1), 4 * beat, 0.22)
-        at = 0.0
-        while at < 4:
+            add_note(4 * bar * beat, pitch(step, -1), 4 * beat, 0.22)
+        time = 0.0
+        while time < 4:
             length = float(rng.choice((0.5, 1.0, 1.0, 2.0)))
-            # Strong beats take a note of the chord, the others a neighbour.
-            near = root + int(rng.choice((0, 2, 4, 7)))
-            degree = near if at in (0.0, 2.0) else degree + int(rng.integers(-2, 3))
+            # Strong beats take a note of the chord, others a neighbour of the last note.
+            chord_note = root + int(rng.choice((0, 2, 4, 7)))
+            degree = chord_note if time in (0.0, 2.0) else degree + int(rng.integers(-2, 3))
             degree = int(np.clip(degree, 0, 11))
-            put((4 * bar + at) * beat, pitch(degree, 0), length * beat * 1.05, 0.6)
-            at += length
+            add_note((4 * bar + time) * beat, pitch(degree, 0), length * beat * 1.05, 0.6)
+            time += length
     if tune.drums:
-        _drums(out, beat, seconds, rng)
-    return out
+        _add_drums(audio, beat, seconds, rng)
+    return audio
 
 
-def _drums(out, beat, seconds, rng):
-    """Bass drum on one and three, snare on two and four."""
+def _add_drums(audio, beat, seconds, rng):
+    """Adds, in place, bass drum on beats one and three, snare on two and four."""
     hits = (
         impacts.bass_drum(rng, Gesture(55, 0, 0.3)),
         impacts.snare_drum(rng, Gesture(190, 0, 0.25)),
     )
     for i in range(int(seconds / beat)):
         hit, start = hits[i % 2], dsp.samples(i * beat) - 1
-        piece = hit[: len(out) - start]
-        out[start : start + len(piece)] += 0.5 * piece / np.abs(hit).max()
+        piece = hit[: len(audio) - start]
+        audio[start : start + len(piece)] += 0.5 * piece / np.abs(hit).max()

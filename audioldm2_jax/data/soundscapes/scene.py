@@ -1,7 +1,8 @@
-"""Soundscapes: synthesised clips with captions, labels and what was done, from a seed and an index.
+"""Makes synthetic clips with captions, labels and events from a seed and an index.
 
-The same seed and index give the same clip, to the bit, in any order and on any machine with the
-same numpy and scipy. This is a synthetic corpus: it sounds like its parts, not like recordings.
+Equal seeds and indices give equal clips, bit for bit, in any order and on any machine with the same
+versions of numpy and scipy. Speech is an exception: espeak-ng's voices f2, f3 and f5 differ between
+processes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.signal import oaconvolve
 
-from audioldm2_jax.data.soundscapes import (  # noqa: F401  (the sounds register themselves)
+from audioldm2_jax.data.soundscapes import (  # noqa: F401  (importing registers the sound classes)
     captions,
     dsp,
     impacts,
@@ -22,24 +23,27 @@ from audioldm2_jax.data.soundscapes import (  # noqa: F401  (the sounds register
     music,
     nature,
     signals,
+    voices,
 )
-from audioldm2_jax.data.soundscapes import voices as talk
 from audioldm2_jax.data.soundscapes.captions import SceneElement
 from audioldm2_jax.data.soundscapes.sound_classes import SOUND_CLASSES, Gesture
 
-# How often each kind of clip comes.
+# The share of each kind of clip.
 KINDS = {"one": 0.4, "sequence": 0.25, "overlay": 0.25, "music": 0.1}
-# Speech in clips shorter than this many seconds is one brief sentence, drawn so many times to fit.
-_BRIEF, _TRIES = 4.0, 30
-_ONSET = 0.1  # seconds before plain voices speak
-_SILENT = 1e-3
+# Clips shorter than this many seconds hold one brief sentence of speech.
+_BRIEF_SECONDS = 4.0
+_MAX_DRAWS = 30  # of a voice and a sentence, until they fit
+_PLAIN_ONSET = 0.1  # seconds before plain voices speak
+_SILENCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Clip:
-    """audio: float32 [samples] in [-1, 1]; captions: several of the same clip; labels: class names;
-    events: for each sound its class, onset and length in seconds, pitch, rate, count, loudness;
-    transcript: what is said, in clips of speech.
+    """A synthetic clip.
+
+    audio: float32 [samples] in [-1, 1]. kind: of KINDS, or speech. captions: two of the same clip.
+    labels: class names. events: for each sound its class, onset and length (seconds), pitch and
+    rate (Hz), count and loudness (dB). transcript: of clips of speech.
     """
 
     audio: np.ndarray
@@ -61,11 +65,12 @@ def make_clip(
     kinds: Mapping[str, float] = KINDS,
     voices: str = "varied",
 ) -> Clip:
-    """One clip. only: a class name, for a clip that holds nothing else. speech: share of speech.
-    kinds: shares of the other kinds, which add up to 1. voices: of speech, varied or plain, which
-    differ in nothing but what captions say, and begin at once.
+    """Makes one clip at 16 kHz.
 
-    Raises InputError for speech without the extra `tts`.
+    only: a class name, for a clip with that sound only. speech: share of speech clips. kinds:
+    shares of the other kinds, which add up to 1. voices: of speech. Plain voices start at once and
+    differ only in what captions state; varied ones differ in more. Raises InputError for speech
+    without the extra `tts`.
     """
     rng = np.random.default_rng([seed, index])
     if only is not None:
@@ -79,8 +84,8 @@ def make_clip(
 
 
 def _choose(rng, kind, seconds) -> list[str]:
-    """Class names: what goes on comes last in an overlay and never twice; two in short clips."""
-    # Sorted: the order in which modules register must not decide what a seed gives.
+    """Draws class names: for an overlay an event and a texture; two in short sequences."""
+    # Sorted: clips must not depend on the order in which modules register.
     names = sorted(SOUND_CLASSES)
     textures = [name for name in names if SOUND_CLASSES[name].texture]
     events = [name for name in names if not SOUND_CLASSES[name].texture]
@@ -98,72 +103,72 @@ def _scene(rng, seconds, kind, names) -> Clip:
     else:
         edges = np.linspace(0, seconds, len(names) + 1)
         slots = list(itertools.pairwise(edges))
-    out, elements, events = np.zeros(dsp.samples(seconds), np.float32), [], []
-    for place, (name, (start, end)) in enumerate(zip(names, slots)):
-        behind = kind == "overlay" and place == 1
-        element = _element(rng, SOUND_CLASSES[name], end - start, behind)
+    audio, elements, events = np.zeros(dsp.samples(seconds), np.float32), [], []
+    for position, (name, (start, end)) in enumerate(zip(names, slots)):
+        background = kind == "overlay" and position == 1
+        element = _draw_element(rng, SOUND_CLASSES[name], end - start, background)
         elements.append(element)
-        events += _perform(rng, element, out, start, end)
-    texts = _texts(rng, kind, [element.phrase() for element in elements])
-    out, hall = _room(rng, out)
-    if hall:
+        events += _mix_element(rng, element, audio, start, end)
+    texts = _captions(rng, kind, [element.phrase() for element in elements])
+    audio, in_hall = _add_reverb(rng, audio)
+    if in_hall:
         texts[1] = texts[1].rstrip(".") + ", in a large hall"
-    return Clip(_finished(rng, out), dsp.RATE, kind, texts, list(names), events)
+    return Clip(_finalise(rng, audio), dsp.RATE, kind, texts, list(names), events)
 
 
-def _texts(rng, kind, phrases) -> list[str]:
-    """Two captions, in different words where chance allows."""
-    found = []
+def _captions(rng, kind, phrases) -> list[str]:
+    """Two captions, with different words where the draws differ."""
+    texts = []
     for _ in range(4):
         if kind == "overlay":
             text = captions.overlay(*phrases, rng)
         else:
             text = captions.sequence(phrases, rng)
-        found.append(captions.spoken(text, rng))
-    first = found[0]
-    return [first, next((text for text in found if text != first), first)]
+        texts.append(captions.vary_style(text, rng))
+    first = texts[0]
+    return [first, next((text for text in texts if text != first), first)]
 
 
-def _element(rng, sound, room, behind) -> SceneElement:
-    """How often and how loud a class sounds in `room` seconds."""
-    loudness = float(rng.choice((-9.0, 0.0, 0.0, 7.0))) if not behind else -4.0
+def _draw_element(rng, sound, room, background) -> SceneElement:
+    """Draws the number and the loudness of a class's gestures in `room` seconds."""
+    loudness = float(rng.choice((-9.0, 0.0, 0.0, 7.0))) if not background else -4.0
     if sound.texture:
         return SceneElement(sound, sound.draw(rng, room), 1, loudness)
     gesture = sound.draw(rng)
     gesture = dataclasses.replace(gesture, seconds=min(gesture.seconds, 0.95 * room))
     fits = max(1, int(room / (gesture.seconds + 0.25)))
     count = int(min(rng.choice((1, 1, 2, 3, 4)), fits, 5))
-    return SceneElement(sound, gesture, count, 0.0 if behind else loudness)
+    return SceneElement(sound, gesture, count, 0.0 if background else loudness)
 
 
-def _perform(rng, element, out, start, end) -> list[dict]:
-    """Mixes an element into its slot; returns what was placed where."""
-    sound, gesture, placed = element.sound, element.gesture, []
+def _mix_element(rng, element, audio, start, end) -> list[dict]:
+    """Adds an element to its slot of `audio`, in place; returns its events."""
+    sound, gesture, events = element.sound, element.gesture, []
     if sound.texture:
         times, gap = [start], 0.0
     else:
-        # Gestures of one element follow each other evenly, the group somewhere in its slot.
+        # An element's gestures have equal gaps; the group starts at random in its slot.
         gap = float(rng.uniform(0.15, 0.5))
         length = element.count * gesture.seconds + (element.count - 1) * gap
         if length > end - start:
             gap, length = 0.02, element.count * (gesture.seconds + 0.02)
         first = start + float(rng.uniform(0, max(0.0, end - start - length)))
         times = [first + i * (gesture.seconds + gap) for i in range(element.count)]
-    for at in times:
+    for onset in times:
         wave = dsp.level(sound.render(rng, gesture), -20 + element.loudness)
         if sound.texture:
             wave = wave * dsp.envelope(len(wave), 0.3, 0.3)
-        place = int(at * dsp.RATE)
-        piece = wave[: max(0, len(out) - place)]
-        out[place : place + len(piece)] += piece
-        placed.append(_event(element, at, gesture))
-    return placed
+        first = int(onset * dsp.RATE)
+        piece = wave[: max(0, len(audio) - first)]
+        audio[first : first + len(piece)] += piece
+        events.append(_event(element, onset, gesture))
+    return events
 
 
-def _event(element: SceneElement, at: float, gesture: Gesture) -> dict:
+def _event(element: SceneElement, onset: float, gesture: Gesture) -> dict:
     return {
         "class": element.sound.name,
-        "onset": round(float(at), 4),
+        "onset": round(float(onset), 4),
         "seconds": round(float(gesture.seconds), 4),
         "pitch": round(gesture.pitch, 3),
         "note": gesture.note,
@@ -186,56 +191,57 @@ def _music(rng, seconds) -> Clip:
         "mood": tune.mood,
     }
     labels = ["music", tune.instrument.replace(" ", "_")]
-    return Clip(_finished(rng, wave), dsp.RATE, "music", tune.captions(), labels, [event])
+    return Clip(_finalise(rng, wave), dsp.RATE, "music", tune.captions(), labels, [event])
 
 
-def _speech(rng, seconds, voices) -> Clip:
-    """One voice says as many sentences as fit; in short clips a brief one, in full."""
-    if seconds < _BRIEF:
-        return _brief_speech(rng, seconds, voices)
-    voice, out, said = talk.draw_voice(rng, voices), np.zeros(dsp.samples(seconds), np.float32), []
-    at = _ONSET if voices == "plain" else float(rng.uniform(0.1, 0.6))
+def _speech(rng, seconds, kind) -> Clip:
+    """One voice says as many sentences as fit, or in short clips one brief sentence."""
+    if seconds < _BRIEF_SECONDS:
+        return _brief_speech(rng, seconds, kind)
+    voice, sentences = voices.draw_voice(rng, kind), []
+    audio = np.zeros(dsp.samples(seconds), np.float32)
+    onset = _PLAIN_ONSET if kind == "plain" else float(rng.uniform(0.1, 0.6))
     while True:
-        sentence = talk.draw_sentence(rng)
-        wave = talk.speak(sentence, voice)
-        if said and at + len(wave) / dsp.RATE > seconds:
+        sentence = voices.draw_sentence(rng)
+        wave = voices.speak(sentence, voice)
+        if sentences and onset + len(wave) / dsp.RATE > seconds:
             break
-        place = dsp.samples(at)
-        piece = wave[: len(out) - place]
-        out[place : place + len(piece)] += piece
-        said.append(sentence)
-        at += len(wave) / dsp.RATE + float(rng.uniform(0.1, 0.4))
-        if at >= seconds:
+        first = dsp.samples(onset)
+        piece = wave[: len(audio) - first]
+        audio[first : first + len(piece)] += piece
+        sentences.append(sentence)
+        onset += len(wave) / dsp.RATE + float(rng.uniform(0.1, 0.4))
+        if onset >= seconds:
             break
     event = {"class": "speech", "onset": 0.0, "seconds": seconds, **dataclasses.asdict(voice)}
-    return _spoken(rng, voice, out, said, event)
+    return _speech_clip(rng, voice, audio, sentences, event)
 
 
-def _brief_speech(rng, seconds, voices) -> Clip:
-    """Voices and sentences are drawn until one fits; in clips too short for any, it is cut."""
-    onset = _ONSET if voices == "plain" else float(rng.uniform(0.05, 0.25))
-    for _ in range(_TRIES):
-        voice, sentence = talk.draw_voice(rng, voices), talk.draw_sentence(rng, brief=True)
-        wave = talk.speak(sentence, voice)
-        wave = wave[: np.flatnonzero(np.abs(wave) > _SILENT)[-1] + 1]  # espeak-ng pauses after it
+def _brief_speech(rng, seconds, kind) -> Clip:
+    """Draws voices and sentences until one fits; the last one is cut if none does."""
+    onset = _PLAIN_ONSET if kind == "plain" else float(rng.uniform(0.05, 0.25))
+    for _ in range(_MAX_DRAWS):
+        voice, sentence = voices.draw_voice(rng, kind), voices.draw_sentence(rng, brief=True)
+        wave = voices.speak(sentence, voice)
+        wave = wave[: np.flatnonzero(np.abs(wave) > _SILENCE)[-1] + 1]  # espeak-ng adds a pause
         if len(wave) / dsp.RATE + onset <= seconds:
             break
-    out, place = np.zeros(dsp.samples(seconds), np.float32), dsp.samples(onset)
-    piece = wave[: len(out) - place]
-    out[place : place + len(piece)] = piece
+    audio, first = np.zeros(dsp.samples(seconds), np.float32), dsp.samples(onset)
+    piece = wave[: len(audio) - first]
+    audio[first : first + len(piece)] = piece
     length = len(piece) / dsp.RATE
     event = {"class": "speech", "onset": onset, "seconds": length, **dataclasses.asdict(voice)}
-    return _spoken(rng, voice, out, [sentence], event)
+    return _speech_clip(rng, voice, audio, [sentence], event)
 
 
-def _spoken(rng, voice, wave, said: list[str], event: dict) -> Clip:
-    texts = [captions.spoken(text, rng) for text in voice.captions()]
-    wave = _finished(rng, dsp.level(wave, -18))
-    return Clip(wave, dsp.RATE, "speech", texts, ["speech"], [event], " ".join(said))
+def _speech_clip(rng, voice, audio, sentences: list[str], event: dict) -> Clip:
+    texts = [captions.vary_style(text, rng) for text in voice.captions()]
+    audio = _finalise(rng, dsp.level(audio, -18))
+    return Clip(audio, dsp.RATE, "speech", texts, ["speech"], [event], " ".join(sentences))
 
 
-def _room(rng, audio):
-    """Now and then a hall's reverberation: (audio, whether)."""
+def _add_reverb(rng, audio):
+    """Adds a hall's reverberation to 15 % of the clips: (audio, whether it did)."""
     if rng.random() > 0.15:
         return audio, False
     tail = dsp.noise(rng, 1.2, 100, 5000) * dsp.decay(dsp.samples(1.2), 1.2)
@@ -243,7 +249,7 @@ def _room(rng, audio):
     return (audio + 0.8 * wet).astype(np.float32), True
 
 
-def _finished(rng, audio) -> np.ndarray:
-    """A floor of noise at -70 dB, and no sample beyond 0.95."""
+def _finalise(rng, audio) -> np.ndarray:
+    """Adds a noise floor at -70 dB and limits the peak to 0.95."""
     audio = audio + 10 ** (-70 / 20) * rng.standard_normal(len(audio), np.float32)
     return (audio * min(1.0, 0.95 / max(float(np.abs(audio).max()), 1e-9))).astype(np.float32)

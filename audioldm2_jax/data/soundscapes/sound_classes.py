@@ -1,7 +1,7 @@
-"""What a sound class is, and the table of all of them.
+"""Sound classes: the ranges of their parameters, their renderers, and the table of all classes.
 
-A class draws its pitch, rate and length from ranges, renders one gesture, and says what a caption
-may say of it. `events` are gestures that can be counted, `textures` go on.
+A class draws pitch, rate and length from ranges and renders one gesture. Events are gestures that
+can be counted; textures are continuous sounds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Gesture:
-    """Drawn parameters of one sound: pitch and rate in Hz (0 where the class has none), seconds;
-    note: the name of its pitch, if the caption is to tell it.
+    """The parameters of one rendered sound.
+
+    pitch, rate: Hz, 0 where the class has none. seconds: length. note: the pitch's name if the
+    caption states it, else "".
     """
 
     pitch: float
@@ -26,11 +28,11 @@ class Gesture:
 
 @dataclass(frozen=True)
 class SoundClass:
-    """A class.
+    """A class of sounds.
 
-    noun, plural: its caption's words, without an article; pitch, rate, seconds: ranges to draw
-    from; texture: it goes on, against an event that can be counted; notes: its pitch is steady, and
-    every other time that of a named note; render(rng, gesture) -> audio.
+    noun, plural: words of the caption, without article. render(rng, gesture): float32 audio
+    [samples]. pitch, rate (Hz), seconds: ranges. texture: a continuous sound, not an event. notes:
+    the pitch is steady, and is that of a named note in half of the draws.
     """
 
     name: str
@@ -44,21 +46,21 @@ class SoundClass:
     notes: bool = False
 
     def draw(self, rng, seconds: float | None = None) -> Gesture:
-        """Parameters: pitch and rate even in their logarithm."""
+        """Draws a gesture; pitch and rate are log-uniform. seconds: a fixed length."""
 
         def pick(span):
             return float(np.exp(rng.uniform(*np.log(span)))) if span else 0.0
 
         length = float(rng.uniform(*self.seconds)) if seconds is None else seconds
         gesture = Gesture(pick(self.pitch), pick(self.rate), length)
-        return named(gesture) if self.notes and rng.random() < 0.5 else gesture
+        return snap_to_note(gesture) if self.notes and rng.random() < 0.5 else gesture
 
 
 NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
-def named(gesture: Gesture) -> Gesture:
-    """At the nearest note of equal temperament (A4 is 440 Hz), which it then names."""
+def snap_to_note(gesture: Gesture) -> Gesture:
+    """Moves the pitch to the nearest note of equal temperament (A4 = 440 Hz) and names it."""
     number = round(69 + 12 * np.log2(gesture.pitch / 440))
     note = f"{NOTES[number % 12]}{number // 12 - 1}"
     return replace(gesture, pitch=float(440 * 2 ** ((number - 69) / 12)), note=note)
@@ -70,7 +72,7 @@ SOUND_CLASSES: dict[str, SoundClass] = {}
 def sound_class(
     noun, plural=None, *, pitch=None, rate=None, seconds=(0.3, 1.0), texture=False, notes=False
 ):
-    """Registers a renderer under its function's name."""
+    """Decorator: registers a renderer under its function's name. Arguments: see `SoundClass`."""
 
     def register(render):
         name = render.__name__
@@ -82,9 +84,12 @@ def sound_class(
     return register
 
 
-def span_word(value: float, span: tuple[float, float] | None, words: tuple[str, str]) -> str:
-    """The first word for the lowest third of a range (in its logarithm), the second for the top."""
+def describe_level(value: float, span: tuple[float, float] | None, words: tuple[str, str]) -> str:
+    """Returns the first word for the lowest third of a log range, the second for the highest.
+
+    Returns "" between them, without a value or a range, and for narrow ranges.
+    """
     if not span or not value or span[1] / span[0] < 1.8:
         return ""
-    place = np.log(value / span[0]) / np.log(span[1] / span[0])
-    return words[0] if place < 1 / 3 else words[1] if place > 2 / 3 else ""
+    fraction = np.log(value / span[0]) / np.log(span[1] / span[0])
+    return words[0] if fraction < 1 / 3 else words[1] if fraction > 2 / 3 else ""

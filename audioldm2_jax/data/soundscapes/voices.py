@@ -1,6 +1,6 @@
-"""Speech of espeak-ng with varied voices: what is said, and a description of who says it.
+"""Speech by espeak-ng: voices with captions, sentences, and the synthesis.
 
-It needs the extra `tts`: the library comes with the wheel `espeakng-loader`.
+The extra `tts` is required: its wheel `espeakng-loader` holds the library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data.soundscapes import dsp
-from audioldm2_jax.data.soundscapes.sound_classes import span_word
+from audioldm2_jax.data.soundscapes.sound_classes import describe_level
 from audioldm2_jax.errors import InputError
 
 # espeak-ng's numbers (speak_lib.h).
@@ -28,7 +28,7 @@ _VOICES = {
     "man": ("m1", "m2", "m3", "m4", "m5", "m6", "m7"),
 }
 _SPEEDS, _PITCHES = (120, 230), (20, 90)
-# Kinds of voices: of plain ones the caption says all there is to know.
+# Kinds of voices. Captions of plain voices determine the voice.
 VOICES = ("varied", "plain")
 _PLAIN = {"woman": "f2", "man": "m3"}
 _PLAIN_SPEEDS = (140, 170, 215)
@@ -53,7 +53,10 @@ _ENDINGS = (
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks. name: espeak-ng's variant; speed: words a minute; pitch, lilt: 0 to 100."""
+    """A voice.
+
+    name: espeak-ng's variant. speed: words per minute. pitch, lilt (pitch range): 0 to 100.
+    """
 
     gender: str
     name: str
@@ -62,8 +65,9 @@ class Voice:
     lilt: int
 
     def captions(self) -> list[str]:
-        speed = span_word(self.speed, _SPEEDS, ("slowly", "quickly"))
-        high = span_word(self.pitch, _PITCHES, ("low", "high"))
+        """Two captions of the voice: gender, speed and pitch."""
+        speed = describe_level(self.speed, _SPEEDS, ("slowly", "quickly"))
+        high = describe_level(self.pitch, _PITCHES, ("low", "high"))
         tone = f" in a {high} voice" if high else ""
         return [
             f"a {self.gender} speaks" + (f" {speed}" if speed else "") + tone,
@@ -73,13 +77,13 @@ class Voice:
 
 
 def check_voices(kind: str) -> None:
-    """Raises InputError for a kind that is none of VOICES."""
+    """Raises InputError unless `kind` is one of VOICES."""
     if kind not in VOICES:
         raise InputError(f"voices {kind!r}: choose one of {' '.join(VOICES)}")
 
 
 def draw_voice(rng, kind: str = "varied") -> Voice:
-    """kind: one of VOICES."""
+    """Draws a voice. kind: one of VOICES. Raises InputError for others."""
     check_voices(kind)
     gender = str(rng.choice(list(_VOICES)))
     if kind == "plain":
@@ -90,19 +94,19 @@ def draw_voice(rng, kind: str = "varied") -> Voice:
 
 
 def caption_words() -> set[str]:
-    """All words that captions of voices hold."""
+    """All words that captions of voices use."""
     ends = [(speed, pitch) for speed in _SPEEDS for pitch in _PITCHES] + [_middle()]
     voices = [Voice(gender, "", *end, 50) for gender in _VOICES for end in ends]
     return {word for voice in voices for text in voice.captions() for word in text.split()}
 
 
 def _middle() -> tuple[int, int]:
-    """The speed and the pitch that captions do not tell."""
+    """A speed and a pitch that captions do not mention."""
     return tuple(int((low * high) ** 0.5) for low, high in (_SPEEDS, _PITCHES))
 
 
 def draw_sentence(rng, *, brief: bool = False) -> str:
-    """Ten thousand plain sentences of one pattern; brief ones, a thousand, lack their endings."""
+    """Draws one of 10,000 sentences of one pattern; brief ones, of 1,000, have no ending."""
     words = (_SUBJECTS, _VERBS, _OBJECTS) if brief else (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS)
     parts = [str(rng.choice(choices)) for choices in words]
     text = " ".join(parts)
@@ -110,20 +114,20 @@ def draw_sentence(rng, *, brief: bool = False) -> str:
 
 
 def sentence_phrases(sentence: str) -> list[str]:
-    """What a sentence of `draw_sentence` is made of: who, did, what and, of long ones, when."""
-    rest, found = sentence.rstrip(".").lower(), []
+    """Splits a sentence of `draw_sentence` into subject, verb, object and, if long, ending."""
+    rest, phrases = sentence.rstrip(".").lower(), []
     for choices in (_SUBJECTS, _VERBS, _OBJECTS, _ENDINGS):
         fitting = (p for p in choices if rest == p.lower() or rest.startswith(p.lower() + " "))
         if phrase := next(fitting, None):
-            found.append(phrase)
+            phrases.append(phrase)
             rest = rest[len(phrase) :].lstrip()
-    return found
+    return phrases
 
 
 def speak(text: str, voice: Voice) -> np.ndarray:
-    """Speech at the corpus' rate, the same for the same words and voice.
+    """Synthesises speech: float32 [samples] at dsp.RATE.
 
-    Raises InputError if the extra is missing.
+    Raises InputError if the extra is missing or the library fails.
     """
     path, data = _library()
     pieces: list[np.ndarray] = []
@@ -134,8 +138,8 @@ def speak(text: str, voice: Voice) -> np.ndarray:
             pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    # Loaded anew for each sentence: the library keeps state from one to the next, even through its
-    # own termination, and would make clips depend on their order.
+    # Loaded again for each sentence: the library keeps state between sentences, even after
+    # `espeak_Terminate`, which would make clips depend on their order.
     library = ctypes.CDLL(path)
     library.espeak_Synth.argtypes = _SYNTH
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
@@ -173,7 +177,7 @@ _SYNTH = (
 
 @functools.cache
 def _library() -> tuple[str, bytes]:
-    """A copy of espeak-ng of our own (phonemizer holds another), and where its data lie."""
+    """A private copy of the library (phonemizer uses another one), and its data folder."""
     try:
         import espeakng_loader
     except ImportError:

@@ -156,7 +156,9 @@ def language_loss(settings: LOASettings, *, is_eval: bool = False) -> Loss:
     return loss
 
 
-_WITH = {"audiomae": "; the authors' file has it: convert it, and name that folder as the start"}
+_WITH = {
+    "audiomae": "; the authors' file has it: convert it, and name that folder as base_checkpoint"
+}
 
 
 def check_language_model(model: ModelConfig, stage: str) -> None:
@@ -167,7 +169,7 @@ def check_language_model(model: ModelConfig, stage: str) -> None:
     if model.audiomae.width != model.gpt2.width:
         raise InputError(
             f"stage {stage}: AudioMAE's vectors are {model.audiomae.width} wide, GPT-2's "
-            f"{model.gpt2.width}; name a start whose parts belong together"
+            f"{model.gpt2.width}; name a base_checkpoint whose parts belong together"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run starts from: a checkpoint's configuration, weights and tokenizers."""
+"""The checkpoint that a run builds on: its configuration, weights and tokenizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANDOM = "random"
 
 
 @dataclass(frozen=True)
-class Start:
+class BaseCheckpoint:
     """model: its configuration; source: what `load` reads; tokenizers: of its texts."""
 
     model: ModelConfig
@@ -29,7 +29,9 @@ class Start:
         """Parameters of the named parts, on the host. Raises InputError if one is missing."""
         names = tuple(names)
         if missing := set(names) - set(parts_of(self.model)):
-            raise InputError(f"the start has no part {min(missing)}, which the stage needs")
+            raise InputError(
+                f"the base checkpoint has no part {min(missing)}, which the stage needs"
+            )
         if not names:
             return {}
         if isinstance(self.source, dict):
@@ -38,7 +40,7 @@ class Start:
         return {name: found.params[name] for name in names}
 
 
-def open_start(name: str, preset: str) -> Start:
+def open_base_checkpoint(name: str, preset: str) -> BaseCheckpoint:
     """A hub-layout folder or hub id; "random", an untrained model of the preset, to try things out.
 
     "" is the preset alone, without weights and tokenizers. Raises InputError.
@@ -48,12 +50,12 @@ def open_start(name: str, preset: str) -> Start:
             raise InputError(f"preset {preset!r}: choose one of {' '.join(PRESETS)}")
         model = with_audiomae(PRESETS[preset]())
         if not name:
-            return Start(model, {}, {})
+            return BaseCheckpoint(model, {}, {})
         made = random_checkpoint(model)
-        return Start(model, made.params, made.tokenizers)
+        return BaseCheckpoint(model, made.params, made.tokenizers)
     folder = download.locate(name)
     checkpoint = hub.load(folder, only=())
-    return Start(checkpoint.config, folder, checkpoint.tokenizers)
+    return BaseCheckpoint(checkpoint.config, folder, checkpoint.tokenizers)
 
 
 def with_audiomae(model: ModelConfig) -> ModelConfig:
@@ -66,16 +68,18 @@ def with_audiomae(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, audiomae=small)
 
 
-def token_transforms(start: Start, spec: StageSpec) -> dict[str, tokenise.TextTokeniser]:
-    """The stage's texts as tokens, by name. Raises InputError where the start lacks a tokenizer."""
+def token_transforms(base: BaseCheckpoint, spec: StageSpec) -> dict[str, tokenise.TextTokeniser]:
+    """The stage's texts as tokens, by name. Raises InputError where a tokenizer is missing."""
     transforms = {}
     for text in spec.batch.texts:
         length = text.length(spec.batch.text_length)
         if text.source == "transcript":
             transforms[text.name] = tokenise.from_phonemes(length)
             continue
-        tokenizer = start.tokenizers.get(text.tokenizer)
+        tokenizer = base.tokenizers.get(text.tokenizer)
         if tokenizer is None:
-            raise InputError(f"stage {spec.stage.name} reads texts: name a start with tokenizers")
+            raise InputError(
+                f"stage {spec.stage.name} reads texts: name a base_checkpoint with tokenizers"
+            )
         transforms[text.name] = tokenise.from_tokenizer(tokenizer, length)
     return transforms

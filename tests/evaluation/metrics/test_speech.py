@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audioldm2_jax.evaluation import speech
+from audioldm2_jax.evaluation.metrics import speech
 
 RATE = 16000
 
@@ -43,3 +43,15 @@ def test_mel_distance_follows_time():
 def test_too_short_to_say_anything():
     assert np.isnan(speech.span(np.ones(10), RATE)).all()
     assert np.isnan(speech.rhythm(np.ones(10), bursts([0.3]), RATE))
+
+
+def test_pairs_are_compared():
+    beat = np.array([0.3, 0.5, 0.8, 1.4])
+    references = np.stack([bursts(beat), bursts(beat[:3])])
+    mel = lambda clips: np.abs(clips).reshape(len(clips), -1, 8)[:, ::64]  # noqa: E731
+    same = speech.compare_speech(references, references, RATE, mel)
+    assert same["seconds off"] == 0 and same["mel distance"] == 0
+    assert same["correlation of envelopes"] == pytest.approx(1)
+    other = speech.compare_speech(references[::-1], references, RATE, mel)
+    assert other["seconds off"] == pytest.approx(0.6, abs=0.05)
+    assert other["correlation of lengths"] == pytest.approx(-1)

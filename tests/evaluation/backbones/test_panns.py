@@ -1,4 +1,4 @@
-"""The judge hears each clip as if alone, and tells what its network tells."""
+"""The classifier's output is its network's, each clip by itself."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.judge import Judge
+from audioldm2_jax.evaluation.backbones.panns import Classifier
 from audioldm2_jax.features.mel import decibel_mel
 from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PRESETS, PANNsConfig
@@ -14,13 +14,13 @@ from audioldm2_jax.presets import PRESETS, PANNsConfig
 CONFIG = PANNsConfig(channels=(8, 16), width=12, classes=3, labels=("bee", "fan", "owl"))
 
 
-def test_a_judge_is_its_network(tmp_path):
+def test_a_classifier_is_its_network(tmp_path):
     params = random_params("panns", CONFIG)
     single.save(single.Single("panns", CONFIG, params), tmp_path / "tagger")
-    judge = Judge(tmp_path / "tagger", batch=4)
-    assert judge.labels == CONFIG.labels and judge.sample_rate == 16000
+    classifier = Classifier(tmp_path / "tagger", batch=4)
+    assert classifier.labels == CONFIG.labels and classifier.sample_rate == 16000
     waves = 0.1 * np.random.default_rng(0).standard_normal((6, 8000)).astype(np.float32)
-    embeddings, logits = judge(waves)
+    embeddings, logits = classifier(waves)
     assert embeddings.shape == (6, 12) and logits.shape == (6, 3)
     for i in (0, 5):
         mel = decibel_mel(waves[i : i + 1], CONFIG)
@@ -29,8 +29,8 @@ def test_a_judge_is_its_network(tmp_path):
         np.testing.assert_allclose(embeddings[i], expected[1][0], rtol=1e-4, atol=1e-4)
 
 
-def test_other_models_do_not_judge(tmp_path):
+def test_other_models_do_not_classify(tmp_path):
     config = PRESETS["tiny"]().vae
     single.save(single.Single("vae", config, random_params("vae", config)), tmp_path / "vae")
     with pytest.raises(InputError, match="holds a vae; a classifier is needed"):
-        Judge(tmp_path / "vae")
+        Classifier(tmp_path / "vae")

@@ -6,7 +6,11 @@ import scipy.linalg
 import torch
 
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.distances import frechet_distance, inception_score, kl_divergence
+from audioldm2_jax.evaluation.backbones.panns import ClassifierOutput
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
+from audioldm2_jax.evaluation.metrics.inception import inception_score
+from audioldm2_jax.evaluation.metrics.kl import kl_divergence
+from audioldm2_jax.evaluation.metrics.summary import distances, gap_closed
 
 
 @pytest.fixture
@@ -88,3 +92,24 @@ def test_what_cannot_be_measured(rng):
     ):
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_sets_against_a_reference(rng):
+    outputs = {
+        name: ClassifierOutput(rng.standard_normal((20, 4)), 3 * rng.standard_normal((20, 5)))
+        for name in ("real", "generated", "noise")
+    }
+    rows = distances(outputs, "real")
+    assert set(rows) == {"generated", "noise"}
+    real, generated = outputs["real"], outputs["generated"]
+    assert rows["generated"] == {
+        "FD": frechet_distance(real.embeddings, generated.embeddings),
+        "KL": kl_divergence(real.logits, generated.logits),
+        "IS": inception_score(generated.logits)[0],
+    }
+
+
+def test_gap_closed():
+    assert gap_closed(4.0, worst=10.0, best=2.0) == 0.75
+    assert gap_closed(6.0, worst=2.0, best=10.0) == 0.5
+    assert np.isnan(gap_closed(1.0, 2.0, 2.0))

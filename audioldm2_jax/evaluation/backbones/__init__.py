@@ -1,0 +1,1 @@
+"""Networks whose features and logits the metrics compare."""
