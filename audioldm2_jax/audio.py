@@ -31,7 +31,7 @@ FORMATS = {
 }
 
 
-def encoded(audio: np.ndarray, sample_rate: int, suffix: str) -> bytes:
+def encode_audio(audio: np.ndarray, sample_rate: int, suffix: str) -> bytes:
     """The content of a sound file: 16-bit WAV or FLAC, Ogg Vorbis, MP3. audio: [samples].
 
     suffix: a key of FORMATS, in any case. Raises InputError for another, and for a rate that the
@@ -52,10 +52,10 @@ def encoded(audio: np.ndarray, sample_rate: int, suffix: str) -> bytes:
     return file.getvalue()
 
 
-def save_wav(path, audio: np.ndarray, sample_rate: int) -> None:
+def save_audio(path, audio: np.ndarray, sample_rate: int) -> None:
     """Writes 16-bit WAV or what else the suffix says (FORMATS); the file is whole or absent.
 
     Raises InputError where it cannot be written.
     """
     path = Path(path)
-    files.write_bytes(path, encoded(audio, sample_rate, path.suffix))
+    files.write_bytes(path, encode_audio(audio, sample_rate, path.suffix))

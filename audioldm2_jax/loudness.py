@@ -23,7 +23,7 @@ BLOCK = 0.4  # seconds, BS.1770's block
 
 
 @dataclass(frozen=True)
-class Level:
+class LoudnessReport:
     """The measured level of a clip and the gain applied to it.
 
     loudness: "auto", "raw" or the requested LUFS. lufs, peak: of the network's waveform, before the
@@ -53,7 +53,7 @@ def check_loudness(value) -> str | float:
     return lufs
 
 
-def integrated(wave: np.ndarray, rate: int) -> float | None:
+def integrated_loudness(wave: np.ndarray, rate: int) -> float | None:
     """Integrated loudness of one channel in LUFS (ITU-R BS.1770-4); None for silence.
 
     wave: [samples]. A clip shorter than one block (0.4 s) is measured as if it went on repeating.
@@ -105,8 +105,10 @@ def k_filters(rate: int) -> list[tuple[list[float], list[float]]]:
     return [shelf, ([1.0, -2.0, 1.0], [1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0])]
 
 
-def level(wave, rate: int, loudness: str | float = "auto") -> tuple[np.ndarray, Level]:
-    """The waveform to write, within [-1, 1], and its `Level`. wave: [samples], rate in Hz.
+def normalize_loudness(
+    wave, rate: int, loudness: str | float = "auto"
+) -> tuple[np.ndarray, LoudnessReport]:
+    """The waveform to write, within [-1, 1], and a report. wave: [samples]; rate: in Hz.
 
     "auto" moves the loudness to within 5 LU of -23 LUFS, by at most 20 dB upwards. A number of LUFS
     is reached exactly. Both first of all keep the peak 1 dB below full scale. "raw" has no gain and
@@ -118,13 +120,13 @@ def level(wave, rate: int, loudness: str | float = "auto") -> tuple[np.ndarray, 
         raise InputError(f"a waveform of shape {wave.shape}: one axis of samples is expected")
     if not np.isfinite(wave).all():
         raise InputError("the waveform holds NaN or infinity")
-    peak, lufs = float(np.abs(wave).max()), integrated(wave, rate)
+    peak, lufs = float(np.abs(wave).max()), integrated_loudness(wave, rate)
     if loudness == "raw":
         clipped = int((np.abs(wave) > 1.0).sum())
-        return np.clip(wave, -1.0, 1.0), Level(loudness, lufs, peak, 0.0, clipped)
+        return np.clip(wave, -1.0, 1.0), LoudnessReport(loudness, lufs, peak, 0.0, clipped)
     gain = _gain_db(loudness, lufs, peak)
     scaled = wave if gain == 0.0 else wave * np.float32(10 ** (gain / 20))
-    return scaled, Level(loudness, lufs, peak, gain, 0)
+    return scaled, LoudnessReport(loudness, lufs, peak, gain, 0)
 
 
 def _gain_db(loudness, lufs, peak) -> float:

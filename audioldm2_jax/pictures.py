@@ -185,7 +185,7 @@ def tick_step(extent: float, most: int = 8) -> float:
     return next(n * power for n in (1, 2, 5, 10) if n * power * most >= extent)
 
 
-def png(picture: np.ndarray) -> bytes:
+def encode_png(picture: np.ndarray) -> bytes:
     """uint8 [H, W, 3] as the content of a PNG: 40 colours of the scale and 8 greys for text."""
     from PIL import Image
 
@@ -201,4 +201,4 @@ def png(picture: np.ndarray) -> bytes:
 
 def save_png(path, picture: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] in 64 colours; the file is whole or absent."""
-    files.write_bytes(path, png(picture))
+    files.write_bytes(path, encode_png(picture))

@@ -1,8 +1,8 @@
-"""How arrays lie on devices: one mesh, logical axes by parameter path, and a fit to real shapes.
+"""Shardings: one mesh, logical axes by parameter path, and their fit to real shapes.
 
-The mesh always has the same four axes, so the rules never change with the kind of parallelism:
-`data` replicates parameters, `fsdp` splits them and the batch, `tensor` splits widths and heads,
-`context` is for lengths, which no stage splits yet: its size is 1.
+The mesh always has the same four axes, so the rules do not change with the kind of parallelism.
+`data` replicates parameters, `fsdp` splits them and the batch, `tensor` splits widths and heads.
+`context` is for lengths, which no stage splits yet, so that its size must be 1.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from audioldm2_jax import tree
 from audioldm2_jax.errors import InputError
 
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH = ("data", "fsdp")
 
-# Numbers in a parameter from which on it is split.
+# Parameters with fewer elements are replicated.
 SMALL = 1 << 14
 
 # Logical axes of weights to axes of the mesh.
@@ -92,27 +89,27 @@ def fit(axes, shape, mesh: Mesh, rules: Mapping[str, str] = RULES) -> PartitionS
     return PartitionSpec(*spec)
 
 
-def of_parameter(path: str, shape, mesh: Mesh) -> NamedSharding:
-    """Small parameters stay whole everywhere: splitting them only costs."""
+def parameter_sharding(path: str, shape, mesh: Mesh) -> NamedSharding:
+    """The sharding of one parameter; small ones are replicated, since splitting them only costs."""
     if math.prod(shape) < SMALL:
         return NamedSharding(mesh, PartitionSpec())
     return NamedSharding(mesh, fit(logical_axes(path, len(shape)), shape, mesh))
 
 
-def of_tree(shapes, mesh: Mesh):
-    """Shardings of a tree of arrays or shapes; its paths need only end as parameters' do.
+def tree_shardings(shapes, mesh: Mesh):
+    """Shardings of a tree of arrays or shapes, whose paths need only end as parameters' do.
 
-    So optimiser states, which hold trees like the parameters', lie as these do.
+    So optimiser states, which hold trees like the parameters', are sharded like them.
     """
 
     def one(path, leaf):
         names = [str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path]
-        return of_parameter("/".join(names), leaf.shape, mesh)
+        return parameter_sharding("/".join(names), leaf.shape, mesh)
 
     return jax.tree_util.tree_map_with_path(one, shapes)
 
 
-def of_batch(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The leading axis over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
@@ -120,10 +117,3 @@ def of_batch(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
-
-
-def unsplit(shapes: Mapping[str, Any], bound: int = 1 << 20) -> list[str]:
-    """Paths of parameters of more than `bound` bytes in fp32 that no rule names."""
-    flat = tree.flatten(dict(shapes))
-    large = [path for path, leaf in flat.items() if 4 * math.prod(leaf.shape) > bound]
-    return [path for path in large if not any(logical_axes(path, np.ndim(flat[path])))]

@@ -48,7 +48,7 @@ def options():
 
 def write_corpora(folder: Path) -> None:
     """Soundscapes as they are, and pairs of them as long stereo files of a higher rate."""
-    from audioldm2_jax.audio import resample, save_wav
+    from audioldm2_jax.audio import resample, save_audio
     from audioldm2_jax.cli.main import main
     from audioldm2_jax.data.soundscapes import build, make_clip
     from audioldm2_jax.data.untrained import write_random
@@ -60,7 +60,7 @@ def write_corpora(folder: Path) -> None:
     for i in range(120):
         pair = [make_clip(1, 2 * i + j, seconds=20.48).audio for j in range(2)]
         wave = resample(np.stack(pair), 16000, 44100).T
-        save_wav(folder / "raw 44.1 kHz" / f"{i}.flac", wave, 44100)
+        save_audio(folder / "raw 44.1 kHz" / f"{i}.flac", wave, 44100)
         (folder / "raw 44.1 kHz" / f"{i}.txt").write_text(f"soundscapes {2 * i} and {2 * i + 1}")
     for name in CORPORA:
         main(["prepare", str(folder / f"raw {name}"), str(folder / name), "-q"])

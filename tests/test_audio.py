@@ -16,10 +16,10 @@ def test_resampling_is_librosas():
 
 def test_wav_is_whole_or_absent(tmp_path):
     wave = np.sin(np.arange(1600) / 10).astype(np.float32)
-    audio.save_wav(tmp_path / "a.wav", wave, 16000)
+    audio.save_audio(tmp_path / "a.wav", wave, 16000)
     back, rate = soundfile.read(tmp_path / "a.wav")
     assert rate == 16000
     np.testing.assert_allclose(back, wave, atol=1e-4)
     with pytest.raises(ValueError, match="one axis"):
-        audio.save_wav(tmp_path / "b.wav", wave.reshape(1, 1, -1), 16000)
+        audio.save_audio(tmp_path / "b.wav", wave.reshape(1, 1, -1), 16000)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

@@ -14,6 +14,7 @@ FLOORS = [
         "errors",
         "extras",
         "files",
+        "log",
         "loudness",
         "presets",
         "tree",

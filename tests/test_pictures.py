@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from audioldm2_jax import pictures
-from audioldm2_jax.pictures import LEFT, PLOT, TOP, clip_picture, png, tick_step
+from audioldm2_jax.pictures import LEFT, PLOT, TOP, clip_picture, encode_png, tick_step
 
 
 def plot(picture):
@@ -33,7 +33,7 @@ def test_a_tone_lies_at_its_tick(rate, hertz):
 def test_silence_is_dark_and_noise_is_small():
     assert plot(clip_picture(np.zeros(16000), 16000, "silence")).max() < 30
     noise = np.random.default_rng(0).standard_normal(163840)
-    assert len(png(clip_picture(noise, 16000, "noise"))) < 60_000
+    assert len(encode_png(clip_picture(noise, 16000, "noise"))) < 60_000
 
 
 @pytest.mark.parametrize("samples", [1, 10, 300, 1000, 160_000])
@@ -60,5 +60,5 @@ def test_ticks(extent):
 
 def test_colours_survive_the_palette():
     picture = clip_picture(np.random.default_rng(0).standard_normal(16000), 16000, "x")
-    with Image.open(io.BytesIO(png(picture))) as back:
+    with Image.open(io.BytesIO(encode_png(picture))) as back:
         assert np.abs(np.asarray(back.convert("RGB")).astype(int) - picture).mean() < 6

@@ -1,4 +1,4 @@
-"""Compile a training step for a TPU pod that is not there, and say what it would need."""
+"""Compile a training step for a TPU pod, without one, and print what it would need."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def run(options) -> int:
 
     if not options.quiet:
         print(f"compiling {config.stage} for {options.topology} ...", file=sys.stderr)
-    print(json.dumps(rehearse(config, options.topology, encoded=options.encoded), indent=2))
+    print(json.dumps(rehearse(config, options.topology, precomputed=options.encoded), indent=2))
     return 0

@@ -25,7 +25,7 @@ EXAMPLES = (
         "audioldm2-jax train --config=audioldm:m --workdir=runs/mine "
         "--config.base_checkpoint=cvssp/audioldm-m-full --config.data.sources=corpora/mine "
         "--config.settings.p_clap_audio=0 --config.lora=16 --config.batch=8 --config.steps=2000",
-        "low-rank fine-tuning of a published checkpoint on a corpus of one's own",
+        "LoRA fine-tuning of a published checkpoint on your own corpus",
     ),
 )
 notes = configurations.notes
@@ -50,8 +50,8 @@ def run(options) -> int:
     use_device(options.device)
     from audioldm2_jax.training.loop import train
 
-    found = train(config, options.workdir, quiet=options.quiet)
+    metrics = train(config, options.workdir, quiet=options.quiet)
     if distributed.is_main():
-        for name, value in found.items():
+        for name, value in metrics.items():
             print(f"{name} {value:.6g}")
     return 0

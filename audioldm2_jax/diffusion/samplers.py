@@ -33,7 +33,8 @@ def sample(
     denoise(x, index) predicts at evaluation `index`. noise(index) draws unit noise like x; needed
     if the schedule is stochastic. on_step(x, x0, index) follows each evaluation, inside the scan:
     x [B, T, F, C] is the sample at the level of evaluation index + 1, x0 the current prediction of
-    the result. It returns the sample to go on with. (Heun and PNDM evaluate also within a step.)
+    the result. It returns the sample to go on with; what a multistep solver remembers stays. (Heun
+    and PNDM evaluate also within a step.)
     """
 
     def step(state, evaluation):

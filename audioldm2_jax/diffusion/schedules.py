@@ -22,8 +22,8 @@ def betas(config: ScheduleConfig) -> np.ndarray:
         return np.linspace(start, end, n)
     if kind == "sigmoid":
         return start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, n)))
-    remaining = _CURVES[kind](np.arange(n + 1) / n)
-    return np.minimum(1 - remaining[1:] / remaining[:-1], 0.999)
+    alpha_bar = _ALPHA_BARS[kind](np.arange(n + 1) / n)
+    return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
 
 
 def _cosine(t):
@@ -35,19 +35,20 @@ def _laplace(t):
     return np.sqrt(1 / (1 + np.exp(-log_snr)))
 
 
-_CURVES = {
+# alpha_bar(t / train_steps) of the schedules that are given by it.
+_ALPHA_BARS = {
     "squaredcos_cap_v2": _cosine,
     "laplace": _laplace,
     "exp": lambda t: np.exp(-12.0 * t),
 }
-BETA_SCHEDULES = ("linear", "scaled_linear", "sigmoid", *_CURVES)
+BETA_SCHEDULES = ("linear", "scaled_linear", "sigmoid", *_ALPHA_BARS)
 
 
 def alphas_cumprod(config: ScheduleConfig) -> np.ndarray:
-    """Share of signal variance left at every training step, float64: [train_steps].
+    """Product of 1 - beta at every training step, float64: [train_steps].
 
-    The published kind of process is computed in float64, and others are diffusers' float32 tables:
-    their rounding shows where much noise is left.
+    The published schedule is computed in float64. Others are diffusers' float32 tables, whose
+    rounding shows where much noise is left.
     """
     exact = config.beta_schedule == "scaled_linear" and config.trained_betas is None
     if exact and not config.rescale_betas_zero_snr:
@@ -56,17 +57,18 @@ def alphas_cumprod(config: ScheduleConfig) -> np.ndarray:
 
 
 def _alphas_float32(config) -> np.ndarray:
-    product = _product_float32(_betas_float32(config))
-    if config.rescale_betas_zero_snr:
-        root = np.sqrt(product)
-        square = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
-        product = _product_float32(1 - np.append(square[:1], square[1:] / square[:-1]))
-    return product
+    alphas_cumprod = _cumprod_float32(_betas_float32(config))
+    if config.rescale_betas_zero_snr:  # algorithm 1 of arXiv 2305.08891
+        root = np.sqrt(alphas_cumprod)
+        alpha_bar = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+        alphas = np.append(alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1])
+        alphas_cumprod = _cumprod_float32(1 - alphas)
+    return alphas_cumprod
 
 
 def sigmas(config: ScheduleConfig) -> np.ndarray:
-    """Noise to signal ratio at every training step: [train_steps]."""
-    return _ratio(config, alphas_cumprod(config))
+    """sqrt((1 - alphas_cumprod) / alphas_cumprod) at every training step: [train_steps]."""
+    return _to_sigmas(config, alphas_cumprod(config))
 
 
 def sigmas_float32(config: ScheduleConfig) -> np.ndarray:
@@ -74,14 +76,14 @@ def sigmas_float32(config: ScheduleConfig) -> np.ndarray:
 
     Grids that look timesteps up by sigma round them, and agree with diffusers' only from its table.
     """
-    return _ratio(config, _alphas_float32(config))
+    return _to_sigmas(config, _alphas_float32(config))
 
 
-def _ratio(config, product):
+def _to_sigmas(config, alphas_cumprod):
     if config.rescale_betas_zero_snr:
-        product[-1] = _LEAST_ALPHA
+        alphas_cumprod[-1] = _LEAST_ALPHA
     with np.errstate(divide="ignore"):  # readers refuse what leaves no signal
-        return np.sqrt((1 - product) / product)
+        return np.sqrt((1 - alphas_cumprod) / alphas_cumprod)
 
 
 def _betas_float32(config: ScheduleConfig) -> np.ndarray:
@@ -93,9 +95,9 @@ def _betas_float32(config: ScheduleConfig) -> np.ndarray:
     return betas(config).astype(np.float32)
 
 
-def _product_float32(values) -> np.ndarray:
-    """torch accumulates in float64 and stores float32."""
-    return np.cumprod((1 - values).astype(np.float64)).astype(np.float32)
+def _cumprod_float32(betas) -> np.ndarray:
+    """alphas_cumprod; torch accumulates in float64 and stores float32."""
+    return np.cumprod((1 - betas).astype(np.float64)).astype(np.float32)
 
 
 def _linspace_float32(start: float, end: float, n: int) -> np.ndarray:

@@ -16,8 +16,8 @@ from audioldm2_jax.checkpoints.authors.source import open_file
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import cannot, user_path
+from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.memory import check_model, prepack_in_place
-from audioldm2_jax.pipelines.runner import timed_message
 from audioldm2_jax.presets import PRESETS, Convention, ModelConfig
 
 

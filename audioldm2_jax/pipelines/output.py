@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from audioldm2_jax import files
-from audioldm2_jax.audio import FORMATS, encoded
+from audioldm2_jax.audio import FORMATS, encode_audio
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.loudness import Level, check_loudness, level
-from audioldm2_jax.pictures import clip_picture, png
+from audioldm2_jax.loudness import LoudnessReport, check_loudness, normalize_loudness
+from audioldm2_jax.pictures import clip_picture, encode_png
 from audioldm2_jax.pipelines.file_names import (
     PICTURE,
     RECORD,
@@ -82,7 +82,7 @@ class Output:
         if names is not None and len(names) != len(prompts):
             raise InputError(f"{len(names)} file names for {len(prompts)} prompts")
         folder, names = check_target(folder, names, suffix, pictures=pictures)
-        clips = [level(wave, self.sample_rate, loudness) for wave in self.audio]
+        clips = [normalize_loudness(wave, self.sample_rate, loudness) for wave in self.audio]
         names = names or self._free_names(folder, suffix)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,20 +106,20 @@ class Output:
         return names
 
     def _contents(
-        self, i: int, path: Path, wave, applied: Level, pictures: bool
+        self, i: int, path: Path, wave, applied: LoudnessReport, pictures: bool
     ) -> dict[Path, bytes]:
         """What is written for a prompt: the sound, its record, its picture."""
         record = self._record(i) | dataclasses.asdict(applied)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         contents = {
-            path: encoded(wave, self.sample_rate, path.suffix),
+            path: encode_audio(wave, self.sample_rate, path.suffix),
             beside(path, RECORD): text.encode("utf-8", "backslashreplace"),
         }
         if pictures:
             title = record["transcription"] or record["prompt"]
             title = f"{title} (seed {record['seed']})"
             picture = clip_picture(wave, self.sample_rate, title)
-            contents[beside(path, PICTURE)] = png(picture)
+            contents[beside(path, PICTURE)] = encode_png(picture)
         return contents
 
     def _record(self, index: int) -> dict:

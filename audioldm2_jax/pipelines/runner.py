@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from audioldm2_jax import backend
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs.shared import Program, generate
 from audioldm2_jax.sharding import make_mesh
@@ -150,17 +149,3 @@ def _identity(function, program, arguments):
     leaves, structure = jax.tree.flatten(arguments)
     shapes = tuple((np.shape(x), str(jnp.result_type(x))) for x in leaves)
     return function, program, structure, shapes
-
-
-@contextlib.contextmanager
-def timed_message(text: str, shown: bool) -> Iterator[None]:
-    """Prints on stderr what long work begins, and how long it took."""
-    begin, end = time.perf_counter(), " failed"
-    if shown:
-        print(f"{text} ...", end="", file=sys.stderr, flush=True)
-    try:
-        yield
-        end = f" {time.perf_counter() - begin:.1f} s"
-    finally:
-        if shown:
-            print(end, file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError, NumericalError
+from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines import ranking, text, vocabulary
 from audioldm2_jax.pipelines.batch import (
     Batch,
@@ -43,7 +44,6 @@ from audioldm2_jax.pipelines.runner import (
     Runner,
     needed_memory,
     sampling_mesh,
-    timed_message,
     tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps, run_steps

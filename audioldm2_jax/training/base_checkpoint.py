@@ -36,8 +36,8 @@ class BaseCheckpoint:
             return {}
         if isinstance(self.source, dict):
             return {name: self.source[name] for name in names}
-        found = hub.load(self.source, dtype=dtype, only=names)
-        return {name: found.params[name] for name in names}
+        checkpoint = hub.load(self.source, dtype=dtype, only=names)
+        return {name: checkpoint.params[name] for name in names}
 
 
 def open_base_checkpoint(name: str, preset: str) -> BaseCheckpoint:
@@ -51,8 +51,8 @@ def open_base_checkpoint(name: str, preset: str) -> BaseCheckpoint:
         model = with_audiomae(PRESETS[preset]())
         if not name:
             return BaseCheckpoint(model, {}, {})
-        made = random_checkpoint(model)
-        return BaseCheckpoint(model, made.params, made.tokenizers)
+        untrained = random_checkpoint(model)
+        return BaseCheckpoint(model, untrained.params, untrained.tokenizers)
     folder = download.locate(name)
     checkpoint = hub.load(folder, only=())
     return BaseCheckpoint(checkpoint.config, folder, checkpoint.tokenizers)

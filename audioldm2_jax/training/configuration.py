@@ -110,7 +110,7 @@ def _file(name: str) -> Path:
     except (OSError, ValueError):
         size = None
     if size is None:
-        raise InputError(f"--config {shown(str(path), 300)}: no such file (see train --help)")
+        raise InputError(f"--config {excerpt(str(path), 300)}: no such file (see train --help)")
     if size > LARGEST:
         raise InputError(f"--config {path}: {size} bytes are no configuration")
     return path
@@ -118,7 +118,7 @@ def _file(name: str) -> Path:
 
 def _line(error: BaseException, path: Path) -> str:
     """An exception as one line, with the file's line where it was raised."""
-    text = shown(" ".join(str(error).split()), 300)
+    text = excerpt(" ".join(str(error).split()), 300)
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     if type(error) is ValueError:
@@ -136,12 +136,12 @@ def _split(text: str) -> tuple[str, str]:
     """(name, value) of --config.NAME=VALUE. Raises InputError."""
     name, given, value = text.removeprefix(PREFIX).partition("=")
     if not text.startswith(PREFIX) or not given:
-        raise InputError(f"{shown(text)}: values are given as --config.NAME=VALUE")
+        raise InputError(f"{excerpt(text)}: values are given as --config.NAME=VALUE")
     return name, value
 
 
-def shown(text: str, limit: int = 80) -> str:
-    """A person's text in a message of one line."""
+def excerpt(text: str, limit: int = 80) -> str:
+    """A user's text, cut to fit a message of one line."""
     line = text[:limit].replace("\n", "\\n")
     return line + (" ..." if len(text) > limit else "")
 
@@ -152,8 +152,10 @@ def _override(config: ConfigDict, name: str, values: list[str]) -> None:
     if name not in known:
         if any(other.startswith(f"{name}.") for other in known):
             inner = ", ".join(x for x in known if x.startswith(f"{name}."))
-            raise InputError(f"{PREFIX}{shown(name)}: it is a group of values; set one of {inner}")
-        raise InputError(f"{PREFIX}{shown(name)}: no such value{_near(name, known)}")
+            raise InputError(
+                f"{PREFIX}{excerpt(name)}: it is a group of values; set one of {inner}"
+            )
+        raise InputError(f"{PREFIX}{excerpt(name)}: no such value{_near(name, known)}")
     *groups, last = name.split(".")
     node = config
     for group in groups:
@@ -162,8 +164,8 @@ def _override(config: ConfigDict, name: str, values: list[str]) -> None:
     if name == "stage":
         raise InputError(f"{PREFIX}stage: a configuration is of one stage; use another file")
     if isinstance(old, tuple):
-        found = [_several(name, old, value, whole=len(values) > 1) for value in values]
-        node[last] = tuple(x for several in found for x in several)
+        parsed = [_several(name, old, value, whole=len(values) > 1) for value in values]
+        node[last] = tuple(x for several in parsed for x in several)
     else:
         node[last] = _like(name, old, values[-1])
 
@@ -210,12 +212,12 @@ def _parsed(value: str) -> Any:
 
 
 def _listed(name: str, value: str, kind: type) -> tuple:
-    found = _parsed(value)
-    found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
-    if not found or not all(type(x) is kind for x in found):
+    parsed = _parsed(value)
+    items = tuple(parsed) if isinstance(parsed, (list, tuple)) else (parsed,)
+    if not items or not all(type(x) is kind for x in items):
         what = "integers, separated by commas," if kind is int else 'texts, as ["a, b", "c"],'
-        raise InputError(f"{PREFIX}{name}={shown(value)}: {what} are expected")
-    return found
+        raise InputError(f"{PREFIX}{name}={excerpt(value)}: {what} are expected")
+    return items
 
 
 def _like(name: str, old: Any, value: str) -> Any:
@@ -231,7 +233,7 @@ def _like(name: str, old: Any, value: str) -> Any:
         except (ValueError, OverflowError):
             pass
     expected = f"a value of another type; {KINDS[kind]} is expected"
-    raise InputError(f"{PREFIX}{name}={shown(value)}: {expected}")
+    raise InputError(f"{PREFIX}{name}={excerpt(value)}: {expected}")
 
 
 def _number(kind: type, value: str) -> float:

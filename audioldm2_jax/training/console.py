@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
+
+from audioldm2_jax.log import timed_message
 
 
 class Console:
     """On a terminal a bar with loss, clips a second and time left; elsewhere lines of the metrics.
 
-    quiet: says nothing at all.
+    quiet: prints nothing.
     """
 
     # Seconds between two looks at the loss, for each waits for the device.
@@ -31,22 +32,9 @@ class Console:
         else:
             self._bar.write(text, file=sys.stderr)
 
-    @contextlib.contextmanager
-    def work(self, text: str):
-        """A timed message: the text, then the seconds that the block takes."""
-        start = time.perf_counter()
-        if not self.quiet:
-            print(f"{text} ...", end="", file=sys.stderr, flush=True)
-        try:
-            yield
-        except BaseException:
-            self.end("")
-            raise
-        self.end(f" {time.perf_counter() - start:.1f} s")
-
-    def end(self, text: str) -> None:
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+    def timed(self, text: str):
+        """A context that prints the text, then the seconds that the block takes."""
+        return timed_message(text, not self.quiet)
 
     def begin(self, stage: str, first: int, total: int) -> None:
         """The steps begin. first: of this process; total: of the run."""
@@ -54,8 +42,8 @@ class Console:
         if not self.quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            about = {"initial": first, "unit": "step", "dynamic_ncols": True, "file": sys.stderr}
-            self._bar = tqdm(total=total, desc=stage, **about)
+            options = {"initial": first, "unit": "step", "dynamic_ncols": True, "file": sys.stderr}
+            self._bar = tqdm(total=total, desc=stage, **options)
 
     def advance(self, loss, batch: int) -> None:
         """A step is done. loss: of this step, on the device, which is looked at now and then."""
@@ -72,8 +60,8 @@ class Console:
         """Metrics of a step, with the time left; the bar shows what lines would."""
         if self.quiet:
             return
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._print(f"step {step}: {shown}{self._left(step)}")
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._print(f"step {step}: {text}{self._left(step)}")
 
     def _left(self, step: int) -> str:
         if self._bar is not None or not self._first < step < self._total:

@@ -1,4 +1,4 @@
-"""What a run's configuration holds beside its stage's settings: defaults, meanings and bounds."""
+"""Entries of a run's configuration beside its stage's settings: defaults, meanings, bounds."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ def defaults(stage: str, settings: dict[str, Any]) -> ConfigDict:
 
 def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
     """{dotted name: value} of all entries."""
-    found = {}
+    values = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
-            found |= flat(value, f"{prefix}{name}.")
+            values |= flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value
-    return found
+            values[prefix + name] = value
+    return values
 
 
 def check(config: ConfigDict) -> None:

@@ -14,10 +14,10 @@ from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries
 from audioldm2_jax.training.base_checkpoint import open_base_checkpoint
-from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.lora import PART
 from audioldm2_jax.training.run import Run, open_run, read_classes, read_scale
 from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.states import SavedStates
 
 
 def export(
@@ -115,7 +115,7 @@ def trained_parts(
     if not folder.is_dir():
         raise InputError(f"{workdir}: no state has been saved yet")
     shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-    with Checkpoints(folder, every=1) as saved:
+    with SavedStates(folder, every=1) as saved:
         if saved.latest is None:
             raise InputError(f"{workdir}: no state has been saved yet")
         state, _ = saved.restore(shapes, state_shardings(stage, run.mesh), step)

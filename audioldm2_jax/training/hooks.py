@@ -39,31 +39,31 @@ def _samples(run: Run, clips: dict, writer):
     """The hook that writes samples of the stage's kind; None where these clips have no sound, or
     the base checkpoint no tokenizers.
     """
-    asked, kind = run.config.sample, run.info.samples
+    config, kind = run.config.sample, run.info.samples
 
     def trained(state, frozen):
         """Of this state, in a checkpoint's form."""
-        return samples.gathered(run.merged_params(state.params | state.ema, frozen))
+        return samples.gather(run.merged_params(state.params | state.ema, frozen))
 
     if isinstance(kind, ClipSamples) and "waveform" in clips:
-        waves = samples.gathered(clips["waveform"])[: samples.CLIPS]
+        waves = samples.gather(clips["waveform"])[: samples.CLIPS]
         model = run.base.model
-        return samples.Reconstructed(asked.every, trained, writer, kind, model=model, clips=waves)
+        return samples.ClipHook(config.every, trained, writer, kind, model=model, clips=waves)
     if isinstance(kind, PromptSamples) and run.base.tokenizers:
-        texts = asked.prompts or samples.default_prompts(run.base.model)
-        settings = {"prompts": texts, "steps": asked.steps, "seconds": run.config.data.seconds}
-        return samples.Generated(asked.every, trained, run.full_checkpoint, writer, **settings)
+        texts = config.prompts or samples.default_prompts(run.base.model)
+        settings = {"prompts": texts, "steps": config.steps, "seconds": run.config.data.seconds}
+        return samples.PromptHook(config.every, trained, run.full_checkpoint, writer, **settings)
     return None
 
 
 def _validation_batches(run: Run) -> list[dict]:
     """The first batches of the held-out clips; always the same."""
-    asked = run.config.validation
-    with open_batches(run, asked.sources, epochs=1) as batches:
-        held_out = list(itertools.islice(batches, asked.batches))
+    config = run.config.validation
+    with open_batches(run, config.sources, epochs=1) as batches:
+        held_out = list(itertools.islice(batches, config.batches))
     if not held_out:
         # Several processes must agree on the number of batches, so that short ones are left out.
         size = run.config.batch
         why = f"holds less than a batch of {size}" if jax.process_count() > 1 else "has no clips"
-        raise InputError(f"validation.sources {asked.sources}: {why}")
+        raise InputError(f"validation.sources {config.sources}: {why}")
     return held_out

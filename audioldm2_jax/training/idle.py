@@ -29,12 +29,12 @@ def check_effects(config: ConfigDict, names: Iterable[str] | None = None) -> Non
             # Switched off is what it is anyway.
             if name.endswith(".every") and value == 0:
                 continue
-            shown = f"; leave it at {default!r}" if default != "" else "; leave it out"
-            raise InputError(f"{name} is {value!r}: it has no effect, for {reasons[name]}{shown}")
+            advice = f"; leave it at {default!r}" if default != "" else "; leave it out"
+            raise InputError(f"{name} is {value!r}: it has no effect, for {reasons[name]}{advice}")
 
 
 def reset_idle(config: ConfigDict, before: Iterable[str], names: Iterable[str]) -> None:
-    """Puts back to its default what the file set and an override has made idle.
+    """Resets entries of the file that an override leaves without effect.
 
     before: entries that were idle without the overrides; names: of those that were set by hand.
     """

@@ -16,7 +16,6 @@ from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import ExampleSource
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training import entries, metrics
-from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.console import Console
 from audioldm2_jax.training.hooks import hooks_of
 from audioldm2_jax.training.rehearse import check_encoded
@@ -31,6 +30,7 @@ from audioldm2_jax.training.run import (
     step_of,
 )
 from audioldm2_jax.training.state import init_sharded, init_state, state_shardings
+from audioldm2_jax.training.states import SavedStates
 from audioldm2_jax.training.step import donated_argnums
 from audioldm2_jax.training.stopping import Stopping
 
@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     entries.check(config)
     previous = _check_workdir(workdir, config)
     _check_corpora(config)
-    with console.work("opening the base checkpoint"):
+    with console.timed("opening the base checkpoint"):
         run = open_run(config)
     # Data first: a run that cannot read them leaves nothing behind.
     with jax.set_mesh(run.mesh), open_batches(run) as batches:
@@ -61,7 +61,7 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
         options = {"wandb": config.wandb, "config": config.to_dict()}
         with (
             metrics.Writer(workdir, console, main=distributed.is_main(), **options) as writer,
-            _checkpoints(workdir, config) as saved,
+            _saved_states(workdir, config) as saved,
             Stopping() as stopping,
         ):
             try:
@@ -91,7 +91,7 @@ def _steps(run: Run, workdir: Path, batches, writer, saved, stopping, hooks, pre
     _announce(console, config, workdir, first)
     batch = None
     if first < config.steps:
-        with console.work("reading the first batch"):
+        with console.timed("reading the first batch"):
             batch = next(batches)
     frozen = _frozen(run, batch, workdir, console)
     hooks = (*hooks_of(run, batch, writer if distributed.is_main() else None), *hooks)
@@ -135,7 +135,7 @@ def _announce(console: Console, config: ConfigDict, workdir: Path, first: int) -
 def _frozen(run: Run, batch: dict | None, workdir: Path, console: Console) -> dict:
     """Frozen parameters for such batches; batch: None where no step is left."""
     check_encoded(run, batch or {})
-    with console.work("loading the frozen parts"):
+    with console.timed("loading the frozen parts"):
         frozen = frozen_parts(run, batch or ("waveform",))
     if batch is not None and run.config.latent_scale == "batch":
         frozen["scale"] = _latent_scale(run, frozen, batch, workdir)
@@ -147,8 +147,8 @@ def loss_of(metrics: dict) -> str:
     return [name for name in metrics if name == "loss" or name.endswith("/loss")][-1]
 
 
-def _checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints:
-    return Checkpoints(
+def _saved_states(workdir: Path, config: ConfigDict) -> SavedStates:
+    return SavedStates(
         workdir / "checkpoints",
         every=config.save_every,
         keep=config.keep,
@@ -209,7 +209,7 @@ def _keep_config(workdir: Path, run: Run) -> None:
             files.write_json(workdir / CLASSES, run.classes)
 
 
-def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, previous: dict):
+def _state(run: Run, saved: SavedStates, batches: Batches, console: Console, previous: dict):
     """(the last saved state, or a new one; its shardings).
 
     previous: the configuration of the folder's states.
@@ -217,7 +217,7 @@ def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, pre
     stage, placed = run.spec.stage, state_shardings(run.spec.stage, run.mesh)
     if saved.latest is not None:
         shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-        with console.work(f"restoring step {saved.latest}"):
+        with console.timed(f"restoring step {saved.latest}"):
             try:
                 state, data = saved.restore(shapes, placed)
             except InputError as error:
@@ -227,10 +227,10 @@ def _state(run: Run, saved: Checkpoints, batches: Batches, console: Console, pre
         return state, placed
     weights = {}
     if run.config.init_from_base and run.config.base_checkpoint:
-        with console.work("loading the base checkpoint's weights"):
+        with console.timed("loading the base checkpoint's weights"):
             weights = run.base.load(run.spec.init_from_base, jnp.float32)
             weights = {name: run.spec.unmerge(params) for name, params in weights.items()}
-    with console.work("initialising the state"):
+    with console.timed("initialising the state"):
         state = jax.block_until_ready(init_sharded(stage, run.mesh, run.config.seed, weights))
     return state, placed
 
@@ -240,7 +240,7 @@ def _compile(run: Run, placed, state, frozen, batch, console):
     step = step_of(run)
     shardings = placed, sharding.replicated(run.mesh)
     jitted = jax.jit(step, donate_argnums=donated_argnums(), out_shardings=shardings)
-    with console.work("compiling the step"):
+    with console.timed("compiling the step"):
         compiled = jitted.lower(state, frozen, arrays(batch)).compile()
     costs = compiled.cost_analysis() or {}
     return compiled, costs.get("flops")

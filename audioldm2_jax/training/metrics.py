@@ -11,7 +11,7 @@ import jax
 
 from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.loudness import level
+from audioldm2_jax.loudness import normalize_loudness
 from audioldm2_jax.pictures import mel_picture
 from audioldm2_jax.training.board import Board
 from audioldm2_jax.training.console import Console
@@ -113,7 +113,7 @@ class Writer:
         self.picture(name, step, mel_picture(wave, rate))
         if not self._main:
             return
-        wave, _ = level(wave, rate)
+        wave, _ = normalize_loudness(wave, rate)
         with self._disk():
             self._board.sound(name, step, wave, rate)
         if self._wandb:

@@ -1,7 +1,7 @@
-"""A training step compiled for a pod that is not there: memory, work, traffic, a predicted time.
+"""Compile-only dry runs of a training step for TPU pods: memory, FLOP, traffic, predicted time.
 
-libtpu compiles for a topology on any machine; nothing is run. Everything is shapes: no weights, no
-data.
+libtpu compiles for a topology on any machine. Nothing is run: there are shapes only, no weights and
+no data.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ CHIPS = {
 }
 
 
-def rehearse(config: ConfigDict, topology: str, *, encoded: bool = False) -> dict:
+def rehearse(config: ConfigDict, topology: str, *, precomputed: bool = False) -> dict:
     """What one step of a run needs on each chip of a topology such as v5e:4x4.
 
-    encoded: of a run on a corpus that `encode` made, which leaves frozen encoders nothing to do.
+    precomputed: the run reads a corpus that `encode` has written, and needs no frozen encoders.
     -> chips, parameters, gigabytes (arguments, temporary, total, limit), tera-FLOP, gigabytes read
     and written, collectives (count and gigabytes by kind), seconds predicted by a roofline, with
     what bounds them. Of a step that the compiler finds too large for the chips: chips, batch, fits
@@ -60,7 +60,7 @@ def rehearse(config: ConfigDict, topology: str, *, encoded: bool = False) -> dic
     with backend.targeting("tpu"):
         run = open_run(config, devices)
         try:
-            compiled = _compiled(run, encoded)
+            compiled = _compile(run, precomputed)
         except jax.errors.JaxRuntimeError as error:
             return _too_large(str(error), len(devices), run.config.batch)
     return _figures(run, compiled, CHIPS[kind], len(devices))
@@ -78,34 +78,34 @@ def _devices(topology: str):
     from jax.experimental import topologies
 
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+        description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     except Exception as error:  # libtpu absent, or a name that it does not know
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"--topology {topology}: {line} (libtpu is needed: pip install 'audioldm2-jax[tpu]')"
         ) from None
-    return list(found.devices)
+    return list(description.devices)
 
 
-def batch_shapes(run: Run, *, encoded: bool = False) -> dict:
-    """What a batch holds, as shapes; encoded: of a corpus that `encode` made.
+def batch_shapes(run: Run, *, precomputed: bool = False) -> dict:
+    """Shapes of a batch. precomputed: of a corpus that `encode` has written.
 
     Raises InputError for stages that train on sound alone.
     """
     batch = run.spec.batch
-    if encoded and not batch.precomputed:
+    if precomputed and not batch.precomputed:
         raise InputError(f"--encoded: stage {run.config.stage} trains on sound")
-    placed = sharding.of_batch(run.mesh)
+    placed = sharding.batch_sharding(run.mesh)
     return {
         name: jax.ShapeDtypeStruct((run.config.batch, *x.shape), x.dtype, sharding=placed)
-        for name, x in batch.arrays(precomputed=encoded).items()
+        for name, x in batch.arrays(precomputed=precomputed).items()
     }
 
 
 def frozen_shapes(run: Run, batch) -> dict:
     """The frozen parts that such batches need, as shapes on the mesh."""
     frozen = run.spec.extra_frozen()
-    frozen = jax.tree.map(_like, frozen, sharding.of_tree(frozen, run.mesh))
+    frozen = jax.tree.map(_like, frozen, sharding.tree_shardings(frozen, run.mesh))
     names = needed_parts(run, batch)
     for name, constant in run.spec.constants.items():
         if constant.part not in names:
@@ -114,7 +114,7 @@ def frozen_shapes(run: Run, batch) -> dict:
             frozen[name] = _like(shape, sharding.replicated(run.mesh))
     for name in names:
         shapes = _part_shapes(run, name)
-        placed = sharding.of_tree(shapes, run.mesh)
+        placed = sharding.tree_shardings(shapes, run.mesh)
         frozen[name] = jax.tree.map(lambda s, p: _like(s, p, run.dtype), shapes, placed)
     return frozen
 
@@ -136,7 +136,7 @@ def check_encoded(run: Run, batch: dict) -> None:
             )
 
 
-def _compiled(run: Run, encoded: bool):
+def _compile(run: Run, precomputed: bool):
     stage, mesh = run.spec.stage, run.mesh
     placed = state_shardings(stage, mesh)
     state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
@@ -146,7 +146,7 @@ def _compiled(run: Run, encoded: bool):
         jitted = jax.jit(
             step_of(run), donate_argnums=donated_argnums(), out_shardings=(placed, whole)
         )
-        batch = batch_shapes(run, encoded=encoded)
+        batch = batch_shapes(run, precomputed=precomputed)
         return jitted.lower(state, frozen_shapes(run, batch), batch).compile()
 
 
@@ -155,18 +155,18 @@ def _like(shape, place, dtype=None):
 
 
 def _too_large(error: str, chips: int, batch: int) -> dict:
-    """From what the compiler says, of what it has placed or of what it gave up to place."""
+    """The figures of a step that the compiler finds too large, from its message."""
     size = r"([\d.]+)([MGT])"
-    found = re.search(rf"Used {size} of {size} hbm", error) or re.search(
+    match = re.search(rf"Used {size} of {size} hbm", error) or re.search(
         rf"required for HLO temporaries \({size}\) exceeds available HBM \({size}\)", error
     )
-    if not found:
+    if not match:
         raise InputError(f"the compiler failed: {error.strip().splitlines()[0]}") from None
-    asked, limit = (
+    requested, limit = (
         float(value) * {"M": 2**20, "G": 2**30, "T": 2**40}[unit] / 1e9
-        for value, unit in (found.group(1, 2), found.group(3, 4))
+        for value, unit in (match.group(1, 2), match.group(3, 4))
     )
-    return {"chips": chips, "batch": batch, "GB total": asked, "GB chip": limit, "fits": False}
+    return {"chips": chips, "batch": batch, "GB total": requested, "GB chip": limit, "fits": False}
 
 
 def _figures(run: Run, compiled, chip: Chip, chips: int) -> dict:
@@ -212,7 +212,7 @@ def collectives(program: str) -> dict[str, tuple[int, int]]:
     Loops' bodies count once. Of operations in two halves the first one's result holds the
     operands too, so that its largest member counts; else all members do.
     """
-    found: dict[str, tuple[int, int]] = {}
+    traffic: dict[str, tuple[int, int]] = {}
     for line in program.splitlines():
         match = re.search(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(", line)
         if match:
@@ -220,7 +220,8 @@ def collectives(program: str) -> dict[str, tuple[int, int]]:
                 _TYPES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n]))
                 for kind, dims in _SHAPE.findall(match[1])
             ]
-            count, size = found.get(match[2], (0, 0))
-            halves = match[3] and match[2] != "all-reduce"
-            found[match[2]] = (count + 1, size + (max(sizes, default=0) if halves else sum(sizes)))
-    return found
+            count, size = traffic.get(match[2], (0, 0))
+            is_async = match[3] and match[2] != "all-reduce"
+            size += max(sizes, default=0) if is_async else sum(sizes)
+            traffic[match[2]] = (count + 1, size)
+    return traffic

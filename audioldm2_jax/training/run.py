@@ -226,7 +226,7 @@ def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batc
         data,
         host=jax.process_index(),
         hosts=jax.process_count(),
-        sharding=sharding.of_batch(run.mesh),
+        sharding=sharding.batch_sharding(run.mesh),
     )
 
 
@@ -261,4 +261,4 @@ def frozen_parts(run: Run, batch) -> dict:
         if constant.part not in names:
             part = run.base.load((constant.part,), run.dtype)
             frozen[name] = constant.compute(part, run.dtype)
-    return jax.device_put(frozen, sharding.of_tree(frozen, run.mesh))
+    return jax.device_put(frozen, sharding.tree_shardings(frozen, run.mesh))

@@ -34,16 +34,24 @@ def default_prompts(model: ModelConfig) -> tuple[str, ...]:
     return SENTENCES if model.phonemes else PROMPTS
 
 
-class Generated:
+class PromptHook:
     """A hook: clips of fixed prompts and seed, by the base checkpoint with the trained parts.
 
     trained: (state, frozen) -> changed parts, gathered on this host; full_checkpoint: those and the
-    latents' scale -> the checkpoint, made once, whose parts later states replace. writer: None on
+    latents' scale -> the checkpoint, called once; later states replace its parts. writer: None on
     hosts that only help to gather.
     """
 
     def __init__(
-        self, every: int, trained, full_checkpoint, writer, *, prompts, steps: int, seconds: float
+        self,
+        every: int,
+        trained,
+        full_checkpoint,
+        writer,
+        *,
+        prompts,
+        steps: int,
+        seconds: float,
     ):
         self.every, self._trained, self._writer = every, trained, writer
         self._full_checkpoint = full_checkpoint
@@ -74,10 +82,10 @@ class Generated:
         return {"prompt": voices, "transcription": self._prompts}
 
 
-class Reconstructed:
+class ClipHook:
     """A hook: clips that one part restores from their mel spectrograms, as sounds or pictures.
 
-    clips: [B, samples]; others as of `Generated`.
+    clips: [B, samples]; others as of `PromptHook`.
     """
 
     def __init__(
@@ -114,7 +122,7 @@ def on_one_device():
     return jax.set_mesh(one_device_mesh())
 
 
-def gathered(tree):
+def gather(tree):
     """Arrays of the mesh as numpy's on every host."""
     if jax.process_count() == 1:
         return jax.device_get(tree)

@@ -70,7 +70,7 @@ def combine(params: dict, frozen: dict) -> dict:
 def state_shardings(stage: Stage, mesh):
     """Shardings of the state; parameters, averages and moments lie alike."""
     shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-    return sharding.of_tree(shapes, mesh)
+    return sharding.tree_shardings(shapes, mesh)
 
 
 def init_sharded(stage: Stage, mesh, seed: int, weights: dict | None = None) -> TrainState:

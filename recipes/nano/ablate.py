@@ -32,10 +32,10 @@ RUNS = {
 
 def blind(model: Path, target: Path, text: str) -> None:
     """A copy of a model whose GPT-2 cannot read CLAP's vector ("clap") or T5's states ("text")."""
-    found = hub.load(model)
-    layer = found.params["projection"][text]
+    checkpoint = hub.load(model)
+    layer = checkpoint.params["projection"][text]
     layer["kernel"] = jnp.zeros_like(layer["kernel"])
-    hub.save(found, target)
+    hub.save(checkpoint, target)
 
 
 def ablate(name: str, folder: Path) -> Path:

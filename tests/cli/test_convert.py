@@ -21,7 +21,7 @@ from transformers import ClapModel
 sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoints"))
 import test_authors as authors
 
-from audioldm2_jax.checkpoints import hub, single
+from audioldm2_jax.checkpoints import hub, registry, single
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
@@ -129,6 +129,14 @@ def test_other_training_state(tensors, tiny, tmp_path, capsys):
 def test_hub_layout_to_hub_layout(tiny, tmp_path):
     assert convert(tiny, tmp_path / "copy", "-q") == 0
     assert hub.load(tmp_path / "copy").config == hub.load(tiny).config
+
+
+def test_official_names(tiny, tmp_path, monkeypatch):
+    """SRC may be a name of the official command, as for generate and in Python."""
+    monkeypatch.setitem(registry.OFFICIAL_NAMES, "audioldm2-full", str(tiny))
+    assert convert("audioldm2-full", tmp_path / "again") == 0
+    authors = hub.convention_named("authors")
+    assert hub.read_config(tmp_path / "again", authors) == hub.read_config(tiny, authors)
 
 
 def test_transformers_clap(tiny, tmp_path):

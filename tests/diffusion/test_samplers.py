@@ -105,12 +105,12 @@ def test_every_step_count_stays_finite_and_in_range(name, steps):
 def test_recovers_a_point_from_its_true_noise(name):
     """With the exact noise of one clean point every deterministic method lands on it."""
     clean = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    kept = jnp.asarray(schedules.alphas_cumprod(ScheduleConfig()), jnp.float32)
+    share = jnp.asarray(schedules.alphas_cumprod(ScheduleConfig()), jnp.float32)
     schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(40))
     times = jnp.asarray(schedule.timesteps, jnp.int32)
 
     def denoise(x, index):
-        now = kept[times[index]]
+        now = share[times[index]]
         return (x - jnp.sqrt(now) * clean) / jnp.sqrt(1 - now)
 
     key = jax.random.key(0)

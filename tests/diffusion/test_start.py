@@ -97,7 +97,8 @@ def test_timesteps_by_value(name, strength):
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_full_strength_is_the_whole_schedule(name):
     config = ScheduleConfig()
-    whole, same = (make_schedule(name, config, t) for t in (Timesteps(9), Timesteps(9, None)))
+    spelled_out = Timesteps(9, spacing="leading", strength=1.0)
+    whole, same = (make_schedule(name, config, t) for t in (Timesteps(9), spelled_out))
     assert_equal(whole, same, slice(None))
     assert len(whole.timesteps) >= 9 and whole.alphas[-1] == 1 and whole.sigmas[-1] == 0
 

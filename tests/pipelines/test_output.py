@@ -105,7 +105,7 @@ def test_other_kinds_are_refused(tmp_path, kind):
 
 def test_rates_that_a_format_lacks_are_refused():
     with pytest.raises(InputError, match="MP3 at 12345 Hz"):
-        audio.encoded(np.zeros(100, np.float32), 12345, ".mp3")
+        audio.encode_audio(np.zeros(100, np.float32), 12345, ".mp3")
 
 
 # Pairs that some file system holds for one file, or that share a record.

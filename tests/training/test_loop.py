@@ -155,7 +155,7 @@ def fits(run, encoded):
     params = jax.eval_shape(run.spec.stage.init, jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))
     with jax.set_mesh(run.mesh):
-        given = batch_shapes(run, encoded=encoded)
+        given = batch_shapes(run, precomputed=encoded)
         frozen = frozen_shapes(run, given)
         assert not encoded or set(frozen) <= {EMPTY_TEXT}
         for player in run.spec.stage.groups.values():

@@ -125,7 +125,7 @@ def test_a_stage_of_ones_own(tmp_path, monkeypatch):
     shapes = batch_shapes(opened)
     assert list(shapes) == ["waveform"] and not frozen_shapes(opened, shapes)
     with pytest.raises(InputError, match="stage toy trains on sound"):
-        batch_shapes(opened, encoded=True)
+        batch_shapes(opened, precomputed=True)
 
 
 def test_unknown_stages():

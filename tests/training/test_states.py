@@ -20,15 +20,15 @@ from audioldm2_jax.data.ingest.clip_record import ClipRecord
 from audioldm2_jax.data.ingest.file_ref import FileRef
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training import checkpoints
+from audioldm2_jax.training import states
 from audioldm2_jax.training.board import Board
-from audioldm2_jax.training.checkpoints import Checkpoints
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import read_run
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.remarks import check_texts
 from audioldm2_jax.training.run import open_batches, open_run
 from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.states import SavedStates
 from audioldm2_jax.training.stopping import Stopping
 from tests.data.corpora import tone, write_corpus
 
@@ -77,7 +77,7 @@ def restore(run):
     placed = state_shardings(opened.spec.stage, opened.mesh)
 
     def restored(workdir):
-        with Checkpoints(workdir / "checkpoints", every=1) as saved:
+        with SavedStates(workdir / "checkpoints", every=1) as saved:
             return (saved.latest, *jax.device_get(saved.restore(shapes, placed)))
 
     return restored
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_not_called_damaged(run, error, message, wrapped,
             raise ValueError("cannot restore") from error
         raise error
 
-    with Checkpoints(run / "checkpoints", every=1) as saved:
+    with SavedStates(run / "checkpoints", every=1) as saved:
         monkeypatch.setattr(saved._manager, "restore", fails)
         with pytest.raises(InputError, match=f"4: cannot read the state .*{message}") as told:
             saved.restore(state, here)
@@ -151,7 +151,7 @@ def test_what_cannot_be_read_is_not_called_damaged(run, error, message, wrapped,
 
 
 def test_the_sum_is_of_all_words_on_any_mesh():
-    """As numpy adds them up; one compiled reduction, whose arrays never come to the host."""
+    """As numpy adds them up; the host reads a scalar of each leaf, never the arrays."""
     rng = np.random.default_rng(0)
     values = [
         rng.normal(size=(8, 3)).astype(np.float32),
@@ -173,10 +173,10 @@ def test_the_sum_is_of_all_words_on_any_mesh():
         whole = jax.NamedSharding(mesh, jax.P())
         state = [jax.device_put(x, split if np.ndim(x) else whole) for x in values]
         state.append(jax.device_put(key, whole))
-        assert checkpoints._sum(state) == expected % (1 << 32)
-        assert jax.eval_shape(checkpoints._sum_on_device, state).shape == ()
+        assert states._sum(state) == expected % (1 << 32)
+        assert all(jax.eval_shape(states._sum_on_device, x).shape == () for x in state)
         state[3] = jax.device_put(values[3] & (np.arange(8) > 0), split)
-        assert checkpoints._sum(state) != expected % (1 << 32)
+        assert states._sum(state) != expected % (1 << 32)
 
 
 @pytest.mark.parametrize("what", ["state", "data", ""])
@@ -270,16 +270,16 @@ def test_a_full_disk(corpus, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="run: cannot write metrics .No space left"):
         train(config(corpus), tmp_path / "run", quiet=True)
     monkeypatch.setattr(Board, "scalars", scalars)
-    save = Checkpoints.save
+    save = SavedStates.save
 
     def no_space(self, step, *rest, **settings):
         with self._errors("save"):
             raise full
 
-    monkeypatch.setattr(Checkpoints, "save", no_space)
+    monkeypatch.setattr(SavedStates, "save", no_space)
     with pytest.raises(InputError, match="checkpoints: cannot save the state .*No space left"):
         train(config(corpus), tmp_path / "run", quiet=True)
-    monkeypatch.setattr(Checkpoints, "save", save)
+    monkeypatch.setattr(SavedStates, "save", save)
     assert train(config(corpus), tmp_path / "run", quiet=True)["loss"] > 0
 
 

@@ -58,8 +58,8 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
         fresh = initial(found)
         assert largest_difference(state.params, fresh.params) < 1e-6
         step = jax.jit(make_step(found.stage), out_shardings=(placed, None), donate_argnums=0)
-        data = jax.device_put(batch(), sharding.of_batch(mesh))
-        held = jax.device_put(frozen, sharding.of_tree(frozen, mesh))
+        data = jax.device_put(batch(), sharding.batch_sharding(mesh))
+        held = jax.device_put(frozen, sharding.tree_shardings(frozen, mesh))
         for before in history:
             state, metrics = step(state, held, data)
             np.testing.assert_allclose(metrics["loss"], before["loss"], rtol=2e-5)

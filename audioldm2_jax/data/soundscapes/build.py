@@ -134,7 +134,7 @@ def _write_shard(folder: Path, start: int, *, count, seed, classes=(), **setting
         only = classes[index % len(classes)] if classes else None
         clip = make_clip(seed, index, only=only, **settings)
         file = f"audio/{index:07d}.flac"
-        audio.save_wav(folder / file, clip.audio, clip.sample_rate)
+        audio.save_audio(folder / file, clip.audio, clip.sample_rate)
         lines.append(json.dumps(metadata_line(clip, file)) + "\n")
     files.write_text(_shard_path(folder, start), "".join(lines))
     return stop - start
@@ -174,7 +174,7 @@ def write_examples(folder, *, seconds: float = 4.0, seed: int = 0) -> list[Path]
     for name in sorted(SOUND_CLASSES):
         clip = make_clip(seed, 0, seconds=seconds, only=name)
         path = folder / f"{name}.wav"
-        audio.save_wav(path, clip.audio, clip.sample_rate)
+        audio.save_audio(path, clip.audio, clip.sample_rate)
         picture = pictures.mel_picture(clip.audio, clip.sample_rate)
         pictures.save_png(path.with_suffix(".png"), picture)
         paths.append(path)

@@ -1,4 +1,4 @@
-"""Checkpoints: hub-layout folders, weight files, LoRA files, the authors' files, single parts."""
+"""SavedStates: hub-layout folders, weight files, LoRA files, the authors' files, single parts."""
 
 from __future__ import annotations
 
