@@ -113,7 +113,15 @@ def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
     elif config.t5:
         text = tokens(_LENGTHS[0])
     positions = None if text[0] is None else np.zeros(rows, np.int32)
-    return Texts(*clap, *text, positions, np.ones(rows, bool), guided=guided)
+    return Texts(
+        clap=clap[0],
+        clap_mask=clap[1],
+        text=text[0],
+        text_mask=text[1],
+        positions=positions,
+        zero_loa=np.ones(rows, bool),
+        guided=guided,
+    )
 
 
 def _t5(prompts, negatives, tokenizer, config, convention, together):
