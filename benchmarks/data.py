@@ -1,12 +1,12 @@
-"""From ArrayRecord to ready batches: ours against a plain torch DataLoader on the same files.
+"""Reading: batches from ArrayRecord, by this package and by torch DataLoaders on the same files.
 
     python benchmarks/data.py [--cores 1 2] [--batches 40] [--repeats 5]
 
-All read the same prepared corpora and make the same of each clip: read the record, take a random
-crop of 10.24 s, resample to 16 kHz, take off the mean, scale the peak, draw a caption, number it
-for CLAP and T5, stack the batch. One DataLoader has a Dataset as one would write it, with
-soundfile, soxr, numpy and transformers; another calls our functions, so that only the machinery
-differs. They alternate, held to the same cores. Writes benchmarks/results/data-cpu.json and prints
+All read the same prepared corpora and compute the same of each clip: read the record, take a
+random crop of 10.24 s, resample to 16 kHz, remove the mean, scale the peak, draw a caption,
+tokenise it for CLAP and T5, stack the batch. One DataLoader has a plain Dataset with soundfile,
+soxr, numpy and transformers. Another calls our functions, which isolates the loading machinery.
+Samples alternate on the same cores. Writes benchmarks/results/data-cpu.json and prints
 the tables of docs/data.md.
 """
 
@@ -47,7 +47,7 @@ def options():
 
 
 def write_corpora(folder: Path) -> None:
-    """Soundscapes as they are, and pairs of them as long stereo files of a higher rate."""
+    """Prepares soundscapes, and pairs of them as longer stereo files of a higher rate."""
     from audioldm2_jax.audio import resample, save_audio
     from audioldm2_jax.cli.main import main
     from audioldm2_jax.data.soundscapes import build, make_clip
@@ -69,28 +69,29 @@ def write_corpora(folder: Path) -> None:
 
 
 def tokenizers(folder: Path) -> dict:
+    """The tokenizers of transformers by encoder."""
     from audioldm2_jax.checkpoints.hub import read_tokenizer
 
     folders = {"clap": "tokenizer", "t5": "tokenizer_2"}
     return {name: read_tokenizer(folder / "tokenizers" / sub) for name, sub in folders.items()}
 
 
-def transform(folder: Path):
-    """What ours makes of a clip."""
+def clip_transform(folder: Path):
+    """The transform that our streams and our functions in torch use."""
     from audioldm2_jax.data.loading import tokenise
     from audioldm2_jax.data.loading.transforms import ClipTransform
 
-    found = tokenizers(folder).items()
-    return ClipTransform(tokens={k: tokenise.from_tokenizer(v, LENGTHS[k]) for k, v in found})
+    known = tokenizers(folder).items()
+    return ClipTransform(tokens={k: tokenise.from_tokenizer(v, LENGTHS[k]) for k, v in known})
 
 
 class OurClips:
-    """The corpus as torch's DataLoader takes one, by our functions."""
+    """A Dataset for torch's DataLoader that calls our functions."""
 
-    def __init__(self, folder: Path, made):
+    def __init__(self, folder: Path, transform):
         from audioldm2_jax.data.loading.stream import CorpusSource, ExampleSource
 
-        self.examples, self.transform = ExampleSource(CorpusSource(str(folder))), made
+        self.examples, self.transform = ExampleSource(CorpusSource(str(folder))), transform
 
     def __len__(self):
         return len(self.examples)
@@ -101,10 +102,10 @@ class OurClips:
 
 
 class PlainClips(OurClips):
-    """The same, as one would write it: the whole file is read, then cropped."""
+    """A plain Dataset: it reads the whole file, then crops it."""
 
-    def __init__(self, folder: Path, made):
-        super().__init__(folder, made)
+    def __init__(self, folder: Path, transform):
+        super().__init__(folder, transform)
         self.tokenizers = tokenizers(folder.parent)
 
     def __getitem__(self, index):
@@ -126,17 +127,17 @@ class PlainClips(OurClips):
         wave = wave / (np.abs(wave).max() + 1e-8) * 0.5
         wave = np.pad(wave[:163840], (0, max(0, 163840 - len(wave))))
         caption = str(rng.choice([text.decode() for text in example["captions"]]))
-        found = {"id": example["id"].decode(), "caption": caption, "waveform": wave}
+        element = {"id": example["id"].decode(), "caption": caption, "waveform": wave}
         for name, tokenizer in self.tokenizers.items():
             settings = {"truncation": True, "padding": "max_length", "max_length": LENGTHS[name]}
-            numbered = tokenizer(caption, **settings, return_tensors="np")
-            found[f"{name}_tokens"] = numbered["input_ids"][0]
-            found[f"{name}_mask"] = numbered["attention_mask"][0]
-        return found
+            encoded = tokenizer(caption, **settings, return_tensors="np")
+            element[f"{name}_tokens"] = encoded["input_ids"][0]
+            element[f"{name}_mask"] = encoded["attention_mask"][0]
+        return element
 
 
 def theirs(clips, workers: int):
-    """Endless batches of a DataLoader."""
+    """Yields batches of a DataLoader forever."""
     from torch.utils.data import DataLoader
 
     settings = {"num_workers": workers, "shuffle": True, "drop_last": True}
@@ -147,20 +148,23 @@ def theirs(clips, workers: int):
         yield from loader
 
 
-def ours(folder: Path, made, workers: int):
+def ours(folder: Path, transform, workers: int):
+    """Yields batches of our stream forever."""
     from audioldm2_jax.data.loading.batches import Batches
     from audioldm2_jax.data.loading.stream import CorpusSource, DataConfig
 
-    with Batches(DataConfig((CorpusSource(str(folder)),), BATCH, made, workers=workers)) as batches:
+    with Batches(
+        DataConfig((CorpusSource(str(folder)),), BATCH, transform, workers=workers)
+    ) as batches:
         yield from batches
 
 
-def streams(folder: Path, made, cores: int) -> dict:
-    """Ways to read a corpus with so many cores."""
-    plain, same = PlainClips(folder, made), OurClips(folder, made)
+def streams(folder: Path, transform, cores: int) -> dict:
+    """The ways to read a corpus with `cores` cores."""
+    plain, same = PlainClips(folder, transform), OurClips(folder, transform)
     return {
-        "ours, threads": lambda: ours(folder, made, 0),
-        "ours, workers": lambda: ours(folder, made, cores),
+        "ours, threads": lambda: ours(folder, transform, 0),
+        "ours, workers": lambda: ours(folder, transform, cores),
         "torch, no workers": lambda: theirs(plain, 0),
         "torch, workers": lambda: theirs(plain, cores),
         "torch with our functions, no workers": lambda: theirs(same, 0),
@@ -169,7 +173,7 @@ def streams(folder: Path, made, cores: int) -> dict:
 
 
 def rate(stream, batches: int) -> tuple[float, float]:
-    """Clips per second once the buffers are empty, and the share of the machine others took."""
+    """Clips per second in the steady state, and the share of the machine that others used."""
     for _ in range(8):
         next(stream)
     seconds, foreign = sample(lambda: [next(stream) for _ in range(batches)])
@@ -179,50 +183,50 @@ def rate(stream, batches: int) -> tuple[float, float]:
 
 def compare(makers: dict, batches: int, repeats: int) -> dict:
     """Medians of clean samples in clips per second, alternating."""
-    taken: dict[str, list] = {name: [] for name in makers}
+    samples: dict[str, list] = {name: [] for name in makers}
     for _ in range(repeats):
         for name, make in makers.items():
-            taken[name].append(rate(make(), batches))
-    found = {}
-    for name, pairs in taken.items():
+            samples[name].append(rate(make(), batches))
+    result = {}
+    for name, pairs in samples.items():
         clean = [clips for clips, foreign in pairs if foreign <= FOREIGN]
-        found[name] = round(statistics.median(clean or [clips for clips, _ in pairs]), 1)
-        found[f"{name} samples"] = [round(clips, 1) for clips, _ in pairs]
-        found[f"{name} clean"] = f"{len(clean)}/{repeats}"
-    return found
+        result[name] = round(statistics.median(clean or [clips for clips, _ in pairs]), 1)
+        result[f"{name} samples"] = [round(clips, 1) for clips, _ in pairs]
+        result[f"{name} clean"] = f"{len(clean)}/{repeats}"
+    return result
 
 
-def steps(folder: Path, made, count: int = 96) -> dict:
-    """Microseconds of each step for a clip, one after another in one thread."""
+def steps(folder: Path, transform, count: int = 96) -> dict:
+    """Microseconds per clip of each step, in one thread."""
     from audioldm2_jax.audio import resample
     from audioldm2_jax.data.loading import crops
     from audioldm2_jax.data.loading.stream import CorpusSource, ExampleSource
 
     examples, rng = ExampleSource(CorpusSource(str(folder))), np.random.default_rng(0)
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
 
     def timed(name, run, *arguments):
         begin = time.perf_counter()
-        result = run(*arguments)
-        found[name] = found.get(name, 0.0) + time.perf_counter() - begin
-        return result
+        output = run(*arguments)
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
+        return output
 
     def clip(i):
         example = timed("read the record", examples.__getitem__, i % len(examples))
         wave, hertz = timed("decode a crop", crops.random_crop, example["audio"], 10.24, rng)
         wave = timed("resample", resample, wave[:, 0], hertz, 16000)
         wave = timed("normalise, pad", crops.normalise, wave, 163840)
-        texts, _ = timed("draw and number the caption", made._texts, example, rng)
+        texts, _ = timed("draw and tokenise the caption", transform._texts, example, rng)
         return {"waveform": wave, **texts}
 
-    def stacked(group):
+    def stack(group):
         return {key: np.stack([element[key] for element in group]) for key in group[0]}
 
     for start in range(-BATCH, count, BATCH):
         if not start:
-            found.clear()  # the first batch only warms up
-        timed("stack the batch", stacked, [clip(start + i) for i in range(BATCH)])
-    return {name: round(seconds / count * 1e6, 1) for name, seconds in found.items()}
+            seconds.clear()  # the first batch is a warm-up
+        timed("stack the batch", stack, [clip(start + i) for i in range(BATCH)])
+    return {name: round(total / count * 1e6, 1) for name, total in seconds.items()}
 
 
 def main():
@@ -232,19 +236,19 @@ def main():
     import grain
     import torch
 
-    made, available = transform(args.folder), sorted(os.sched_getaffinity(0))
+    transform, available = clip_transform(args.folder), sorted(os.sched_getaffinity(0))
     torch.set_num_threads(1)
     rows: dict[str, dict] = {}
-    shares = {name: steps(args.folder / name, made) for name in CORPORA}
+    shares = {name: steps(args.folder / name, transform) for name in CORPORA}
     for name in CORPORA:
         for cores in args.cores:
             os.sched_setaffinity(0, available[:cores])
-            makers = streams(args.folder / name, made, cores)
-            found = compare(makers, args.batches, args.repeats)
-            best = {who: max(found[k] for k in makers if k.split(",")[0] == who) for who in WHO}
+            makers = streams(args.folder / name, transform, cores)
+            rates = compare(makers, args.batches, args.repeats)
+            best = {who: max(rates[k] for k in makers if k.split(",")[0] == who) for who in WHO}
             for who in WHO[1:]:
-                found[f"ours / {who}"] = round(best["ours"] / best[who], 3)
-            rows[f"{name}, {cores} core{'s' if cores > 1 else ''}"] = found
+                rates[f"ours / {who}"] = round(best["ours"] / best[who], 3)
+            rows[f"{name}, {cores} core{'s' if cores > 1 else ''}"] = rates
             os.sched_setaffinity(0, available)
     result = {
         "date": datetime.date.today().isoformat(),
@@ -280,16 +284,16 @@ def print_tables(result):
     names = [k for k in next(iter(rows.values())) if not k.endswith(("samples", "clean"))]
     print("| clips, cores |", " | ".join(names), "|")
     print("| --- " * (len(names) + 1) + "|")
-    for row, found in rows.items():
-        cells = [f"{found[k]:.2f}" if "/" in k else f"{found[k]:.0f}" for k in names]
+    for row, rates in rows.items():
+        cells = [f"{rates[k]:.2f}" if "/" in k else f"{rates[k]:.0f}" for k in names]
         print("|", " | ".join([row, *cells]), "|")
     print("\n| step, share of a clip's time |", " | ".join(CORPORA), "|")
     print("| --- " * (len(CORPORA) + 1) + "|")
     shares = result["microseconds_per_clip"]
     for step in next(iter(shares.values())):
         cells = []
-        for found in shares.values():
-            cells.append(f"{100 * found[step] / sum(found.values()):.0f} % ({found[step]:.0f} us)")
+        for rates in shares.values():
+            cells.append(f"{100 * rates[step] / sum(rates.values()):.0f} % ({rates[step]:.0f} us)")
         print("|", " | ".join([step, *cells]), "|")
 
 

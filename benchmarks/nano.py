@@ -39,7 +39,7 @@ from audioldm2_jax.evaluation.metrics.retrieval import recall_at_1
 from audioldm2_jax.evaluation.metrics.summary import distances, gap_closed
 from audioldm2_jax.evaluation.reconstruction import full_scale, ground_truth_loa, reconstruct
 from audioldm2_jax.recipes.nano.ablate import RUNS
-from audioldm2_jax.recipes.nano.build import held_out
+from audioldm2_jax.recipes.nano.build import is_held_out_caption
 
 CLASSIFIER = Path(__file__).parent / "judges" / "panns"
 RESULTS = Path(__file__).parent / "results" / "nano.json"
@@ -75,7 +75,9 @@ def read_prompts(
     """
     by_label = collections.defaultdict(list)
     for line in read_metadata(raw):
-        caption = next((line[k] for k in ("caption_1", "caption_2") if held_out(line[k])), None)
+        caption = next(
+            (line[k] for k in ("caption_1", "caption_2") if is_held_out_caption(line[k])), None
+        )
         if line["kind"] == "one" and caption and accept(line["events"][0]):
             label = line["labels"][0]
             by_label[label].append(Prompt(caption, label, raw / line["wav"], line["events"][0]))

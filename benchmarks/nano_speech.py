@@ -31,7 +31,7 @@ from audioldm2_jax.evaluation.metrics.accuracy import top_1_accuracy
 from audioldm2_jax.evaluation.metrics.speech import compare_speech
 from audioldm2_jax.evaluation.reconstruction import full_scale
 from audioldm2_jax.features.mel import log_mel
-from audioldm2_jax.recipes.nano.build import drawn
+from audioldm2_jax.recipes.nano.build import is_held_out
 from benchmarks.nano import read_metadata, reconstruct_clips
 
 CLASSIFIER = Path(__file__).parent / "judges" / "listener"
@@ -41,7 +41,7 @@ BATCH, SAMPLE_RATE = 20, 16000
 
 def read_sentences(raw: Path, count: int) -> list[dict]:
     """The metadata of clips whose sentences are held out."""
-    return [line for line in read_metadata(raw) if drawn(line["transcript"])][:count]
+    return [line for line in read_metadata(raw) if is_held_out(line["transcript"])][:count]
 
 
 def generate_speech(pipe: Pipeline, clips: list[dict], **request) -> np.ndarray:

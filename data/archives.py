@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -26,21 +27,48 @@ def sound(seed: int = 0, seconds: float = 0.2, rate: int = 16000, kind: str = "W
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
-    """Files by name below a folder."""
+    """Writes files by name below a folder."""
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> None:
+    """Writes a deflated zip of files by name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
 
 
+def write_split(path: Path, files: dict[str, bytes], parts: int) -> None:
+    """Writes a split zip of `parts` volumes; its directory holds (volume, offset), like zip -s."""
+    memory = io.BytesIO(b"PK\7\x08")  # split archives begin with this mark
+    memory.seek(4)
+    with zipfile.ZipFile(memory, "a") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    whole = bytearray(memory.getvalue())
+    end = whole.rindex(b"PK\5\6")
+    count, _, start = struct.unpack_from("<HLL", whole, end + 10)
+    size = start // (parts - 1) + 1 if parts > 1 else len(whole)
+    entry = start
+    for _ in range(count):
+        lengths = struct.unpack_from("<3H", whole, entry + 28)
+        (offset,) = struct.unpack_from("<L", whole, entry + 42)
+        struct.pack_into("<H", whole, entry + 34, offset // size)
+        struct.pack_into("<L", whole, entry + 42, offset % size)
+        entry += 46 + sum(lengths)
+    struct.pack_into("<HH", whole, end + 4, parts - 1, start // size)
+    struct.pack_into("<L", whole, end + 16, start % size)
+    for i in range(parts - 1):
+        name = path.with_suffix(f".z{i + 1:02d}")
+        name.write_bytes(whole[i * size : (i + 1) * size])
+    path.write_bytes(whole[(parts - 1) * size :])
+
+
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
-    """mode: w, w:gz or w:bz2."""
+    """Writes a tar of files by name. mode: w, w:gz or w:bz2."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
         for name, data in files.items():
@@ -50,6 +78,7 @@ def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
 
 
 def write_7z(path: Path, files: dict[str, bytes]) -> None:
+    """Writes a 7z archive of files by name."""
     import py7zr
 
     with py7zr.SevenZipFile(path, "w") as archive:

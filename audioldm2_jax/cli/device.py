@@ -1,4 +1,4 @@
-"""Choosing the device of a command, before JAX starts its backends."""
+"""Selects the device of a command before JAX starts its backends."""
 
 from __future__ import annotations
 

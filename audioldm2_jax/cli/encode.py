@@ -1,7 +1,7 @@
 """Encode a prepared corpus with a checkpoint's frozen encoders, so that training runs without them.
 
 DST holds the VAE's posteriors (mean and log variance), CLAP's features of audio and captions, T5's
-states, and the LOA at the poolings asked for.
+states, and the LOA at the chosen poolings.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's arguments to an argparse parser."""
     add = parser.add_argument
     add("source", metavar="SRC", help="corpus made by `audioldm2-jax prepare`")
     add("target", metavar="DST", help="folder of the encoded corpus; a stopped run in it goes on")
@@ -52,6 +53,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command and returns its exit status. Raises InputError."""
     poolings = _poolings(options.loa)
     _check(options)
     use_device(options.device)
@@ -113,6 +115,7 @@ def _print(text):
 
 
 def _poolings(text: str) -> tuple[int, ...]:
+    """Parses --loa. Raises InputError."""
     try:
         poolings = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:

@@ -134,7 +134,7 @@ def _add_sampling(add):
 
 
 def advice(options) -> str | None:
-    """For arguments without an option: most likely a prompt without -t or without quotes."""
+    """Advice on arguments without an option: most likely a prompt without -t or quotes."""
     extra = options.overrides
     if any(text.startswith("-") for text in extra):
         return None
@@ -148,13 +148,14 @@ def run(options) -> int:
     entries = _entries(options)
     _check_options(options)
     folder, names = _target(options, entries)
-    if options.model is None:
+    is_default = options.model is None
+    if is_default:
         options.model = SPEECH if options.transcription else DEFAULT
-        if not options.quiet:
-            _say_default(options)
     use_device(options.device)
     opened = _open(options)
     request = _check_request(options, entries, opened)
+    if is_default and not options.quiet:
+        _print_default(options)
     if options.seed == -1:
         print(f"seed: {request.clips[0].seed}", file=sys.stderr)
     pipe = Pipeline.from_opened(opened)
@@ -262,7 +263,7 @@ _MOST_TWINS = 1000  # older files that are looked at: a prompt itself may end in
 
 
 def _twin(path: Path) -> str | None:
-    """The name of an older file of the same sound, where a number was put behind the prompt."""
+    """The name of an older file with the same sound, if `path` has a number appended."""
     from audioldm2_jax.audio import FORMATS
 
     def sound(record: Path) -> dict:
@@ -284,8 +285,8 @@ def _twin(path: Path) -> str | None:
     return None
 
 
-def _say_default(options) -> None:
-    """That an embedded model is taken, and how to get one of full size."""
+def _print_default(options) -> None:
+    """Tells that a bundled model is used, and which command takes one of full size."""
     request = '--transcription "..."' if options.transcription else '-t "..."'
     print(
         f"model: {options.model}, the small one of the package, trained on synthesised sound; "
@@ -295,14 +296,14 @@ def _say_default(options) -> None:
 
 
 def _suffix(options) -> str:
-    """Of files whose name has none. Raises InputError for a kind that is not written."""
+    """The suffix of names without one. Raises InputError for an unsupported format."""
     from audioldm2_jax.pipelines.output import check_format
 
     return check_format("wav" if options.format is None else options.format)
 
 
 def _entries(options) -> list[Entry]:
-    """Prompts from -t or -tl. Raises InputError for texts and lists that cannot be meant."""
+    """Prompts from -t or -tl. Raises InputError for texts and lists that cannot be used."""
     from audioldm2_jax.pipelines.request import VOICE
 
     for option in ("prompt", "transcription", "negative_prompt"):
@@ -318,7 +319,7 @@ def _entries(options) -> list[Entry]:
 
 
 def _target(options, entries) -> tuple[Path, list[str] | None]:
-    """Folder and file names, proved to be writable. Raises InputError."""
+    """Folder and file names, checked to be writable. Raises InputError."""
     from audioldm2_jax.audio import FORMATS
     from audioldm2_jax.pipelines.output import check_format, check_target
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from audioldm2_jax.cli.help import Example
 from audioldm2_jax.errors import InputError, printable
 
-# Options that only a folder of one's own takes.
+# Options of a folder that is no published corpus.
 OWN_FOLDER = ("metadata", "file_column", "caption_columns", "label_column", "transcript_column")
 OWN_FOLDER += ("split_column", "name", "allow_outside")
 
@@ -38,7 +38,7 @@ EXAMPLES = (
 
 
 def notes() -> str:
-    """The builders that there are, for --help."""
+    """The names of the builders, for --help."""
     from audioldm2_jax.data.corpus.builder_files import list_builders
 
     names = textwrap.wrap(" ".join(list_builders()) or "none here", 78)
@@ -47,6 +47,7 @@ def notes() -> str:
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's arguments to an argparse parser."""
     add = parser.add_argument
     add("source", metavar="SRC", help="folder with the audio; archives in it are read too")
     add("target", metavar="DST", help="folder of the corpus; a stopped preparation in it goes on")
@@ -93,6 +94,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command and returns its exit status. Raises InputError."""
     from tqdm import tqdm
 
     from audioldm2_jax.data.corpus import reader

@@ -25,7 +25,7 @@ def check_text(option: str, text: str) -> str:
 
 
 def read_list(path: str, suffix: str = ".wav") -> list[Entry]:
-    """The prompts of a list: one on each line, with or without `|NAME` behind it.
+    """Reads a list of prompts: one on each line, optionally followed by `|NAME`.
 
     Only line feeds, carriage returns and both together end a line. suffix: of names without one.
     Raises InputError for a file that is no list, and for names that cannot be used or are alike.

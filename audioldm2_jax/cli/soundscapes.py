@@ -24,7 +24,7 @@ EXAMPLES = (
         "one clip and one picture of each class",
     ),
 )
-# Options of a corpus, and what they are when not given: the examples take none of them.
+# Options of a corpus and their defaults; --examples takes none of them.
 NOT_EXAMPLES = {"count": 1000, "seconds": 10.24, "speech": 0.0, "voices": "varied"}
 NOT_EXAMPLES |= {"kinds": "", "classes": "", "workers": None}
 
@@ -38,6 +38,7 @@ def notes() -> str:
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's arguments to an argparse parser."""
     add = parser.add_argument
     add("target", metavar="DST", help="folder; a stopped build in it goes on")
     add("--count", type=int, default=1000, metavar="N", help="number of clips")
@@ -66,6 +67,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command and returns its exit status. Raises InputError."""
     from audioldm2_jax.data.soundscapes import build
 
     kinds, classes = _check(options)
@@ -79,7 +81,7 @@ def run(options) -> int:
         require_espeak()
     from tqdm import tqdm
 
-    # The bar waits, so that what `build` refuses at once is an error's line alone.
+    # The bar starts late, so that an immediate error prints one line only.
     settings = {"unit": "clip", "file": sys.stderr, "disable": options.quiet, "delay": 1}
     with tqdm(total=options.count, **settings) as progress:
         counts = build.build(
@@ -99,7 +101,7 @@ def run(options) -> int:
 
 
 def _check(options) -> tuple[dict[str, float], list[str]]:
-    """(shares of kinds, classes). Raises InputError for values, and options without effect."""
+    """Returns (shares of kinds, classes). Raises InputError for options without effect, too."""
     if not 1 <= options.count < 10**8:
         raise InputError(f"--count is {options.count}: it must be from 1 to 10^8")
     if not 0 <= options.seed < 1 << 64:
@@ -128,22 +130,22 @@ def _check(options) -> tuple[dict[str, float], list[str]]:
 
 
 def _kinds(text: str) -> dict[str, float]:
-    """Shares that add up to 1; of kinds that are not named, none. "" gives the default."""
+    """Parses --kinds into shares that add up to 1; "" gives the default. Raises InputError."""
     from audioldm2_jax.data.soundscapes.scene import KINDS
 
     if not text:
         return KINDS
-    found: dict[str, float] = dict.fromkeys(KINDS, 0.0)
+    shares: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for part in text.split(","):
         name, _, share = part.strip().partition("=")
-        if found.get(name):
+        if shares.get(name):
             raise InputError(f"--kinds {text}: {name} stands there twice")
         if name not in KINDS or not share.replace(".", "", 1).isdigit():
             raise InputError(
                 f"--kinds {part.strip()}: KIND=NUMBER is expected, of {' '.join(KINDS)}"
             )
-        found[name] = float(share)
-    total = sum(found.values())
+        shares[name] = float(share)
+    total = sum(shares.values())
     if not total:
         raise InputError(f"--kinds {text}: one share must be above 0")
-    return {name: share / total for name, share in found.items()}
+    return {name: share / total for name, share in shares.items()}

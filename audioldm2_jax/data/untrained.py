@@ -33,7 +33,10 @@ _CAPTIONS = (
 
 
 def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Checkpoint:
-    """All parts in memory. Their sound is noise. texts: what the tokenizers are trained on."""
+    """Returns a checkpoint with random weights, whose sound is noise.
+
+    texts: captions that the tokenizers are trained on.
+    """
     params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
     if vocoder := params.get("vocoder"):
         # Its own mean and scale are the identity, as published.
@@ -50,9 +53,10 @@ def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Ch
 
 
 def write_random(folder, preset: str = "tiny", seed: int = 0, corpus: str = "") -> None:
-    """Writes an untrained checkpoint of a preset as a hub-layout folder.
+    """Writes an untrained checkpoint of a preset as a folder in the hub layout.
 
-    corpus: a prepared one whose captions the tokenizers are trained on.
+    corpus: a prepared corpus; the tokenizers are trained on its captions. Raises InputError for a
+    folder that cannot be written, or a corpus without captions.
     """
     texts = corpus_captions(corpus) if corpus else _CAPTIONS
     with jax.default_device(jax.devices("cpu")[0]):
@@ -60,7 +64,7 @@ def write_random(folder, preset: str = "tiny", seed: int = 0, corpus: str = "") 
 
 
 def main():
-    """Makes an untrained checkpoint, unless the folder holds one already."""
+    """Writes an untrained checkpoint, unless the folder holds one already."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--preset", default="tiny", choices=PRESETS)

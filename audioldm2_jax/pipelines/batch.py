@@ -22,28 +22,13 @@ from audioldm2_jax.presets import ModelConfig
 class Batch:
     """Clips of one number of latent frames, sampled by one schedule.
 
-    clips: the arrays of B clips, each request's candidates contiguous; owners: [B], the number of
-    each clip's request.
+    owners: [B], the number of each clip's request; each request's candidates are contiguous. clips:
+    the arrays of at least B clips; those behind are copies of the last, and are dropped.
     """
 
     clips: Clips
     schedule: SamplerSchedule
     owners: np.ndarray
-
-    def padded(self, size: int) -> Batch:
-        """The batch with its last clip repeated up to `size` clips."""
-        return self.take(np.minimum(np.arange(size), len(self.owners) - 1))
-
-    def take(self, clips) -> Batch:
-        """The batch of the clips of these numbers."""
-        clips = np.asarray(clips)
-        taken = Clips(
-            self.clips.texts.take(clips),
-            self.clips.guidance[clips],
-            self.clips.keys[clips],
-            self.clips.latents[clips],
-        )
-        return Batch(taken, self.schedule, self.owners[clips])
 
 
 def make_batch(
@@ -52,24 +37,32 @@ def make_batch(
     frames: int,
     schedule: SamplerSchedule,
     config: ModelConfig,
+    *,
+    size: int,
     latents: np.ndarray | None = None,
 ) -> Batch:
-    """texts: of the requests; latents: [B, T, F, C] in place of the seeds' noise."""
+    """texts: of the requests; size: clips to fill up to, at least B; latents: [B, T, F, C] in place
+    of the seeds' noise.
+    """
     owners = np.repeat(np.arange(len(requests)), [r.candidates for r in requests])
-    keys = clip_keys(requests)
+    filled = np.minimum(np.arange(size), len(owners) - 1)
+    rows = owners[filled]
+    keys = clip_keys(requests, filled)
     if latents is None:
-        latents = clip_noise(keys, 0, latents_shape(config, frames, len(owners)))
+        latents = clip_noise(keys, 0, latents_shape(config, frames, size))
+    else:
+        latents = jnp.asarray(latents[filled])
     # Guidance of 1 is none: what is added to the unconditional prediction is the difference.
     guidance = np.array([r.guidance if r.guided else 1.0 for r in requests], np.float32)
-    clips = Clips(texts.take(owners), guidance[owners], keys, jnp.asarray(latents))
+    clips = Clips(texts.take(rows), guidance[rows], keys, latents)
     return Batch(clips, schedule, owners)
 
 
-def clip_keys(requests: Sequence[ClipRequest]) -> jax.Array:
-    """A key for each candidate: the seed's, folded with the clip's number among the seed's."""
+def clip_keys(requests: Sequence[ClipRequest], clips) -> jax.Array:
+    """The keys of some candidates of all requests: the seed's, folded with the clip's number."""
     seeds = [r.seed for r in requests for _ in range(r.candidates)]
     numbers = [r.clip + i for r in requests for i in range(r.candidates)]
-    return _fold(np.array(seeds, np.uint32), np.array(numbers, np.uint32))
+    return _fold(*(np.array(x, np.uint64).astype(np.uint32)[clips] for x in (seeds, numbers)))
 
 
 @jax.jit

@@ -83,17 +83,3 @@ def bucketed_duration(
         surplus = (frames - duration.frames) * config.vae.factor * config.vocoder.hop
         samples = -surplus
     return Duration(duration.seconds, frames, samples, bucket)
-
-
-def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:
-    """A lower bound of the bytes that sampling takes beside the weights.
-
-    A quarter of an estimate: all clips' images of the U-Net at its finest level, guided; one clip's
-    widest images at the decoder's end. The estimate is within a factor of two of what the compiler
-    reports for base on the CPU; exact numbers come from the compiled program.
-    """
-    vae, unet = config.vae, config.unet
-    bins = config.vocoder.mels // vae.factor
-    stream = 24 * 2 * clips * frames * bins * unet.channels[0]
-    image = 5 * frames * vae.factor * config.vocoder.mels * vae.channels[1]
-    return itemsize * (stream + image) // 4

@@ -75,7 +75,7 @@ def check_names(names: Iterable[str], suffix: str = ".wav") -> list[str]:
 
 
 def identity(stem: str) -> str:
-    """Equal for stems that some file system holds for one: case, composed letters, trailing dots.
+    """A key that is equal for stems that some file system takes for the same one.
 
     Canonical caseless matching (Unicode 3.13, D145) without invisible format characters.
     """
@@ -98,12 +98,12 @@ def file_stem(prompt: str) -> str:
 
 
 def speech_stem(voice: str, transcription: str) -> str:
-    """A safe name for what a voice says."""
+    """A safe name for a transcription and its voice."""
     return file_stem(f"{file_stem(voice)[:38].rstrip('_-')}-TTS-{transcription}")
 
 
 def free_name(stem: str, taken: Collection[str]) -> str:
-    """The stem, or with a number behind it, so that its identity is not among `taken`."""
+    """The stem, with a number appended if its identity is among `taken`."""
     number, name = 1, stem
     while identity(name) in taken:
         number += 1

@@ -167,7 +167,7 @@ def _load_lora(path, strength) -> dict | None:
 
 
 def _import_transformers() -> None:
-    """Its first import greets users without torch by a notice, which is not for ours."""
+    """Imports transformers without its notice to users who have no torch."""
     if "transformers" not in sys.modules:
         with _environment("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"):
             import transformers  # noqa: F401
@@ -175,7 +175,7 @@ def _import_transformers() -> None:
 
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """An environment variable with another value within the block."""
+    """Sets an environment variable within the block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

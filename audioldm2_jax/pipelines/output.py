@@ -1,4 +1,4 @@
-"""What a pipeline returns, and how it is saved."""
+"""The result of a pipeline, and how it is saved."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Output:
         return paths
 
     def _free_names(self, folder: Path, suffix: str) -> list[str]:
-        """Names after the prompts, or what is said, that no file has."""
+        """Names after the prompts or transcriptions that no file of the folder has."""
         transcriptions, taken, names = self.metadata["transcriptions"], taken_in(folder), []
         for i, prompt in enumerate(self.metadata["prompts"]):
             stem = file_stem(prompt)
@@ -108,7 +108,7 @@ class Output:
     def _contents(
         self, i: int, path: Path, wave, applied: LoudnessReport, pictures: bool
     ) -> dict[Path, bytes]:
-        """What is written for a prompt: the sound, its record, its picture."""
+        """The files of one prompt: the sound, its record, its picture."""
         record = self._record(i) | dataclasses.asdict(applied)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         contents = {
@@ -142,7 +142,7 @@ class Output:
 
 
 def check_format(format: str) -> str:
-    """The suffix of a kind of sound file. Raises InputError for one that is not written."""
+    """The suffix of a sound format. Raises InputError for an unsupported one."""
     suffix = f".{str(format).lower().removeprefix('.')}"
     if suffix not in FORMATS:
         kinds = " ".join(known[1:] for known in FORMATS)
@@ -153,7 +153,7 @@ def check_format(format: str) -> str:
 def check_target(
     folder, names: list[str] | None, suffix: str = ".wav", *, pictures: bool = False
 ) -> tuple[Path, list[str] | None]:
-    """Proves that clips can be written, and leaves nothing behind: the folder and whole names.
+    """Checks that clips can be written; returns the folder and the names with suffixes.
 
     Raises InputError for a folder that cannot be made or written, a name that cannot be used, two
     names that are one file, or a folder where a file belongs.
@@ -170,7 +170,7 @@ def check_target(
 
 
 def check_writable(folder: Path) -> None:
-    """Proves that a folder can be made and written, and leaves nothing behind.
+    """Checks that a folder can be created and written to; leaves nothing behind.
 
     Raises InputError otherwise.
     """

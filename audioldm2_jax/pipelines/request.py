@@ -269,6 +269,7 @@ def draw_seed(seed) -> int:
 
 
 def check_guidance(value) -> float:
+    """A classifier-free scale from 0. Raises InputError."""
     value = number("guidance", value)
     if not math.isfinite(value) or value < 0:
         raise InputError(f"guidance is {value}: it must be a number from 0 (1 or less: none)")

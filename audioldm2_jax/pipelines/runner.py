@@ -127,19 +127,20 @@ class Runner:
             generate, program, params, clips, schedule, label="whole program", progress=progress
         )
 
-    def at_once(self, clips: int) -> int:
-        """How many of the clips a device samples together."""
-        return 1 if self.mesh is None else -(-clips // self.mesh.size)
+    def batch_size(self, clips: int, *, few_sizes: bool = False) -> int:
+        """To how many clips a batch is filled up: as many on each device of the mesh.
 
-    def batch_size(self, clips: int) -> int:
-        """One of few sizes, so that few programs are compiled: 1, 2, 4 ... clips on a device."""
+        few_sizes: 1, 2, 4, 8 ... on each, so that few programs are compiled.
+        """
         if self.mesh is None:
             return clips
-        return self.mesh.size << (self.at_once(clips) - 1).bit_length()
+        on_each = -(-clips // self.mesh.size)
+        if few_sizes:
+            on_each = 1 << (on_each - 1).bit_length()
+        return self.mesh.size * on_each
 
-    def split(self, batch: Batch, size: int) -> Batch:
-        """The batch filled up to at least `size` clips, laid out over the devices of the mesh."""
-        batch = batch.padded(self.mesh.size * self.at_once(size))
+    def split(self, batch: Batch) -> Batch:
+        """The batch with its clips laid out over the devices of the mesh, which divide them."""
         clips = jax.device_put(batch.clips, NamedSharding(self.mesh, CLIPS))
         return Batch(clips, batch.schedule, batch.owners)
 

@@ -1,4 +1,4 @@
-"""Prompts to token arrays of few distinct lengths, so that few programs are compiled."""
+"""Tokenises texts to arrays of few distinct lengths, so that few programs are compiled."""
 
 from __future__ import annotations
 
@@ -106,22 +106,17 @@ def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
     def tokens(length):
         return np.zeros((rows, length), np.int32), np.ones((rows, length), bool)
 
-    clap = tokens(_LENGTHS[0]) if config.clap else (None, None)
-    text = (None, None)
+    clap = clap_mask = text = text_mask = positions = None
+    if config.clap:
+        clap, clap_mask = tokens(_LENGTHS[0])
     if config.phonemes:
-        text = tokens(config.projection.positions)
+        text, text_mask = tokens(config.projection.positions)
     elif config.t5:
-        text = tokens(_LENGTHS[0])
-    positions = None if text[0] is None else np.zeros(rows, np.int32)
-    return Texts(
-        clap=clap[0],
-        clap_mask=clap[1],
-        text=text[0],
-        text_mask=text[1],
-        positions=positions,
-        zero_loa=np.ones(rows, bool),
-        guided=guided,
-    )
+        text, text_mask = tokens(_LENGTHS[0])
+    if text is not None:
+        positions = np.zeros(rows, np.int32)
+    zero_loa = np.ones(rows, bool)
+    return Texts(clap, clap_mask, text, text_mask, positions, zero_loa, guided=guided)
 
 
 def _t5(prompts, negatives, tokenizer, config, convention, together):
@@ -145,7 +140,7 @@ def _t5(prompts, negatives, tokenizer, config, convention, together):
 
 
 def _phonemes(transcriptions, tokenizer, config, convention):
-    """Numbers of each transcription's phonemes and the stop symbol.
+    """Phoneme ids of each transcription, with the stop symbol.
 
     Raises InputError if the folder's tokenizer numbers beyond the embedding.
     """
@@ -182,7 +177,7 @@ def _phonemes(transcriptions, tokenizer, config, convention):
 
 
 def _ids(tokenizer, texts, limit, warn=True):
-    """Rows of at most `limit` tokens; warn: a text that is cut is told."""
+    """Rows of at most `limit` tokens. warn: warns of each text that is cut."""
     if not texts:
         return []
     unique = list(dict.fromkeys(texts))
@@ -197,7 +192,7 @@ def _ids(tokenizer, texts, limit, warn=True):
 
 
 def _pad(rows, pad_id, lengths=_LENGTHS):
-    """Ragged rows to [B, L] with L the next of a few lengths, and their mask."""
+    """Pads rows to [B, L], L the next of a few lengths; returns them and their mask."""
     longest = max(len(row) for row in rows)
     length = next((n for n in lengths if n >= longest), longest)
     tokens = np.full((len(rows), length), pad_id, np.int32)

@@ -212,8 +212,9 @@ class Pipeline:
             shape = latents_shape(self.config, frames, request.waveforms)
             latents = check_latents(latents, shape)
         schedule = request.sampling.schedule
-        batch = make_batch(clips, texts, frames, schedule, self.config, latents)
-        waves, features = self._sample(batch, len(batch.owners), progress)
+        size = self._runner.batch_size(request.waveforms)
+        batch = make_batch(clips, texts, frames, schedule, self.config, size=size, latents=latents)
+        waves, features = self._sample(batch, progress)
         given = {"latents": latents is not None, "loa": loa is not None}
         return self._output(request, waves, features, progress, **given)
 
@@ -251,11 +252,12 @@ class Pipeline:
         outputs: dict[int, Output] = {}
         for frames, numbers in group_by_frames(durations).items():
             group = tuple(clips[i] for i in numbers)
-            self._check_memory(Request(group, durations[numbers[0]], sampling))
+            whole = Request(group, durations[numbers[0]], sampling)
+            self._check_memory(whole)
+            size = self._runner.batch_size(whole.waveforms, few_sizes=True)
             texts = self._tokenise(group)
-            batch = make_batch(group, texts, frames, sampling.schedule, self.config)
-            size = self._runner.batch_size(len(batch.owners))
-            waves, features = self._sample(batch, size, progress)
+            batch = make_batch(group, texts, frames, sampling.schedule, self.config, size=size)
+            waves, features = self._sample(batch, progress)
             for owner, i in enumerate(numbers):
                 own = batch.owners == owner
                 request = Request((clips[i],), durations[i], sampling)
@@ -286,14 +288,17 @@ class Pipeline:
         for bucket in buckets:
             frames = exact_duration(bucket, self.config, self.convention).frames
             for count in clips:
-                size = self._runner.batch_size(count)
+                size = self._runner.batch_size(count, few_sizes=True)
                 texts = text.blank(self.config, size, guided=blank.guided)
-                batch = make_batch([blank] * size, texts, frames, sampling.schedule, self.config)
+                requests = [blank] * size
+                batch = make_batch(
+                    requests, texts, frames, sampling.schedule, self.config, size=size
+                )
                 if self._runner.mesh is None:
                     self._compile(batch, progress)
-                    self._sample(first_evaluation(batch), size, False)
+                    self._sample(first_evaluation(batch), progress=False)
                 else:
-                    self._compile(self._runner.split(batch, size), progress)
+                    self._compile(self._runner.split(batch), progress)
         if self.config.has_audio_tower:
             self.audio_features(np.zeros((1, self.config.vocoder.sample_rate)), 16000)
 
@@ -308,14 +313,14 @@ class Pipeline:
         run = self._runner.whole(*arguments, progress=progress)
         return run, needed_memory(run)
 
-    def _sample(self, batch: Batch, size: int, progress: bool):
+    def _sample(self, batch: Batch, progress: bool):
         """Waveforms [B, samples] and the prompts' CLAP features [B, D] or None, on the host.
 
-        size: clips to fill the batch up to. Raises NumericalError if a waveform is not finite.
+        Raises NumericalError if a waveform is not finite.
         """
         count = len(batch.owners)
         if self._runner.mesh is not None:
-            batch = self._runner.split(batch, size)
+            batch = self._runner.split(batch)
         run, needed = self._compile(batch, progress)
         if progress:
             weights, devices = tree_bytes(self.params), self._runner.devices

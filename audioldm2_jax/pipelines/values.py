@@ -9,6 +9,7 @@ from audioldm2_jax.presets import ModelConfig
 
 
 def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
+    """An integer from lowest to highest."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or not lowest <= value <= highest:
         raise InputError(
@@ -18,12 +19,13 @@ def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
 
 
 def check_latents(latents, shape: tuple[int, ...]) -> np.ndarray:
+    """Initial noise of a shape [B, T, F, C]."""
     axes = "prompts * candidates, time, mel bins, channels"
     return _array("latents", latents, shape, axes)
 
 
 def check_loa(loa, config: ModelConfig, prompts: int) -> np.ndarray:
-    """[P, K, D] with K of any length."""
+    """A language of audio [P, K, D]; K is free."""
     if config.gpt2 is None:
         raise InputError("loa: this model has no language of audio")
     length = np.shape(loa)[1] if np.ndim(loa) == 3 else config.gpt2.tokens
@@ -44,7 +46,8 @@ def _array(name: str, values, shape: tuple[int, ...], axes: str) -> np.ndarray:
     return values
 
 
-def number(name, value) -> float:
+def number(name: str, value) -> float:
+    """The value as a float."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError

@@ -1,4 +1,4 @@
-"""Words of a prompt that a model does not know: said in one line, not left to be guessed."""
+"""Warns of words in a request that the model does not know."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOTE = re.compile(r"[A-G]#?[0-8]")
 
 
 def bundled_words(tokenizers: dict, config: ModelConfig) -> frozenset[str]:
-    """The words of the captions that an embedded model was trained on (docs/soundscapes.md).
+    """Words of the captions that a bundled model was trained on (docs/soundscapes.md).
 
     Of a model of sound the names of the sounds, and what T5's tokenizer holds as one piece.
     """
@@ -69,7 +69,7 @@ def check_words(
 
 
 def _unread(tokenizer) -> Callable[[str], bool]:
-    """Whether a tokenizer has its one number for all it does not know in place of a word."""
+    """A function that tells whether the tokenizer replaces a word by its unknown token."""
     unk_id = getattr(tokenizer, "unk_token_id", None)
     if unk_id is None:
         return lambda word: False
@@ -77,18 +77,18 @@ def _unread(tokenizer) -> Callable[[str], bool]:
 
 
 def _foreign(word: str) -> bool:
-    """A word in another script than the captions that the text encoders were trained on."""
+    """Whether a word has letters of a script other than Latin, which the captions are in."""
     letters = [c for c in word if c.isalpha()]
     return any(not unicodedata.name(c, "").startswith(("LATIN", "MODIFIER")) for c in letters)
 
 
 def _words(text: str) -> list[str]:
-    """Words without punctuation, compounds in parts; notes such as F#4 are left out."""
+    """Splits a text into words without punctuation; leaves out notes such as F#4."""
     return [word for word in re.split(r"[^\w#']+|_", text) if word and not _NOTE.fullmatch(word)]
 
 
 def _outside(texts: Iterable[str], words: frozenset[str]) -> list[str]:
-    """The words that are not of `words`, with a spelling that is where there is one."""
+    """The words that are not in `words`, each with a known spelling if there is one."""
     unknown = {}
     for word in (word for text in texts for word in _words(text) + _signs(text)):
         if word not in words:
@@ -98,7 +98,7 @@ def _outside(texts: Iterable[str], words: frozenset[str]) -> list[str]:
 
 
 def _signs(text: str) -> list[str]:
-    """What has neither letters nor digits and is no common punctuation, such as an emoji."""
+    """Symbols without letters or digits, such as an emoji; not common punctuation."""
     return [word for word in text.split() if not word.isascii() and not _words(word)]
 
 

@@ -36,8 +36,8 @@ def nano(config: ConfigDict, start: str, steps: int, rate: float) -> ConfigDict:
     return config
 
 
-def encoded(config: ConfigDict) -> ConfigDict:
-    """Trains on what the encoders made of the corpora."""
+def precomputed(config: ConfigDict) -> ConfigDict:
+    """The same run on the precomputed corpora."""
     config.data.sources = config.data.sources.replace(",", "-encoded,") + "-encoded"
     config.validation.sources += "-encoded"
     return config

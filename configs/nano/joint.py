@@ -6,7 +6,7 @@ rate down again; `speech` trains the phoneme encoder in place of T5.
 """
 
 from audioldm2_jax.configs.common import stage_config, variant
-from audioldm2_jax.configs.nano.common import FOLDER, encoded, nano, speech
+from audioldm2_jax.configs.nano.common import FOLDER, nano, precomputed, speech
 
 # Of each variant the stage before, the steps, the highest rate.
 BEFORE = {
@@ -30,4 +30,4 @@ def get_config(arg: str = ""):
         config = speech(config, *BEFORE[kind][:2])
         config.settings.pooling, config.settings.train_t5 = 1, False
         config.settings.backprop_through_rollout = False  # 128 vectors
-    return encoded(config)
+    return precomputed(config)

@@ -6,7 +6,7 @@ continues the vectors before and does not learn which phoneme is due.
 """
 
 from audioldm2_jax.configs.common import stage_config, variant
-from audioldm2_jax.configs.nano.common import encoded, nano, speech
+from audioldm2_jax.configs.nano.common import nano, precomputed, speech
 
 
 def get_config(arg: str = ""):
@@ -17,4 +17,4 @@ def get_config(arg: str = ""):
         config = speech(config, "speech-start", steps=1800)
         config.settings.pooling, config.settings.train_t5 = 1, False
         config.settings.rollout_weight, config.settings.prefix_dropout = 0.0, 1.0
-    return encoded(config)
+    return precomputed(config)

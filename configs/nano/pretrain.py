@@ -5,7 +5,7 @@ audioldm2-jax train --config=configs/nano/pretrain.py --workdir=nano/runs/pretra
 """
 
 from audioldm2_jax.configs.common import stage_config, variant
-from audioldm2_jax.configs.nano.common import encoded, nano, speech
+from audioldm2_jax.configs.nano.common import nano, precomputed, speech
 
 
 def get_config(arg: str = ""):
@@ -17,4 +17,4 @@ def get_config(arg: str = ""):
     if kind == "speech":
         config = speech(config, "speech-loa", steps=5000)
         config.settings.poolings, config.latent_scale = (1,), "model"
-    return encoded(config)
+    return precomputed(config)

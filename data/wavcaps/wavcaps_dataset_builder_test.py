@@ -6,7 +6,6 @@ import pytest
 
 from audioldm2_jax.corpora import archives
 from audioldm2_jax.errors import InputError
-from tests.data.test_split_zip import write_split
 
 
 def listing(*clips):
@@ -36,7 +35,9 @@ def write(manual):
     flac = {i: archives.sound(i, rate=32000, kind="FLAC") for i in range(4)}
     zips = manual / "Zip_files"
     (zips / "FreeSound").mkdir(parents=True)
-    write_split(zips / "FreeSound" / "FreeSound.zip", {"mnt/x/FreeSound_flac/61.flac": flac[0]}, 3)
+    archives.write_split(
+        zips / "FreeSound" / "FreeSound.zip", {"mnt/x/FreeSound_flac/61.flac": flac[0]}, 3
+    )
     archives.write_zip(
         zips / "SoundBible" / "SoundBible.zip", {"mnt/x/SoundBible_flac/61.flac": flac[1]}
     )

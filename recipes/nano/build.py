@@ -1,4 +1,4 @@
-"""Trains the embedded models from nothing, in the published order; goes on after a stop.
+"""Trains the embedded models from scratch, in the published order; resumes after a stop.
 
     python -m audioldm2_jax.recipes.nano.build [--until STAGE]      (or: make nano)
 
@@ -27,7 +27,7 @@ KINDS = ("--kinds", "one=0.55,overlay=0.2,sequence=0.15,music=0.1")
 SPEECH = ("--speech", "1", "--voices", "plain")
 # Sounds whose captions name a note every other time.
 NOTES = ",".join(sorted(name for name, sound in SOUND_CLASSES.items() if sound.notes))
-# Clips, seed and content; of those that train, what is held out is left out.
+# Clips, seed and content. Training corpora leave out the held-out texts.
 CORPORA = {
     "corpus": (40_000, 1, KINDS),
     "held": (12_000, 2, KINDS),
@@ -80,61 +80,61 @@ def run(*words) -> None:
         raise SystemExit(status)
 
 
-def drawn(text: str) -> bool:
-    """One text in eight: what no clip that trains may say."""
+def is_held_out(text: str) -> bool:
+    """Whether no training clip may say this text: one in eight."""
     return zlib.crc32(text.encode()) % 8 == 0
 
 
-def held_out(caption: str) -> bool:
-    """Whether no clip of the corpus may say this: one phrase in eight, however it is dressed."""
+def is_held_out_caption(caption: str) -> bool:
+    """Whether no training clip may have this caption: its phrase decides, not what is around it."""
     phrase = caption.lower().rstrip(".").removesuffix(", in a large hall")
-    return drawn(phrase.removeprefix("the sound of "))
+    return is_held_out(phrase.removeprefix("the sound of "))
 
 
-def labelled(line: dict) -> dict:
-    """A clip of speech with labels for a listener to learn: the phrases that are said."""
+def with_labels(line: dict) -> dict:
+    """A clip of speech with its phrases as labels, for the speech classifier."""
     return line | {"labels": sentence_phrases(line["transcript"])}
 
 
-def trained(line: dict) -> dict | None:
-    """A clip with the captions that may be trained on, if any; of speech, if its words may."""
+def training_captions(line: dict) -> dict | None:
+    """A clip with its captions that are not held out; None if nothing is left to train on."""
     if line["transcript"]:
-        return None if drawn(line["transcript"]) else line
-    texts = [line[k] for k in ("caption_1", "caption_2") if not held_out(line[k])]
+        return None if is_held_out(line["transcript"]) else line
+    texts = [line[k] for k in ("caption_1", "caption_2") if not is_held_out_caption(line[k])]
     return line | {"caption_1": texts[0], "caption_2": texts[-1]} if texts else None
 
 
-def rewrite(raw: Path, change) -> None:
-    """A corpus' list with each clip as `change` gives it, without those that it makes None."""
+def rewrite_clips(raw: Path, change) -> None:
+    """Applies `change` to every clip of a corpus' list; clips that become None are left out."""
     path = raw / "metadata.jsonl"
     lines = map(change, map(json.loads, path.read_text().splitlines()))
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line))
 
 
-def corpora(folder: Path) -> None:
-    """Those that train, without what is held out, and clips of other seeds with everything."""
+def build_corpora(folder: Path) -> None:
+    """Training corpora without the held-out texts, and evaluation corpora with all texts."""
     for name, (count, seed, content) in CORPORA.items():
-        raw, made = folder / f"{name}-raw", folder / name
-        if (made / "dataset_info.json").is_file():
+        raw, prepared = folder / f"{name}-raw", folder / name
+        if (prepared / "dataset_info.json").is_file():
             continue
         run("soundscapes", raw, "--count", count, "-dur", SECONDS, "--seed", seed, *content)
         if content is SPEECH:
-            rewrite(raw, labelled)
+            rewrite_clips(raw, with_labels)
         if name in TRAINED:
-            rewrite(raw, trained)
-        run("prepare", raw, made, "--corpus", "soundscapes")
+            rewrite_clips(raw, training_captions)
+        run("prepare", raw, prepared, "--corpus", "soundscapes")
 
 
-def encoded(folder: Path, model: Path, names: tuple[str, ...], pooling: int) -> None:
-    """What the trained encoders make of the corpora."""
+def precompute(folder: Path, model: Path, names: tuple[str, ...], pooling: int) -> None:
+    """Precomputes what the frozen encoders compute of the corpora."""
     for name in names:
         settings = ("-dur", SECONDS, "--loa", pooling, "--text_length", TEXT_LENGTH, "-b", 32)
         target = folder / f"{name}-encoded"
         run("encode", folder / name, target, "--model_name", model, *settings, "--dtype", "fp32")
 
 
-def begin(name: str, folder: Path) -> None:
-    """An untrained model; of speech, with what it shares with the finished one of sound."""
+def init_model(name: str, folder: Path) -> None:
+    """Writes an untrained model; that of speech shares parts with the finished one of sound."""
     model = folder / "models" / name
     if model.is_dir():
         return
@@ -153,14 +153,14 @@ def begin(name: str, folder: Path) -> None:
     write_folder(model, write)
 
 
-def make(name: str, folder: Path) -> None:
-    """The stage's model: the one before it with what this stage gives."""
+def train_stage(name: str, folder: Path) -> None:
+    """Trains a stage and writes its model: the one before with the trained parts."""
     stage, model, workdir = STAGES[name], folder / "models" / name, folder / "runs" / name
     before = folder / "models" / stage.before
     if stage.before.endswith("start"):
-        begin(stage.before, folder)
+        init_model(stage.before, folder)
     if name in ENCODED:
-        encoded(folder, before, *ENCODED[name])
+        precompute(folder, before, *ENCODED[name])
     run("train", f"--config=nano/{stage.config}", f"--workdir={workdir}")
     run("export", workdir, model, *(["--onto", before] if stage.before else []))
 
@@ -172,11 +172,11 @@ def main():
     parser.add_argument("--until", choices=("corpora", *STAGES), default=last, help=until)
     options = parser.parse_args()
     folder = Path(FOLDER)
-    corpora(folder)
+    build_corpora(folder)
     names = ["corpora", *STAGES]
     for name in names[1 : names.index(options.until) + 1]:
         if not (folder / "models" / name).is_dir():
-            make(name, folder)
+            train_stage(name, folder)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ def test_what_is_held_out(tmp_path):
     ]
     lines += [{"caption_1": "a man speaks", "caption_2": "x", "transcript": c} for c in captions]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    build.rewrite(tmp_path, build.trained)
+    build.rewrite_clips(tmp_path, build.training_captions)
     kept = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
-    out = [c for c in captions if build.held_out(c)]
+    out = [c for c in captions if build.is_held_out_caption(c)]
     assert 0 < len(out) < len(captions) / 3
-    assert all(build.held_out(f"The sound of {c}, in a large hall.") for c in out)
+    assert all(build.is_held_out_caption(f"The sound of {c}, in a large hall.") for c in out)
     assert len(kept) == 2 * (len(captions) - len(out))
-    assert not any(build.held_out(x["transcript"] or x["caption_1"]) for x in kept)
+    assert not any(build.is_held_out_caption(x["transcript"] or x["caption_1"]) for x in kept)

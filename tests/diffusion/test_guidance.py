@@ -27,8 +27,8 @@ def expected(scale, index=0):
 
 @pytest.mark.parametrize("scale", [3.5, np.linspace(0, 5, B)], ids=["one scale", "by clip"])
 def test_guidance_s_formula(scale):
-    made = cfg_denoise(denoise, scale)(X, 0)
-    np.testing.assert_allclose(made, expected(scale), atol=1e-5)
+    result = cfg_denoise(denoise, scale)(X, 0)
+    np.testing.assert_allclose(result, expected(scale), atol=1e-5)
 
 
 def test_scales_by_evaluation():

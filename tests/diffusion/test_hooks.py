@@ -39,9 +39,9 @@ def test_a_known_region_returns(name, strength):
     def pin(x, x0, index):
         return jnp.where(MASK, noise_to_step(schedule, X0, NOISE, index + 1), x)
 
-    made = run(schedule, pin, noise_to_start(schedule, X0, NOISE))
-    np.testing.assert_array_equal(made[:, :3], X0[:, :3])
-    assert np.abs(made - X0)[:, 3:].max() > 0.1
+    result = run(schedule, pin, noise_to_start(schedule, X0, NOISE))
+    np.testing.assert_array_equal(result[:, :3], X0[:, :3])
+    assert np.abs(result - X0)[:, 3:].max() > 0.1
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])

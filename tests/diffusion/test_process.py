@@ -40,11 +40,11 @@ def test_the_target_is_what_the_schedule_predicts(prediction, zero_snr):
     x0, keys = 2.0 * draw(64, 8, 4, 2), jax.random.split(jax.random.key(0), 64)
     noise = diffuse(x0, keys, ScheduleConfig())[1]
     x_t, target, timesteps = diffuse(x0, keys, config)
-    clean, noise, t = (torch.tensor(np.asarray(x)) for x in (x0, noise, timesteps))
+    clip, noise, t = (torch.tensor(np.asarray(x)) for x in (x0, noise, timesteps))
     expected = {
         "epsilon": noise,
-        "v_prediction": kind.get_velocity(clean, noise, t),
-        "sample": clean,
+        "v_prediction": kind.get_velocity(clip, noise, t),
+        "sample": clip,
     }[prediction]
-    np.testing.assert_allclose(x_t, kind.add_noise(clean, noise, t), atol=1e-4)
+    np.testing.assert_allclose(x_t, kind.add_noise(clip, noise, t), atol=1e-4)
     np.testing.assert_allclose(target, expected, atol=1e-4)

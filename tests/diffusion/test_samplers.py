@@ -47,7 +47,7 @@ def theirs(name, steps, x, draws, eta=0.0):
     scheduler = CLASSES[name].from_config(config, **sde)
     scheduler.set_timesteps(steps)
     sample = torch.tensor(x).double() * float(scheduler.init_noise_sigma)
-    asked = []
+    evaluated = []
     for i, t in enumerate(scheduler.timesteps):
         scaled = scheduler.scale_model_input(sample, t)
         prediction = network(scaled, float(t), torch)
@@ -60,8 +60,8 @@ def theirs(name, steps, x, draws, eta=0.0):
             module = diffusers.schedulers.scheduling_ddpm
             module.randn_tensor = lambda *a, i=i, **k: torch.tensor(draws[i])
         sample = scheduler.step(prediction, t, sample, **extra).prev_sample.double()
-        asked.append(float(t))
-    return sample, asked
+        evaluated.append(float(t))
+    return sample, evaluated
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 25, 150, 200])
@@ -84,8 +84,8 @@ def check(name, steps, eta=0.0):
     x = rng.standard_normal(SHAPE).astype(np.float32)
     schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(steps), eta=eta)
     draws = rng.standard_normal((len(schedule.timesteps), *SHAPE)).astype(np.float32)
-    expected, asked = theirs(name, steps, x, draws, eta)
-    np.testing.assert_array_equal(schedule.timesteps, asked)
+    expected, evaluated = theirs(name, steps, x, draws, eta)
+    np.testing.assert_array_equal(schedule.timesteps, evaluated)
     times = jnp.asarray(schedule.timesteps)
     ours = samplers.sample(
         lambda x, i: network(x, times[i], jnp), x, schedule, lambda i: jnp.asarray(draws)[i]
@@ -103,21 +103,21 @@ def test_every_step_count_stays_finite_and_in_range(name, steps):
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_recovers_a_point_from_its_true_noise(name):
-    """With the exact noise of one clean point every deterministic method lands on it."""
-    clean = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    """With the exact noise of one known point every deterministic method lands on it."""
+    x0 = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     share = jnp.asarray(schedules.alphas_cumprod(ScheduleConfig()), jnp.float32)
     schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(40))
     times = jnp.asarray(schedule.timesteps, jnp.int32)
 
     def denoise(x, index):
-        now = share[times[index]]
-        return (x - jnp.sqrt(now) * clean) / jnp.sqrt(1 - now)
+        alpha_bar = share[times[index]]
+        return (x - jnp.sqrt(alpha_bar) * x0) / jnp.sqrt(1 - alpha_bar)
 
     key = jax.random.key(0)
     start = jax.random.normal(key, SHAPE)
     noise = lambda i: jax.random.normal(jax.random.fold_in(key, i), SHAPE)  # noqa: E731
     # DDIM and PNDM end at the first training step, which keeps a little noise.
-    np.testing.assert_allclose(samplers.sample(denoise, start, schedule, noise), clean, atol=0.25)
+    np.testing.assert_allclose(samplers.sample(denoise, start, schedule, noise), x0, atol=0.25)
 
 
 @pytest.mark.parametrize(

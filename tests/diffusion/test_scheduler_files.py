@@ -37,15 +37,15 @@ def own_sampler(schedule, kind):
     return "ddim" if kind == "DDIMScheduler" else schedule.sampler
 
 
-def compare(made, scheduler, steps, eta=0.0):
-    expected, asked = run_diffusers(scheduler, steps, X, DRAWS, eta)
+def compare(ours, scheduler, steps, eta=0.0):
+    expected, evaluated = run_diffusers(scheduler, steps, X, DRAWS, eta)
     if not np.isfinite(expected).all():
         return None
-    assert len(asked) == len(made.timesteps)
+    assert len(evaluated) == len(ours.timesteps)
     # Theirs are rounded from sigmas of float32, whose last bit may decide.
-    assert np.abs(np.subtract(asked, made.timesteps)).max() <= 1
-    assert np.mean(np.abs(np.subtract(asked, made.timesteps)) > 0.1) <= 0.5
-    error = np.abs(run_schedule(made, X, DRAWS, asked) - expected).max()
+    assert np.abs(np.subtract(evaluated, ours.timesteps)).max() <= 1
+    assert np.mean(np.abs(np.subtract(evaluated, ours.timesteps)) > 0.1) <= 0.5
+    error = np.abs(run_schedule(ours, X, DRAWS, evaluated) - expected).max()
     return error / np.abs(expected).max()
 
 
@@ -59,7 +59,7 @@ def check(entries, steps, eta=0.0):
     kind = entries["_class_name"]
     try:
         schedule = read(entries)
-        made = make_schedule(own_sampler(schedule, kind), schedule, Timesteps(steps), eta=eta)
+        ours = make_schedule(own_sampler(schedule, kind), schedule, Timesteps(steps), eta=eta)
     except InputError as error:
         assert "\n" not in str(error)
         return "refused"
@@ -68,7 +68,7 @@ def check(entries, steps, eta=0.0):
     written = json.loads(json.dumps(scheduler.write_schedule(schedule)))
     assert read(written) == schedule
     for file in (entries, written):
-        error = compare(made, scheduler_of(file), steps, eta)
+        error = compare(ours, scheduler_of(file), steps, eta)
         assert error is None or error < 3e-3, (error, file, steps)
     return "agrees" if error is not None else "theirs fails"
 
@@ -226,7 +226,7 @@ def test_another_sampler_takes_the_file_s_process():
             continue  # which other classes of diffusers do not know
         try:
             schedule = read(entries)
-            made = make_schedule(name, schedule, Timesteps(steps))
+            ours = make_schedule(name, schedule, Timesteps(steps))
         except InputError:
             continue
         if drops_the_offset(schedule, steps):
@@ -237,7 +237,7 @@ def test_another_sampler_takes_the_file_s_process():
             if entry in DEFAULTS[kind]:
                 value = getattr(schedule, entry, getattr(schedule.solver, entry, None))
                 changes = changes | {entry: value}
-        error = compare(made, scheduler_of(entries, kind, **changes), steps)
+        error = compare(ours, scheduler_of(entries, kind, **changes), steps)
         assert error is None or error < 3e-3, (error, name, entries, steps)
         agreed += error is not None
     assert agreed > 80

@@ -17,13 +17,13 @@ def test_reconstruct():
     mean, _ = encode_waveform(params["vae"], WAVES, TINY)
     mel = VAE(TINY.vae).apply({"params": params["vae"]}, mean, method="decode")
     expected = np.clip(vocode(TINY.vocoder, params["vocoder"], mel), -1, 1)[:, :10240]
-    made = reconstruct(params, WAVES, TINY, batch=2)
-    assert made.shape == WAVES.shape and np.abs(made).max() <= 1
-    np.testing.assert_allclose(made, expected, atol=1e-4)
+    result = reconstruct(params, WAVES, TINY, batch=2)
+    assert result.shape == WAVES.shape and np.abs(result).max() <= 1
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_ground_truth_loa():
     params = weights()["audiomae"]
     expected = audiomae_loa(params, WAVES, TINY.audiomae, (4,))[4]
-    made = ground_truth_loa(params, WAVES, TINY.audiomae, pooling=4, batch=2)
-    np.testing.assert_allclose(made, expected, atol=1e-5)
+    result = ground_truth_loa(params, WAVES, TINY.audiomae, pooling=4, batch=2)
+    np.testing.assert_allclose(result, expected, atol=1e-5)

@@ -15,7 +15,7 @@ from audioldm2_jax.data.soundscapes.voices import Voice, speak
 from audioldm2_jax.evaluation.backbones.panns import Classifier
 from audioldm2_jax.evaluation.metrics.speech import span
 from audioldm2_jax.presets import PRESETS
-from audioldm2_jax.recipes.nano.build import drawn
+from audioldm2_jax.recipes.nano.build import is_held_out
 
 CLASSIFIER = Path(__file__).parent.parent.parent / "benchmarks" / "judges" / "panns"
 # Captions of the kinds that are learnt best; what is learnt at all: benchmarks/nano.py.
@@ -83,7 +83,7 @@ def test_of_its_preset(name):
 def test_speech_lasts_as_long_as_espeak_ng_s():
     """Of sentences that no training saw, at three speeds."""
     words = ["Our teacher found seven letters.", "The small child remembered two bicycles."]
-    assert all(drawn(text) for text in words)
+    assert all(is_held_out(text) for text in words)
     manners = {" quickly": 215, "": 170, " slowly": 140}
     asked = [(text, manner) for text in words for manner in manners]
     theirs = [speak(text, Voice("man", "m3", manners[manner], 45, 50)) for text, manner in asked]

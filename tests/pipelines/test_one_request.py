@@ -95,7 +95,7 @@ def test_a_given_loa_of_any_length_beside_negatives(length):
     assert_same(row(mixed, 0), row(alone, 0))
     silent, _ = conditions("tiny", PROMPTS[0], None, None, loa=loa[1:])
     first = [np.asarray(x)[0, 0] for x in jax.tree.leaves(silent["kv"])]
-    for one, other in zip(first, jax.tree.leaves(row(mixed, 1, 2)["kv"])):
+    for one, other in zip(first, jax.tree.leaves(row(mixed, 1)["kv"])):
         np.testing.assert_allclose(other[0, 0], one, atol=1e-4)
 
 

@@ -42,9 +42,9 @@ def audio_features():
 def audio_example(clip: ClipRecord, sample_rate: int | None = None) -> tuple[dict, list[str]]:
     """Returns a clip's example and notes on it.
 
-    The audio stays as it is encoded. It becomes mono FLAC with `sample_rate` (Hz), for a clip that
-    is a range of its file, and where the first channel is silent but another is not. Raises
-    Unreadable with the reason to skip the clip.
+    The audio stays as it is encoded, except in three cases, in which it becomes mono FLAC: with
+    `sample_rate` (Hz); for a range of a file; where the first channel is silent but another is not.
+    Raises Unreadable with the reason to skip the clip.
     """
     if clip.file is None:
         raise Unreadable(clip.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import grain
 import jax.numpy as jnp
@@ -37,40 +37,50 @@ def precompute(
 
     source, target: folders. A stopped run resumes. report: receives the clips that fail. progress:
     called with numbers of crops that add up to `count_crops`. Raises InputError for a source
-    without audio, for a target that holds something else, and for settings that do not fit the
-    checkpoint.
+    without audio, a target with other content, and settings that do not fit the checkpoint.
     """
     check_length(checkpoint.config, config.seconds)
     check_poolings(checkpoint.config, config.loa)
     info = reader.open_builder(source).info
     if "audio" not in info.features:
         raise InputError(f"{source}: holds no audio; it is encoded already")
-    settings = {
-        "source": f"{info.name}, {sum(s.num_examples for s in info.splits.values())} clips",
-        "model": _fingerprint(checkpoint.params),
-        **{k: getattr(config, k) for k in ("seconds", "crops", "loa", "text_length", "seed")},
-        "dtype": jnp.dtype(config.dtype).name,
-    }
-    writer = CorpusWriter(target, settings)
+    writer = CorpusWriter(target, _settings(info, checkpoint, config))
     if writer.finished:
         return reader.read_statistics(target)
-    encoders, summaries = FrozenEncoders(checkpoint, config), {}
+    encoders = FrozenEncoders(checkpoint, config)
     features = precomputed_features(checkpoint, config)
+    summaries = {}
     for split in sorted(info.splits):
         stream = _crops(CorpusSource(str(source), split), encoders.transform, config)
-        size = shard_size(len(stream))
-        for number, start in enumerate(range(0, len(stream), size)):
-            shard, stop = Shard(split, number), min(start + size, len(stream))
-            summaries[shard] = writer.read_summary(shard)
-            if summaries[shard] is None:
+        for shard, start, stop in _shards(split, len(stream)):
+            summary = writer.read_summary(shard)
+            if summary is None:
                 failed = Report()
                 examples = encoders.examples(stream, start, stop, failed)
-                summaries[shard] = writer.write_shard(shard, examples, features, failed)
+                summary = writer.write_shard(shard, examples, features, failed)
+            summaries[shard] = summary
             if progress:
                 progress(stop - start)
     metadata = {"name": f"{info.name}_encoded", "description": f"made of {info.name}"}
     metadata |= {"citation": info.citation}
     return writer.finish(summaries, features, report=report, metadata=metadata)
+
+
+def _settings(info, checkpoint: Checkpoint, config: PrecomputeConfig) -> dict:
+    """What a precomputed corpus is made from."""
+    return {
+        "source": f"{info.name}, {sum(s.num_examples for s in info.splits.values())} clips",
+        "model": _fingerprint(checkpoint.params),
+        **{k: getattr(config, k) for k in ("seconds", "crops", "loa", "text_length", "seed")},
+        "dtype": jnp.dtype(config.dtype).name,
+    }
+
+
+def _shards(split: str, count: int) -> Iterator[tuple[Shard, int, int]]:
+    """Yields (shard, start, stop) of a split with `count` crops."""
+    size = shard_size(count)
+    for number, start in enumerate(range(0, count, size)):
+        yield Shard(split, number), start, min(start + size, count)
 
 
 def count_crops(source, config: PrecomputeConfig) -> int:

@@ -45,7 +45,8 @@ def find_youtube(
     """Returns the file of a YouTube clip, under the names that download scripts use, else None.
 
     video: the video's id. start, stop: seconds. Scripts name clips by the video, by Y and the video
-    (PANNs), or by the video and the start, in seconds or milliseconds, with or without the end.
+    (PANNs), or by the video and the start. The start is in seconds or milliseconds, with or without
+    the end.
     """
     seconds, thousandths = int(start), round(start * 1000)
     ends = [] if stop is None else [f"{video}_{seconds}_{int(stop)}"]

@@ -33,11 +33,10 @@ class Match:
 def find_file(index: FileIndex, value: str, base: str = "", folder: Path | None = None) -> Match:
     """Finds the file that a table means by `value`.
 
-    base: the table's folder in the index. folder: the table's folder on disk. The path is tried
-    relative to the table, relative to the index, as the end of a path, as a file name, and as a
-    file name without suffix. Each is tried in any case where nothing fits exactly. The result has
-    no file where several fit, where the index excludes the file, or where the file lies outside
-    and the index does not allow that.
+    base: the table's folder in the index. folder: the table's folder on disk. The lookup
+    tries a path from the table, a path from the index, the end of a path, a file name, and a file
+    name without suffix. Where nothing fits exactly, case is ignored. The result has no file if
+    several fit, or if the index excludes the file. The index decides about files outside it.
     """
     if "\0" in value:
         return Match(value)

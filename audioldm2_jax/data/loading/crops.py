@@ -79,7 +79,7 @@ def training_clip(
 ) -> tuple[np.ndarray, float]:
     """Reads a training clip: (waveform [int(seconds * sample_rate)], seconds that are not padding).
 
-    Draws a crop at the file's own rate, takes the first audible channel, resamples it, removes the
+    Draws a crop at the file's own rate and resamples its first audible channel. Then it removes the
     offset, scales the peak to 0.5 and pads with zeros. Raises Unreadable.
     """
     wave, rate = random_crop(data, seconds, rng)

@@ -65,9 +65,8 @@ def build(
         if progress:
             progress(done)
     lines = [line for start in starts for line in _lines(folder, start)]
-    files.write_text(
-        folder / "metadata.jsonl", "".join(json.dumps(x) + "\n" for x in lines[:count])
-    )
+    text = "".join(json.dumps(line) + "\n" for line in lines[:count])
+    files.write_text(folder / "metadata.jsonl", text)
     _remove_partial_files(folder)
     return statistics(lines[:count])
 

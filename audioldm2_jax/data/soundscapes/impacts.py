@@ -1,4 +1,7 @@
-"""Knocks, bells, drums, strings, glass and other struck or moved things; people's bodies."""
+"""Struck and moved objects (knocks, bells, drums, strings, glass), and the human body.
+
+Each renderer takes a generator and a gesture, and returns float32 audio [samples] at dsp.RATE.
+"""
 
 from __future__ import annotations
 
@@ -153,11 +156,11 @@ def applause(rng, g):
 @sound_class("bouncing ball", rate=(2, 4), seconds=(1.2, 2.2))
 def ball_bounce(rng, g):
     out, hit = np.zeros(dsp.samples(g.seconds + 0.3), np.float32), _thud(rng, 160, 0.12, 0.2)
-    at, gap, loud = 0.0, 1 / g.rate, 1.0
-    while at < g.seconds and gap > 0.03:
-        place = dsp.samples(at)
-        out[place : place + len(hit)] += loud * hit[: len(out) - place]
-        at, gap, loud = at + gap, 0.82 * gap, 0.8 * loud
+    onset, gap, gain = 0.0, 1 / g.rate, 1.0
+    while onset < g.seconds and gap > 0.03:
+        start = dsp.samples(onset)
+        out[start : start + len(hit)] += gain * hit[: len(out) - start]
+        onset, gap, gain = onset + gap, 0.82 * gap, 0.8 * gain
     return out[: dsp.samples(g.seconds)]
 
 

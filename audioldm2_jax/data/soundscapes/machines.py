@@ -1,4 +1,7 @@
-"""Engines, tools, clocks and other machines."""
+"""Engines, tools, clocks and other machines.
+
+Each renderer takes a generator and a gesture, and returns float32 audio [samples] at dsp.RATE.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from audioldm2_jax.data.soundscapes.sound_classes import sound_class
 
 
 def _engine(rng, curve, peaks, roughness):
-    """Firing pulses along a curve of rates, coloured by the body."""
+    """Firing pulses along a curve of rates (Hz), filtered by the body's resonances."""
     cycles = dsp.phase(curve)
     pulses = np.diff(np.floor(cycles), prepend=0.0).astype(np.float32)
     pulses *= 1 + 0.3 * rng.standard_normal(len(pulses)).astype(np.float32)
@@ -36,10 +39,10 @@ def engine_revving(rng, g):
 
 @sound_class("passing motorcycle", rate=(70, 130), seconds=(2.0, 3.5))
 def motorcycle(rng, g):
-    place = np.linspace(-1, 1, dsp.samples(g.seconds), dtype=np.float32)
-    curve = g.rate * (1 - 0.12 * np.tanh(6 * place))
-    loud = 1 / (0.06 + place**2)
-    return _engine(rng, curve, ((200, 80, 1), (700, 250, 0.7)), 0.2) * loud / loud.max()
+    distance = np.linspace(-1, 1, dsp.samples(g.seconds), dtype=np.float32)
+    curve = g.rate * (1 - 0.12 * np.tanh(6 * distance))
+    gain = 1 / (0.06 + distance**2)
+    return _engine(rng, curve, ((200, 80, 1), (700, 250, 0.7)), 0.2) * gain / gain.max()
 
 
 @sound_class("helicopter", rate=(9, 16), texture=True)

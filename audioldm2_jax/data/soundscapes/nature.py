@@ -1,4 +1,7 @@
-"""Weather, water, fire, insects, birds and other animals."""
+"""Weather, water, fire, insects, birds and other animals.
+
+Each renderer takes a generator and a gesture, and returns float32 audio [samples] at dsp.RATE.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Makes synthetic clips with captions, labels and events from a seed and an index.
 
-Equal seeds and indices give equal clips, bit for bit, in any order and on any machine with the same
-versions of numpy and scipy. Speech is an exception: espeak-ng's voices f2, f3 and f5 differ between
-processes.
+Equal seeds and indices give equal clips, bit for bit, in any order and process. The versions of
+numpy and scipy must be equal. Speech is an exception: espeak-ng's voices f2, f3 and f5 differ
+between processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Tones, beeps, sirens, alarms, horns and other signals."""
+"""Tones, beeps, sirens, alarms, horns and other signals.
+
+Each renderer takes a generator and a gesture, and returns float32 audio [samples] at dsp.RATE.
+"""
 
 from __future__ import annotations
 

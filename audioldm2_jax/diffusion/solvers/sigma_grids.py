@@ -43,8 +43,8 @@ def sigma_grid(
     The file's sigma_max and sigma_min replace the ends, but for lu.
     """
     solver, steps = config.solver, timesteps.total
-    asked = next(name for name in _names(lu) if getattr(solver, name))
-    refuse_values(timesteps, f"{asked} is True")
+    entry = next(name for name in _names(lu) if getattr(solver, name))
+    refuse_values(timesteps, f"{entry} is True")
     ramp = np.linspace(0, 1, steps)
     if lu and solver.use_lu_lambdas and not solver.use_karras_sigmas:
         first, last = (float(np.log(np.float32(end))) for end in (high, low))

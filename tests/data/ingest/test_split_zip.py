@@ -1,45 +1,17 @@
 """Split zips read as what was zipped; parts that are missing are named."""
 
 import base64
-import io
 import lzma
-import struct
 import zipfile
 
 import numpy as np
 import pytest
 
+from audioldm2_jax.corpora.archives import write_split
 from audioldm2_jax.data.ingest import split_zip
 from audioldm2_jax.data.ingest.file_index import FileIndex
 from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
 from audioldm2_jax.data.ingest.report import Report
-
-
-def write_split(path, files, parts):
-    """A zip cut in `parts` anywhere, its directory numbered as zip -s does: part, offset in it."""
-    memory = io.BytesIO(b"PK\7\x08")  # split archives begin with this mark
-    memory.seek(4)
-    with zipfile.ZipFile(memory, "a") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    whole = bytearray(memory.getvalue())
-    end = whole.rindex(b"PK\5\6")
-    count, _, start = struct.unpack_from("<HLL", whole, end + 10)
-    size = start // (parts - 1) + 1 if parts > 1 else len(whole)
-    entry = start
-    for _ in range(count):
-        lengths = struct.unpack_from("<3H", whole, entry + 28)
-        (offset,) = struct.unpack_from("<L", whole, entry + 42)
-        struct.pack_into("<H", whole, entry + 34, offset // size)
-        struct.pack_into("<L", whole, entry + 42, offset % size)
-        entry += 46 + sum(lengths)
-    struct.pack_into("<HH", whole, end + 4, parts - 1, start // size)
-    struct.pack_into("<L", whole, end + 16, start % size)
-    for i in range(parts - 1):
-        name = path.with_suffix(f".z{i + 1:02d}")
-        name.write_bytes(whole[i * size : (i + 1) * size])
-    path.write_bytes(whole[(parts - 1) * size :])
-
 
 FILES = {f"a/{i}.bin": np.random.default_rng(i).bytes(1000 * i) for i in range(6)}
 

@@ -17,7 +17,7 @@ from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.soundscapes import build
 from audioldm2_jax.errors import InputError
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def prepare(*arguments):

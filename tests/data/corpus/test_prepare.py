@@ -17,6 +17,7 @@ from audioldm2_jax.data.corpus import prepare as preparing
 from audioldm2_jax.data.corpus import writer as building
 from audioldm2_jax.data.ingest.clip_record import ClipRecord
 from audioldm2_jax.data.ingest.file_ref import FileRef
+from audioldm2_jax.data.ingest.huggingface import TableCell
 from audioldm2_jax.data.ingest.report import Report
 
 ROWS = [
@@ -330,3 +331,16 @@ def test_several_processes_make_the_same(mess, tmp_path):
     assert prepare(mess, tmp_path / "one", "--name", "x") == 0
     assert main(["prepare", str(mess), str(tmp_path / "two"), "--name", "x", "--workers", "2"]) == 0
     assert read(tmp_path / "one", "train") == read(tmp_path / "two", "train")
+
+
+def test_fingerprints_stay_as_stored():
+    """A preparation resumes that began when the classes had other names."""
+    file, text = FileRef("x.wav"), ("it's", 'q"')
+    train = [
+        ClipRecord("a", file, text, ("l",), "said", 0.5, 1.0, {"k": 1}),
+        ClipRecord("b\ud800", FileRef("z.zip", "m/ü.flac")),
+        ClipRecord("c", None, reason="gone"),
+    ]
+    cell = TableCell("t.parquet", "audio", 0, 3, "n.wav")
+    test = [ClipRecord("d", cell), ClipRecord("e", FileRef("t.tar", "", 512, 99))]
+    assert preparing._fingerprint({"train": train, "test": test}) == "fde7fd6718fea746"

@@ -12,7 +12,7 @@ from audioldm2_jax.corpora.archives import read, sound, write
 from audioldm2_jax.data.corpus.builder_files import list_builders
 from audioldm2_jax.data.corpus.corpus_builder import load_builder
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "data" / "esc50"
 
 DUMMY = '''
