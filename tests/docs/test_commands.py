@@ -1,5 +1,6 @@
 """Every command that README and docs print runs, in their order; their Python compiles and runs."""
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -159,8 +160,8 @@ PYTHON = [(d, first, text) for d in DOCUMENTS for first, text in blocks(d, "pyth
 def test_python_compiles_and_its_imports_are_there(document, first, text):
     where = f"{document.name}:{first}"
     compile(text, where, "exec")
-    imports = [x for x in text.splitlines() if x.startswith(("import ", "from "))]
-    exec("\n".join(imports), {})
+    imports = [x for x in ast.parse(text).body if isinstance(x, (ast.Import, ast.ImportFrom))]
+    exec(compile(ast.Module(imports, []), where, "exec"), {})
 
 
 @pytest.mark.slow
