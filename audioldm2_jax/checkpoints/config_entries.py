@@ -43,14 +43,17 @@ class Entries:
         self.content, self.where = content, where
 
     def get(self, name: str, default=None):
+        """The entry's value; the default where it is absent or null."""
         value = self.content.get(name)
         return default if value is None else value
 
     def refuse(self, name: str, wanted: str):
+        """Raises InputError that names the file, the entry and what it must be."""
         value = self.content.get(name)
         raise InputError(f"{self.where}: {name} is {value!r:.80}; {wanted} is needed")
 
     def whole(self, name: str, default: int | None, low: int = 1, high: int = WIDTH) -> int:
+        """A whole number within bounds. Raises InputError."""
         return self.whole_of(self.get(name, default), name, low, high)
 
     def whole_of(self, value, name: str, low: int = 1, high: int = WIDTH) -> int:
@@ -77,12 +80,14 @@ class Entries:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
+        """True or false. Raises InputError."""
         value = self.get(name, default)
         if type(value) is not bool:
             self.refuse(name, "true or false")
         return value
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        """One of the choices. Raises InputError."""
         value = self.get(name, default)
         if value not in choices:
             self.refuse(name, f"one of {' '.join(choices)}")

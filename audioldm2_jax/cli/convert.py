@@ -29,6 +29,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's options to its parser."""
     add = parser.add_argument
     add(
         "source",
@@ -56,6 +57,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command; returns the exit code. Raises InputError."""
     from audioldm2_jax import files
     from audioldm2_jax.checkpoints import download, hub, registry
 

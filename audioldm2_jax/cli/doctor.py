@@ -24,6 +24,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's options to its parser."""
     from audioldm2_jax.dtypes import DTYPES
     from audioldm2_jax.presets import CONVENTIONS, PRESETS
 
@@ -48,6 +49,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command; returns the exit code. Raises InputError."""
     use_device(options.device)
     import jax
 

@@ -20,6 +20,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's options to its parser."""
     add = parser.add_argument
     add("workdir", metavar="RUN", help="the --workdir of `audioldm2-jax train`")
     add("target", metavar="DST", help="new folder; it appears whole or not at all")
@@ -31,6 +32,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command; returns the exit code. Raises InputError."""
     import jax
 
     from audioldm2_jax.training.export import export

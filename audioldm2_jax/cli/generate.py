@@ -41,6 +41,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's options to its parser."""
     _add_input(parser.add_argument)
     _add_model(parser.add_argument)
     _add_output(parser.add_argument)
@@ -143,6 +144,7 @@ def advice(options) -> str | None:
 
 
 def run(options) -> int:
+    """Runs the command; returns the exit code. Raises InputError."""
     from audioldm2_jax import Pipeline
 
     entries = _entries(options)

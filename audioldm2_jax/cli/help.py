@@ -46,6 +46,7 @@ class Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str, command: str | None = None):
+        """Prints one line on stderr and exits with 2."""
         of = f"{self.prog} {command}" if command else self.prog
         print(f"error: {one_line(message)} ({of} --help lists what there is)", file=sys.stderr)
         sys.exit(2)

@@ -107,6 +107,7 @@ def command(name: str):
 
 
 def summary(name: str) -> str:
+    """The first line of a sub-command's docstring, for `--help`."""
     return command(name).__doc__.splitlines()[0]
 
 

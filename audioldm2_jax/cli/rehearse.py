@@ -25,6 +25,7 @@ notes = configurations.notes
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's options to its parser."""
     add = parser.add_argument
     add("--config", required=True, metavar="FILE.py[:ARG]", help="configuration of the run")
     shape = "kind and shape of the pod, such as v5e:4x4, v5p:4x4x4 or v6e:16x16"
@@ -34,6 +35,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command; returns the exit code. Raises InputError."""
     # Before JAX is imported, by configurations too.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from audioldm2_jax.training.configuration import read_config

@@ -32,6 +32,7 @@ notes = configurations.notes
 
 
 def add_arguments(parser) -> None:
+    """Adds the command's options to its parser."""
     add = parser.add_argument
     config = "configuration of the run: a name from below, or a file NAME.py"
     add("--config", required=True, metavar="NAME[:ARG]", help=config)
@@ -41,6 +42,7 @@ def add_arguments(parser) -> None:
 
 
 def run(options) -> int:
+    """Runs the command; returns the exit code. Raises InputError."""
     from audioldm2_jax.training.configuration import read_config
 
     config = read_config(options.config, options.overrides)

@@ -55,6 +55,7 @@ class Output:
 
     @property
     def audio(self) -> np.ndarray:
+        """Each prompt's best candidate, [P, samples] fp32."""
         return self.candidates[:, 0]
 
     def save(

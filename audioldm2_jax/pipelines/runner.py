@@ -81,6 +81,7 @@ class Runner:
 
     @property
     def devices(self) -> list[jax.Device] | None:
+        """The devices of the mesh; None without one."""
         return None if self.mesh is None else list(self.mesh.devices.flat)
 
     def place(self, params: dict) -> dict:

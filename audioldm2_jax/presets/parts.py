@@ -48,6 +48,7 @@ class HTSATConfig:
 
     @property
     def width(self) -> int:
+        """Channels of the last stage."""
         return self.embed * 2 ** (len(self.depths) - 1)
 
 
@@ -71,6 +72,7 @@ class ClapMelConfig:
 
     @property
     def samples(self) -> int:
+        """Samples of a clip as long as CLAP reads."""
         return self.seconds * self.sample_rate
 
 

@@ -19,6 +19,7 @@ class Board:
         self._file.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Writes values by name."""
         from tensorboardX import summary
 
         for name, value in values.items():
@@ -45,4 +46,5 @@ class Board:
         self._file.write_event(Event(wall_time=time.time(), step=step, summary=content))
 
     def close(self) -> None:
+        """Closes the event file."""
         self._file.close()

@@ -72,6 +72,7 @@ class Console:
         return f", {hours}:{minutes:02}:{seconds:02} left"
 
     def close(self) -> None:
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

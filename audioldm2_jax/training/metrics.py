@@ -42,6 +42,7 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
+        """Starts a new interval without steps."""
         self.start, self.waited, self.steps = time.perf_counter(), 0.0, 0
 
     def wait(self, make):

@@ -57,6 +57,7 @@ def learning_rate(config: OptimConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
+    """AdamW with gradient clipping, the schedule and decay of the configuration."""
     clip = _clipped(config.clip) if config.clip else optax.identity()
     adam = optax.adamw(
         learning_rate(config),

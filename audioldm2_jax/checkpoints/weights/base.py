@@ -59,6 +59,7 @@ class ArrayReader:
         self.array, self.shape = array, array.shape
 
     def read(self) -> np.ndarray:
+        """The tensor's values as a NumPy array."""
         return self.array
 
 

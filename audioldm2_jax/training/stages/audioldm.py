@@ -37,6 +37,7 @@ def conditioned_loss(settings: AudioLDMSettings) -> Loss:
 
 
 def build(settings: AudioLDMSettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     model, p_clap_audio = settings.model, settings.p_clap_audio
     if p_clap_audio and not model.unet.film:
         raise InputError(

@@ -35,10 +35,12 @@ class AudioMAESettings(StageSettings):
 
     @property
     def config(self) -> AudioMAEConfig:
+        """AudioMAE's configuration; the published one where the model has none."""
         return self.model.audiomae or AudioMAEConfig()
 
     @property
     def decoder(self) -> AudioMAEDecoder:
+        """The decoder that restores the hidden patches; training alone needs it."""
         return AudioMAEDecoder(
             self.config,
             self.decoder_width,
@@ -91,6 +93,7 @@ def masked_loss(settings: AudioMAESettings) -> Loss:
 
 
 def build(settings: AudioMAESettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     config = settings.config
     if settings.decoder_width % settings.decoder_heads:
         raise InputError("settings.decoder_width: it must be a multiple of settings.decoder_heads")

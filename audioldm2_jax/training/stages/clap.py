@@ -34,6 +34,7 @@ class CLAPSettings(StageSettings):
 
     @property
     def config(self) -> CLAPConfig:
+        """CLAP's configuration with both temperatures."""
         return dataclasses.replace(self.model.clap, scales=True)
 
 
@@ -69,6 +70,7 @@ def contrastive_loss(settings: CLAPSettings) -> Loss:
 
 
 def build(settings: CLAPSettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     if not settings.model.has_audio_tower:
         raise InputError("stage clap: the model has no CLAP audio tower to train")
     loss = contrastive_loss(settings)

@@ -67,6 +67,7 @@ def joint_loss(settings: JointSettings) -> Loss:
 
 
 def build(settings: JointSettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     model = settings.model
     loa.check_language_model(model, "joint")
     parts = ("unet", *loa.language_parts(settings))

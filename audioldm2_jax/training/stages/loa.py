@@ -48,6 +48,7 @@ class LanguageSettings(StageSettings):
 
     @property
     def poolings(self) -> tuple[int, ...]:
+        """The one pooling, as the stages on several name it."""
         return (self.pooling,)
 
 
@@ -203,6 +204,7 @@ def frozen_encoders(settings: LanguageSettings, batch: BatchSpec) -> dict[str, t
 
 
 def build(settings: LOASettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     model = settings.model
     check_language_model(model, "loa")
     parts = language_parts(settings)

@@ -38,6 +38,7 @@ class PANNsSettings(StageSettings):
 
     @property
     def config(self) -> PANNsConfig:
+        """The classifier's configuration, with the corpus' labels."""
         shape = {"channels": self.channels, "width": self.width}
         return PANNsConfig(classes=len(self.classes), labels=self.classes, **shape)
 
@@ -79,6 +80,7 @@ def classification_loss(settings: PANNsSettings) -> Loss:
 
 
 def build(settings: PANNsSettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     config = settings.config
     eval_loss = classification_loss(dataclasses.replace(settings, train=False))
     group = TrainableGroup(("panns",), classification_loss(settings), optim, _STATISTICS, eval_loss)

@@ -59,6 +59,7 @@ def _streams(settings: PretrainSettings, params: dict, frozen: dict, loa):
 
 
 def build(settings: PretrainSettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     model = settings.model
     check_language_model(model, "pretrain")
     batch = conditions.batch_spec(settings, poolings=settings.poolings)

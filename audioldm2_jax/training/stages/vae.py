@@ -49,6 +49,7 @@ class VAESettings(StageSettings):
 
     @property
     def discriminator(self) -> PatchGAN:
+        """The PatchGAN on mel spectrograms."""
         return PatchGAN(self.discriminator_width)
 
 
@@ -119,6 +120,7 @@ def discriminator_loss(settings: VAESettings) -> Loss:
 
 
 def build(settings: VAESettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     model, files = settings.model, settings.perceptual_files
     if settings.perceptual_weight and not files:
         raise InputError(

@@ -47,6 +47,7 @@ class VocoderSettings(StageSettings):
 
     @property
     def discriminators(self) -> WaveDiscriminators:
+        """HiFi-GAN's discriminators, or smaller ones for a CPU."""
         return SMALL if self.small_discriminators else WaveDiscriminators()
 
 
@@ -112,6 +113,7 @@ def discriminator_loss(settings: VocoderSettings) -> Loss:
 
 
 def build(settings: VocoderSettings, optim: OptimConfig) -> StageSpec:
+    """The stage for these settings. Raises InputError where the model lacks a part it needs."""
     model, segment = settings.model, settings.segment
     samples = int(settings.seconds * model.vocoder.sample_rate)
     if segment > samples:
