@@ -19,8 +19,11 @@ class InputError(ValueError):
 class NumericalError(ArithmeticError):
     """A result holds NaN or infinity: because of weights, dtype or hardware, not of the input.
 
-    The command exits with code 3 and writes nothing.
+    The command exits with code 3 and writes nothing. The message is one line, as InputError's.
     """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 def one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.data.corpus.writer import CLASSES
 from audioldm2_jax.data.loading.batches import Batches, arrays
 from audioldm2_jax.data.loading.stream import ExampleSource
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.console import Console
 from audioldm2_jax.training.hooks import hooks_of
@@ -42,7 +42,8 @@ def train(config: ConfigDict, workdir, *, quiet: bool = False, hooks=()) -> dict
     the first and after the last one, behind those that the configuration asks for (validation,
     samples). SIGTERM and Ctrl-C save and end the run, without hooks; Ctrl-C raises
     KeyboardInterrupt then, and at once when it comes again or before the first step. Raises
-    InputError, also when too many steps in a row are not finite, naming the step and the clips.
+    InputError, and NumericalError when too many steps in a row are not finite, naming the step and
+    the clips.
     """
     enable_cache()
     console = Console(quiet=quiet or not distributed.is_main())
@@ -249,7 +250,7 @@ def _compile(run: Run, placed, state, frozen, batch, console):
 def _check_finite(values: dict, config, step: int, batch: dict) -> None:
     if values["skipped"] >= config.max_skipped:
         names = ", ".join(map(str, batch["id"][:4]))
-        raise InputError(
+        raise NumericalError(
             f"step {step}: loss or gradient not finite for {values['skipped']:.0f} steps in a row; "
             f"the last batch begins with {names}. Lower optim.learning_rate, or use dtype fp32"
         )

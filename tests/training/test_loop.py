@@ -18,7 +18,7 @@ from audioldm2_jax.data.corpus.frozen_encoders import PrecomputeConfig
 from audioldm2_jax.data.corpus.precompute import precompute
 from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import random_checkpoint
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.recipes.nano import build
 from audioldm2_jax.training.configuration import read_config
@@ -273,7 +273,7 @@ def test_runs_that_diverge_stop(corpus, tmp_path):
     values = ["optim.learning_rate=1e30", "optim.clip=0.0", "max_skipped=3", "log_every=1"]
     made = config("configs/panns.py", corpus, "steps=20", *values)
     with pytest.raises(
-        InputError, match=r"not finite for \d steps in a row; the last batch .*train/"
+        NumericalError, match=r"not finite for \d steps in a row; the last batch .*train/"
     ):
         train(made, tmp_path / "run", quiet=True)
 
