@@ -130,7 +130,8 @@ def check(config: ConfigDict) -> None:
     for name, entry in ENTRIES.items():
         if name not in values:
             raise InputError(
-                f"{name}: missing in the configuration; use configs.common.stage_config"
+                f"{name}: missing in the configuration; use "
+                "audioldm2_jax.configs.common.stage_config"
             )
         check_value(name, values[name], entry)
     if not isinstance(values.get("stage"), str):

@@ -17,12 +17,13 @@ PART = "lora"
 def lora_stage(spec: StageSpec, rank: int) -> StageSpec:
     """The stage with one trained part, `lora`, which the loss merges into the frozen weights.
 
-    Raises InputError for stages with several groups, or with parts that no checkpoint holds.
+    Raises InputError for stages of networks against each other, also where settings leave out one
+    of them, and for stages with parts that no checkpoint holds.
     """
     stage = spec.stage
-    if len(stage.groups) > 1:
+    if set(stage.groups) != {"model"}:
         raise InputError(f"lora: stage {stage.name} trains networks against each other")
-    ((name, group),) = stage.groups.items()
+    group = stage.groups["model"]
     parts = tuple(part for part in group.parts if part in spec.init_from_base)
     if parts != group.parts:
         raise InputError(f"lora: stage {stage.name} trains parts that no base checkpoint has")
@@ -45,7 +46,8 @@ def lora_stage(spec: StageSpec, rank: int) -> StageSpec:
 
     eval_loss = merged(group.eval_loss) if group.eval_loss else None
     changes = TrainableGroup((PART,), merged(group.loss), group.optim, eval_loss=eval_loss)
-    stage = dataclasses.replace(stage, init=init, groups={name: changes}, ema=())
+    # Another name: `init` reads the old stage when it is called.
+    adapted = dataclasses.replace(stage, init=init, groups={"model": changes}, ema=())
     frozen = dict(spec.frozen) | dict.fromkeys(parts, ())
     lora_spec = {"init_from_base": (), "exports": (PART,), "lora_base": parts}
-    return dataclasses.replace(spec, stage=stage, frozen=frozen, **lora_spec)
+    return dataclasses.replace(spec, stage=adapted, frozen=frozen, **lora_spec)

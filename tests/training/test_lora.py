@@ -15,6 +15,9 @@ from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.training.configuration import read_config
+from audioldm2_jax.training.run import open_run
+from audioldm2_jax.training.state import init_state
 from tests.data.corpora import write_corpus
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,6 +66,26 @@ def test_changes_of_another_model(params, tmp_path):
     hub.weights.write(tmp_path / "other.safetensors", {"weight": np.zeros(3)})
     with pytest.raises(InputError, match="not of a LoRA file"):
         lora.load(tmp_path / "other.safetensors")
+
+
+def open_lora_run(config, **values):
+    values = {"base_checkpoint": "random", "lora": 2, "data.sources": "none"} | values
+    return open_run(read_config(config, [f"--config.{k}={v}" for k, v in values.items()]))
+
+
+def test_stage_trains_low_rank_changes_only():
+    stage = open_lora_run("audioldm:tiny").spec.stage
+    state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
+    assert set(state.params) == {"lora"} and not state.ema
+    assert all(path.endswith(("/a", "/b")) for path in tree.flatten(state.params))
+
+
+@pytest.mark.parametrize("stage", ["vae", "vocoder"])
+@pytest.mark.parametrize("weight", [0, 1])
+def test_stages_with_discriminators_refused(stage, weight):
+    """With weight 0 too: a vocoder trains other parameters than a checkpoint holds."""
+    with pytest.raises(InputError, match="against each other"):
+        open_lora_run(f"{stage}:tiny", **{"settings.adversarial_weight": weight})
 
 
 @pytest.mark.slow
