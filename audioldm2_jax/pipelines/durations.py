@@ -59,27 +59,27 @@ def bucketed_duration(
     seconds: float | None,
     config: ModelConfig,
     convention: Convention,
-    buckets: Sequence[float] | None,
+    buckets: Sequence[float | None] | None,
 ) -> Duration:
     """The duration in the shortest of the buckets (seconds) that holds it; None: the exact one.
 
-    The waveform is to be cut to the samples that the exact duration would have. Raises InputError
-    for a clip longer than the longest bucket.
+    A bucket of None is the length of training. The waveform is to be cut to the samples that the
+    exact duration would have. Raises InputError for a clip longer than the longest bucket.
     """
     duration = exact_duration(seconds, config, convention)
     if buckets is None:
         return duration
-    lengths = sorted(
-        (exact_duration(bucket, config, convention).frames, float(bucket)) for bucket in buckets
-    )
+    exact = [exact_duration(bucket, config, convention) for bucket in buckets]
+    lengths = sorted((length.frames, length.seconds) for length in exact)
     fitting = [length for length in lengths if length[0] >= duration.frames]
     if not fitting:
-        raise InputError(
-            f"seconds is {duration.seconds:g}: the longest bucket is {max(buckets, default=0):g} s"
-        )
+        longest = lengths[-1][1] if lengths else 0.0
+        raise InputError(f"seconds is {duration.seconds:g}: the longest bucket is {longest:g} s")
     frames, bucket = fitting[0]
-    samples = duration.samples
+    samples, hop = duration.samples, config.vae.factor * config.vocoder.hop
     if samples is None and frames > duration.frames:
-        surplus = (frames - duration.frames) * config.vae.factor * config.vocoder.hop
-        samples = -surplus
+        samples = -(frames - duration.frames) * hop
+    elif samples is not None:
+        # The exact clip ends with its last latent frame.
+        samples = min(samples, duration.frames * hop)
     return Duration(duration.seconds, frames, samples, bucket)

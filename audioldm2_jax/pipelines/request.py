@@ -118,8 +118,10 @@ def check_clips(
 
 def check_clip(config: ModelConfig, request: ClipRequest, source: str) -> ClipRequest:
     """A clip's request with the model's choices filled in. Raises InputError."""
+    if not isinstance(request, ClipRequest):
+        raise InputError(f"a ClipRequest is expected, not {type(request).__name__}")
     given = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
-    given["first_clip"] = given.pop("clip")
+    given["first_clip"] = check_count("clip", given.pop("clip"), 0)
     clips = check_clips(config, **given, source=source)
     if len(clips) != 1:
         raise InputError(f"a ClipRequest has one prompt, not {len(clips)}")

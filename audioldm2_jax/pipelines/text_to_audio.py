@@ -47,7 +47,7 @@ from audioldm2_jax.pipelines.runner import (
     tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps, run_steps
-from audioldm2_jax.pipelines.values import check_latents, check_loa
+from audioldm2_jax.pipelines.values import check_count, check_latents, check_loa
 
 
 class Pipeline:
@@ -225,7 +225,7 @@ class Pipeline:
         steps: int = 25,
         sampler: str | None = None,
         eta: float = 0.0,
-        buckets: Sequence[float] | None = None,
+        buckets: Sequence[float | None] | None = None,
         progress: bool = False,
     ) -> list[Output]:
         """Generates clips of different users; returns an `Output` of each request, in their order.
@@ -288,6 +288,7 @@ class Pipeline:
         for bucket in buckets:
             frames = exact_duration(bucket, self.config, self.convention).frames
             for count in clips:
+                count = check_count("clips", count, 1)
                 size = self._runner.batch_size(count, few_sizes=True)
                 texts = text.blank(self.config, size, guided=blank.guided)
                 requests = [blank] * size

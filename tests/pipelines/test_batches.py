@@ -12,7 +12,8 @@ from audioldm2_jax import ClipRequest, Pipeline
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.pipelines.durations import bucketed_duration
+from audioldm2_jax.presets import CONVENTIONS, PRESETS
 from audioldm2_jax.sharding import make_mesh
 
 MIXED = (
@@ -88,13 +89,37 @@ def test_a_bucket_cuts_the_waveform_and_is_recorded():
         ({"guidance": 1.0, "negative_prompt": "x"}, "negative_prompt: has no effect"),
         ({"candidates": 0}, "candidates is 0"),
         ({"seed": -3}, "seed is -3"),
-        ({"clip": -1}, "first_clip is -1"),
+        ({"clip": -1}, "^clip is -1"),
         ({"transcription": "hello"}, "does not speak"),
     ],
 )
 def test_a_request_that_cannot_be_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         pipes(0).generate([MIXED[0], dataclasses.replace(MIXED[0], **change)], **SETTINGS)
+
+
+def test_values_of_another_type_are_refused():
+    with pytest.raises(InputError, match="a ClipRequest is expected, not str"):
+        pipes(0).generate(["a dog"], **SETTINGS)
+    for count in (0, -1, "x"):
+        with pytest.raises(InputError, match="clips is .*an integer from 1"):
+            pipes(0).compile([0.3], clips=(count,))
+
+
+@pytest.mark.parametrize("name", ["authors", "diffusers"])
+@pytest.mark.parametrize("seconds", [0.045, 0.25, 0.3])
+def test_a_bucket_never_makes_a_clip_longer(name, seconds):
+    """None is the length of training, as elsewhere."""
+    config, convention = checkpoint().config, CONVENTIONS[name]
+    exact = bucketed_duration(seconds, config, convention, None)
+    bucketed = bucketed_duration(seconds, config, convention, (None, 0.4))
+    hop = config.vae.factor * config.vocoder.hop
+
+    def samples(duration):
+        return len(range(duration.frames * hop)[: duration.samples])
+
+    assert bucketed.frames > exact.frames and bucketed.bucket == 0.4
+    assert samples(bucketed) == samples(exact)
 
 
 @pytest.mark.parametrize("preset", ["tiny-audioldm", "tiny-speech"])

@@ -338,6 +338,8 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
         train(mixed, tmp_path / "mixed", quiet=True)
 
 
+# Processes of their own compile the CPU's kernels, and so does what is compared with them.
+@pytest.mark.cpu_kernels
 @pytest.mark.slow
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped_by_a_signal(told, corpus, tmp_path):
@@ -368,6 +370,8 @@ def test_stopped_by_a_signal(told, corpus, tmp_path):
     assert_same(parameters(workdir)[1], parameters(tmp_path / "whole")[1])
 
 
+# Processes of their own compile the CPU's kernels, and so does what is compared with them.
+@pytest.mark.cpu_kernels
 @pytest.mark.slow
 def test_two_processes_are_one(corpus, tmp_path):
     """Two hosts of two devices each, joined by gloo, against one of four: the same training, each

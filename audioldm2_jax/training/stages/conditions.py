@@ -207,7 +207,7 @@ def empty_text(settings: Any, params: dict, frozen: dict):
     if unconditional_encoder(model) in params:
         return encode_unconditional(params, model, dtype)
     if EMPTY_TEXT in frozen:
-        return frozen[EMPTY_TEXT]
+        return jax.lax.stop_gradient(frozen[EMPTY_TEXT])
     return jax.lax.stop_gradient(encode_unconditional(frozen, model, dtype))
 
 
