@@ -52,6 +52,7 @@ def without_extras(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_generate_imports_no_extra(tmp_path):
     write_random(tmp_path / "tiny", "tiny")
     small = ("--steps", 2, "-dur", 0.64, "--pictures", "-q", "-d", "cpu")

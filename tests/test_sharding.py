@@ -20,6 +20,7 @@ def unsharded(shapes, bound=1 << 20):
     return [path for path in large if not any(sharding.logical_axes(path, np.ndim(flat[path])))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [p for p in PRESETS if not p.startswith("tiny")])
 def test_every_large_parameter_has_a_rule(preset):
     config = PRESETS[preset]()

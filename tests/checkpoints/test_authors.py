@@ -106,6 +106,7 @@ def planes(x):
 TEXT_MASK = np.arange(9) < np.array([[5], [9]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", (*MODELS, "audioldm2-large", "audioldm-l"))
 def test_unet(loaded, name):
     model = loaded(name)
@@ -235,6 +236,7 @@ def test_conversion_to_the_hub_layout_and_back(folder, tmp_path, tokenizers, nam
     assert set(again.tokenizers) == set(first.tokenizers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLAPS)
 def test_clap_to_its_folder_and_back(folder, tmp_path, tokenizers, name):
     source = open_file(write(folder, name))

@@ -42,6 +42,7 @@ def test_conversion_is_its_own_inverse(preset, name):
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset, name, millions",
     [

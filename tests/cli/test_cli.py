@@ -27,6 +27,7 @@ def generate(*arguments):
     return main(["generate", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_prompt_becomes_a_wav(folder, tmp_path):
     """A process without torch's help, nor the extra for speech: their modules are forbidden."""
     program = (
@@ -60,6 +61,7 @@ def test_a_prompt_becomes_a_wav(folder, tmp_path):
     assert "torch" not in done.stderr.lower()
 
 
+@pytest.mark.slow
 def test_lists_are_named_batched_and_resumed(folder, tmp_path, capsys):
     listing = tmp_path / "list.txt"
     listing.write_text("a dog barks|dog\nrain | rain.wav\n\nwind|wind\n")
@@ -90,6 +92,7 @@ def test_one_output_file(folder, tmp_path, capsys):
     assert record["loudness"] == -30 and record["lufs"] + record["gain_db"] == pytest.approx(-30)
 
 
+@pytest.mark.slow
 def test_the_same_sound_under_another_name_is_told(folder, tmp_path, capsys):
     common = ["-t", "rain", "--model_name", folder, "-dur", 0.5, "--steps", 1, "-s", tmp_path]
     (tmp_path / "rain.json").write_text("somebody else's")
@@ -292,6 +295,7 @@ def test_a_prompt_without_its_option(arguments, capsys):
     assert 'generate -t "a dog barks"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_doctor(folder, capsys):
     assert main(["doctor", "--model_name", str(folder)]) == 0
     text = capsys.readouterr().out
@@ -362,6 +366,7 @@ def test_a_result_that_is_not_finite_exits_with_3(folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_speech_from_the_command(tmp_path, capsys, monkeypatch):
     from audioldm2_jax.checkpoints import download
 
@@ -379,6 +384,7 @@ def test_speech_from_the_command(tmp_path, capsys, monkeypatch):
     assert "model: nano-speech" in said and "anhnct/audioldm2_gigaspeech" in said
 
 
+@pytest.mark.slow
 def test_official_names(capsys, tmp_path, monkeypatch):
     """They stand for repositories of the hub; where it holds a file alone, for that file."""
     from huggingface_hub import constants
@@ -400,6 +406,7 @@ def test_official_names(capsys, tmp_path, monkeypatch):
     assert resolve("audioldm2-full") == "cvssp/audioldm2"
 
 
+@pytest.mark.slow
 def test_without_a_model_the_package_s_own_is_used(capsys, tmp_path, monkeypatch, folder):
     """And says so, with the line for one of full size."""
     from audioldm2_jax.checkpoints import download

@@ -56,6 +56,7 @@ def refused(capsys, target, *arguments):
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", (".pth", ".ckpt", ".pt", ".bin"))
 def test_authors_files(tensors, tiny, tmp_path, capsys, suffix):
     """With a wrapper or without; the result generates sound."""
@@ -265,6 +266,7 @@ def test_without_tokenizers(tensors, tiny, tmp_path, capsys):
     assert "the file holds no tokenizer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_half_the_size(tiny, tmp_path):
     """bf16 files hold the rounded values, and load; a single model's too."""
     assert convert(tiny, tmp_path / "half", "--dtype", "bf16", "-q") == 0

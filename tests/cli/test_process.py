@@ -70,6 +70,7 @@ def test_nobody_hears_of_a_tpu_that_is_not_there():
     assert done.returncode == 0 and done.stderr == "", done.stderr
 
 
+@pytest.mark.slow
 def test_names_in_bytes(folder, tmp_path):
     """Folders may hold any bytes; texts and what is printed are UTF-8."""
     strange = os.fsdecode(b"\xff\x1b[31m")
@@ -88,6 +89,7 @@ def test_names_in_bytes(folder, tmp_path):
     is_one_line(finish(option), "unrecognized arguments: --\\udcff\\x1b[31m")
 
 
+@pytest.mark.slow
 def test_ctrl_c(folder, tmp_path):
     common = ["--model", folder, "-dur", "0.5", "--steps", "1000", "--sampler", "ddpm"]
     process = start("generate", "-t", "rain", *common, "-s", tmp_path / "out")
@@ -115,6 +117,7 @@ def test_a_closed_pipe():
     is_one_line(finish(filled), "No space left on device")
 
 
+@pytest.mark.slow
 def test_a_full_disk(folder, tmp_path):
     """Files may be 80 kB: a clip is larger, and what was there before stays."""
     target, listing = tmp_path / "out", tmp_path / "list.txt"

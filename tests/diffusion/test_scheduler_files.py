@@ -120,6 +120,7 @@ FOLLOWED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, entries", FOLLOWED, ids=str)
 def test_what_is_followed(kind, entries):
     entries = {"_class_name": kind, "clip_sample": False, **LATENT, **entries}

@@ -1,6 +1,7 @@
 """Reconstruction and ground-truth LOA are the networks', whatever the batch."""
 
 import numpy as np
+import pytest
 
 from audioldm2_jax.encoders.latents import encode_waveform
 from audioldm2_jax.encoders.loa import audiomae_loa
@@ -12,6 +13,7 @@ from tests.training.stages_of import TINY, weights
 WAVES = 0.1 * np.random.default_rng(0).standard_normal((3, 10240)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_reconstruct():
     params = weights()
     mean, _ = encode_waveform(params["vae"], WAVES, TINY)

@@ -135,6 +135,7 @@ def test_slots_added_for_the_compiler_change_nothing(gpt2):
     assert_close(roll_out(model, params, longer, kept, positions, tokens=8), theirs)
 
 
+@pytest.mark.slow
 def test_cached_roll_out_equals_recomputed(gpt2):
     _, model, params = gpt2
     sequence, mask = jnp.array(draw(2, 12, 32)), jnp.ones((2, 12), bool)
@@ -206,6 +207,7 @@ def test_unet(name, shape):
     assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 def test_authors_heads_are_those_of_32_channels():
     """The split as trained is what diffusers computes with heads given for each level."""
     module = reference.unet(heads=(1, 2, 3))

@@ -51,6 +51,7 @@ UNETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNETS)
 def test_unet(name):
     """Read from the reference's own configuration, compared in double."""

@@ -47,6 +47,7 @@ def alone():
     return [pipes(0).generate([request], **SETTINGS)[0] for request in MIXED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [0, 8])
 def test_a_clip_is_the_same_alone_and_among_others(devices):
     """Own seed, guidance (also none), negative, candidates and duration; in another order."""
@@ -122,6 +123,7 @@ def test_a_bucket_never_makes_a_clip_longer(name, seconds):
     assert samples(bucketed) == samples(exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["tiny-audioldm", "tiny-speech"])
 def test_eight_devices_are_one(preset):
     """Three clips, a number that 8 does not divide: the padding is dropped."""
@@ -154,6 +156,7 @@ def compilations():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [0, 8])
 def test_what_is_compiled_ahead_is_not_compiled_again(devices):
     mesh = make_mesh() if devices else None

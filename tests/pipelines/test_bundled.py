@@ -36,6 +36,7 @@ def pipe():
     return Pipeline.from_pretrained("nano", progress=False)
 
 
+@pytest.mark.slow
 def test_prompts_are_heard(pipe):
     """Most of these; chance is one in a hundred."""
     made = pipe(list(PROMPTS), steps=12, seed=0, progress=False)
@@ -45,6 +46,7 @@ def test_prompts_are_heard(pipe):
     assert sum(a == b for a, b in zip(labels, PROMPTS.values())) > len(PROMPTS) / 2, labels
 
 
+@pytest.mark.slow
 def test_same_in_diffusers():
     text, rng = "loud rain", np.random.default_rng(0)
     noise = rng.standard_normal((1, 32, 8, 8), np.float32)
@@ -80,6 +82,7 @@ def test_of_its_preset(name):
     assert config.schedule == preset.schedule
 
 
+@pytest.mark.slow
 def test_speech_lasts_as_long_as_espeak_ng_s():
     """Of sentences that no training saw, at three speeds."""
     words = ["Our teacher found seven letters.", "The small child remembered two bicycles."]

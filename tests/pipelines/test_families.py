@@ -71,6 +71,7 @@ REFERENCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, seconds", [(n, 0.64) for n in REFERENCES] + [("tiny-48k", 0.7)])
 def test_agrees_with_diffusers(folders, pipes, name, seconds):
     theirs = REFERENCES[name].from_pretrained(folders / name)
@@ -95,6 +96,7 @@ def test_agrees_with_diffusers(folders, pipes, name, seconds):
     assert out.sample_rate == theirs.vocoder.config.sampling_rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negative", [None, "a deep voice"])
 def test_speech_agrees_with_diffusers(folders, pipes, negative):
     phonemes.require_espeak()
@@ -136,6 +138,7 @@ def test_laws(pipes, folders, name):
         assert relative(alone.audio, both.audio[:1]) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-audioldm", "tiny-t5"])
 def test_candidates_and_no_guidance(pipes, name):
     settings = dict(seconds=0.64, steps=2, seed=3, guidance=1.0, progress=False)

@@ -70,6 +70,7 @@ def assert_same(one, other):
             np.testing.assert_allclose(a[i, :kept], b[i, :kept], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["tiny", "tiny-audioldm", "tiny-speech"])
 def test_conditions_are_of_the_clip_alone(preset):
     """Short and long, with a negative text and without, mixed in one batch."""
@@ -118,6 +119,7 @@ def close(one, other):
     np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
 
 
+@pytest.mark.slow
 def test_one_program_and_clip_by_clip_agree(pipe, folder):
     """With latents, LOA, negatives of their own, candidates; and each prompt as alone."""
     rng, config = np.random.default_rng(0), pipe.config
@@ -162,6 +164,7 @@ def test_seeds(pipe, capsys):
             pipe("rain", seed=seed, **SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [3, -3])
 def test_a_given_loa_of_another_length_beside_mixed_negatives(pipe, more):
     """In parts, both orders of a silent and a spoken negative; each clip as alone."""

@@ -80,6 +80,7 @@ def relative(ours, theirs):
     return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampler, negative, seconds",
     [
@@ -115,6 +116,7 @@ def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, second
     assert out.sample_rate == 16000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negative", [None, "low quality"])
 def test_a_given_loa_stands_for_what_gpt2_says(theirs, diffusers_like, negative):
     """As diffusers' `generated_prompt_embeds`, which it reads beside the T5 states alone."""

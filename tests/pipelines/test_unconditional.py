@@ -132,6 +132,7 @@ def difference(preset, given):
     return max(largest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset, stage, settings", STAGES)
 def test_dropped_is_unconditional(monkeypatch, preset, stage, settings):
     dropped = shown(monkeypatch, preset, stage, settings, drop=1.0)

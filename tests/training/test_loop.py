@@ -175,6 +175,7 @@ def test_a_folder_keeps_its_stage(corpus, tmp_path):
         train(config("configs/panns.py", corpus), tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
     """No folder without data; another size's state is refused, and its configuration kept."""
     with pytest.raises(InputError, match="a prepared corpus"):
@@ -188,6 +189,7 @@ def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
     assert (tmp_path / "run" / "config.json").read_text() == kept
 
 
+@pytest.mark.slow
 def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
     made = config("configs/panns.py", corpus, "steps=2", "frozen_params=blocks_0,embed/kernel")
@@ -233,6 +235,7 @@ def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
     assert seen == [0, 1, 2] and parameters(tmp_path / "run")[0] == 3
 
 
+@pytest.mark.slow
 def test_parts_trained_side_by_side_come_together(corpus, tmp_path, capsys):
     """Onto another checkpoint: the run's part, and all others of that one."""
     other = random_checkpoint(TINY, seed=1)

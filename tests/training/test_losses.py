@@ -74,6 +74,7 @@ def test_hidden_shares_are_shares(share):
         made("loa", prefix_dropout=share)
 
 
+@pytest.mark.slow
 def test_a_vocoder_without_discriminators_has_none():
     found, _ = made("vocoder", adversarial_weight=0.0, stft_weight=2.0)
     assert list(found.stage.groups) == ["generator"]
@@ -154,6 +155,7 @@ def test_nothing_is_judged_before_the_start():
     assert float(silent) == 0
 
 
+@pytest.mark.slow
 def test_real_and_made_clips_are_judged_as_alone(monkeypatch):
     """Mixed up, the scores of real and made clips would give another loss."""
     judges = WaveDiscriminators((2, 3), (4, 8, 8, 8, 8), 8, 2)
@@ -186,6 +188,7 @@ def test_masked_patches():
     np.testing.assert_array_equal(patches[1, 8 * 3 + 5], bank[1, 48:64, 80:96].reshape(-1))
 
 
+@pytest.mark.slow
 def test_teacher_forced_on_its_own_roll_out_is_the_roll_out():
     """With padded texts of different length."""
     found, _ = made("loa")

@@ -118,6 +118,7 @@ def test_the_largest_gain():
     np.testing.assert_allclose(gradient, np.outer(u[:, 0], v[0]), atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 def test_lpips(suffix, tmp_path):
     """VGG16 and LPIPS' layers written out, from files named as the published ones."""
@@ -265,6 +266,7 @@ def test_tagger(train):
     assert bool(statistics["blocks_1_norm_1"]) == train
 
 
+@pytest.mark.slow
 def test_weight_norm_is_its_own_inverse():
     found, _ = made("vocoder")
     params = initial(found).params["vocoder"]

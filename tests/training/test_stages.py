@@ -104,6 +104,7 @@ def get_config(arg=""):
 """
 
 
+@pytest.mark.slow
 def test_a_stage_of_ones_own(tmp_path, monkeypatch):
     """One value and one line: it is configured, checked, trained, rehearsed and exported."""
     monkeypatch.setitem(STAGES, "toy", TOY)

@@ -91,6 +91,7 @@ def damaged(data: bytes, kind: str) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["delete", "cut", "flip"])
 def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capfd, kind):
     """Every file of the step: what is restored is to the bit what was saved, or one line."""
@@ -131,6 +132,7 @@ UNREADABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "message"), UNREADABLE)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_what_cannot_be_read_is_not_called_damaged(run, error, message, wrapped, monkeypatch):

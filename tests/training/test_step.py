@@ -39,6 +39,7 @@ from tests.training.stages_of import (
 PLAIN = OptimConfig(learning_rate=1e-3, warmup=0, weight_decay=0.0, eps=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
@@ -68,6 +69,7 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
     assert len(split) > 1 or shape == {"data": 8}, "parameters are split"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["audiomae", pytest.param("loa", marks=pytest.mark.slow)])
 def test_micro_batches_are_one_batch(name):
     found, frozen = made(name, PLAIN)
@@ -252,6 +254,7 @@ def test_fixed_parameters_stay():
     assert moved > 0
 
 
+@pytest.mark.slow
 def test_averages_follow():
     found, frozen = made("audiomae")
     stage = dataclasses.replace(found.stage, ema=("decoder",))

@@ -103,6 +103,7 @@ def test_other_settings_are_another_corpus(small_parts, tmp_path, capsys):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_examples(tmp_path, capsys):
     assert main(["soundscapes", str(tmp_path / "x"), "--examples"]) == 0
     assert len(capsys.readouterr().out.split()) == len(SOUND_CLASSES)
