@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.data.untrained import random_checkpoint
-from audioldm2_jax.presets import PRESETS
+from audioldm2_jax.presets import PRESETS, ModelConfig
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.spec import StageSpec, build_stage
@@ -18,9 +18,17 @@ from audioldm2_jax.training.stages import find_stage
 from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import make_step
 
+
+def one_level(model: ModelConfig) -> ModelConfig:
+    """The model with the U-Net's first level alone, which compiles in half the time."""
+    first = {"channels": (32,), "attention": (True,), "depths": (1,), "heads": (1,)}
+    unet = dataclasses.replace(model.unet, contexts=model.unet.contexts[:1], **first)
+    return dataclasses.replace(model, unet=unet)
+
+
 SECONDS = 1.28
-TINY = with_audiomae(PRESETS["tiny"]())
-FILM = PRESETS["tiny-audioldm"]()
+TINY = one_level(with_audiomae(PRESETS["tiny"]()))
+FILM = one_level(PRESETS["tiny-audioldm"]())
 SETTINGS = {
     "audiomae": {"decoder_width": 24, "decoder_depth": 2, "decoder_heads": 2},
     "clap": {},

@@ -29,6 +29,7 @@ from tests.training.stages_of import (
     initial,
     largest_difference,
     made,
+    one_level,
     plan,
     replaced,
     stepped,
@@ -143,7 +144,7 @@ def test_clips_keep_their_draws_on_several_hosts():
 )
 def test_speech(name, settings):
     """Phonemes in place of T5, CLAP on the sound; the phoneme encoder learns."""
-    model = with_audiomae(PRESETS["tiny-speech"]())
+    model = one_level(with_audiomae(PRESETS["tiny-speech"]()))
     found = plan(name, model, PLAIN, settings, seconds=SECONDS, dtype=jnp.float32)
     params, length = random_checkpoint(model).params, model.projection.positions
     frozen = {part: params[part] for part in found.frozen}
