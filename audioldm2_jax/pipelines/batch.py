@@ -85,7 +85,8 @@ def group_by_frames(durations: Sequence[Duration]) -> dict[int, list[int]]:
 
 
 def first_evaluation(batch: Batch) -> Batch:
-    """The batch with its schedule cut behind the first evaluation of the network."""
+    """The batch's first clip, with the schedule cut behind the first evaluation of the network."""
     rows = ("timesteps", "input_scales", "matrices")
     first = {name: getattr(batch.schedule, name)[:1] for name in rows}
-    return dataclasses.replace(batch, schedule=dataclasses.replace(batch.schedule, **first))
+    schedule = dataclasses.replace(batch.schedule, **first)
+    return dataclasses.replace(batch, schedule=schedule, owners=batch.owners[:1])
