@@ -28,6 +28,7 @@ def test_every_large_parameter_has_a_rule(preset):
         assert not unsharded(PARTS[name].shapes(getattr(config, name))), name
 
 
+@pytest.mark.slow
 def test_every_rule_is_used():
     paths = set()
     for preset in ("base", "speech"):

@@ -80,6 +80,7 @@ def test_lists_are_named_batched_and_resumed(folder, tmp_path, capsys):
     assert capsys.readouterr().out.split() == [str(tmp_path / "a" / "rain.wav")]
 
 
+@pytest.mark.slow
 def test_one_output_file(folder, tmp_path, capsys):
     """Of any kind, at the loudness asked for, with a drawn seed that is told."""
     target = tmp_path / "new" / "bark.FLAC"

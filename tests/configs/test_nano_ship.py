@@ -26,6 +26,7 @@ def models(tmp_path):
     return models
 
 
+@pytest.mark.slow
 def test_what_ships_is_what_was_trained(models, tmp_path):
     for _ in range(2):  # the second time over what is there
         folders = ship.ship(models, tmp_path / "made")

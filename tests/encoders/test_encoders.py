@@ -48,6 +48,7 @@ def loa_of(rows, length):
     return generate_loa(params["gpt2"], inputs, config.gpt2)
 
 
+@pytest.mark.slow
 def test_padding_of_texts_leaves_no_trace_in_the_loa():
     long, short = [5, 6, 7, 8, 9, 1], [5, 6, 1]
     mixed = loa_of([long, short], 8)
@@ -68,6 +69,7 @@ def test_features_have_unit_length():
         np.testing.assert_allclose(jnp.linalg.norm(features, axis=-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_waveform_keeps_its_frames():
     """Waveform -> posterior -> mel -> waveform: the VAE's factor, the vocoder's hop."""
     loaded = checkpoint()

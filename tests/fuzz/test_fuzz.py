@@ -58,6 +58,7 @@ def _parameter(target):
     return pytest.param(target, id=target.name.replace(" ", "-"), marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", map(_parameter, TARGETS))
 def test_law(target, root, tmp_path, request, capsys):
     seconds = float(request.config.getoption("--fuzz-seconds"))

@@ -59,6 +59,7 @@ def test_a_clip_is_the_same_alone_and_among_others(devices):
         assert output.metadata == expected.metadata
 
 
+@pytest.mark.slow
 def test_generate_is_the_call():
     """At the exact length, a clip is what the pipeline makes of its prompt alone."""
     pipe, request = pipes(0), MIXED[1]
@@ -72,6 +73,7 @@ def test_generate_is_the_call():
     assert pipe.generate([]) == []
 
 
+@pytest.mark.slow
 def test_a_bucket_cuts_the_waveform_and_is_recorded():
     exact = pipes(0).generate([MIXED[2]], steps=1)[0]
     bucketed = pipes(0).generate([MIXED[2]], steps=1, buckets=(0.3,))[0]

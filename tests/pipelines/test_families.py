@@ -171,6 +171,7 @@ def test_what_diffusers_saves_loads(folders, tmp_path, name):
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 
 
+@pytest.mark.slow
 def test_what_is_said_matters(pipes):
     """One voice says many things; the default voice is the authors'."""
     pipe = pipes("tiny-speech")

@@ -139,6 +139,7 @@ def test_one_program_and_clip_by_clip_agree(pipe, folder):
     close(alone.candidates[0], whole.candidates[1])
 
 
+@pytest.mark.slow
 def test_requests_of_one_duration_share_their_programs(pipe):
     """Prompts of other lengths and numbers, steps, samplers, quiet or not: nothing compiles."""
     pipe("a dog barks", **SETTINGS)

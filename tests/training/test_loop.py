@@ -205,6 +205,7 @@ def test_held_parameters(corpus, tmp_path):
         open_run(config("configs/panns.py", corpus, "frozen_params=blocks_9"))
 
 
+@pytest.mark.slow
 def test_user_hooks(corpus, tmp_path):
     """Called before, every so often, after; what they return is told."""
     seen = []

@@ -116,6 +116,7 @@ def test_frozen_encoders_run_once():
     assert work[0] < work[1] < 1.1 * work[0]
 
 
+@pytest.mark.slow
 def test_clips_keep_their_draws_on_several_hosts():
     """Two hosts' halves, each every other clip of the stream, against one host's batch."""
     order = stream_positions(8, 2)
