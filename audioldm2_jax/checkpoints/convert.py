@@ -294,7 +294,7 @@ def known_to(table: Table) -> Callable[[str], bool]:
 
     def known(name: str) -> bool:
         canonical = table.canonical(name)
-        return canonical is not None and bool(
+        return canonical is not None and (
             canonical in exact or _match(canonical, patterns) is not None
         )
 

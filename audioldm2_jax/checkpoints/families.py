@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.presets import ModelConfig
 
 
@@ -62,6 +63,11 @@ class Family:
         """The first required part that is not among `parts`; of alternatives the first."""
         lacking = (names for names, required in self.slots if required and not {*names} & {*parts})
         return next((names[0] for names in lacking), None)
+
+    def model_config(self, parts: Mapping[str, Any], **values):
+        """A configuration with these parts alone. values: of its fields that are no parts."""
+        fields = {field.name for field in dataclasses.fields(self.config)} & PARTS.keys()
+        return self.config(family=self.name, **dict.fromkeys(fields) | dict(parts) | values)
 
     def mended(self, config):
         """The configuration after the family's quirks."""

@@ -84,13 +84,10 @@ def describe(folder: Path) -> Description:
         part = PARTS[name]
         if not part.in_index and (component_folder(folder, part.folder) / "config.json").is_file():
             classes[name] = ""
-    described = {name: _part_files(folder, PARTS[name], kind) for name, kind in classes.items()}
-    fields = {field.name for field in dataclasses.fields(family.config)}
-    values = dict.fromkeys(fields & PARTS.keys())
-    values |= {name: PARTS[name].read(content) for name, content in described.items()}
-    if family.scheduler:
-        values["schedule"] = _read_schedule(folder)
-    return Description(family, described, family.config(family=family.name, **values))
+    part_files = {name: _part_files(folder, PARTS[name], kind) for name, kind in classes.items()}
+    configs = {name: PARTS[name].read(content) for name, content in part_files.items()}
+    values = {"schedule": _read_schedule(folder)} if family.scheduler else {}
+    return Description(family, part_files, family.model_config(configs, **values))
 
 
 def read_config(folder: Path, convention: Convention) -> ModelConfig:

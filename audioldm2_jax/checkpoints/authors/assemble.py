@@ -52,8 +52,7 @@ def model_config(source: Source) -> ModelConfig:
         )
     if source.scale is None:
         raise InputError(f"{source.path}: tensor scale_factor is missing; without it no latents")
-    fields = {field.name for field in dataclasses.fields(family.config)} & PARTS.keys()
-    return family.mended(family.config(family=family.name, **dict.fromkeys(fields) | parts))
+    return family.mended(family.model_config(parts))
 
 
 def load_part(source: Source, name: str, config, dtype=jnp.float32) -> dict:

@@ -12,6 +12,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     Part,
     PartFiles,
 )
+from audioldm2_jax.checkpoints.parts.blocks import qkv
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.audiomae import AudioMAE
@@ -77,8 +78,6 @@ def write_config(config: AudioMAEConfig) -> PartFiles:
     return PartFiles(content, kind="VisionTransformer")
 
 
-_QKV = tuple(f"blocks_{{}}/attention/{name}" for name in ("query", "key", "value"))
-
 # timm's VisionTransformer and the authors' MaskedAutoencoderViT have the same encoder names.
 TABLE = Table(
     rules=(
@@ -86,7 +85,7 @@ TABLE = Table(
         Rule("pos_embed", "positions", PLAIN),
         Rule("patch_embed.proj", "patch", CONV2D),
         Rule("blocks.{}.norm1", "blocks_{}/norm_attention", NORM),
-        Rule("blocks.{}.attn.qkv", _QKV, LINEAR),
+        Rule("blocks.{}.attn.qkv", qkv("blocks_{}/attention"), LINEAR),
         Rule("blocks.{}.attn.proj", "blocks_{}/attention/out", LINEAR),
         Rule("blocks.{}.norm2", "blocks_{}/norm_mlp", NORM),
         Rule("blocks.{}.mlp.fc1", "blocks_{}/mlp/up", LINEAR),

@@ -1,6 +1,8 @@
-"""Conversion rules for the blocks of U-Net and VAE: diffusers' and, for the U-Net, CompVis'."""
+"""Conversion rules that several parts share: attention, and the blocks of U-Net and VAE."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from audioldm2_jax.checkpoints.convert import (
     CONV2D,
@@ -9,8 +11,12 @@ from audioldm2_jax.checkpoints.convert import (
     NORM,
     PLAIN,
     POINTWISE,
+    Kind,
     Rule,
 )
+
+# diffusers' Attention.
+DIFFUSERS_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def time_rules(source: str, target: str, film: bool) -> tuple[Rule, ...]:
@@ -48,10 +54,17 @@ def authors_resnet_rules(source: str, target: str, film: bool) -> tuple[Rule, ..
     )
 
 
-def attention_rules(source: str, target: str) -> tuple[Rule, ...]:
-    """diffusers' Attention."""
-    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "out"}
-    return tuple(Rule(f"{source}.{a}", f"{target}/{b}", LINEAR) for a, b in names.items())
+def attention_rules(
+    source: str, target: str, names: Sequence[str], kind: Kind = LINEAR
+) -> tuple[Rule, ...]:
+    """The projections of an attention. names: the source's, of query, key, value and output."""
+    targets = (*qkv(target), f"{target}/out")
+    return tuple(Rule(f"{source}.{name}", path, kind) for name, path in zip(names, targets))
+
+
+def qkv(target: str) -> tuple[str, ...]:
+    """Our three projections of an attention, which some sources store as one matrix."""
+    return tuple(f"{target}/{name}" for name in ("query", "key", "value"))
 
 
 def transformer_rules(source: str, target: str) -> tuple[Rule, ...]:
@@ -62,9 +75,9 @@ def transformer_rules(source: str, target: str) -> tuple[Rule, ...]:
         Rule(f"{source}.proj_in", f"{target}/project_in", POINTWISE),
         Rule(f"{source}.proj_out", f"{target}/project_out", POINTWISE),
         Rule(f"{block}.norm1", f"{inner}/norm_attention", NORM),
-        *attention_rules(f"{block}.attn1", f"{inner}/attention"),
+        *attention_rules(f"{block}.attn1", f"{inner}/attention", DIFFUSERS_ATTENTION),
         Rule(f"{block}.norm2", f"{inner}/norm_cross", NORM),
-        *attention_rules(f"{block}.attn2", f"{inner}/cross"),
+        *attention_rules(f"{block}.attn2", f"{inner}/cross", DIFFUSERS_ATTENTION),
         Rule(f"{block}.norm3", f"{inner}/norm_mlp", NORM),
         # GEGLU: the first half is the value, the second half the gate.
         Rule(f"{block}.ff.net.0.proj", (f"{inner}/mlp/up", f"{inner}/mlp/gate"), LINEAR),

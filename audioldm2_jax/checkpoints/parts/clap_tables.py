@@ -17,6 +17,7 @@ from audioldm2_jax.checkpoints.convert import (
     Rule,
     Table,
 )
+from audioldm2_jax.checkpoints.parts.blocks import attention_rules, qkv
 from audioldm2_jax.models.htsat import relative_index
 from audioldm2_jax.presets import CLAPConfig
 
@@ -27,6 +28,7 @@ _FUSION = {
     "local_att": ("local", (0, 3), (1, 4)),
     "global_att": ("whole", (1, 4), (2, 5)),
 }
+_BERT_ATTENTION = ("self.query", "self.key", "self.value", "output.dense")
 _SCALES = ("logit_scale_t", "logit_scale_a")
 
 
@@ -40,20 +42,16 @@ def authors_table(config: CLAPConfig) -> Table:
     return _without_scales(_AUTHORS_TABLE, config)
 
 
-def _without_scales(whole: Table, config: CLAPConfig) -> Table:
+def _without_scales(base: Table, config: CLAPConfig) -> Table:
     """Temperatures in a file are ignored where the configuration has none."""
     ignored = () if config.scales else _SCALES
-    return dataclasses.replace(whole, ignored=(*whole.ignored, *ignored))
+    return dataclasses.replace(base, ignored=(*base.ignored, *ignored))
 
 
 def _bert_rules(source: str, target: str) -> tuple[Rule, ...]:
     """Attention and feed-forward of one block, as Bert names them."""
     return (
-        *(
-            Rule(f"{source}.attention.self.{name}", f"{target}/attention/{name}", LINEAR)
-            for name in ("query", "key", "value")
-        ),
-        Rule(f"{source}.attention.output.dense", f"{target}/attention/out", LINEAR),
+        *attention_rules(f"{source}.attention", f"{target}/attention", _BERT_ATTENTION),
         Rule(f"{source}.intermediate.dense", f"{target}/mlp/up", LINEAR),
         Rule(f"{source}.output.dense", f"{target}/mlp/down", LINEAR),
     )
@@ -157,14 +155,13 @@ _TABLE = Table(
 )
 
 _LAION_BLOCK = "audio_branch.layers.{}.blocks.{}"
-_QKV = tuple(f"{_TARGET}/attention/{name}" for name in ("query", "key", "value"))
 
 _AUTHORS_TABLE = Table(
     rules=(
         *_common_rules("text_branch", "audio_branch", ("0", "2")),
         Rule("audio_branch.bn0", "audio/norm_mel", BATCH_NORM),
         Rule(f"{_LAION_BLOCK}.norm1", f"{_TARGET}/norm_attention", NORM),
-        Rule(f"{_LAION_BLOCK}.attn.qkv", _QKV, LINEAR),
+        Rule(f"{_LAION_BLOCK}.attn.qkv", qkv(f"{_TARGET}/attention"), LINEAR),
         Rule(f"{_LAION_BLOCK}.attn.proj", f"{_TARGET}/attention/out", LINEAR),
         Rule(f"{_LAION_BLOCK}.attn.relative_position_bias_table", f"{_TARGET}/positions", PLAIN),
         Rule(f"{_LAION_BLOCK}.norm2", f"{_TARGET}/norm_mlp", NORM),

@@ -27,6 +27,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     PartFiles,
     token_ids,
 )
+from audioldm2_jax.checkpoints.parts.blocks import qkv
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.models.gpt2 import GPT2, empty_cache
 from audioldm2_jax.presets import GPT2Config
@@ -77,14 +78,13 @@ def write_config(config: GPT2Config) -> PartFiles:
 
 
 _BLOCK = "transformer.h.{}"
-_QKV = tuple(f"blocks_{{}}/attention/{name}" for name in ("query", "key", "value"))
 
 TABLE = Table(
     rules=(
         Rule("transformer.wte.weight", "tokens", PLAIN),
         Rule("transformer.wpe", "positions", EMBEDDING),
         Rule(f"{_BLOCK}.ln_1", "blocks_{}/norm_attention", NORM),
-        Rule(f"{_BLOCK}.attn.c_attn", _QKV, LINEAR_IN_OUT),
+        Rule(f"{_BLOCK}.attn.c_attn", qkv("blocks_{}/attention"), LINEAR_IN_OUT),
         Rule(f"{_BLOCK}.attn.c_proj", "blocks_{}/attention/out", LINEAR_IN_OUT),
         Rule(f"{_BLOCK}.ln_2", "blocks_{}/norm_mlp", NORM),
         Rule(f"{_BLOCK}.mlp.c_fc", "blocks_{}/mlp/up", LINEAR_IN_OUT),

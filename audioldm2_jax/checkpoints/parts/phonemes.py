@@ -15,7 +15,6 @@ from audioldm2_jax.checkpoints.config_entries import (
 from audioldm2_jax.checkpoints.convert import (
     CONV1D,
     EMBEDDING,
-    LINEAR,
     NORM,
     POINTWISE1D,
     UNSQUEEZED,
@@ -31,6 +30,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     TokenizerSpec,
     token_ids,
 )
+from audioldm2_jax.checkpoints.parts.blocks import attention_rules
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.tokenizer_files import phoneme_tokenizer
 from audioldm2_jax.checkpoints.weights import Weights
@@ -79,9 +79,8 @@ _LAYER = "text_encoder.encoder.layers.{}"
 TABLE = Table(
     rules=(
         Rule("text_encoder.embed_tokens", "tokens", EMBEDDING),
-        *(
-            Rule(f"{_LAYER}.attention.{source}_proj", f"blocks_{{}}/attention/{target}", LINEAR)
-            for source, target in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out"))
+        *attention_rules(
+            f"{_LAYER}.attention", "blocks_{}/attention", ("q_proj", "k_proj", "v_proj", "out_proj")
         ),
         Rule(f"{_LAYER}.attention.emb_rel_k", "blocks_{}/attention/distance_keys", UNSQUEEZED),
         Rule(f"{_LAYER}.attention.emb_rel_v", "blocks_{}/attention/distance_values", UNSQUEEZED),
@@ -103,9 +102,8 @@ _ATTENTION = f"{_ENCODER}.attn_layers.{{}}"
 AUTHORS_TABLE = Table(
     rules=(
         Rule("text_encoder.emb", "tokens", EMBEDDING),
-        *(
-            Rule(f"{_ATTENTION}.conv_{source}", f"blocks_{{}}/attention/{target}", POINTWISE1D)
-            for source, target in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out"))
+        *attention_rules(
+            _ATTENTION, "blocks_{}/attention", ("conv_q", "conv_k", "conv_v", "conv_o"), POINTWISE1D
         ),
         Rule(f"{_ATTENTION}.emb_rel_k", "blocks_{}/attention/distance_keys", UNSQUEEZED),
         Rule(f"{_ATTENTION}.emb_rel_v", "blocks_{}/attention/distance_values", UNSQUEEZED),

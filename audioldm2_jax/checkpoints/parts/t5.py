@@ -12,6 +12,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     TokenizerSpec,
     token_ids,
 )
+from audioldm2_jax.checkpoints.parts.blocks import attention_rules
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.models.t5 import T5Encoder
 from audioldm2_jax.presets import T5Config
@@ -57,16 +58,12 @@ def write_config(config: T5Config) -> PartFiles:
 
 _BLOCK = "encoder.block.{}.layer"
 _BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"
-_ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "out"}
 
 TABLE = Table(
     rules=(
         Rule("shared", "tokens", EMBEDDING),
         Rule(_BIAS, "positions", EMBEDDING),
-        *(
-            Rule(f"{_BLOCK}.0.SelfAttention.{source}", f"blocks_{{}}/attention/{target}", LINEAR)
-            for source, target in _ATTENTION.items()
-        ),
+        *attention_rules(f"{_BLOCK}.0.SelfAttention", "blocks_{}/attention", ("q", "k", "v", "o")),
         Rule(f"{_BLOCK}.0.layer_norm", "blocks_{}/norm_attention", NORM),
         Rule(f"{_BLOCK}.1.DenseReluDense.wi_0", "blocks_{}/mlp/gate", LINEAR),
         Rule(f"{_BLOCK}.1.DenseReluDense.wi_1", "blocks_{}/mlp/up", LINEAR),

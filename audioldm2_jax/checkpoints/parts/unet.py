@@ -72,8 +72,7 @@ def interpret(config: UNetConfig, files: PartFiles, convention: Convention) -> U
     their level's width.
     """
     if convention.heads_from_width and not isinstance(files.content.get(_HEADS), (list, tuple)):
-        # AudioLDM's L, alone of all, was trained with heads of 64 channels.
-        size = 64 if config.channels[0] == 256 and config.film else 32
+        size = _head_width(config.channels[0], config.film)
         pairs = zip(config.channels, config.heads)
         heads = tuple(c // size if c % size == 0 else h for c, h in pairs)
         config = dataclasses.replace(config, heads=heads)
@@ -81,6 +80,12 @@ def interpret(config: UNetConfig, files: PartFiles, convention: Convention) -> U
         if used and width % count:
             raise InputError(f"{files.where}: {_HEADS} {count} does not divide width {width}")
     return config
+
+
+def _head_width(channels: int, film: int) -> int:
+    """Channels of a trained head. channels: of the first level; film: as in UNetConfig."""
+    # AudioLDM's L, alone of all, was trained with heads of 64 channels.
+    return 64 if channels == 256 and film else 32
 
 
 def _attention(entries: Entries, channels: tuple[int, ...]) -> tuple[bool, ...]:
@@ -100,13 +105,13 @@ def _attention(entries: Entries, channels: tuple[int, ...]) -> tuple[bool, ...]:
 def _contexts(entries: Entries, count: int) -> tuple[tuple[int | None, ...], ...]:
     """The context widths of each level: one number, or a list with null for self-attention."""
     name = "cross_attention_dim"
-    given = levels(entries.get(name, 1280), count, entries.where, name)
-    given = [level if isinstance(level, (list, tuple)) else (level,) for level in given]
-    if not all(1 <= len(level) <= 8 for level in given):
+    widths = levels(entries.get(name, 1280), count, entries.where, name)
+    widths = [level if isinstance(level, (list, tuple)) else (level,) for level in widths]
+    if not all(1 <= len(level) <= 8 for level in widths):
         entries.refuse(name, "1 to 8 widths for each level")
     return tuple(
         tuple(None if width is None else entries.whole_of(width, name) for width in level)
-        for level in given
+        for level in widths
     )
 
 
@@ -219,7 +224,7 @@ def read_shapes(shapes: Shapes) -> UNetConfig:
     first = next(name for names in transformers.values() for name in names)
     depth = shapes.count(f"{first}.transformer_blocks.{{}}.")
     streams = _streams(shapes, channels, transformers)
-    size = 64 if film and base == 256 else 32
+    size = _head_width(base, film)
     return UNetConfig(
         in_channels=inside,
         out_channels=shapes["out.2.weight"][0],
@@ -239,13 +244,12 @@ def _levels(shapes: Shapes):
     channels, blocks, transformers = [], [], {}
     for block in range(1, shapes.count("input_blocks.{}.")):
         name = f"input_blocks.{block}"
-        if f"{name}.0.op.weight" in shapes:
+        downsample = f"{name}.0.op.weight" in shapes
+        if downsample or not channels:
             channels.append(0)
             blocks.append(0)
+        if downsample:
             continue
-        if not channels:
-            channels.append(0)
-            blocks.append(0)
         channels[-1] = shapes[f"{name}.0.out_layers.3.weight"][0]
         blocks[-1] += 1
         count = shapes.count(f"{name}.{{}}.") - 1

@@ -21,7 +21,11 @@ from audioldm2_jax.checkpoints.parts.base import (
     PartFiles,
     named_classes,
 )
-from audioldm2_jax.checkpoints.parts.blocks import attention_rules, resnet_rules
+from audioldm2_jax.checkpoints.parts.blocks import (
+    DIFFUSERS_ATTENTION,
+    attention_rules,
+    resnet_rules,
+)
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.weights import Weights
 from audioldm2_jax.models.vae import VAE
@@ -89,7 +93,7 @@ def _coder_rules(source, blocks, target, level):
         Rule(f"{block}.{level}samplers.0.conv", f"{target}/{level}sample_{{}}", CONV2D),
         *resnet_rules(f"{mid}.resnets.{{}}", f"{target}/mid/resnets_{{}}"),
         Rule(f"{mid}.attentions.0.group_norm", f"{target}/mid/norm", NORM),
-        *attention_rules(f"{mid}.attentions.0", f"{target}/mid/attention"),
+        *attention_rules(f"{mid}.attentions.0", f"{target}/mid/attention", DIFFUSERS_ATTENTION),
         Rule(f"{source}.conv_norm_out", f"{target}/norm_out", NORM),
         Rule(f"{source}.conv_out", f"{target}/conv_out", CONV2D),
     )
@@ -124,16 +128,13 @@ def authors_table(config: VAEConfig) -> Table:
     for i in range(last):
         rules.append(Rule(f"encoder.down.{i}.downsample.conv", f"encoder/downsample_{i}", CONV2D))
         rules.append(Rule(f"decoder.up.{last - i}.upsample.conv", f"decoder/upsample_{i}", CONV2D))
-    attention = {"q": "query", "k": "key", "v": "value", "proj_out": "out"}
+    attention = ("q", "k", "v", "proj_out")
     for coder in ("encoder", "decoder"):
         rules += [
             Rule(f"{coder}.conv_in", f"{coder}/conv_in", CONV2D),
             *_authors_resnet(f"{coder}.mid.block_1", f"{coder}/mid/resnets_0"),
             Rule(f"{coder}.mid.attn_1.norm", f"{coder}/mid/norm", NORM),
-            *(
-                Rule(f"{coder}.mid.attn_1.{source}", f"{coder}/mid/attention/{target}", POINTWISE)
-                for source, target in attention.items()
-            ),
+            *attention_rules(f"{coder}.mid.attn_1", f"{coder}/mid/attention", attention, POINTWISE),
             *_authors_resnet(f"{coder}.mid.block_2", f"{coder}/mid/resnets_1"),
             Rule(f"{coder}.norm_out", f"{coder}/norm_out", NORM),
             Rule(f"{coder}.conv_out", f"{coder}/conv_out", CONV2D),
