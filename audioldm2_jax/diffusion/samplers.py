@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from audioldm2_jax.diffusion.registry import SAMPLERS, make_schedule, sampler_names  # noqa: F401
 from audioldm2_jax.diffusion.solvers.base import SamplerSchedule
@@ -37,24 +38,32 @@ def sample(
     and PNDM evaluate also within a step.)
     """
 
-    def step(state, evaluation):
-        index, input_scale, matrix, x0_weight = evaluation
-        x_in = state[0] * input_scale
-        prediction = denoise(x_in, index)
-        drawn = noise(index) if schedule.stochastic else None
-        state = update(state, prediction, matrix, drawn)
-        if on_step is not None:
-            x = on_step(state[0], predicted_x0(x_in, prediction, x0_weight), index)
-            state = state.at[0].set(x)
-        return state, None
+    def body(state, evaluation):
+        return step(
+            denoise, state, evaluation, noise if schedule.stochastic else None, on_step
+        ), None
 
-    evaluations = (
-        jnp.arange(schedule.timesteps.shape[0]),
-        jnp.asarray(schedule.input_scales),
-        jnp.asarray(schedule.matrices),
-        jnp.asarray(schedule.x0_weights),
-    )
-    return jax.lax.scan(step, initial_state(x, schedule), evaluations)[0][0]
+    return jax.lax.scan(body, initial_state(x, schedule), evaluations(schedule))[0][0]
+
+
+def evaluations(schedule: SamplerSchedule) -> tuple:
+    """What `step` reads of each evaluation: (indices, input scales, matrices, x0 weights)."""
+    indices = np.arange(schedule.timesteps.shape[0], dtype=np.int32)
+    return indices, schedule.input_scales, schedule.matrices, schedule.x0_weights
+
+
+def step(denoise: Callable, state, evaluation: tuple, noise=None, on_step=None) -> jax.Array:
+    """The state after an evaluation, a row of `evaluations`; the functions are as in `sample`.
+
+    noise: None unless the schedule is stochastic.
+    """
+    index, input_scale, matrix, x0_weight = evaluation
+    x_in = state[0] * input_scale
+    prediction = denoise(x_in, index)
+    state = update(state, prediction, matrix, None if noise is None else noise(index))
+    if on_step is None:
+        return state
+    return state.at[0].set(on_step(state[0], predicted_x0(x_in, prediction, x0_weight), index))
 
 
 def initial_state(x, schedule: SamplerSchedule) -> jax.Array:
@@ -63,6 +72,7 @@ def initial_state(x, schedule: SamplerSchedule) -> jax.Array:
     return jnp.stack([x] + [jnp.zeros_like(x)] * (schedule.matrices.shape[1] - 1))
 
 
+@jax.jit
 def update(state, prediction, matrix, noise=None) -> jax.Array:
     """The state after an evaluation. matrix: [M, M + 2]; noise: like the sample, or None."""
     parts = [state, prediction.astype(jnp.float32)[None]]

@@ -86,7 +86,7 @@ def group_by_frames(durations: Sequence[Duration]) -> dict[int, list[int]]:
 
 def first_evaluation(batch: Batch) -> Batch:
     """The batch's first clip, with the schedule cut behind the first evaluation of the network."""
-    rows = ("timesteps", "input_scales", "matrices")
+    rows = ("timesteps", "input_scales", "matrices", "x0_weights")
     first = {name: getattr(batch.schedule, name)[:1] for name in rows}
     schedule = dataclasses.replace(batch.schedule, **first)
     return dataclasses.replace(batch, schedule=schedule, owners=batch.owners[:1])

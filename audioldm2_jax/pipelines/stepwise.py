@@ -51,9 +51,12 @@ def compile_steps(
 
 
 def run_steps(
-    steps: Steps, params: dict, batch: Batch, *, progress: bool
+    steps: Steps, params: dict, batch: Batch, *, progress: bool, on_step: Callable | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(waveforms [B, samples] fp32, the prompts' CLAP features [B, D] or None), behind a bar."""
+    """(waveforms [B, samples] fp32, the prompts' CLAP features [B, D] or None), behind a bar.
+
+    on_step: as `samplers.sample` calls it, with one clip at a time.
+    """
     from tqdm import tqdm
 
     waves: list[Any] = []
@@ -68,24 +71,26 @@ def run_steps(
                 owner, texts = batch.owners[i], clips.texts.take([i])
                 context, vector = steps.condition(params, texts, _padded(schedule))
             guidance = clips.guidance[i : i + 1] if texts.guided else None
-            predict = functools.partial(steps.predict, params, context)
-            one = slice(i, i + 1)
-            sample = _sample(predict, clips.latents[one], schedule, guidance, clips.keys[one], bar)
-            waves.append(np.asarray(steps.render(params, sample), np.float32))
+            denoise = functools.partial(_denoise, steps.predict, params, context, guidance)
+            x = clips.latents[i : i + 1]
+            noise = functools.partial(_noise, clips.keys[i : i + 1], shape=x.shape)
+            latents = sample(denoise, x, schedule, noise, on_step, bar.update)
+            waves.append(np.asarray(steps.render(params, latents), np.float32))
             features.append(vector)
     known = features[0] is not None
     return np.concatenate(waves), np.concatenate(features) if known else None
 
 
-def _sample(predict, latents, schedule, guidance, keys, bar):
-    """Latents of a clip, one evaluation of the network after another."""
-    state = samplers.initial_state(latents, schedule)
-    for i in range(len(schedule.timesteps)):
-        x = state[0] * schedule.input_scales[i]
-        noise = _noise(keys, i + 1, x.shape) if schedule.stochastic else None
-        prediction = predict(x, i, guidance)
-        state = jax.block_until_ready(_update(state, prediction, schedule.matrices[i], noise))
-        bar.update()
+def sample(denoise, x, schedule, noise=None, on_step=None, report=lambda: None) -> jax.Array:
+    """`samplers.sample` in a loop on the host, which may raise from `on_step`.
+
+    report() follows each evaluation.
+    """
+    state = samplers.initial_state(x, schedule)
+    noise = noise if schedule.stochastic else None
+    for evaluation in zip(*samplers.evaluations(schedule)):
+        state = jax.block_until_ready(samplers.step(denoise, state, evaluation, noise, on_step))
+        report()
     return state[0]
 
 
@@ -101,5 +106,10 @@ def _predict(program, params, context, x, index, guidance):
     return shared.denoiser(program, params, context, guidance)(x, index)
 
 
-_update = jax.jit(samplers.update)
-_noise = jax.jit(shared.clip_noise, static_argnums=2)
+def _denoise(predict, params, context, guidance, x, index):
+    return predict(params, context, x, index, guidance)
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _noise(keys, index, shape):
+    return shared.clip_noise(keys, index + 1, shape)

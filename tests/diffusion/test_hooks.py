@@ -60,14 +60,14 @@ def test_the_predicted_result(name, prediction):
         velocity = alphas[i] * eps - sigmas[i] * X0
         return {"epsilon": eps, "v_prediction": velocity, "sample": X0}[prediction]
 
-    seen = []
+    predictions = []
 
     def record(x, x0, index):
-        jax.debug.callback(lambda x0, i: seen.append((int(i), np.asarray(x0))), x0, index)
+        jax.debug.callback(lambda x0, i: predictions.append((int(i), np.asarray(x0))), x0, index)
         return x
 
     jax.block_until_ready(samplers.sample(denoise, NOISE, schedule, unit_noise, record))
     jax.effects_barrier()
-    assert sorted(i for i, _ in seen) == list(range(len(schedule.timesteps)))
-    for _, x0 in seen:
+    assert sorted(i for i, _ in predictions) == list(range(len(schedule.timesteps)))
+    for _, x0 in predictions:
         np.testing.assert_allclose(x0, X0, atol=2e-3)
