@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--only", choices=RUNS, action="append")
     options = parser.parse_args()
     path = ROOT / "benchmarks/results/costs.json"
-    found = json.loads(path.read_text())["stages"] if path.is_file() else {}
+    stored = json.loads(path.read_text())["stages"] if path.is_file() else {}
     versions = {n: metadata.version(n) for n in ("jax", "flax")}
     about = {"date": str(datetime.date.today()), "versions": versions, "share of the peak": SHARE}
     print(
@@ -83,11 +83,11 @@ def main():
     print("| --- | --- | --- |" + " --- |" * len(CHIPS))
     for name in RUNS:
         if name in (options.only or RUNS):
-            found[name] = cost(name)
-            path.write_text(json.dumps(about | {"stages": found}, indent=1) + "\n")
-        if name not in found:
+            stored[name] = cost(name)
+            path.write_text(json.dumps(about | {"stages": stored}, indent=1) + "\n")
+        if name not in stored:
             continue
-        c = found[name]
+        c = stored[name]
         rates = " | ".join(f"{rate:.0f}" for rate in c["clips/s"].values())
         print(f"| {name} | {c['parameters']:.0f} | {c['TFLOP']:.2f} | {rates} |", flush=True)
         jax.clear_caches()

@@ -89,9 +89,9 @@ def loaded(folder):
 def compare(ours, name, key, tolerance=1e-4):
     expected = record(name)["outputs"][key]
     assert list(ours.shape) == expected["shape"]
-    theirs, found = np.array(expected["values"]), np.array(sample(ours))
+    theirs, results = np.array(expected["values"]), np.array(sample(ours))
     assert theirs.std() > 1e-2, "the reference's scale proves nothing"
-    assert np.abs(found - theirs).max() / theirs.std() < tolerance
+    assert np.abs(results - theirs).max() / theirs.std() < tolerance
 
 
 def image(x):
@@ -170,11 +170,11 @@ def test_language_of_audio(loaded, name):
         table = draw_table(model)
         compare(np.asarray(text) + table, name, "phonemes")
     clap = draw("clap", (2, 1, 512))[:, 0]
-    sequence, kept = model.apply("projection", LOAProjection, clap, text, mask)
+    sequence, kept_part = model.apply("projection", LOAProjection, clap, text, mask)
     params = assemble.load_part(model.source, "gpt2", model.configs["gpt2"])
     positions = sequence_positions(length, [length, length])
     gpt2 = GPT2(model.configs["gpt2"])
-    loa = jax.jit(lambda *a: roll_out(gpt2, params, *a, tokens=6))(sequence, kept, positions)
+    loa = jax.jit(lambda *a: roll_out(gpt2, params, *a, tokens=6))(sequence, kept_part, positions)
     compare(np.asarray(loa), name, "loa")
 
 
@@ -211,8 +211,8 @@ def test_timm(tmp_path, pool):
     written = weights.read(tmp_path / "again" / "model.safetensors")
     if pool == "token":
         assert {key: written.shape(key) for key in written} == shapes
-        kept = json.loads((tmp_path / "again" / "config.json").read_text())["model_args"]
-        assert kept == arguments
+        kept_part = json.loads((tmp_path / "again" / "config.json").read_text())["model_args"]
+        assert kept_part == arguments
 
 
 @pytest.fixture(scope="module")

@@ -109,11 +109,11 @@ def test_foreign_objects_beside_the_state(tmp_path, monkeypatch):
         "set": {1, 2}, "type": Callback, "dtype": torch.float32, "device": torch.device("cpu"),
     }  # fmt: skip
     torch.save(content, tmp_path / "a.ckpt")
-    found = builtins.__import__
+    original_import = builtins.__import__
 
     def watched(name, *arguments, **others):
         assert name.split(".")[0] not in ("torch", "decimal", __name__), name
-        return found(name, *arguments, **others)
+        return original_import(name, *arguments, **others)
 
     monkeypatch.setattr(builtins, "__import__", watched)
     read = weights.read(tmp_path / "a.ckpt")
@@ -123,7 +123,7 @@ def test_foreign_objects_beside_the_state(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value, asked",
+    "value, requested",
     [
         (Callback(), "Callback"),
         (torch.nn.Linear(2, 2), "Linear"),
@@ -132,9 +132,9 @@ def test_foreign_objects_beside_the_state(tmp_path, monkeypatch):
         (torch.zeros(3, device="meta"), "_rebuild"),
     ],
 )
-def test_foreign_objects_in_place_of_tensors(tmp_path, value, asked):
+def test_foreign_objects_in_place_of_tensors(tmp_path, value, requested):
     torch.save({"state_dict": {"a": torch.ones(2), "b": value}}, tmp_path / "a.ckpt")
-    with pytest.raises(InputError, match=f"refused, it asks for .*{asked}"):
+    with pytest.raises(InputError, match=f"refused, it asks for .*{requested}"):
         weights.read(tmp_path / "a.ckpt")
 
 

@@ -212,14 +212,15 @@ def test_no_file_ends_in_anything_but_an_error_of_ours():
         try:
             schedule = scheduler.read_schedule(json.loads(json.dumps(file)), "f")
             read += 1
-            made = make_schedule(
+            outputs = make_schedule(
                 rng.choice(list(SAMPLERS)), schedule, Timesteps(rng.choice([1, 4, 10, 49, 50]))
             )
         except InputError as error:
             assert "\n" not in str(error) and len(str(error)) < 600
         else:
             assert all(
-                np.isfinite(x).all() for x in (made.matrices, made.timesteps, made.input_scales)
+                np.isfinite(x).all()
+                for x in (outputs.matrices, outputs.timesteps, outputs.input_scales)
             )
     assert read > 100
 
