@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jax
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, files
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
@@ -84,7 +84,7 @@ def main():
     for name in RUNS:
         if name in (options.only or RUNS):
             stored[name] = cost(name)
-            path.write_text(json.dumps(about | {"stages": stored}, indent=1) + "\n")
+            files.write_json(path, about | {"stages": stored})
         if name not in stored:
             continue
         c = stored[name]

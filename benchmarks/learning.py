@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data.loading.batches import arrays
@@ -289,7 +290,7 @@ def main():
         "clips": options.clips,
         "stages": figures,
     }
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    files.write_json(path, results)
     plot(folder, figures, ROOT / "docs/learning.png")
     print(table(figures))
     if missed := [name for name, figure in figures.items() if not figure["passed"]]:

@@ -28,7 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch_stages import PEERS
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, files
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
@@ -252,7 +252,7 @@ def main():
     for stage in options.stages.split(","):
         stored["stages"][stage] = measure(stage, options)
         print(table({stage: stored["stages"][stage]}).splitlines()[-1], flush=True)
-        path.write_text(json.dumps(stored, indent=1) + "\n")
+        files.write_json(path, stored)
         jax.clear_caches()
     print(table(stored["stages"]))
 
