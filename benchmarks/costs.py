@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jax
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, files
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--only", choices=RUNS, action="append")
     options = parser.parse_args()
     path = ROOT / "benchmarks/results/costs.json"
-    found = json.loads(path.read_text())["stages"] if path.is_file() else {}
+    stored = json.loads(path.read_text())["stages"] if path.is_file() else {}
     versions = {n: metadata.version(n) for n in ("jax", "flax")}
     about = {"date": str(datetime.date.today()), "versions": versions, "share of the peak": SHARE}
     print(
@@ -83,11 +83,11 @@ def main():
     print("| --- | --- | --- |" + " --- |" * len(CHIPS))
     for name in RUNS:
         if name in (options.only or RUNS):
-            found[name] = cost(name)
-            path.write_text(json.dumps(about | {"stages": found}, indent=1) + "\n")
-        if name not in found:
+            stored[name] = cost(name)
+            files.write_json(path, about | {"stages": stored})
+        if name not in stored:
             continue
-        c = found[name]
+        c = stored[name]
         rates = " | ".join(f"{rate:.0f}" for rate in c["clips/s"].values())
         print(f"| {name} | {c['parameters']:.0f} | {c['TFLOP']:.2f} | {rates} |", flush=True)
         jax.clear_caches()

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.cli.main import main as command
 from audioldm2_jax.data.loading.batches import arrays
@@ -101,29 +102,32 @@ class Compared:
             self._batches = [arrays(b) for b, _ in zip(batches, range(self.COUNT))]
 
     def __call__(self, step, state, frozen):
-        found = {}
+        results = {}
         for name, measure in self._runs.items():
             values = [
                 measure(state, frozen, batch, jnp.int32(number))
                 for number, batch in enumerate(self._batches)
             ]
             key = "diffusion" if "diffusion" in values[0] else "loss"
-            found[name] = np.array([float(v[key]) for v in values])
-        error = (found["unconditional"] - found["conditional"]).std(ddof=1) / self.COUNT**0.5
-        means = {name: float(values.mean()) for name, values in found.items()}
+            results[name] = np.array([float(v[key]) for v in values])
+        error = (results["unconditional"] - results["conditional"]).std(ddof=1) / self.COUNT**0.5
+        means = {name: float(values.mean()) for name, values in results.items()}
         return means | {"unconditional - 3 errors": means["unconditional"] - 3 * float(error)}
 
 
 def corpora(folder: Path, clips: int) -> list[str]:
     """Overrides that name the corpus and one of 600 other clips."""
     for name, count, seed in (("train", clips, 1), ("held", 600, 2)):
-        raw, made = folder / f"{name}-raw", folder / name
-        if (made / "dataset_info.json").is_file():
+        raw, outputs = folder / f"{name}-raw", folder / name
+        if (outputs / "dataset_info.json").is_file():
             continue
         sounds = ["soundscapes", raw, "--count", count, "-dur", 1.28, "--seed", seed, "-q"]
-        for words in (sounds, ["prepare", raw, made, "--corpus", ROOT / "data/soundscapes", "-q"]):
+        for words in (
+            sounds,
+            ["prepare", raw, outputs, "--corpus", ROOT / "data/soundscapes", "-q"],
+        ):
             if command([str(word) for word in words]):
-                raise SystemExit(f"{made}: not made")
+                raise SystemExit(f"{outputs}: not made")
     return [f"data.sources={folder}/train", f"validation.sources={folder}/held:train+validation"]
 
 
@@ -139,13 +143,15 @@ def audioldm_start(folder: Path, trained: Path) -> Path:
     """An untrained AudioLDM with the trained CLAP, VAE and vocoder."""
     target = folder / "start-audioldm"
     if not target.is_dir():
-        made, found = random_checkpoint(PRESETS["tiny-audioldm"]()), hub.load(trained)
+        checkpoint, loaded = random_checkpoint(PRESETS["tiny-audioldm"]()), hub.load(trained)
         for name in ("clap", "vae", "vocoder"):
-            made.params[name] = found.params[name]
+            checkpoint.params[name] = loaded.params[name]
         for scale in ("text_logit_scale", "audio_logit_scale"):
-            made.params["clap"].pop(scale, None)
+            checkpoint.params["clap"].pop(scale, None)
         hub.save(
-            dataclasses.replace(made, tokenizers={"tokenizer": found.tokenizers["tokenizer"]}),
+            dataclasses.replace(
+                checkpoint, tokenizers={"tokenizer": loaded.tokenizers["tokenizer"]}
+            ),
             target,
         )
     return target
@@ -174,15 +180,15 @@ def run_stage(name: str, folder: Path, start: Path, data: list[str]) -> tuple[Pa
 
 def curves(folder: Path, name: str) -> dict[str, list]:
     """{metric: [(step, value), ...]} of a run; of a step told twice the last counts."""
-    found: dict[str, dict] = {}
+    results: dict[str, dict] = {}
     for line in (folder / "runs" / name / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
         for key, value in values.items():
-            found.setdefault(key, {})[values["step"]] = value
-    return {key: sorted(points.items()) for key, points in found.items()}
+            results.setdefault(key, {})[values["step"]] = value
+    return {key: sorted(points.items()) for key, points in results.items()}
 
 
-def judged(name: str, lines: dict, classes: int) -> dict:
+def summarise(name: str, lines: dict, classes: int) -> dict:
     """The figure, what it is held against, and whether it passed."""
     figure = FIGURES[name]
     value, against = lines[figure.metric][-1][1], figure.against
@@ -212,11 +218,13 @@ def plot(folder: Path, figures: dict, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     drawing, axes = plt.subplots(3, 3, figsize=(13, 9), constrained_layout=True)
-    for axis, (name, found) in zip(axes.flat, figures.items()):
-        (_differences if name in DIFFUSION else _values)(axis, found, curves(folder, name))
+    for axis, (name, actual) in zip(axes.flat, figures.items()):
+        (_differences if name in DIFFUSION else _values)(axis, actual, curves(folder, name))
         axis.set_xlabel("step")
         axis.legend()
-        axis.set_title(f"{name}: {found['ratio']:.4g} times better (bar {found['bar']:g})", size=10)
+        axis.set_title(
+            f"{name}: {actual['ratio']:.4g} times better (bar {actual['bar']:g})", size=10
+        )
     drawing.savefig(path, dpi=70)
 
 
@@ -234,23 +242,23 @@ def table(figures: dict) -> str:
     return "\n".join(rows)
 
 
-def _values(axis, found, lines):
-    axis.plot(*zip(*lines[found["metric"]]), label=found["metric"])
-    if found["what"] in lines:
-        axis.plot(*zip(*lines[found["what"]]), "--", label=found["what"])
+def _values(axis, results, lines):
+    axis.plot(*zip(*lines[results["metric"]]), label=results["metric"])
+    if results["what"] in lines:
+        axis.plot(*zip(*lines[results["what"]]), "--", label=results["what"])
     else:
-        axis.axhline(found["against"], ls="--", color="tab:orange", label=found["what"])
+        axis.axhline(results["against"], ls="--", color="tab:orange", label=results["what"])
     axis.set_ylim(bottom=0)
 
 
-def _differences(axis, found, lines):
+def _differences(axis, results, lines):
     """What the condition spares of the loss, less three standard errors.
 
     Without the first point: at random weights the loss is of another order of magnitude.
     """
-    pairs = zip(lines[found["what"]], lines[found["metric"]])
+    pairs = zip(lines[results["what"]], lines[results["metric"]])
     points = [(step, without - by) for (step, without), (_, by) in pairs][1:]
-    axis.plot(*zip(*points), "o-", label=f"({found['what']}) - {found['metric']}")
+    axis.plot(*zip(*points), "o-", label=f"({results['what']}) - {results['metric']}")
     axis.axhline(0.0, ls="--", color="tab:orange")
     axis.set_xlim(left=0)
 
@@ -271,18 +279,18 @@ def main():
         begin = audioldm_start(folder, start) if name == "audioldm" else start
         following, seconds = run_stage(name, folder, begin, data)
         start = start if name == "audioldm" else following
-        figures[name] = judged(name, curves(folder, name), classes)
+        figures[name] = summarise(name, curves(folder, name), classes)
         # A stage that was already trained tells its old time.
         figures[name]["seconds"] = max(seconds, old.get(name, {}).get("seconds", 0.0))
         print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr)
-    found = {
+    results = {
         "date": str(datetime.date.today()),
         "hardware": f"{platform.processor() or platform.machine()}, {jax.device_count()} device",
         "versions": {n: metadata.version(n) for n in ("jax", "flax", "optax")},
         "clips": options.clips,
         "stages": figures,
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    files.write_json(path, results)
     plot(folder, figures, ROOT / "docs/learning.png")
     print(table(figures))
     if missed := [name for name, figure in figures.items() if not figure["passed"]]:

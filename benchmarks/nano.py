@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from audioldm2_jax import Pipeline
+from audioldm2_jax import Pipeline, files
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.evaluation.backbones.panns import Classifier
@@ -267,7 +267,7 @@ def main():
     }
     records = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     records |= {name: result | protocol for name, result in results.items()}
-    RESULTS.write_text(json.dumps(records, indent=1) + "\n")
+    files.write_json(RESULTS, records)
     print(json.dumps(results, indent=1))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from audioldm2_jax import Pipeline
+from audioldm2_jax import Pipeline, files
 from audioldm2_jax.evaluation.backbones.panns import Classifier
 from audioldm2_jax.evaluation.metrics.accuracy import top_1_accuracy
 from audioldm2_jax.evaluation.metrics.attributes import pitch, semitones
@@ -68,7 +68,7 @@ def main():
         }
         print(start, steps, rows[f"{start}, {steps} steps"], file=sys.stderr)
     record = {"clips": rows, "semitones off": tones(pipe), "date": str(datetime.date.today())}
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    files.write_json(RESULTS, record)
     print(json.dumps(record, indent=1))
 
 

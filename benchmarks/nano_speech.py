@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from audioldm2_jax import Pipeline
+from audioldm2_jax import Pipeline, files
 from audioldm2_jax.encoders.latents import mel_front_end
 from audioldm2_jax.evaluation.backbones.panns import Classifier
 from audioldm2_jax.evaluation.metrics.accuracy import top_1_accuracy
@@ -115,7 +115,7 @@ def main():
         "hardware": f"{platform.processor() or platform.machine()}, {jax.device_count()} device",
         "versions": {name: metadata.version(name) for name in ("jax", "flax")},
     }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    files.write_json(RESULTS, record)
     print(json.dumps(record, indent=1))
 
 

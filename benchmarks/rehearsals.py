@@ -55,21 +55,21 @@ def largest(cell: str, remat: str, trials: int) -> dict:
     """The largest compiled batch's figures; `largest` is the batch that its memory leads to."""
     per_chip, tried = CELLS[cell][1], {}
     for _ in range(trials):
-        found = rehearse(cell, per_chip, remat)
-        tried[per_chip] = found
-        fixed = found.get("GB arguments", 0.0)
-        room = USABLE * found["GB chip"] - fixed
-        suggested = max(1, int(room / ((found["GB total"] - fixed) / per_chip)))
-        found["largest"] = suggested * found["chips"]
+        results = rehearse(cell, per_chip, remat)
+        tried[per_chip] = results
+        fixed = results.get("GB arguments", 0.0)
+        room = USABLE * results["GB chip"] - fixed
+        suggested = max(1, int(room / ((results["GB total"] - fixed) / per_chip)))
+        results["largest"] = suggested * results["chips"]
         print(
-            f"{cell}: {per_chip} a chip, {found['GB total']:.1f} GB, next {suggested}", flush=True
+            f"{cell}: {per_chip} a chip, {results['GB total']:.1f} GB, next {suggested}", flush=True
         )
-        if not found["fits"]:
+        if not results["fits"]:
             suggested = min(suggested, per_chip - 1)
         if suggested in tried:
             break
         per_chip = suggested
-    fitting = [n for n, found in tried.items() if found["fits"]]
+    fitting = [n for n, results in tried.items() if results["fits"]]
     if not fitting:
         raise SystemExit(f"{cell}: nothing fits; lower the guess")
     return tried[max(fitting)] | {"remat": remat, "mesh": CELLS[cell][0]}
@@ -98,13 +98,13 @@ def main():
     parser.add_argument("--remat", default="none")
     parser.add_argument("--trials", type=int, default=4)
     options = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"cells": {}}
+    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"cells": {}}
     for cell in options.only or CELLS:
-        found["cells"][cell] = largest(cell, options.remat, options.trials)
-        found["date"] = str(datetime.date.today())
-        found["versions"] = {name: metadata.version(name) for name in ("jax", "libtpu", "flax")}
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(table({cell: found["cells"][cell] for cell in CELLS if cell in found["cells"]}))
+        stored["cells"][cell] = largest(cell, options.remat, options.trials)
+        stored["date"] = str(datetime.date.today())
+        stored["versions"] = {name: metadata.version(name) for name in ("jax", "libtpu", "flax")}
+        RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
+    print(table({cell: stored["cells"][cell] for cell in CELLS if cell in stored["cells"]}))
 
 
 if __name__ == "__main__":

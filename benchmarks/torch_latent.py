@@ -90,17 +90,17 @@ class Denoiser(Peer):
         latents = (latents * self.model.vae.scale).permute(0, 3, 1, 2)
         bars = torch.tensor(alphas_cumprod(self.model.schedule), dtype=torch.float32)
         times = torch.randint(0, len(bars), (len(mean),), device=mean.device)
-        kept = bars.to(mean.device)[times].view(-1, 1, 1, 1)
+        kept_part = bars.to(mean.device)[times].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
-        return kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise, times
+        return kept_part.sqrt() * latents + (1 - kept_part).sqrt() * noise, noise, times
 
     def unet2(self):
         config = PARTS["unet"].write(self.model.unet).content
         return AudioLDM2UNet2DConditionModel.from_config(config)
 
     def dropped(self, x):
-        kept = torch.rand(len(x), device=x.device) >= 0.1
-        return x * kept.view(-1, *(1,) * (x.ndim - 1))
+        mask = torch.rand(len(x), device=x.device) >= 0.1
+        return x * mask.view(-1, *(1,) * (x.ndim - 1))
 
 
 class LatentDiffusion(Denoiser):
@@ -112,13 +112,13 @@ class LatentDiffusion(Denoiser):
         mixed, noise, times = self.noised(batch)
         loa = batch[f"loa_{(1, 2, 4, 8)[random.randrange(4)]}"]
         nothing = loa.new_zeros(len(loa), 1, self.model.t5.width)
-        made = self.unet(
+        output = self.unet(
             mixed,
             times,
             encoder_hidden_states=self.dropped(loa),
             encoder_hidden_states_1=nothing,
         ).sample
-        return F.mse_loss(made.float(), noise)
+        return F.mse_loss(output.float(), noise)
 
 
 class AudioLDM(Denoiser):
@@ -130,8 +130,8 @@ class AudioLDM(Denoiser):
     def loss(self, player, batch):
         mixed, noise, times = self.noised(batch)
         vector = self.dropped(batch["clap_audio"])
-        made = self.unet(mixed, times, encoder_hidden_states=None, class_labels=vector).sample
-        return F.mse_loss(made.float(), noise)
+        output = self.unet(mixed, times, encoder_hidden_states=None, class_labels=vector).sample
+        return F.mse_loss(output.float(), noise)
 
 
 class Language(Peer):
@@ -153,8 +153,8 @@ class Language(Peer):
     def conditions(self, batch):
         states, mask = batch["t5"], batch["t5_mask"].long()
         vector = batch["clap_text"][:, None]
-        found = self.projection(vector, states, vector.new_ones(len(vector), 1), mask)
-        return found.hidden_states, found.attention_mask
+        results = self.projection(vector, states, vector.new_ones(len(vector), 1), mask)
+        return results.hidden_states, results.attention_mask
 
     def loss(self, player, batch):
         truth = batch["loa_8"]
@@ -162,20 +162,20 @@ class Language(Peer):
         whole = torch.cat([sequence, truth[:, :-1]], 1)
         mask = torch.cat([mask, mask.new_ones(len(mask), truth.shape[1] - 1)], 1)
         states = self.gpt2(inputs_embeds=whole, attention_mask=mask, use_cache=False)
-        made = states.last_hidden_state[:, sequence.shape[1] - 1 :]
-        return F.l1_loss(made.float(), truth)
+        output = states.last_hidden_state[:, sequence.shape[1] - 1 :]
+        return F.l1_loss(output.float(), truth)
 
     def rolled(self, batch, count):
         sequence, mask = self.conditions(batch)
-        made, cache = [], None
+        outputs, cache = [], None
         for _ in range(count):
             out = self.gpt2(
                 inputs_embeds=sequence, attention_mask=mask, past_key_values=cache, use_cache=True
             )
             sequence, cache = out.last_hidden_state[:, -1:], out.past_key_values
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            made.append(sequence)
-        return torch.cat(made, 1)
+            outputs.append(sequence)
+        return torch.cat(outputs, 1)
 
 
 class Joint(Denoiser, Language):
@@ -187,14 +187,14 @@ class Joint(Denoiser, Language):
 
     def loss(self, player, batch):
         truth = batch["loa_8"]
-        made = self.rolled(batch, truth.shape[1])
-        language = F.l1_loss(made.float(), truth)
+        output = self.rolled(batch, truth.shape[1])
+        language = F.l1_loss(output.float(), truth)
         true = (torch.rand(len(truth), device=truth.device) < 0.25).view(-1, 1, 1)
         mixed, noise, times = self.noised(batch)
         predicted = self.unet(
             mixed,
             times,
-            encoder_hidden_states=self.dropped(torch.where(true, truth, made.float())),
+            encoder_hidden_states=self.dropped(torch.where(true, truth, output.float())),
             encoder_hidden_states_1=self.dropped(batch["t5"]),
             encoder_attention_mask_1=batch["t5_mask"].to(truth.dtype),
         ).sample

@@ -31,27 +31,26 @@ class PatchGAN(nn.Sequential):
 class VAE(Peer):
     def build(self):
         self.vae = AutoencoderKL.from_config(PARTS["vae"].write(self.model.vae).content)
-        self.judge = PatchGAN(64)
-        return {"discriminator": [self.judge], "generator": [self.vae]}
+        self.discriminator = PatchGAN(64)
+        return {"discriminator": [self.discriminator], "generator": [self.vae]}
 
     def loss(self, player, batch):
         mel = log_mel(batch["waveform"], mel_config(self.model.vocoder))[:, None]
         if player == "discriminator":
             with torch.no_grad():
-                made = self.vae.decode(self.vae.encode(mel).latent_dist.sample()).sample
-            real, fake = self.judge(mel), self.judge(made)
+                output = self.vae.decode(self.vae.encode(mel).latent_dist.sample()).sample
+            real, fake = self.discriminator(mel), self.discriminator(output)
             return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
         posterior = self.vae.encode(mel).latent_dist
-        made = self.vae.decode(posterior.sample()).sample
-        error = (mel - made).abs().sum((1, 2, 3)).mean()
-        judged = -self.judge(made).mean()
+        output = self.vae.decode(posterior.sample()).sample
+        error = (mel - output).abs().sum((1, 2, 3)).mean()
+        adversarial = -self.discriminator(output).mean()
         last = self.vae.decoder.conv_out.weight
-        norms = [
-            torch.autograd.grad(term, last, retain_graph=True)[0].norm() for term in (error, judged)
-        ]
+        terms = (error, adversarial)
+        norms = [torch.autograd.grad(term, last, retain_graph=True)[0].norm() for term in terms]
         weight = 0.5 * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4).detach()
         moments = posterior.mean**2 + posterior.var - 1 - posterior.logvar
-        return error + 1000 * 0.5 * moments.mean() + weight * judged
+        return error + 1000 * 0.5 * moments.mean() + weight * adversarial
 
 
 class Period(nn.Module):
@@ -86,11 +85,11 @@ class Scale(nn.Module):
 
 
 def _features(x, module):
-    found = []
+    results = []
     for layer in module.layers:
         x = F.leaky_relu(layer(x), 0.1)
-        found.append(x)
-    return [*found, module.out(x)]
+        results.append(x)
+    return [*results, module.out(x)]
 
 
 class Vocoder(Peer):
@@ -102,29 +101,31 @@ class Vocoder(Peer):
         self.generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
         self.generator.apply_weight_norm()
         norms = (spectral_norm, weight_norm, weight_norm)
-        self.judges = [Period(p) for p in (2, 3, 5, 7, 11)] + [Scale(norm) for norm in norms]
-        return {"discriminator": self.judges, "generator": [self.generator]}
+        self.discriminators = [Period(p) for p in (2, 3, 5, 7, 11)] + [
+            Scale(norm) for norm in norms
+        ]
+        return {"discriminator": self.discriminators, "generator": [self.generator]}
 
-    def judged(self, wave):
-        found = [judge(wave) for judge in self.judges[:5]]
-        for judge in self.judges[5:]:
-            found.append(judge(wave))
+    def logits(self, wave):
+        results = [discriminator(wave) for discriminator in self.discriminators[:5]]
+        for discriminator in self.discriminators[5:]:
+            results.append(discriminator(wave))
             wave = F.avg_pool1d(wave[:, None], 4, 2, 2)[:, 0]
-        return found
+        return results
 
     def loss(self, player, batch):
         front = mel_config(self.model.vocoder)
         wave = batch["waveform"][:, : self.segment]
         mel = log_mel(wave, front)
         with torch.set_grad_enabled(player == "generator"):
-            made = self.generator(mel)[:, : self.segment]
-        real, fake = self.judged(wave), self.judged(made)
+            output = self.generator(mel)[:, : self.segment]
+        real, fake = self.logits(wave), self.logits(output)
         if player == "discriminator":
             return sum(((1 - r[-1]) ** 2).mean() + (f[-1] ** 2).mean() for r, f in zip(real, fake))
         pairs = [(a.detach(), b) for r, f in zip(real, fake) for a, b in zip(r, f)]
         matching = 2 * sum((a - b).abs().mean() for a, b in pairs)
-        judged = sum(((1 - f[-1]) ** 2).mean() for f in fake)
-        return judged + matching + 45 * F.l1_loss(log_mel(made, front), mel)
+        logits = sum(((1 - f[-1]) ** 2).mean() for f in fake)
+        return logits + matching + 45 * F.l1_loss(log_mel(output, front), mel)
 
 
 class CLAP(Peer):
@@ -197,24 +198,24 @@ class AudioMAE(Peer):
         patches = F.unfold(bank[:, None], c.patch, stride=c.patch).transpose(1, 2)
         order = torch.rand(patches.shape[:2], device=bank.device).argsort(1)
         inverse = order.argsort(1)
-        kept = int(self.count * 0.2)
+        kept_part = int(self.count * 0.2)
         x = self.patch(bank[:, None]).flatten(2).transpose(1, 2) + self.tokens["places"][:, 1:]
-        x = x.gather(1, order[:, :kept, None].expand(-1, -1, x.shape[2]))
+        x = x.gather(1, order[:, :kept_part, None].expand(-1, -1, x.shape[2]))
         first = (self.tokens["first"] + self.tokens["places"][:, :1]).expand(len(x), -1, -1)
         x = torch.cat([first, x], 1)
         for block in self.blocks:
             x = block(x)
         x = self.embed(self.norm(x))
-        masks = self.tokens["mask"].expand(len(x), self.count - kept, -1)
+        masks = self.tokens["mask"].expand(len(x), self.count - kept_part, -1)
         rest = torch.cat([x[:, 1:], masks.to(x.dtype)], 1)
         rest = rest.gather(1, inverse[..., None].expand(-1, -1, rest.shape[2]))
         x = torch.cat([x[:, :1], rest], 1) + self.tokens["restored"]
         for block in self.restorers:
             x = block(x)
-        made = self.pixels(self.norm_out(x))[:, 1:]
+        output = self.pixels(self.norm_out(x))[:, 1:]
         target = (patches - patches.mean(-1, True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-        errors = (made.float() - target).square().mean(-1)
-        hidden = inverse >= kept
+        errors = (output.float() - target).square().mean(-1)
+        hidden = inverse >= kept_part
         return (errors * hidden).sum() / hidden.sum()
 
     def _fbank(self, wave):

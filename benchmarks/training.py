@@ -28,7 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch_stages import PEERS
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, files
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
@@ -114,7 +114,7 @@ def batch_of(model, seconds: float, rows: int) -> dict:
     latent = (frames // c.factor, model.vocoder.mels // c.factor, c.latent_channels)
     wave = 0.1 * draw(int(seconds * 16000))
     mask = np.arange(32) < rng.integers(8, 33, (rows, 1))
-    found = {
+    results = {
         "waveform": wave,
         "waveform_48k": np.repeat(wave, 3, 1),
         "mean": draw(*latent),
@@ -128,8 +128,8 @@ def batch_of(model, seconds: float, rows: int) -> dict:
         "labels": (rng.random((rows, 96)) < 0.05).astype(np.float32),
     }
     for pooling in (1, 2, 4, 8):
-        found[f"loa_{pooling}"] = draw(512 // pooling**2, 768)
-    return found
+        results[f"loa_{pooling}"] = draw(512 // pooling**2, 768)
+    return results
 
 
 def ours_of(stage: str, model, batch, options):
@@ -137,7 +137,7 @@ def ours_of(stage: str, model, batch, options):
     dtype = {"fp32": jnp.float32, "bf16": jnp.bfloat16}[options.dtype]
     seconds = SHAPES[options.size][stage][0]
     settings = SETTINGS.get(stage, {})
-    found = build_stage(
+    spec = build_stage(
         find_stage(stage),
         model,
         OPTIM,
@@ -146,16 +146,16 @@ def ours_of(stage: str, model, batch, options):
         dtype=dtype,
         classes=tuple(map(str, range(96))),
     )
-    state = jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
+    state = jax.jit(lambda key: init_state(spec.stage, key))(jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(state.params))
     begin = time.perf_counter()
-    step = jax.jit(make_step(found.stage), donate_argnums=donated_argnums())
+    step = jax.jit(make_step(spec.stage), donate_argnums=donated_argnums())
     step = step.lower(state, {}, batch).compile()
-    compiling, kept = time.perf_counter() - begin, [state]
+    compiling, kept_part = time.perf_counter() - begin, [state]
     batch = jax.device_put(batch)
 
     def run():
-        kept[0], metrics = step(kept[0], {}, batch)
+        kept_part[0], metrics = step(kept_part[0], {}, batch)
         return jax.block_until_ready(metrics)
 
     return run, compiling, count
@@ -199,8 +199,8 @@ def measure(stage: str, options) -> dict:
     batch = batch_of(model, seconds, rows)
     theirs, flops, their_count = theirs_of(stage, model, batch, options)
     ours, compiling, count = ours_of(stage, model, batch, options)
-    found = timing.compare(ours, theirs, options.repeats)
-    return found | {
+    results = timing.compare(ours, theirs, options.repeats)
+    return results | {
         "date": str(datetime.date.today()),
         "peak": peak() if backend.current().is_cpu else None,
         "clips": rows,
@@ -239,8 +239,8 @@ def main():
     options = parser.parse_args()
     device = jax.devices()[0].device_kind.replace(" ", "-").lower()
     path = HERE / "results" / f"training-{device}-{options.size}-{options.dtype}.json"
-    found = json.loads(path.read_text()) if path.is_file() else {"stages": {}}
-    found |= {
+    stored = json.loads(path.read_text()) if path.is_file() else {"stages": {}}
+    stored |= {
         "hardware": {
             "device": device,
             "cpu": platform.processor(),
@@ -250,11 +250,11 @@ def main():
         "dtype": options.dtype,
     }
     for stage in options.stages.split(","):
-        found["stages"][stage] = measure(stage, options)
-        print(table({stage: found["stages"][stage]}).splitlines()[-1], flush=True)
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        stored["stages"][stage] = measure(stage, options)
+        print(table({stage: stored["stages"][stage]}).splitlines()[-1], flush=True)
+        files.write_json(path, stored)
         jax.clear_caches()
-    print(table(found["stages"]))
+    print(table(stored["stages"]))
 
 
 if __name__ == "__main__":

@@ -234,12 +234,12 @@ class Parts:
 
 def differences(pairs) -> dict:
     """Relative L2 between both sides' results, part by part."""
-    found = {}
+    results = {}
     for name, (ours, theirs) in pairs.items():
         a = np.asarray(ours(), np.float32)
         b = theirs().float().cpu().numpy()
-        found[name] = float(np.linalg.norm(a - b) / np.linalg.norm(b))
-    return found
+        results[name] = float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    return results
 
 
 def text_encoders(ours, theirs):
@@ -280,15 +280,15 @@ def whole(ours, theirs, steps):
 
     latents = np.random.default_rng(0).standard_normal((1, 256, 16, 8)).astype(np.float32)
     latents_t = torch.tensor(latents).permute(0, 3, 1, 2).to(theirs.device, theirs.unet.dtype)
-    made = {}
+    outputs = {}
 
     def mine():
-        made["ours"] = ours(PROMPT, steps=steps, latents=latents, progress=False).audio
+        outputs["ours"] = ours(PROMPT, steps=steps, latents=latents, progress=False).audio
 
     def peers():
-        made["theirs"] = theirs(PROMPT, num_inference_steps=steps, latents=latents_t).audios
+        outputs["theirs"] = theirs(PROMPT, num_inference_steps=steps, latents=latents_t).audios
 
-    return mine, peers, made
+    return mine, peers, outputs
 
 
 def main():
@@ -321,9 +321,9 @@ def main():
         rows[name] = compare(mine, peers, args.repeats)
         print(name, rows[name], flush=True)
     rows["text encoders + LOA"] = compare(*text_encoders(ours, theirs), args.repeats)
-    mine, peers, made = whole(ours, theirs, args.steps)
+    mine, peers, outputs = whole(ours, theirs, args.steps)
     rows["prompt to waveform"] = compare(mine, peers, args.whole)
-    error = np.linalg.norm(made["ours"] - made["theirs"]) / np.linalg.norm(made["theirs"])
+    error = np.linalg.norm(outputs["ours"] - outputs["theirs"]) / np.linalg.norm(outputs["theirs"])
     agreement["prompt to waveform"] = float(error)
     report(args, rows, agreement, parts.compile_seconds, alone)
 

@@ -74,25 +74,25 @@ CLIPS = {
 @pytest.mark.parametrize("rule", ["auto", "raw", -23, -14.0, "-30"])
 def test_the_rule(name, rule):
     wave = CLIPS[name]
-    found, done = normalize_loudness(wave, RATE, rule)
-    assert found.shape == wave.shape and found.dtype == np.float32
+    output, done = normalize_loudness(wave, RATE, rule)
+    assert output.shape == wave.shape and output.dtype == np.float32
     assert done.peak == pytest.approx(np.abs(wave).max())
     if rule == "raw":
-        np.testing.assert_array_equal(found, np.clip(wave, -1, 1))
+        np.testing.assert_array_equal(output, np.clip(wave, -1, 1))
         assert done.gain_db == 0 and done.clipped_samples == (np.abs(wave) > 1).sum()
         return
     assert done.clipped_samples == 0
-    assert np.abs(found).max() <= CEILING * (1 + 1e-6), "no sample at full scale"
+    assert np.abs(output).max() <= CEILING * (1 + 1e-6), "no sample at full scale"
     # One gain for the whole clip, and the one that is told.
-    np.testing.assert_allclose(found, wave * 10 ** (done.gain_db / 20), rtol=1e-5)
+    np.testing.assert_allclose(output, wave * 10 ** (done.gain_db / 20), rtol=1e-5)
     if name == "silence":
         assert done.gain_db == 0 and done.lufs is None
     elif done.lufs is not None and rule == "auto":
         after = done.lufs + done.gain_db
-        limited = np.abs(found).max() > CEILING * 0.999 or done.gain_db == loudness.RAISE
+        limited = np.abs(output).max() > CEILING * 0.999 or done.gain_db == loudness.RAISE
         assert -28.001 < after < -17.999 or (limited and after < -17.999)
     elif done.lufs is not None:
-        after, limited = done.lufs + done.gain_db, np.abs(found).max() > CEILING * 0.999
+        after, limited = done.lufs + done.gain_db, np.abs(output).max() > CEILING * 0.999
         assert after == pytest.approx(float(rule), abs=1e-6) or (limited and after < float(rule))
 
 

@@ -35,8 +35,8 @@ def test_the_table():
 
 @pytest.mark.parametrize("text, ids", RECORDED.items())
 def test_ids(text, ids):
-    found = phonemes.to_ids(phonemes.phonemize(text), 310)
-    assert found == [int(number) for number in ids.split()]
+    result = phonemes.to_ids(phonemes.phonemize(text), 310)
+    assert result == [int(number) for number in ids.split()]
 
 
 def test_threads():

@@ -61,11 +61,11 @@ def test_optimiser_states_lie_as_parameters():
     mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
     params = {"unet": {"mlp": {"up": {"kernel": np.zeros((128, 256), np.float32)}}}}
     state = jax.eval_shape(optax.adamw(1e-3).init, params)
-    found = sharding.tree_shardings(state, mesh)
+    shardings = sharding.tree_shardings(state, mesh)
     expected = sharding.tree_shardings(params, mesh)["unet"]["mlp"]["up"]["kernel"]
     assert expected.spec == PartitionSpec("fsdp", "tensor")
-    assert found[0].mu["unet"]["mlp"]["up"]["kernel"] == expected
-    assert found[0].count.spec == PartitionSpec()
+    assert shardings[0].mu["unet"]["mlp"]["up"]["kernel"] == expected
+    assert shardings[0].count.spec == PartitionSpec()
 
 
 def test_meshes():

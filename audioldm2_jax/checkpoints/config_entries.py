@@ -15,11 +15,11 @@ WIDTH, DEPTH, LEVELS, ROWS = 1 << 15, 128, 8, 1 << 21
 def require(config: dict, where: str, **expected):
     """Raises InputError unless every named entry is absent or has the one supported value."""
     for name, value in expected.items():
-        given = config.get(name, value)
-        given = list(given) if isinstance(given, (list, tuple)) else given
-        same_type = isinstance(given, bool) == isinstance(value, bool)
-        if given != value or not same_type:
-            raise InputError(f"{where}: {name} is {given!r:.200}; only {value!r} is supported")
+        actual = config.get(name, value)
+        actual = list(actual) if isinstance(actual, (list, tuple)) else actual
+        same_type = isinstance(actual, bool) == isinstance(value, bool)
+        if actual != value or not same_type:
+            raise InputError(f"{where}: {name} is {actual!r:.200}; only {value!r} is supported")
 
 
 def levels(value, count: int, where: str, name: str) -> tuple:
@@ -47,29 +47,29 @@ class Entries:
         value = self.content.get(name)
         return default if value is None else value
 
-    def refuse(self, name: str, wanted: str):
+    def refuse(self, name: str, requirement: str):
         """Raises InputError that names the file, the entry and what it must be."""
         value = self.content.get(name)
-        raise InputError(f"{self.where}: {name} is {value!r:.80}; {wanted} is needed")
+        raise InputError(f"{self.where}: {name} is {value!r:.80}; {requirement} is needed")
 
-    def whole(self, name: str, default: int | None, low: int = 1, high: int = WIDTH) -> int:
+    def integer(self, name: str, default: int | None, low: int = 1, high: int = WIDTH) -> int:
         """A whole number within bounds. Raises InputError."""
-        return self.whole_of(self.get(name, default), name, low, high)
+        return self.integer_of(self.get(name, default), name, low, high)
 
-    def whole_of(self, value, name: str, low: int = 1, high: int = WIDTH) -> int:
+    def integer_of(self, value, name: str, low: int = 1, high: int = WIDTH) -> int:
         """Checks one value that belongs to the entry `name`."""
         if type(value) is not int or not low <= value <= high:
             self.refuse(name, f"a whole number from {low} to {high}")
         return value
 
-    def wholes(
+    def integers(
         self, name: str, default=None, *, count: int = LEVELS, low: int = 1, high: int = WIDTH
     ) -> tuple[int, ...]:
         """A list of whole numbers, at least one and at most `count`."""
         values = self.get(name, default)
         if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= count:
             self.refuse(name, f"a list of 1 to {count} whole numbers")
-        return tuple(self.whole_of(value, name, low, high) for value in values)
+        return tuple(self.integer_of(value, name, low, high) for value in values)
 
     def number(self, name: str, default: float, low: float = 0.0, high: float = 1e9) -> float:
         """A finite number within bounds."""
@@ -94,7 +94,7 @@ class Entries:
         return value
 
 
-def filled(name: str, config: dict, where: str) -> Entries:
+def transformers_entries(name: str, config: dict, where: str) -> Entries:
     """Entries of a transformers configuration, with the defaults of its class filled in.
 
     name: the configuration class. The values are not checked yet.
@@ -111,15 +111,15 @@ def filled(name: str, config: dict, where: str) -> Entries:
 
 def heads_of(entries: Entries, heads: str, width: str) -> int:
     """The number of heads. Raises InputError unless it divides the width."""
-    count = entries.whole(heads, None, high=1024)
-    if entries.whole(width, None) % count:
+    count = entries.integer(heads, None, high=1024)
+    if entries.integer(width, None) % count:
         entries.refuse(heads, f"a divisor of {width}")
     return count
 
 
 def groups_of(entries: Entries, channels: tuple[int, ...]) -> int:
     """The number of norm groups. Raises InputError unless it divides every level's width."""
-    groups = entries.whole("norm_num_groups", 32)
+    groups = entries.integer("norm_num_groups", 32)
     if any(width % groups for width in channels):
         entries.refuse("norm_num_groups", f"a divisor of the widths {list(channels)}")
     return groups

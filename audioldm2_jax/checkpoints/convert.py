@@ -27,12 +27,12 @@ class Layout:
     """How a tensor's storage changes from source to target (`into`) and back (`out`).
 
     If one source tensor is several target arrays, `into` returns and `out` takes all of them.
-    `whole` is then the layout of their concatenation along `axis`.
+    `fused` is then the layout of their concatenation along `axis`.
     """
 
     into: Callable
     out: Callable
-    whole: Layout | None = None
+    fused: Layout | None = None
     axis: int = 0
 
 
@@ -217,19 +217,19 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
     def convert(entry):
         name, targets, layout = entry
         shape = tuple(source.shape(name) if isinstance(source, Weights) else source[name].shape)
-        wanted = _source_shape(targets, layout, shapes)
-        if shape != wanted:
-            raise InputError(f"{where}: tensor {name} has shape {shape}, expected {wanted}")
+        expected = _source_shape(targets, layout, shapes)
+        if shape != expected:
+            raise InputError(f"{where}: tensor {name} has shape {shape}, expected {expected}")
         array = finite_floats(source[name], f"{where}: tensor {name}")
         parts = layout.into(array)
         parts = dict(zip(targets, parts if len(targets) > 1 else [parts]))
         return {path: put(part) for path, part in parts.items()}
 
-    filled = {}
+    flat = {}
     with ThreadPoolExecutor(max_workers=4) as pool:
         for leaves in pool.map(convert, matches):
-            filled |= leaves
-    return tree.unflatten(filled)
+            flat |= leaves
+    return tree.unflatten(flat)
 
 
 def _match_all(source, table, where):
@@ -283,9 +283,9 @@ def _match(canonical, patterns):
 def _source_shape(targets, layout, shapes) -> tuple[int, ...]:
     """The shape that a source tensor must have, from the target shapes; nothing is allocated."""
     shape = list(shapes[targets[0]])
-    if layout.whole:
+    if layout.fused:
         shape[layout.axis] = sum(shapes[target][layout.axis] for target in targets)
-    return (layout.whole or layout).out(np.broadcast_to(np.float32(0), shape)).shape
+    return (layout.fused or layout).out(np.broadcast_to(np.float32(0), shape)).shape
 
 
 def known_to(table: Table) -> Callable[[str], bool]:

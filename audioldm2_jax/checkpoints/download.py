@@ -91,12 +91,12 @@ def fetch(
         raise InputError(f"{name}: no such folder, and the hub has no such model") from None
     except Exception:  # offline mode, no network, a proxy's refusal: the cache may do
         return _from_cache(name, revision)
-    chosen = (select or choose)([file.rfilename for file in files])
-    size = sum(file.size or 0 for file in files if file.rfilename in chosen)
+    selection = (select or choose)([file.rfilename for file in files])
+    size = sum(file.size or 0 for file in files if file.rfilename in selection)
     if not quiet:
-        text = f"{name}: {len(chosen)} files, {size / 1e9:.2f} GB (files in the cache are kept)"
+        text = f"{name}: {len(selection)} files, {size / 1e9:.2f} GB (files in the cache are kept)"
         print(printable(text), file=sys.stderr)
-    return Path(snapshot_download(name, revision=revision, allow_patterns=chosen))
+    return Path(snapshot_download(name, revision=revision, allow_patterns=selection))
 
 
 def _from_cache(name: str, revision: str | None) -> Path:
@@ -118,7 +118,7 @@ def choose(files: list[str], variant: str | None = None) -> list[str]:
     Safetensors come before torch's files. variant: such as "fp16". A part without it gives its
     plain files, and a part without plain files all its variants.
     """
-    chosen, weights = [], {}
+    selection, weights = [], {}
     for file in files:
         path = PurePosixPath(file)
         index = path.name.endswith(".json") and ".index." in path.name
@@ -126,15 +126,15 @@ def choose(files: list[str], variant: str | None = None) -> list[str]:
             kind = "bin" if ".bin" in path.name else "safetensors"
             weights.setdefault(path.parent, []).append((_variant_of(path.name), kind, file))
         elif any(fnmatch.fnmatch(file, pattern) for pattern in _WANTED):
-            chosen.append(file)
+            selection.append(file)
     for entries in weights.values():
-        for wanted in (variant, None):
-            if picked := [entry for entry in entries if entry[0] == wanted]:
+        for choice in (variant, None):
+            if matches := [entry for entry in entries if entry[0] == choice]:
                 break
-        picked = picked or entries
-        safe = [entry for entry in picked if entry[1] == "safetensors"]
-        chosen += [file for _, _, file in safe or picked]
-    return sorted(chosen)
+        matches = matches or entries
+        safe = [entry for entry in matches if entry[1] == "safetensors"]
+        selection += [file for _, _, file in safe or matches]
+    return sorted(selection)
 
 
 def choose_configs(files: list[str]) -> list[str]:

@@ -189,8 +189,8 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
     index = {"_class_name": family.pipeline, "_diffusers_version": DIFFUSERS_VERSION}
     for name in parts_of(config):
         part = PARTS[name]
-        written = _write_part(folder, part, getattr(config, name), checkpoint.params[name])
-        index |= _index_entries(part, written, family)
+        part_files = _write_part(folder, part, getattr(config, name), checkpoint.params[name])
+        index |= _index_entries(part, part_files, family)
         if spec := part.tokenizer:
             tokenizer = checkpoint.tokenizers.get(spec.folder)
             # The index names a tokenizer even if it is still to be copied in.
@@ -208,8 +208,8 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _write_part(folder: Path, part: Part, config, params: dict) -> PartFiles:
     """Writes the configurations and weights of a part, and returns the configurations."""
-    written = part.write(config)
-    contents = {f"{part.folder}/config.json": written.content, **written.beside}
+    part_files = part.write(config)
+    contents = {f"{part.folder}/config.json": part_files.content, **part_files.beside}
     for path, content in contents.items():
         (folder / path).parent.mkdir(exist_ok=True)
         write_json(folder / path, content)
@@ -218,17 +218,17 @@ def _write_part(folder: Path, part: Part, config, params: dict) -> PartFiles:
         apart = {name: state.pop(name) for name in list(state) if name.startswith(prefix)}
         weights.write(folder / other / part.weights, apart)
     weights.write(folder / part.folder / part.weights, state)
-    return written
+    return part_files
 
 
-def _index_entries(part: Part, written: PartFiles, family: Family) -> dict[str, list[str]]:
+def _index_entries(part: Part, part_files: PartFiles, family: Family) -> dict[str, list[str]]:
     """What model_index.json says of a part."""
     if not part.in_index:
         return {}
-    folders = {path.split("/")[0] for path in written.beside}
+    folders = {path.split("/")[0] for path in part_files.beside}
     components = {
         name: list(entry)
         for name, entry in part.components.items()
         if name in folders and name not in family.unlisted
     }
-    return {part.folder: [part.classes[written.kind], written.kind]} | components
+    return {part.folder: [part.classes[part_files.kind], part_files.kind]} | components

@@ -66,12 +66,12 @@ def _pipelines() -> dict[str, Family]:
 
 def _components(family: Family) -> set[str]:
     """What a family's model_index.json may list."""
-    known = {"scheduler"} if family.scheduler else set()
+    components = {"scheduler"} if family.scheduler else set()
     for part in (PARTS[name] for names, _ in family.slots for name in names):
         if part.in_index:
-            known |= {part.folder, *part.components}
-            known |= {part.tokenizer.folder} if part.tokenizer else set()
-    return known
+            components |= {part.folder, *part.components}
+            components |= {part.tokenizer.folder} if part.tokenizer else set()
+    return components
 
 
 def component_class(entry) -> str | None:

@@ -49,6 +49,6 @@ def merge(params: Mapping[str, dict], change: dict, strength: float = 1.0) -> di
         if kernel.shape != (*a.shape[:-1], b.shape[1]) or a.shape[-1] != b.shape[0]:
             shapes = f"{(*a.shape[:-1], b.shape[1])}, the model's is {tuple(kernel.shape)}"
             raise InputError(f"lora: {path} is made for {shapes}")
-        added = (strength * a.astype(jnp.float32)) @ b.astype(jnp.float32)
-        flat[path] = (kernel.astype(jnp.float32) + added).astype(kernel.dtype)
+        delta = (strength * a.astype(jnp.float32)) @ b.astype(jnp.float32)
+        flat[path] = (kernel.astype(jnp.float32) + delta).astype(kernel.dtype)
     return tree.unflatten(flat)

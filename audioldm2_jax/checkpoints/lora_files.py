@@ -283,17 +283,19 @@ def save(change: dict, path) -> None:
 
 def _groups(part: str, flat: dict) -> list[tuple[str, tuple[str, ...]]]:
     """[(layer in the file, its kernels)]. Raises ValueError for a kernel without a name there."""
-    left = {n.removesuffix("/a") for n in flat if n.startswith(f"{part}/") and n.endswith("/a")}
+    remaining = {
+        n.removesuffix("/a") for n in flat if n.startswith(f"{part}/") and n.endswith("/a")
+    }
     groups = {}
     for layer, targets in _matrices(part):
         for target in targets:
             pattern = re.compile(re.escape(f"{part}/{target}").replace(r"\{\}", r"(\d+)"))
-            for match in filter(None, map(pattern.fullmatch, sorted(left))):
+            for match in filter(None, map(pattern.fullmatch, sorted(remaining))):
                 full = tuple(f"{part}/{t.format(*match.groups())}" for t in targets)
                 groups[layer.format(*match.groups())] = full
-                left.discard(match[0])
-    if left:
-        raise ValueError(f"no rule exports {min(left)}")
+                remaining.discard(match[0])
+    if remaining:
+        raise ValueError(f"no rule exports {min(remaining)}")
     return sorted(groups.items())
 
 

@@ -50,12 +50,12 @@ def load(
     name = kind_of(folder)
     if name is None:
         raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
-    part, described = PARTS[name], _part_files(folder, PARTS[name])
-    config = part.interpret(part.read(described), described, convention_named(convention))
+    part, part_files = PARTS[name], _part_files(folder, PARTS[name])
+    config = part.interpret(part.read(part_files), part_files, convention_named(convention))
     tokenizer = None
     if part.tokenizer and any((folder / f).is_file() for f in ("tokenizer.json", "vocab.json")):
         tokenizer = read_tokenizer(folder)
-    file, like = weights.find(folder, variant), part.shapes(config, described.where)
+    file, like = weights.find(folder, variant), part.shapes(config, part_files.where)
     params = to_params(
         weights.read(file), part.table(config), like, put=cast_to(dtype), where=str(file)
     )
@@ -92,10 +92,10 @@ def save(model: Single, folder) -> None:
 def _write(model: Single, folder: Path) -> None:
     part = PARTS[model.name]
     config = part.alone(model.config)
-    written = part.write(config)
-    write_json(folder / "config.json", written.content)
-    for name, file in _flat(written.beside).items():
-        write_json(folder / file, written.beside[name])
+    part_files = part.write(config)
+    write_json(folder / "config.json", part_files.content)
+    for name, file in _flat(part_files.beside).items():
+        write_json(folder / file, part_files.beside[name])
     weights.write(folder / part.weights, from_params(model.params, part.table(config), config))
     if model.tokenizer is not None:
         write_tokenizer(model.tokenizer, folder)

@@ -54,8 +54,8 @@ def _add_input(add):
     add("-t", "--prompt", "--text", default="", metavar="TEXT", help=text)
     listing = "file with a prompt on each line; `prompt|name` also names the sound's file"
     add("-tl", "--text_list", default="", metavar="FILE", help=listing)
-    said = "what a speech checkpoint says; -t then describes the voice"
-    add("--transcription", default="", metavar="TEXT", help=said)
+    spoken = "what a speech checkpoint says; -t then describes the voice"
+    add("--transcription", default="", metavar="TEXT", help=spoken)
     away = "what to steer away from, for all prompts"
     add("--negative_prompt", "--negative", default="", metavar="TEXT", help=away)
 

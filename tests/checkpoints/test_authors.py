@@ -89,9 +89,9 @@ def loaded(folder):
 def compare(ours, name, key, tolerance=1e-4):
     expected = record(name)["outputs"][key]
     assert list(ours.shape) == expected["shape"]
-    theirs, found = np.array(expected["values"]), np.array(sample(ours))
+    theirs, values = np.array(expected["values"]), np.array(sample(ours))
     assert theirs.std() > 1e-2, "the reference's scale proves nothing"
-    assert np.abs(found - theirs).max() / theirs.std() < tolerance
+    assert np.abs(values - theirs).max() / theirs.std() < tolerance
 
 
 def image(x):
@@ -170,11 +170,13 @@ def test_language_of_audio(loaded, name):
         table = draw_table(model)
         compare(np.asarray(text) + table, name, "phonemes")
     clap = draw("clap", (2, 1, 512))[:, 0]
-    sequence, kept = model.apply("projection", LOAProjection, clap, text, mask)
+    sequence, sequence_mask = model.apply("projection", LOAProjection, clap, text, mask)
     params = assemble.load_part(model.source, "gpt2", model.configs["gpt2"])
     positions = sequence_positions(length, [length, length])
     gpt2 = GPT2(model.configs["gpt2"])
-    loa = jax.jit(lambda *a: roll_out(gpt2, params, *a, tokens=6))(sequence, kept, positions)
+    loa = jax.jit(lambda *a: roll_out(gpt2, params, *a, tokens=6))(
+        sequence, sequence_mask, positions
+    )
     compare(np.asarray(loa), name, "loa")
 
 
@@ -208,11 +210,11 @@ def test_timm(tmp_path, pool):
         ours = AudioMAE(config).apply({"params": model.params}, fbank)
         compare(np.asarray(ours), name, key)
     single.save(model, tmp_path / "again")
-    written = weights.read(tmp_path / "again" / "model.safetensors")
+    tensors = weights.read(tmp_path / "again" / "model.safetensors")
     if pool == "token":
-        assert {key: written.shape(key) for key in written} == shapes
-        kept = json.loads((tmp_path / "again" / "config.json").read_text())["model_args"]
-        assert kept == arguments
+        assert {key: tensors.shape(key) for key in tensors} == shapes
+        model_args = json.loads((tmp_path / "again" / "config.json").read_text())["model_args"]
+        assert model_args == arguments
 
 
 @pytest.fixture(scope="module")
@@ -302,10 +304,10 @@ def test_raw_and_averaged_weights(folder, tmp_path):
         source = open_file(write(folder, name), choice)
         return source.parts["unet"]["input_blocks.0.0.weight"]
 
-    for name, chosen in (("audioldm-s", "ema"), ("audioldm2", "raw"), ("audioldm-48k", "raw")):
+    for name, default in (("audioldm-s", "ema"), ("audioldm2", "raw"), ("audioldm-48k", "raw")):
         raw, ema = (first(name, choice) for choice in ("raw", "ema"))
         assert np.abs(raw - ema).max() > 0.1
-        np.testing.assert_array_equal(first(name, "auto"), {"raw": raw, "ema": ema}[chosen])
+        np.testing.assert_array_equal(first(name, "auto"), {"raw": raw, "ema": ema}[default])
     expected = weight("model_ema.diffusion_modelinput_blocks00weight", raw.shape)
     np.testing.assert_array_equal(ema, expected)
 

@@ -51,7 +51,7 @@ def answer(folder, seconds=3.0):
 @pytest.mark.parametrize("preset", ["tiny", "tiny-speech", "tiny-audioldm"])
 def test_every_entry_with_every_value(folders, tmp_path, preset):
     """Of each of a file's entries, inner ones too."""
-    refused, rng = 0, np.random.default_rng(0)
+    refusals, rng = 0, np.random.default_rng(0)
     folder = shutil.copytree(folders / preset, tmp_path / preset)
     # The first time imports transformers.
     assert answer(folder, 60.0) is None
@@ -66,9 +66,9 @@ def test_every_entry_with_every_value(folders, tmp_path, preset):
                 place[keys[-1]] = VALUES[i]
                 path.write_text(json.dumps(content))
                 line = answer(folder)
-                refused += line is not None
+                refusals += line is not None
         path.write_text(original)
-    assert answer(folder) is None and refused > 150
+    assert answer(folder) is None and refusals > 150
 
 
 def paths_of(content, before=()):

@@ -135,20 +135,22 @@ def test_a_convention_acts_after_reading(tmp_path):
         path = tmp_path / "tiny" / folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {entry: 4}))
     description = hub.describe(tmp_path / "tiny")
-    written, authors, diffusers = (
+    from_files, authors, diffusers = (
         description.config, description.under(AUTHORS), description.under(DIFFUSERS)
     )  # fmt: skip
-    assert (written.unet.heads, written.vocoder.griffin_lim) == ((4, 4), 4)
+    assert (from_files.unet.heads, from_files.vocoder.griffin_lim) == ((4, 4), 4)
     assert (authors.unet.heads, authors.vocoder.griffin_lim) == ((1, 2), 4)
     assert (diffusers.unet.heads, diffusers.vocoder.griffin_lim) == ((4, 4), 0)
 
 
 def test_audioldm_takes_a_whole_clap_as_two_towers():
     """Its files then hold no temperatures, and diffusers' pipeline finds the text tower."""
-    whole = PRESETS["tiny-musicldm"]().clap
-    base = dataclasses.replace(PRESETS["tiny-audioldm"](), clap=whole)
+    clap_model = PRESETS["tiny-musicldm"]().clap
+    base = dataclasses.replace(PRESETS["tiny-audioldm"](), clap=clap_model)
     towers = FAMILIES["audioldm"].mended(base).clap
-    state = from_params(random_params("clap", whole), PARTS["clap"].table(whole), whole)
+    state = from_params(
+        random_params("clap", clap_model), PARTS["clap"].table(clap_model), clap_model
+    )
     params = to_params(state, PARTS["clap"].table(towers), PARTS["clap"].shapes(towers))
     assert not {"text_logit_scale", "audio_logit_scale"} & set(params)
     assert PARTS["clap"].write(towers).kind == "ClapTextModelWithProjection"

@@ -109,11 +109,11 @@ def test_foreign_objects_beside_the_state(tmp_path, monkeypatch):
         "set": {1, 2}, "type": Callback, "dtype": torch.float32, "device": torch.device("cpu"),
     }  # fmt: skip
     torch.save(content, tmp_path / "a.ckpt")
-    found = builtins.__import__
+    original_import = builtins.__import__
 
     def watched(name, *arguments, **others):
         assert name.split(".")[0] not in ("torch", "decimal", __name__), name
-        return found(name, *arguments, **others)
+        return original_import(name, *arguments, **others)
 
     monkeypatch.setattr(builtins, "__import__", watched)
     read = weights.read(tmp_path / "a.ckpt")
@@ -123,7 +123,7 @@ def test_foreign_objects_beside_the_state(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value, asked",
+    "value, message",
     [
         (Callback(), "Callback"),
         (torch.nn.Linear(2, 2), "Linear"),
@@ -132,9 +132,9 @@ def test_foreign_objects_beside_the_state(tmp_path, monkeypatch):
         (torch.zeros(3, device="meta"), "_rebuild"),
     ],
 )
-def test_foreign_objects_in_place_of_tensors(tmp_path, value, asked):
+def test_foreign_objects_in_place_of_tensors(tmp_path, value, message):
     torch.save({"state_dict": {"a": torch.ones(2), "b": value}}, tmp_path / "a.ckpt")
-    with pytest.raises(InputError, match=f"refused, it asks for .*{asked}"):
+    with pytest.raises(InputError, match=f"refused, it asks for .*{message}"):
         weights.read(tmp_path / "a.ckpt")
 
 
@@ -143,8 +143,8 @@ def test_several_sets_of_tensors(tmp_path, capsys):
     torch.save(content, tmp_path / "a.pt")
     for choice, value in (("auto", 0), ("raw", 0), ("ema", 1)):
         assert weights.read(tmp_path / "a.pt", choice)["a"] == value
-        taken = "ema" if value else "model"
-        assert f"the weights under {taken} are taken" in capsys.readouterr().err
+        key = "ema" if value else "model"
+        assert f"the weights under {key} are taken" in capsys.readouterr().err
     torch.save({"one": content["model"], "two": content["ema"]}, tmp_path / "a.pt")
     with pytest.raises(InputError, match="several sets of tensors: 'one two'"):
         weights.read(tmp_path / "a.pt")
@@ -287,7 +287,7 @@ def test_weights_beyond_32_bits_and_of_other_types(folder):
 def test_a_tensor_of_another_layout_is_not_cut_to_fit(folder):
     """A 3 x 3 convolution has a place for what a pointwise one keeps."""
     state, path = state_of(folder), folder / "vae" / "diffusion_pytorch_model.safetensors"
-    wide = np.zeros((*state["quant_conv.weight"].shape[:2], 3, 3), np.float32)
-    save_file(state | {"quant_conv.weight": wide}, path)
+    kernel = np.zeros((*state["quant_conv.weight"].shape[:2], 3, 3), np.float32)
+    save_file(state | {"quant_conv.weight": kernel}, path)
     with pytest.raises(InputError, match=r"quant_conv.weight has shape \(\d+, \d+, 3, 3\)"):
         vae(folder)

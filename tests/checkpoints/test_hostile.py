@@ -27,17 +27,17 @@ def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value)) + value.encode()
 
 
-def whole(value) -> bytes:
+def integer(value) -> bytes:
     return value if isinstance(value, bytes) else b"\x8a\x09" + value.to_bytes(9, "little")
 
 
 def tensor(shape=(4, 4), strides=(4, 1), offset=0, key="0", kind="FloatStorage") -> bytes:
     """The opcodes of one tensor, as torch writes them."""
-    sizes = b"".join(b"(" + b"".join(map(whole, values)) + b"t" for values in (shape, strides))
-    storage = text("storage") + f"ctorch\n{kind}\n".encode() + text(key) + text("cpu") + whole(16)
+    sizes = b"".join(b"(" + b"".join(map(integer, values)) + b"t" for values in (shape, strides))
+    storage = text("storage") + f"ctorch\n{kind}\n".encode() + text(key) + text("cpu") + integer(16)
     hooks = b"\x89ccollections\nOrderedDict\n)R"
     return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n((" + storage + b"tQ" + whole(offset) + sizes + hooks
+        b"ctorch._utils\n_rebuild_tensor_v2\n((" + storage + b"tQ" + integer(offset) + sizes + hooks
         + b"tR"
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ BUILD = b"}" + text("name") + text("x") + b"sb"
 def test_what_a_pickle_names_cannot_be_changed(tmp_path):
     """BUILD, SETITEMS and APPENDS reach nothing that outlives the file."""
     for name in ("torch\nBFloat16Storage", "torch\nFloatStorage", "collections\nOrderedDict"):
-        for change in (BUILD, b"(" + text("a") + whole(1) + b"u", b"(" + whole(1) + b"e"):
+        for change in (BUILD, b"(" + text("a") + integer(1) + b"u", b"(" + integer(1) + b"e"):
             pickled = PROTO + b"c" + name.encode() + b"\n" + change + b"0" + state(tensor())[2:]
             answer = guarded(archive(tmp_path / "a.bin", pickled))
             assert isinstance(answer, str), answer

@@ -281,15 +281,15 @@ def test_heads_given_for_each_level_are_obeyed(folder):
 @pytest.mark.parametrize("sampler, algorithm", [("dpm++2m", None), ("dpm++2m-sde", "sde")])
 def test_the_model_s_own_sampler(sampler, algorithm, tmp_path):
     """Kept by diffusers' class for it, which reads every entry."""
-    wanted = ScheduleConfig(sampler=sampler)
-    written = scheduler.write_schedule(wanted)
-    assert scheduler.read_schedule(written, "") == wanted
-    kind = getattr(diffusers, scheduler.scheduler_class(wanted))
-    (tmp_path / "scheduler_config.json").write_text(json.dumps(written))
+    schedule = ScheduleConfig(sampler=sampler)
+    content = scheduler.write_schedule(schedule)
+    assert scheduler.read_schedule(content, "") == schedule
+    kind = getattr(diffusers, scheduler.scheduler_class(schedule))
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(content))
     theirs, unused = kind.from_pretrained(tmp_path, return_unused_kwargs=True)
     assert all(name.startswith("_") for name in unused), unused
     assert not algorithm or theirs.config.algorithm_type.startswith(algorithm)
-    np.testing.assert_allclose(theirs.alphas_cumprod, schedules.alphas_cumprod(wanted), rtol=1e-4)
+    np.testing.assert_allclose(theirs.alphas_cumprod, schedules.alphas_cumprod(schedule), rtol=1e-4)
 
 
 def test_saving_into_a_full_folder_is_refused(original, folder):
@@ -390,9 +390,9 @@ def test_folders_of_the_checkpoint_beside(tmp_path):
     path = tmp_path / "sharing" / "model_index.json"
     index = json.loads(path.read_text())
     path.write_text(json.dumps(index | {"_shared_with": "whole"}))
-    whole, sharing = hub.load(tmp_path / "whole"), hub.load(tmp_path / "sharing")
-    assert sharing.config == whole.config and sharing.tokenizers.keys() == whole.tokenizers.keys()
-    assert jax.tree.all(jax.tree.map(np.array_equal, sharing.params, whole.params))
+    full, sharing = hub.load(tmp_path / "whole"), hub.load(tmp_path / "sharing")
+    assert sharing.config == full.config and sharing.tokenizers.keys() == full.tokenizers.keys()
+    assert jax.tree.all(jax.tree.map(np.array_equal, sharing.params, full.params))
     for name in ("../whole", str(tmp_path / "whole"), "nowhere", "", 3, None):
         path.write_text(json.dumps(index | {"_shared_with": name}))
         with pytest.raises(InputError, match="vae/config.json: missing"):

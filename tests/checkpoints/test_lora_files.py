@@ -55,8 +55,8 @@ def halves(weight: np.ndarray, gpt2: bool, rank=3):
 
 
 def product(a, b, gpt2):
-    added = torch.einsum("or,ri...->oi...", b.reshape(b.shape[:2]), a).numpy()
-    return added.T if gpt2 else added
+    delta = torch.einsum("or,ri...->oi...", b.reshape(b.shape[:2]), a).numpy()
+    return delta.T if gpt2 else delta
 
 
 def layers_of(checkpoint):
@@ -73,8 +73,8 @@ def check(checkpoint, path, scale):
     merged = states(checkpoint, lora.merge(checkpoint.params, lora.load(path), STRENGTH))
     originals = states(checkpoint, checkpoint.params)
     changed = {}
-    for part, layer, _, _, added in layers_of(checkpoint):
-        changed[part, f"{layer}.weight"] = STRENGTH * scale(part, layer) * added
+    for part, layer, _, _, delta in layers_of(checkpoint):
+        changed[part, f"{layer}.weight"] = STRENGTH * scale(part, layer) * delta
     for part, state in originals.items():
         for name, value in state.items():
             expected = value + changed.get((part, name), 0)
@@ -90,7 +90,7 @@ NAMES = {
 }
 
 
-def named(form, part, layer, half):
+def tensor_name(form, part, layer, half):
     words = (FOLDERS[part], layer, half, {"A": "down", "B": "up"}[half], layer.replace(".", "_"))
     return NAMES[form].format(*words)
 
@@ -101,9 +101,9 @@ def test_names(checkpoint, tmp_path, form, alpha):
     state = {}
     for part, layer, a, b, _ in layers_of(checkpoint):
         for half, value in (("A", a), ("B", b)):
-            state[named(form, part, layer, half)] = value.contiguous()
+            state[tensor_name(form, part, layer, half)] = value.contiguous()
         if alpha:
-            name = named(form, part, layer, "A").replace(".lora_down.weight", ".alpha")
+            name = tensor_name(form, part, layer, "A").replace(".lora_down.weight", ".alpha")
             name = f"{FOLDERS[part]}.{layer}.alpha" if form != "kohya" else name
             state[name] = torch.tensor(alpha)
     save_file(state, tmp_path / "x.safetensors")
@@ -125,8 +125,8 @@ def test_attention_processors(checkpoint, tmp_path):
     save_file(state, tmp_path / "x.safetensors")
     merged = lora.merge(checkpoint.params, lora.load(tmp_path / "x.safetensors"))
     merged = states(checkpoint, merged)["unet"]
-    for name, added in expected.items():
-        np.testing.assert_allclose(merged[name], weight[name] + added, atol=1e-5)
+    for name, delta in expected.items():
+        np.testing.assert_allclose(merged[name], weight[name] + delta, atol=1e-5)
 
 
 @pytest.mark.parametrize("rslora", [False, True])
@@ -174,9 +174,9 @@ def test_what_is_written(checkpoint, tmp_path):
         for name in [n for n in state if n.startswith(folder) and n.endswith(".lora_A.weight")]:
             layer = name.removeprefix(f"{folder}.").removesuffix(".lora_A.weight")
             a, b = state[name], state[name.replace("lora_A", "lora_B")]
-            added = b @ a
+            delta = b @ a
             expected[f"{layer}.weight"] = expected[f"{layer}.weight"] + (
-                added.T if part == "gpt2" else added
+                delta.T if part == "gpt2" else delta
             )
             ranks.add(a.shape[0])
         assert len(ranks) == 1

@@ -186,9 +186,9 @@ def test_speech_rolls_out_512_vectors_whatever_the_file_says(tmp_path):
     write_random(tmp_path / "speech", "tiny-speech")
     path = tmp_path / "speech" / "language_model" / "config.json"
     content = json.loads(path.read_text())
-    for given, read in ((8, 512), (None, 512), (12, 12)):
-        path.write_text(json.dumps(content | {"max_new_tokens": given}))
-        assert hub.read_config(tmp_path / "speech", AUTHORS).gpt2.tokens == read
+    for tokens, expected in ((8, 512), (None, 512), (12, 12)):
+        path.write_text(json.dumps(content | {"max_new_tokens": tokens}))
+        assert hub.read_config(tmp_path / "speech", AUTHORS).gpt2.tokens == expected
 
 
 @pytest.mark.parametrize("length", ["abc", -5, 0, 1.5, [1], True])

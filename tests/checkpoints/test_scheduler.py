@@ -50,10 +50,12 @@ def test_left_over_entries_are_known():
     names = set().union(*map(signature, kinds))
     names |= {"noise_sampler_seed"}  # of a class that is a dummy without torchsde
     assert names == scheduler.ENTRIES | scheduler._LEFT_OVER
-    left = dict.fromkeys(scheduler._LEFT_OVER, 1) | {"skip_prk_steps": True, "solver_order": 3}
-    wanted = scheduler.read_schedule(DDIM, "f")
-    solver = dataclasses.replace(wanted.solver, skip_prk_steps=True, solver_order=3)
-    assert scheduler.read_schedule(DDIM | left, "f") == dataclasses.replace(wanted, solver=solver)
+    ignored = dict.fromkeys(scheduler._LEFT_OVER, 1) | {"skip_prk_steps": True, "solver_order": 3}
+    expected = scheduler.read_schedule(DDIM, "f")
+    solver = dataclasses.replace(expected.solver, skip_prk_steps=True, solver_order=3)
+    assert scheduler.read_schedule(DDIM | ignored, "f") == dataclasses.replace(
+        expected, solver=solver
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,15 +214,14 @@ def test_no_file_ends_in_anything_but_an_error_of_ours():
         try:
             schedule = scheduler.read_schedule(json.loads(json.dumps(file)), "f")
             read += 1
-            made = make_schedule(
+            sampling = make_schedule(
                 rng.choice(list(SAMPLERS)), schedule, Timesteps(rng.choice([1, 4, 10, 49, 50]))
             )
         except InputError as error:
             assert "\n" not in str(error) and len(str(error)) < 600
         else:
-            assert all(
-                np.isfinite(x).all() for x in (made.matrices, made.timesteps, made.input_scales)
-            )
+            arrays = (sampling.matrices, sampling.timesteps, sampling.input_scales)
+            assert all(np.isfinite(x).all() for x in arrays)
     assert read > 100
 
 

@@ -100,8 +100,8 @@ def test_the_same_sound_under_another_name_is_told(folder, tmp_path, capsys):
     lines = []
     for more in ([], [], ["--loudness", "raw", "--format", "ogg"]):
         assert generate(*common, *more) == 0
-        said = capsys.readouterr()
-        lines.append([line for line in said.err.splitlines() if "same sound" in line])
+        output = capsys.readouterr()
+        lines.append([line for line in output.err.splitlines() if "same sound" in line])
     assert lines[0] == []
     assert "rain_3.wav is the same sound as rain_2.wav" in lines[1][0]
     assert "rain_4.ogg is the same sound as rain_2.wav" in lines[2][0]
@@ -381,8 +381,8 @@ def test_speech_from_the_command(tmp_path, capsys, monkeypatch):
     assert "speaks: say what" in capsys.readouterr().err
     monkeypatch.setattr(download, "bundled", lambda: {"nano-speech": speech})
     assert generate("--transcription", "hello there", *common[2:-3], "-s", tmp_path / "own") == 0
-    said = capsys.readouterr().err
-    assert "model: nano-speech" in said and "anhnct/audioldm2_gigaspeech" in said
+    stderr = capsys.readouterr().err
+    assert "model: nano-speech" in stderr and "anhnct/audioldm2_gigaspeech" in stderr
 
 
 @pytest.mark.slow
@@ -415,9 +415,9 @@ def test_without_a_model_the_package_s_own_is_used(capsys, tmp_path, monkeypatch
     monkeypatch.setattr(download, "bundled", lambda: {"nano": folder})
     common = ["-t", "a dog", "-dur", 0.5, "--steps", 1, "-s", tmp_path / "out"]
     assert generate(*common) == 0
-    said = capsys.readouterr()
-    assert "model: nano" in said.err and "--model cvssp/audioldm2" in said.err
-    record = json.loads(Path(said.out.strip()).with_suffix(".json").read_text())
+    output = capsys.readouterr()
+    assert "model: nano" in output.err and "--model cvssp/audioldm2" in output.err
+    record = json.loads(Path(output.out.strip()).with_suffix(".json").read_text())
     assert record["model"] == "nano"
     assert generate(*common, "-q") == 0
     assert "model:" not in capsys.readouterr().err

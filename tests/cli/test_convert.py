@@ -86,14 +86,16 @@ def test_safetensors_with_the_authors_names(tensors, tiny, tmp_path):
 
 def test_raw_and_averaged_weights(tensors, tiny, tmp_path):
     torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
-    found = {}
+    results = {}
     for choice in ("auto", "raw", "ema"):
         target = tmp_path / choice
         assert convert(tmp_path / "a.ckpt", target, "--weights", choice, "--tokenizers", tiny) == 0
         config = hub.read_config(target, hub.convention_named("authors"))
-        found[choice] = np.asarray(hub.load_part(target, "unet", config.unet)["conv_in"]["kernel"])
-    np.testing.assert_array_equal(found["auto"], found["ema"])
-    assert np.abs(found["raw"] - found["ema"]).max() > 0.1
+        results[choice] = np.asarray(
+            hub.load_part(target, "unet", config.unet)["conv_in"]["kernel"]
+        )
+    np.testing.assert_array_equal(results["auto"], results["ema"])
+    assert np.abs(results["raw"] - results["ema"]).max() > 0.1
 
 
 def test_a_file_without_the_average(tensors, tiny, tmp_path, capsys):

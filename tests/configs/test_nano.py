@@ -12,8 +12,8 @@ def test_curves_of_a_run_that_went_on(tmp_path):
     lines.append('{"step": 2, "valid/loss": 4}')
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     curves.write_csv(tmp_path, tmp_path / "run.csv")
-    found = curves.read_csv(tmp_path / "run.csv")
-    assert found == {"loss": [(1, 3.0), (2, 1.5)], "valid/loss": [(2, 4.0)]}
+    rows = curves.read_csv(tmp_path / "run.csv")
+    assert rows == {"loss": [(1, 3.0), (2, 1.5)], "valid/loss": [(2, 4.0)]}
 
 
 def test_every_stage_begins_with_a_stage_before_it():
@@ -34,9 +34,9 @@ def test_what_is_held_out(tmp_path):
     lines += [{"caption_1": "a man speaks", "caption_2": "x", "transcript": c} for c in captions]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     build.rewrite_clips(tmp_path, build.training_captions)
-    kept = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
+    kept_part = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
     out = [c for c in captions if build.is_held_out_caption(c)]
     assert 0 < len(out) < len(captions) / 3
     assert all(build.is_held_out_caption(f"The sound of {c}, in a large hall.") for c in out)
-    assert len(kept) == 2 * (len(captions) - len(out))
-    assert not any(build.is_held_out_caption(x["transcript"] or x["caption_1"]) for x in kept)
+    assert len(kept_part) == 2 * (len(captions) - len(out))
+    assert not any(build.is_held_out_caption(x["transcript"] or x["caption_1"]) for x in kept_part)

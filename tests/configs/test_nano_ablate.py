@@ -23,13 +23,13 @@ def test_a_blind_model(tmp_path, text):
 
 def test_runs_hold_what_is_zero(monkeypatch, tmp_path):
     """Every run's values are those of a joint stage; the zero kernel is no player's to train."""
-    asked = []
-    monkeypatch.setattr(ablate, "run", lambda *words: asked.append(list(map(str, words))))
+    calls = []
+    monkeypatch.setattr(ablate, "run", lambda *words: calls.append(list(map(str, words))))
     monkeypatch.setattr(ablate, "blind", lambda *_: None)
     for name, (_, text) in ablate.RUNS.items():
-        asked.clear()
+        calls.clear()
         ablate.ablate(name, tmp_path)
-        config, values = asked[0][1].removeprefix("--config="), asked[0][3:]
+        config, values = calls[0][1].removeprefix("--config="), calls[0][3:]
         run = open_run(read_config(config, [*values, "--config.base_checkpoint="]))
         fixed = run.spec.stage.groups["model"].frozen_params
         assert any("projection" in pattern for pattern in fixed) == bool(text), name

@@ -71,15 +71,15 @@ class Line:
 
 def blocks(document: Path, language: str) -> list[tuple[int, str]]:
     """(line of its first line, text) of the fenced blocks of a language."""
-    text, found = document.read_text(encoding="utf-8"), []
+    text, results = document.read_text(encoding="utf-8"), []
     for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        found.append((text[: match.start(1)].count("\n") + 1, match[1]))
-    return found
+        results.append((text[: match.start(1)].count("\n") + 1, match[1]))
+    return results
 
 
 def lines(document: Path) -> list[Line]:
     """All commands of the document's bash blocks; a backslash goes on on the next line."""
-    found = []
+    results = []
     for first, text in blocks(document, "bash"):
         pending, begin = "", None
         for number, line in enumerate(text.split("\n"), first):
@@ -89,9 +89,9 @@ def lines(document: Path) -> list[Line]:
                 continue
             if words := shlex.split(pending + line, comments=True):
                 name = str(document.relative_to(ROOT))
-                found.append(Line(name, begin, tuple(words)))
+                results.append(Line(name, begin, tuple(words)))
             pending, begin = "", None
-    return found
+    return results
 
 
 def tiny(words: tuple[str, ...]) -> list[str]:

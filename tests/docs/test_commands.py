@@ -120,9 +120,9 @@ def run(line: Line, capsys, done: list) -> None:
         # Parts of the shrunk file do not fit each other, which the true one's do.
         shutil.rmtree(arguments[2])
         Path(arguments[2]).symlink_to(Path("start").resolve())
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert code == 0, (
-        f"{line}\nrun as: audioldm2-jax {' '.join(arguments)}\n{said}\n"
+        f"{line}\nrun as: audioldm2-jax {' '.join(arguments)}\n{stderr}\n"
         "Mend the document, or what stands in for it in tests/docs/commands.py."
     )
 
@@ -145,8 +145,8 @@ def test_what_a_command_names_is_there(line):
     elif program == "pip":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         extras = project["optional-dependencies"]
-        asked = [x for word in rest for x in re.findall(r"\[(.*?)\]", word)]
-        assert set(",".join(asked).split(",")) - {""} <= set(extras), f"{line}: no such extra"
+        requested = [x for word in rest for x in re.findall(r"\[(.*?)\]", word)]
+        assert set(",".join(requested).split(",")) - {""} <= set(extras), f"{line}: no such extra"
     else:
         assert shutil.which(program), f"{line}: no such program"
 

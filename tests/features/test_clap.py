@@ -33,9 +33,9 @@ def test_log_mel(config, seconds, padding):
     theirs = np.stack(theirs)[:, 0]
     assert ours.shape == theirs.shape
     # Decibels of digital silence rest on a floor that rounding decides; compare what is audible.
-    heard = theirs > -60
-    assert heard.mean() > 0.3
-    assert np.abs(ours - theirs)[heard].max() <= 1e-4 * theirs.std() + 1e-3
+    audible = theirs > -60
+    assert audible.mean() > 0.3
+    assert np.abs(ours - theirs)[audible].max() <= 1e-4 * theirs.std() + 1e-3
 
 
 @pytest.mark.parametrize("seconds", [4.0, 10.0, 10.005, 13.7, 31.0])
@@ -55,9 +55,9 @@ def test_images_of_models_with_fusion(seconds, monkeypatch):
     assert longer == bool(theirs.is_longer[0][0]) or seconds <= 10.005
     theirs = np.asarray(theirs.input_features[0])
     assert ours.shape == theirs.shape == (4, 251, 64)
-    heard = theirs > -60
-    assert heard.mean() > 0.3
-    assert np.abs(ours - theirs)[heard].max() <= 1e-4 * theirs.std() + 1e-3
+    audible = theirs > -60
+    assert audible.mean() > 0.3
+    assert np.abs(ours - theirs)[audible].max() <= 1e-4 * theirs.std() + 1e-3
 
 
 def test_longer_clips_are_cut_to_their_first_samples():

@@ -72,14 +72,14 @@ def command(*arguments) -> str:
             code = caught.code
         finally:
             logging.raiseExceptions = True
-    text, said = (stream.buffer.getvalue().decode() for stream in (out, err))
-    require(code in (0, 2), f"exit code {code!r}", said)
-    require("Traceback" not in said, "traceback on stderr", said)
+    text, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+    require(code in (0, 2), f"exit code {code!r}", stderr)
+    require("Traceback" not in stderr, "traceback on stderr", stderr)
     if code == 0:
         return text
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    require(len(errors) == 1, f"{len(errors)} lines of error", said)
-    require(said.rstrip("\n").endswith(errors[0]), "the error is not one last line", said)
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    require(len(errors) == 1, f"{len(errors)} lines of error", stderr)
+    require(stderr.rstrip("\n").endswith(errors[0]), "the error is not one last line", stderr)
     check_message(errors[0])
     raise InputError(errors[0].partition("error: ")[2])
 

@@ -239,14 +239,14 @@ def damaged_pickle(rng: random.Random, data: bytes) -> tuple[bytes, str]:
     if rng.random() < 0.6:
         return damaged_bytes(rng, data)
     module, name = rng.choice(_GLOBALS)
-    asked = b"c" + f"{module}\n{name}\n".encode()
+    requested = b"c" + f"{module}\n{name}\n".encode()
     kind = rng.choice("global reduce build newobj memo deep big keys".split())
     state = pickle.dumps({"names": (), "shape": (3,), "__class__": 1, "alignment": 64}, 2)[2:-1]
     forms = {
-        "global": b"\x80\x02" + asked + b".",
-        "reduce": b"\x80\x02" + asked + b"(K\x01X\x01\0\0\0at" + b"R.",
-        "build": b"\x80\x02" + asked + state + b"b0" + data.removeprefix(b"\x80\x02"),
-        "newobj": b"\x80\x02" + asked + b")\x81" + state + b"b.",
+        "global": b"\x80\x02" + requested + b".",
+        "reduce": b"\x80\x02" + requested + b"(K\x01X\x01\0\0\0at" + b"R.",
+        "build": b"\x80\x02" + requested + state + b"b0" + data.removeprefix(b"\x80\x02"),
+        "newobj": b"\x80\x02" + requested + b")\x81" + state + b"b.",
         "memo": b"\x80\x02}r" + struct.pack("<I", rng.choice((2**29, 2**31, 2**32 - 1))) + b".",
         "deep": b"\x80\x02" + b"]" * 20000 + b"a" * 19999 + b".",
         "big": b"\x80\x02" + b"\x8a\xff" + b"\x7f" * 255 + b".",

@@ -68,7 +68,7 @@ def test_law(target, root, tmp_path, request, capsys):
         if other.name in target.needs or other is target:
             template(root, other)
     share = seconds * target.share / sum(t.share for t in TARGETS)
-    found, count, outcomes, start = {}, 0, {"answer": 0, "refused": 0}, time.monotonic()
+    results, count, outcomes, start = {}, 0, {"answer": 0, "refused": 0}, time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path))
         # Caches, plug-ins and warnings' filters settle with the first, undamaged case.
@@ -81,30 +81,30 @@ def test_law(target, root, tmp_path, request, capsys):
         begin = time.monotonic()
         while only is None and (count < target.least or time.monotonic() - begin < share):
             count += 1
-            _try(target, root, seed, count, tmp_path, found, outcomes)
+            _try(target, root, seed, count, tmp_path, results, outcomes)
         if only is not None:
             count = target.least
-            _try(target, root, seed, int(only), tmp_path, found, outcomes)
+            _try(target, root, seed, int(only), tmp_path, results, outcomes)
     with capsys.disabled():
         took = time.monotonic() - start
         print(f"\n{target.name}: {count} cases {outcomes}, {took:.1f} s", file=sys.stderr)
     assert count >= target.least
-    assert not found, "\n\n".join(found.values())
+    assert not results, "\n\n".join(results.values())
 
 
-def _try(target, root, seed, number, tmp_path, found, outcomes):
+def _try(target, root, seed, number, tmp_path, results, outcomes):
     folder = tmp_path / "case"
     try:
         outcomes[run_case(target, root, seed, number, folder)] += 1
     except law.Broken as error:
-        if error.signature not in found:
-            kept = tmp_path / f"kept-{number}"
-            shutil.rmtree(kept, ignore_errors=True)
-            folder.rename(kept)
-            found[error.signature] = f"{error}; input: {kept}"
+        if error.signature not in results:
+            kept_part = tmp_path / f"kept-{number}"
+            shutil.rmtree(kept_part, ignore_errors=True)
+            folder.rename(kept_part)
+            results[error.signature] = f"{error}; input: {kept_part}"
             if os.environ.get("FUZZ_LOG"):
                 with open(os.environ["FUZZ_LOG"], "a") as log:
-                    print(found[error.signature].encode("unicode_escape").decode(), file=log)
+                    print(results[error.signature].encode("unicode_escape").decode(), file=log)
 
 
 BREAKS = {

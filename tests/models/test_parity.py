@@ -86,9 +86,9 @@ def test_projection():
         attention_mask_1=torch.tensor(mask).long(),
     )
     params = params_of(module, PARTS["projection"].table(TINY.projection), model, clap, text, mask)
-    sequence, kept = model.apply({"params": params}, clap, text, mask)
+    sequence, sequence_mask = model.apply({"params": params}, clap, text, mask)
     assert_close(sequence, theirs.hidden_states)
-    np.testing.assert_array_equal(kept, theirs.attention_mask.bool().numpy())
+    np.testing.assert_array_equal(sequence_mask, theirs.attention_mask.bool().numpy())
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def test_slots_added_for_the_compiler_change_nothing(gpt2):
     mask[0, 8:19] = False
     theirs = theirs_rolled(module, sequence, mask)
     longer = np.concatenate([sequence[:, :19], draw(2, 12, 32, seed=1), sequence[:, 19:]], 1)
-    kept = np.concatenate([mask[:, :19], np.zeros((2, 12), bool), mask[:, 19:]], 1)
+    longer_mask = np.concatenate([mask[:, :19], np.zeros((2, 12), bool), mask[:, 19:]], 1)
     positions = sequence_positions(27, [15, 15])
-    assert_close(roll_out(model, params, longer, kept, positions, tokens=8), theirs)
+    assert_close(roll_out(model, params, longer, longer_mask, positions, tokens=8), theirs)
 
 
 @pytest.mark.slow

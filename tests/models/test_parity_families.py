@@ -88,13 +88,13 @@ def test_film_made_once_equals_film_made_each_step():
     config = presets.models.tiny_audioldm().unet
     model, x, film = UNet(config), draw(2, 8, 16, 8), draw(2, 24, seed=2)
     params = model.init(jax.random.key(0), x, jnp.array([7.0]), (), (None, None), film)
-    whole = model.apply(params, x, jnp.array([7.0, 7.0]), (), (None, None), film)
+    full = model.apply(params, x, jnp.array([7.0, 7.0]), (), (None, None), film)
     times = model.apply(params, jnp.array([900.0, 7.0]), method="time_bias")
     films = model.apply(params, film, method="film_bias")
     biases = jax.tree.map(lambda t, f: t[1:2] + f, times, films)
     keys = model.apply(params, method="kv")
-    apart = model.apply(params, x, biases, keys, method="denoise")
-    np.testing.assert_allclose(apart, whole, atol=1e-5)
+    cached = model.apply(params, x, biases, keys, method="denoise")
+    np.testing.assert_allclose(cached, full, atol=1e-5)
 
 
 @pytest.mark.parametrize("longer", [(True, False), (False, False), (True, True)])

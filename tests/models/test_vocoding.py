@@ -31,20 +31,20 @@ def tone(hertz: float, seconds: float = 1.28) -> np.ndarray:
 def test_inverse_stft(size, hop, pad):
     """The inverse of the transform, but for the ends that no window covers."""
     audio = np.random.default_rng(0).normal(size=(2, 12 * hop + size - 2 * pad)).astype(np.float32)
-    found = inverse_stft(stft(audio, size, hop, pad), size, hop, pad)
-    assert found.shape == audio.shape
+    restored = inverse_stft(stft(audio, size, hop, pad), size, hop, pad)
+    assert restored.shape == audio.shape
     edge = 0 if pad else hop // 2
     ends = slice(edge, audio.shape[1] - edge)
-    np.testing.assert_allclose(found[:, ends], audio[:, ends], atol=1e-4)
+    np.testing.assert_allclose(restored[:, ends], audio[:, ends], atol=1e-4)
 
 
 def test_griffin_lim_is_librosas():
     rng = np.random.default_rng(1)
     spectrum = rng.uniform(0.1, 2.0, (30, 129)).astype(np.float32)
     first = (rng.normal(size=(30, 129)) + 1j * rng.normal(size=(30, 129))).astype(np.complex64)
-    found = vocoding.griffin_lim(spectrum[None], jnp.asarray(first)[None], SMALL, 5, 128)
-    wanted = _librosas(spectrum.T, first.T, 5)
-    np.testing.assert_allclose(found[0], wanted, atol=2e-3 * np.abs(wanted).max())
+    ours = vocoding.griffin_lim(spectrum[None], jnp.asarray(first)[None], SMALL, 5, 128)
+    theirs = _librosas(spectrum.T, first.T, 5)
+    np.testing.assert_allclose(ours[0], theirs, atol=2e-3 * np.abs(theirs).max())
 
 
 def _librosas(spectrum, first, steps):

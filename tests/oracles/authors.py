@@ -42,8 +42,8 @@ def stand_ins() -> None:
     audio.transforms.MelSpectrogram = MelSpectrogram
     for name in ("audioldm", "audioldm2", "laion_clap"):
         module = types.ModuleType(name)
-        found = importlib.machinery.PathFinder.find_spec(name)
-        module.__path__ = list(found.submodule_search_locations)
+        results = importlib.machinery.PathFinder.find_spec(name)
+        module.__path__ = list(results.submodule_search_locations)
         sys.modules[name] = module
 
 
@@ -191,22 +191,22 @@ def clap_outputs(model) -> dict:
     ids = torch.tensor(np.abs(draw("ids", (2, 12)) * 100).astype(int) % 290 + 4)
     ids[0, 7:] = 1
     text = {"input_ids": ids, "attention_mask": (ids != 1).long()}
-    found = {"clap text": model.get_text_embedding(text)}
+    results = {"clap text": model.get_text_embedding(text)}
     wave = 0.1 * tensor("wave", 2, 480000)
     # Their newest package takes a clip's shape for its length: [B, samples] in a dict.
-    heard = {"waveform": wave, "longer": torch.zeros(2, 1, dtype=torch.bool)}
+    audio_inputs = {"waveform": wave, "longer": torch.zeros(2, 1, dtype=torch.bool)}
     if not model.audio_branch.enable_fusion:
-        found["clap audio"] = normal(
+        results["clap audio"] = normal(
             model.audio_projection(
-                model.audio_branch(heard, mixup_lambda=None, device="cpu")["embedding"]
+                model.audio_branch(audio_inputs, mixup_lambda=None, device="cpu")["embedding"]
             )
         )
-        return found
-    heard = {"mel_fusion": 20 * tensor("mel", 2, 4, 1001, 64) - 30}
-    heard["longer"] = torch.tensor([[True], [False]])
-    embedding = model.audio_branch(heard, mixup_lambda=None, device="cpu")["embedding"]
-    found["clap audio"] = normal(model.audio_projection(embedding))
-    return found
+        return results
+    audio_inputs = {"mel_fusion": 20 * tensor("mel", 2, 4, 1001, 64) - 30}
+    audio_inputs["longer"] = torch.tensor([[True], [False]])
+    embedding = model.audio_branch(audio_inputs, mixup_lambda=None, device="cpu")["embedding"]
+    results["clap audio"] = normal(model.audio_projection(embedding))
+    return results
 
 
 def normal(x):
@@ -246,8 +246,8 @@ UNET = "model.diffusion_model."
 
 def record_unet(name: str, tensors: dict, outputs: dict) -> None:
     """The U-Net alone, where the rest is another record's."""
-    kept = {key: shape for key, shape in tensors.items() if key.startswith(UNET)}
-    record(name, kept, {"unet": outputs["unet"]})
+    kept_part = {key: shape for key, shape in tensors.items() if key.startswith(UNET)}
+    record(name, kept_part, {"unet": outputs["unet"]})
 
 
 def audioldm2(name: str, official: str) -> None:
@@ -293,15 +293,15 @@ def sequence_outputs(conditioner, speech: bool) -> dict:
         ids[0, 20:], ids[1, 33:] = 0, 0
         text = conditioner.cond_stage_models[1](torch.tensor(ids))
         cond = {"film_clap_cond1": clap, "crossattn_vits_phoneme": text}
-        found = {"phonemes": text[0]}
+        results = {"phonemes": text[0]}
     else:
         mask = (torch.arange(9) < torch.tensor([[5], [9]])).float()
         text = [tensor("text", 2, 9, T5_WIDTH), mask]
-        cond, found = {"film_clap_cond1": clap, "crossattn_flan_t5": text}, {}
-    found["loa"] = conditioner.generate(None, cond)[0]
+        cond, results = {"film_clap_cond1": clap, "crossattn_flan_t5": text}, {}
+    results["loa"] = conditioner.generate(None, cond)[0]
     mae = conditioner.cond_stage_models[2].audiomae.model
-    found["audiomae"] = mae.forward_encoder_no_mask(tensor("fbank", 1, 1, 1024, 128))
-    return found
+    results["audiomae"] = mae.forward_encoder_no_mask(tensor("fbank", 1, 1, 1024, 128))
+    return results
 
 
 def audioldm(name: str, official: str) -> None:

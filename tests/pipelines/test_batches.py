@@ -129,9 +129,9 @@ def test_a_bucket_never_makes_a_clip_longer(name, seconds):
 @pytest.mark.parametrize("preset", ["tiny-audioldm", "tiny-speech"])
 def test_eight_devices_are_one(preset):
     """Three clips, a number that 8 does not divide: the padding is dropped."""
-    said = {"transcription": ["The cat sat.", "Hello.", "Rain."]} if "speech" in preset else {}
+    speech = {"transcription": ["The cat sat.", "Hello.", "Rain."]} if "speech" in preset else {}
     ask = (["a dog", "rain", "wind"], ["noise", "", "x"])
-    settings = {"seconds": 0.3, "steps": 2, "progress": False} | said
+    settings = {"seconds": 0.3, "steps": 2, "progress": False} | speech
     one, eight = (pipes(devices, preset)(*ask, **settings) for devices in (0, 8))
     assert eight.audio.shape == one.audio.shape
     close(eight.audio, one.audio)

@@ -39,10 +39,10 @@ def pipe():
 @pytest.mark.slow
 def test_prompts_are_heard(pipe):
     """Most of these; chance is one in a hundred."""
-    made = pipe(list(PROMPTS), steps=12, seed=0, progress=False)
-    assert made.audio.shape == (len(PROMPTS), 40960)
+    outputs = pipe(list(PROMPTS), steps=12, seed=0, progress=False)
+    assert outputs.audio.shape == (len(PROMPTS), 40960)
     classifier = Classifier(CLASSIFIER)
-    labels = [classifier.labels[i] for i in classifier(made.audio).logits.argmax(1)]
+    labels = [classifier.labels[i] for i in classifier(outputs.audio).logits.argmax(1)]
     assert sum(a == b for a, b in zip(labels, PROMPTS.values())) > len(PROMPTS) / 2, labels
 
 
@@ -67,10 +67,10 @@ def test_same_in_diffusers():
         latents=torch.tensor(noise).permute(0, 3, 1, 2),
     ).audios
     ours = Pipeline.from_pretrained("nano", convention="diffusers", dtype="fp32", progress=False)
-    found = ours(
+    results = ours(
         [text], steps=3, sampler="ddim", seconds=2.56, latents=jnp.asarray(noise), progress=False
     )
-    assert np.linalg.norm(found.audio - wanted) < 1e-3 * np.linalg.norm(wanted)
+    assert np.linalg.norm(results.audio - wanted) < 1e-3 * np.linalg.norm(wanted)
 
 
 @pytest.mark.parametrize("name", ["nano", "nano-speech"])
@@ -88,11 +88,13 @@ def test_speech_lasts_as_long_as_espeak_ng_s():
     words = ["Our teacher found seven letters.", "The small child remembered two bicycles."]
     assert all(is_held_out(text) for text in words)
     manners = {" quickly": 215, "": 170, " slowly": 140}
-    asked = [(text, manner) for text in words for manner in manners]
-    theirs = [speak(text, Voice("man", "m3", manners[manner], 45, 50)) for text, manner in asked]
+    requested = [(text, manner) for text in words for manner in manners]
+    theirs = [
+        speak(text, Voice("man", "m3", manners[manner], 45, 50)) for text, manner in requested
+    ]
     ours = Pipeline.from_pretrained("nano-speech", progress=False)(
-        [f"a man speaks{manner}" for _, manner in asked],
-        transcription=[text for text, _ in asked],
+        [f"a man speaks{manner}" for _, manner in requested],
+        transcription=[text for text, _ in requested],
         progress=False,
     )
     lengths = np.array([[np.diff(span(w, 16000))[0] for w in ws] for ws in (ours.audio, theirs)])

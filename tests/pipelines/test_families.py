@@ -47,7 +47,7 @@ def pipes(folders):
     return get
 
 
-def said(name, count=2):
+def speech(name, count=2):
     return {"transcription": SAID[:count]} if name == "tiny-speech" else {}
 
 
@@ -125,16 +125,16 @@ def test_laws(pipes, folders, name):
     """Clip by clip == in one program; alone == in a batch; the text matters."""
     pipe = pipes(name)
     settings = dict(seconds=0.64, steps=3, seed=3, progress=False)
-    both = pipe(PROMPTS, **said(name), **settings)
+    both = pipe(PROMPTS, **speech(name), **settings)
     assert np.isfinite(both.audio).all() and both.audio.std() > 1e-3
     one_device = make_mesh(devices=jax.devices()[:1])
-    whole = Pipeline(hub.load(folders / name), mesh=one_device)(PROMPTS, **said(name), **settings)
+    whole = Pipeline(hub.load(folders / name), mesh=one_device)(PROMPTS, **speech(name), **settings)
     assert relative(whole.audio, both.audio) < 1e-4
-    other = pipe(PROMPTS[:1] * 2, **said(name), **settings)
+    other = pipe(PROMPTS[:1] * 2, **speech(name), **settings)
     assert relative(other.audio[:1], both.audio[:1]) < 1e-5
     assert relative(other.audio[1:], both.audio[1:]) > 1e-4, "another text, the same sound"
     if name in ("tiny-audioldm", "tiny-speech"):
-        alone = pipe(PROMPTS[0], **said(name, 1), **settings)
+        alone = pipe(PROMPTS[0], **speech(name, 1), **settings)
         assert relative(alone.audio, both.audio[:1]) < 1e-3
 
 

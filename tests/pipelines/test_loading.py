@@ -49,16 +49,16 @@ def test_options_without_effect_are_refused(folder, monkeypatch, change, message
 
 
 def test_official_names_work_in_python(monkeypatch, folder):
-    asked = []
+    calls = []
 
     def locate(name, *, revision=None, quiet=False, variant=None):
-        asked.append((name, revision))
+        calls.append((name, revision))
         return folder
 
     monkeypatch.setattr(download, "locate", locate)
     for name, hub_id in registry.OFFICIAL_NAMES.items():
         pipe = Pipeline.from_pretrained(name, revision="main", progress=False)
-        assert asked[-1] == (hub_id, "main") and pipe.source == hub_id
+        assert calls[-1] == (hub_id, "main") and pipe.source == hub_id
         break
     assert registry.resolve("somebody/else") == "somebody/else"
 

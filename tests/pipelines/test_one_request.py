@@ -33,14 +33,14 @@ def compiled(program):
     return jax.jit(functools.partial(shared.condition, program))
 
 
-def conditions(preset, prompts, negatives, said, convention=AUTHORS, loa=None):
+def conditions(preset, prompts, negatives, transcriptions, convention=AUTHORS, loa=None):
     """What the U-Net is given of a request: by kind, a pair of rows for each clip."""
     loaded = checkpoint(preset)
     clips = check_clips(
         loaded.config,
         prompt=prompts,
         negative_prompt=negatives,
-        transcription=said if loaded.config.phonemes else None,
+        transcription=transcriptions if loaded.config.phonemes else None,
     )
     texts = tokenise(clips, loaded.tokenizers, loaded.config, convention)
     texts = dataclasses.replace(texts, loa=loa)
@@ -64,10 +64,10 @@ def assert_same(one, other):
             continue
         for i in range(2):
             # Streams with a mask are padded to a bucket; their first tokens are kept.
-            kept = a.shape[1]
+            kept_part = a.shape[1]
             if a.ndim == 4 and a.shape != b.shape:
-                kept = int(masks[-1][i].sum())
-            np.testing.assert_allclose(a[i, :kept], b[i, :kept], atol=1e-4)
+                kept_part = int(masks[-1][i].sum())
+            np.testing.assert_allclose(a[i, :kept_part], b[i, :kept_part], atol=1e-4)
 
 
 @pytest.mark.slow

@@ -19,13 +19,13 @@ from audioldm2_jax.pipelines.output import Output, check_target
 RATE = 16000
 
 
-def output(*prompts, peak=0.3, said=None, rate=RATE, seconds=0.5):
+def output(*prompts, peak=0.3, transcriptions=None, rate=RATE, seconds=0.5):
     rng = np.random.default_rng(0)
     waves = rng.standard_normal((len(prompts), 1, int(seconds * rate))).astype(np.float32)
     waves *= peak / np.abs(waves).max(-1, keepdims=True)
     metadata = {
         "prompts": list(prompts),
-        "transcriptions": said,
+        "transcriptions": transcriptions,
         "negative_prompts": [],
         "candidates": 1,
         "first_clip": 0,
@@ -204,8 +204,8 @@ def test_stems(prompt):
     "prompt", ["long " * 100, "雨" * 300, "é" * 300, "a\u0308" * 300, "𝒳" * 300]
 )
 def test_long_prompts_have_short_names(tmp_path, prompt):
-    for said in (None, [prompt]):
-        (path,) = output(prompt, said=said).save(tmp_path)
+    for transcriptions in (None, [prompt]):
+        (path,) = output(prompt, transcriptions=transcriptions).save(tmp_path)
         assert len(os.fsencode(path.name)) < 143
         assert unicodedata.is_normalized("NFC", path.stem)
 

@@ -93,9 +93,9 @@ def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, second
     frames = -(-int(seconds / 0.01) // 4)
     latents = noise(2, frames)
     if isinstance(negative, str):
-        given, asked = [negative] * 2, negative
+        given, negative_prompt = [negative] * 2, negative
     else:
-        given = asked = negative
+        given = negative_prompt = negative
     scheduler = theirs.scheduler
     if sampler == "dpm++2m":
         theirs.scheduler = DPMSolverMultistepScheduler.from_config(scheduler.config)
@@ -110,7 +110,13 @@ def test_agrees_with_diffusers(theirs, diffusers_like, sampler, negative, second
     finally:
         theirs.scheduler = scheduler
     out = diffusers_like(
-        PROMPTS, asked, seconds=seconds, steps=5, sampler=sampler, latents=latents, progress=False
+        PROMPTS,
+        negative_prompt,
+        seconds=seconds,
+        steps=5,
+        sampler=sampler,
+        latents=latents,
+        progress=False,
     )
     assert relative(out.audio, reference) < 1e-3
     assert out.sample_rate == 16000
@@ -126,20 +132,26 @@ def test_a_given_loa_stands_for_what_gpt2_says(theirs, diffusers_like, negative)
     given = None if negative is None else [negative] * 2
     with torch.no_grad():
         encoded = theirs.encode_prompt(PROMPTS, "cpu", 1, True, negative_prompt=given)
-    states, mask, said = (x.chunk(2) for x in encoded)
+    states, mask, transcriptions = (x.chunk(2) for x in encoded)
     reference = theirs(
         prompt_embeds=states[1],
         attention_mask=mask[1],
         generated_prompt_embeds=torch.tensor(loa),
         negative_prompt_embeds=states[0],
         negative_attention_mask=mask[0],
-        negative_generated_prompt_embeds=said[0],
+        negative_generated_prompt_embeds=transcriptions[0],
         num_inference_steps=3,
         audio_length_in_s=0.64,
         latents=torch.tensor(latents).permute(0, 3, 1, 2),
     ).audios
-    asked = {"seconds": 0.64, "steps": 3, "sampler": "ddim", "latents": latents, "progress": False}
-    out = diffusers_like(PROMPTS, negative, loa=loa, **asked)
+    requested = {
+        "seconds": 0.64,
+        "steps": 3,
+        "sampler": "ddim",
+        "latents": latents,
+        "progress": False,
+    }
+    out = diffusers_like(PROMPTS, negative, loa=loa, **requested)
     assert relative(out.audio, reference) < 1e-3
     assert out.metadata["loa_injected"]
 

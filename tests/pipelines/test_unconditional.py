@@ -45,11 +45,11 @@ def checkpoint(preset):
     return random_checkpoint(with_audiomae(PRESETS[preset]()))
 
 
-def batch_of(made, start, encoded):
+def batch_of(spec, start, encoded):
     """Two clips' texts as tokens and, in place of sound, what frozen encoders made of it."""
     model, rng = start.model, np.random.default_rng(0)
     batch = {}
-    for name, tokens in token_transforms(start, made).items():
+    for name, tokens in token_transforms(start, spec).items():
         texts = SAID if tokens.spoken else PROMPTS
         rows = [tokens(row) for row in texts]
         batch[f"{name}_tokens"], batch[f"{name}_mask"] = map(np.stack, zip(*rows))
@@ -77,17 +77,17 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
     start = BaseCheckpoint(loaded.config, loaded.params, loaded.tokenizers)
     settings = settings | {"cond_dropout": drop}
     common = {"seconds": 1.28, "dtype": jnp.float32, "text_length": 40}
-    made = build_stage(find_stage(stage), loaded.config, OptimConfig(), settings, **common)
-    (player,) = made.stage.groups.values()
-    frozen = {name: loaded.params[name] for name in made.frozen}
-    for name, constant in made.constants.items():
+    spec = build_stage(find_stage(stage), loaded.config, OptimConfig(), settings, **common)
+    (player,) = spec.stage.groups.values()
+    frozen = {name: loaded.params[name] for name in spec.frozen}
+    for name, constant in spec.constants.items():
         frozen[name] = constant.compute(loaded.params, jnp.float32)
     if encoded:
         reader = unconditional_encoder(loaded.config)
         frozen.pop(reader, None)
         frozen[EMPTY_TEXT] = encode_unconditional(loaded.params, loaded.config)
     params = {name: loaded.params[name] for name in player.parts}
-    batch, keys = batch_of(made, start, encoded), jax.random.split(jax.random.key(0), 2)
+    batch, keys = batch_of(spec, start, encoded), jax.random.split(jax.random.key(0), 2)
     _, metrics = jax.jit(player.loss)(params, frozen, batch, keys, 0)
     return metrics["streams"], metrics["masks"], metrics["film"]
 
@@ -96,8 +96,10 @@ def shown(monkeypatch, preset, stage, settings, *, drop, encoded=False):
 def steered_away_from(preset):
     """The unconditional rows of what sampling gives the U-Net."""
     loaded = checkpoint(preset)
-    said = SAID if loaded.config.phonemes else [None] * 2
-    requests = [ClipRequest(p, transcription=t, guidance=2.0) for p, t in zip(PROMPTS, said)]
+    transcriptions = SAID if loaded.config.phonemes else [None] * 2
+    requests = [
+        ClipRequest(p, transcription=t, guidance=2.0) for p, t in zip(PROMPTS, transcriptions)
+    ]
     texts = tokenise(requests, loaded.tokenizers, loaded.config, CONVENTIONS["authors"])
     program = program_of(loaded.config, jnp.float32)
     run = jax.jit(functools.partial(shared.condition, program))
@@ -121,8 +123,8 @@ def difference(preset, given):
     largest = [0.0]
     for ours, theirs in zip(jax.tree.leaves(keys), jax.tree.leaves(sampled["kv"])):
         # T5's "" has one token; the rest is padding, which masks hide.
-        kept = ours.shape[1] if ours.shape == theirs.shape else 1
-        largest.append(float(jnp.abs(ours[:, :kept] - theirs[:, :kept]).max()))
+        kept_part = ours.shape[1] if ours.shape == theirs.shape else 1
+        largest.append(float(jnp.abs(ours[:, :kept_part] - theirs[:, :kept_part]).max()))
     if films is not None:
         pairs = zip(jax.tree.leaves(films), jax.tree.leaves(sampled["film_bias"]))
         largest += [float(jnp.abs(a - b).max()) for a, b in pairs]

@@ -30,7 +30,7 @@ def tiny(preset):
     return loaded.tokenizers, loaded.config, {}
 
 
-def said(model, *prompts, negatives=()):
+def warning_of(model, *prompts, negatives=()):
     tokenizers, config, about = model
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -50,40 +50,40 @@ def said(model, *prompts, negatives=()):
     ],
 )
 def test_words_that_nano_does_not_know(prompt, unknown):
-    line = said(bundled("nano"), prompt)
+    line = warning_of(bundled("nano"), prompt)
     assert line.startswith(f"unknown words: {unknown}; nano knows the sounds of `soundscapes")
 
 
 def test_words_that_nano_knows():
     captions = [f"{sound.noun}, then {sound.plural}" for sound in SOUND_CLASSES.values()]
     captions += ["the sound of a piano note on F#4, in a large hall.", "a low-pitched siren"]
-    assert said(bundled("nano"), *captions) == ""
+    assert warning_of(bundled("nano"), *captions) == ""
 
 
 def test_one_line_for_all_prompts():
-    line = said(bundled("nano"), "a lion", "a lion and a tiger", negatives=["opera"])
+    line = warning_of(bundled("nano"), "a lion", "a lion and a tiger", negatives=["opera"])
     assert line.startswith("unknown words: lion, and, tiger, opera;")
 
 
 def test_voices():
-    assert said(bundled("nano-speech"), "A woman speaks slowly in a low voice.", VOICE) == ""
-    assert "unknown words: robot" in said(bundled("nano-speech"), "a robot speaks")
+    assert warning_of(bundled("nano-speech"), "A woman speaks slowly in a low voice.", VOICE) == ""
+    assert "unknown words: robot" in warning_of(bundled("nano-speech"), "a robot speaks")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "tiny-t5"])
 def test_scripts_that_the_tokenizer_does_not_know(preset):
-    assert said(tiny(preset), "a dog barks") == ""
-    line = said(tiny(preset), "a \u72ee\u5b50 roars")
+    assert warning_of(tiny(preset), "a dog barks") == ""
+    line = warning_of(tiny(preset), "a \u72ee\u5b50 roars")
     assert line == "unknown words: \u72ee\u5b50; the model reads English"
     with pytest.raises(InputError, match="prompt 2 of 2: .* knows none of its words") as caught:
-        said(tiny(preset), "a dog", "\u72ee\u5b50 \u0440\u0451\u0432")
+        warning_of(tiny(preset), "a dog", "\u72ee\u5b50 \u0440\u0451\u0432")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("preset", ["tiny-audioldm", "tiny-speech"])
 def test_bytes_are_read_but_scarcely_understood(preset):
-    assert "unknown words: \u72ee\u5b50" in said(tiny(preset), "\u72ee\u5b50")
-    assert said(tiny(preset), "un \u00e9l\u00e9phant") == ""
+    assert "unknown words: \u72ee\u5b50" in warning_of(tiny(preset), "\u72ee\u5b50")
+    assert warning_of(tiny(preset), "un \u00e9l\u00e9phant") == ""
 
 
 @pytest.mark.parametrize(

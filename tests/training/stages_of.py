@@ -48,7 +48,7 @@ def plan(name: str, model, optim: OptimConfig, settings: dict, **run) -> StageSp
     return build_stage(find_stage(name), model, optim, settings, **run)
 
 
-def made(
+def build_spec(
     name: str, optim: OptimConfig = QUICK, *, remat: str = "none", **settings
 ) -> tuple[StageSpec, dict]:
     """(stage, frozen parameters)."""
@@ -93,15 +93,15 @@ def batch(size: int = 8, seed: int = 0) -> dict:
     }
 
 
-def initial(found: StageSpec):
+def initial(spec: StageSpec):
     """The stage's first state."""
-    return jax.jit(lambda key: init_state(found.stage, key))(jax.random.key(0))
+    return jax.jit(lambda key: init_state(spec.stage, key))(jax.random.key(0))
 
 
-def stepped(found: StageSpec, frozen: dict, data: dict, count: int = 2, **settings):
+def stepped(spec: StageSpec, frozen: dict, data: dict, count: int = 2, **settings):
     """(state, metrics of each step)."""
-    state = initial(found)
-    step = jax.jit(make_step(found.stage, **settings))
+    state = initial(spec)
+    step = jax.jit(make_step(spec.stage, **settings))
     history = []
     for _ in range(count):
         state, metrics = step(state, frozen, data)
@@ -114,8 +114,8 @@ def largest_difference(one, other) -> float:
     return max(float(np.abs(np.asarray(a, np.float64) - np.asarray(b)).max()) for a, b in pairs)
 
 
-def replaced(found: StageSpec, **changes) -> StageSpec:
+def replaced(spec: StageSpec, **changes) -> StageSpec:
     """The stage with its only group changed."""
-    group = dataclasses.replace(found.stage.groups["model"], **changes)
-    stage = dataclasses.replace(found.stage, groups={"model": group})
-    return dataclasses.replace(found, stage=stage)
+    group = dataclasses.replace(spec.stage.groups["model"], **changes)
+    stage = dataclasses.replace(spec.stage, groups={"model": group})
+    return dataclasses.replace(spec, stage=stage)

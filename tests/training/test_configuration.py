@@ -141,13 +141,13 @@ def test_lengths_are_not_split_yet():
 
 def functions(stage: str) -> dict[str, list[ast.FunctionDef]]:
     """Functions and methods of the stage's file and of those that several share, by name."""
-    found = {}
+    results = {}
     for name in dict.fromkeys((stage, "loa", "diffusion", "conditions")):
         path = PACKAGE / "training" / "stages" / f"{name}.py"
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
-                found.setdefault(node.name, []).append(node)
-    return found
+                results.setdefault(node.name, []).append(node)
+    return results
 
 
 def reached(name: str, known: dict, seen: set) -> set[str]:
@@ -182,11 +182,11 @@ OTHER |= {"decoder_heads": 1, "max_logit_scale": 1.5}
 def program(stage, **settings) -> str:
     """Everything that a stage computes of a batch, as text: parameters and losses."""
     about = {"seconds": SECONDS, "dtype": jnp.float32, "classes": tuple("abcdef")}
-    found = plan(stage, TINY, QUICK, SETTINGS[stage] | settings, **about)
-    params = jax.eval_shape(found.stage.init, jax.random.key(0))
+    spec = plan(stage, TINY, QUICK, SETTINGS[stage] | settings, **about)
+    params = jax.eval_shape(spec.stage.init, jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))
     text = [str(jax.tree.map(lambda x: x.shape, params))]
-    for player in found.stage.groups.values():
+    for player in spec.stage.groups.values():
         text.append(str(jax.make_jaxpr(player.loss)(params, {}, batch(), keys, 0)))
     return "\n".join(text)
 

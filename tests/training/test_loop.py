@@ -89,7 +89,7 @@ def test_resumed_equals_uninterrupted(corpus, tmp_path):
         name: [json.loads(x) for x in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("whole", "halves")
     }
-    losses = {name: [(x["step"], x["loss"]) for x in found] for name, found in lines.items()}
+    losses = {name: [(x["step"], x["loss"]) for x in rows] for name, rows in lines.items()}
     assert losses["whole"] == losses["halves"] and len(losses["whole"]) == 6
 
 
@@ -98,9 +98,9 @@ def test_another_mesh_goes_on(corpus, tmp_path):
     file = "configs/audiomae.py"
     split = ["mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2"]
     train(config(file, corpus, "steps=2", *split), tmp_path / "run", quiet=True)
-    found = train(config(file, corpus, "steps=4"), tmp_path / "run", quiet=True)
+    metrics = train(config(file, corpus, "steps=4"), tmp_path / "run", quiet=True)
     whole = train(config(file, corpus, "steps=4"), tmp_path / "whole", quiet=True)
-    np.testing.assert_allclose(found["loss"], whole["loss"], rtol=1e-3)
+    np.testing.assert_allclose(metrics["loss"], whole["loss"], rtol=1e-3)
 
 
 def test_values_that_are_not_there(corpus, tmp_path, capsys):
@@ -135,14 +135,14 @@ def test_every_variant_has_its_shapes(file, corpus):
         read_config(f"{file}:?", [])
     seen = set()
     for variant in str(error.value).partition("choose one of ")[2].split():
-        made = read_config(f"{file}:{variant}", [f"--config.data.sources={corpus}"])
-        with made.unlocked():
-            made.batch = 8
+        run_config = read_config(f"{file}:{variant}", [f"--config.data.sources={corpus}"])
+        with run_config.unlocked():
+            run_config.batch = 8
         # Variants that differ by their data alone are one program.
-        if (same := (made.preset, str(made.settings), made.data.seconds)) in seen:
+        if (same := (run_config.preset, str(run_config.settings), run_config.data.seconds)) in seen:
             continue
         seen.add(same)
-        run = open_run(made)
+        run = open_run(run_config)
         # The frozen encoders are the same in all; an encoded corpus leaves them nothing to do.
         fits(run, encoded=len(seen) > 1 and bool(run.spec.frozen))
 
@@ -165,9 +165,9 @@ def fits(run, encoded):
         frozen = frozen_shapes(run, given)
         assert not encoded or set(frozen) <= {EMPTY_TEXT}
         for player in run.spec.stage.groups.values():
-            value, found = jax.eval_shape(player.loss, params, frozen, given, keys, 0)
-            found.pop("batch_stats", None)
-            assert all(x.shape == () for x in (value, *found.values()))
+            value, metrics = jax.eval_shape(player.loss, params, frozen, given, keys, 0)
+            metrics.pop("batch_stats", None)
+            assert all(x.shape == () for x in (value, *metrics.values()))
 
 
 def test_a_folder_keeps_its_stage(corpus, tmp_path):
@@ -183,20 +183,22 @@ def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
         train(config("configs/panns.py", tmp_path / "none"), tmp_path / "run", quiet=True)
     assert not list(tmp_path.iterdir())
     train(config("configs/panns.py", corpus, "steps=1"), tmp_path / "run", quiet=True)
-    kept = (tmp_path / "run" / "config.json").read_text()
+    kept_part = (tmp_path / "run" / "config.json").read_text()
     wider = config("configs/panns.py", corpus, "steps=2", "settings.width=40")
     with pytest.raises(InputError, match="the saved state is of another configuration"):
         train(wider, tmp_path / "run", quiet=True)
-    assert (tmp_path / "run" / "config.json").read_text() == kept
+    assert (tmp_path / "run" / "config.json").read_text() == kept_part
 
 
 @pytest.mark.slow
 def test_held_parameters(corpus, tmp_path):
     """Patterns keep parameters as they were; idle ones are named."""
-    made = config("configs/panns.py", corpus, "steps=2", "frozen_params=blocks_0,embed/kernel")
-    run = open_run(made)
+    run_config = config(
+        "configs/panns.py", corpus, "steps=2", "frozen_params=blocks_0,embed/kernel"
+    )
+    run = open_run(run_config)
     fresh = jax.jit(run.spec.stage.init)(jax.random.fold_in(jax.random.key(0), 0))["panns"]
-    train(made, tmp_path / "run", quiet=True)
+    train(run_config, tmp_path / "run", quiet=True)
     trained = parameters(tmp_path / "run")[1]["panns"]
     assert_same(fresh["embed"]["kernel"], trained["embed"]["kernel"])
     assert_same(fresh["blocks_0_conv_0"], trained["blocks_0_conv_0"])
@@ -215,10 +217,10 @@ def test_user_hooks(corpus, tmp_path):
         return {"mine": 2.0 * step}
 
     hook.every = 2
-    found = train(
+    metrics = train(
         config("configs/panns.py", corpus, "steps=5"), tmp_path / "run", quiet=True, hooks=[hook]
     )
-    assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and found["mine"] == 10.0
+    assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and metrics["mine"] == 10.0
 
 
 def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
@@ -232,8 +234,8 @@ def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
         return {}
 
     hook.every = 1
-    made = config("configs/panns.py", corpus, "steps=9")
-    train(made, tmp_path / "run", quiet=True, hooks=[hook])
+    run_config = config("configs/panns.py", corpus, "steps=9")
+    train(run_config, tmp_path / "run", quiet=True, hooks=[hook])
     assert seen == [0, 1, 2] and parameters(tmp_path / "run")[0] == 3
 
 
@@ -242,14 +244,14 @@ def test_parts_trained_side_by_side_come_together(corpus, tmp_path, capsys):
     """Onto another checkpoint: the run's part, and all others of that one."""
     other = random_checkpoint(TINY, seed=1)
     hub.save(other, tmp_path / "other")
-    made = config("configs/audiomae.py", corpus, "steps=1", "base_checkpoint=random")
-    train(made, tmp_path / "run", quiet=True)
+    run_config = config("configs/audiomae.py", corpus, "steps=1", "base_checkpoint=random")
+    train(run_config, tmp_path / "run", quiet=True)
     command = ["export", str(tmp_path / "run")]
     assert main([*command, str(tmp_path / "out"), "--onto", str(tmp_path / "other")]) == 0
-    found = hub.load(tmp_path / "out")
+    loaded = hub.load(tmp_path / "out")
     _, trained = parameters(tmp_path / "run")
-    assert_same(jax.device_get(found.params["audiomae"]), trained["audiomae"])
-    assert_same(jax.device_get(found.params["vae"]), jax.device_get(other.params["vae"]))
+    assert_same(jax.device_get(loaded.params["audiomae"]), trained["audiomae"])
+    assert_same(jax.device_get(loaded.params["vae"]), jax.device_get(other.params["vae"]))
     hub.save(random_checkpoint(PRESETS["tiny-audioldm"]()), tmp_path / "film")
     assert main([*command, str(tmp_path / "no"), "--onto", str(tmp_path / "film")]) == 2
     assert "its audiomae is of another configuration" in capsys.readouterr().err
@@ -257,15 +259,15 @@ def test_parts_trained_side_by_side_come_together(corpus, tmp_path, capsys):
 
 def test_held_out_figures_are_means_over_clips(corpus):
     """Whatever the batches: fewer clips than one, a short last one, a batch for each device."""
-    found, state = [], None
+    results, state = [], None
     for batch in (8, 16, 32):
         values = f"validation.sources={corpus}", f"batch={batch}", "validation.batches=9"
         run = open_run(config("configs/audiomae.py", corpus, *values))
         with jax.set_mesh(run.mesh):
             state = state or init_sharded(run.spec.stage, run.mesh, 0)
             (validation,) = hooks_of(run, None, None)
-            found.append(validation(0, state, {})["valid/loss"])
-    np.testing.assert_allclose(found, found[0], rtol=1e-5)
+            results.append(validation(0, state, {})["valid/loss"])
+    np.testing.assert_allclose(results, results[0], rtol=1e-5)
 
 
 def test_wandb_is_asked_for(corpus, tmp_path, monkeypatch):
@@ -276,11 +278,11 @@ def test_wandb_is_asked_for(corpus, tmp_path, monkeypatch):
 
 def test_runs_that_diverge_stop(corpus, tmp_path):
     values = ["optim.learning_rate=1e30", "optim.clip=0.0", "max_skipped=3", "log_every=1"]
-    made = config("configs/panns.py", corpus, "steps=20", *values)
+    run_config = config("configs/panns.py", corpus, "steps=20", *values)
     with pytest.raises(
         NumericalError, match=r"not finite for \d steps in a row; the last batch .*train/"
     ):
-        train(made, tmp_path / "run", quiet=True)
+        train(run_config, tmp_path / "run", quiet=True)
 
 
 @pytest.mark.slow
@@ -290,8 +292,8 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
     command = ["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", "-q"]
     command += [f"--config.data.sources={corpus}", "--config.steps=2", "--config.log_every=1"]
     # One stage of each way to make sound; compiling the pipeline takes its time.
-    heard = any(name in file for name in ("/audioldm.py", "loa.py:tiny-speech", "vocoder"))
-    sampled = int(heard or "vae" in file)
+    has_sound = any(name in file for name in ("/audioldm.py", "loa.py:tiny-speech", "vocoder"))
+    sampled = int(has_sound or "vae" in file)
     command += [f"--config.validation.sources={corpus}", f"--config.sample.every={sampled}"]
     assert main(command) == 0
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -300,15 +302,15 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
     assert all(np.isfinite(v) for line in lines for v in line.values())
     assert any(name.startswith("valid/") for name in lines[0])
     board = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").iterdir())
-    assert (b"RIFF" in board) == heard and (b"PNG" in board) == bool(sampled)
+    assert (b"RIFF" in board) == has_sound and (b"PNG" in board) == bool(sampled)
     command = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--weights", "raw"]
     assert main(command) == 0
     whole = (tmp_path / "out" / "model_index.json").is_file()
     step, trained = parameters(tmp_path / "run")
     assert step == 2
     if whole:
-        found = hub.load(tmp_path / "out")
-        assert found.params.keys() >= trained.keys()
+        results = hub.load(tmp_path / "out")
+        assert results.params.keys() >= trained.keys()
     else:
         (name,) = trained
         loaded = single.load(tmp_path / "out")
@@ -327,11 +329,11 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
     )
     values = [f"base_checkpoint={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
     file = "configs/loa.py"
-    found = [
+    results = [
         train(config(file, source, *values), tmp_path / name, quiet=True)
         for name, source in (("heard", corpus), ("read", tmp_path / "encoded"))
     ]
-    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=5e-3)
+    np.testing.assert_allclose(results[0]["loss"], results[1]["loss"], rtol=5e-3)
     other = config(file, tmp_path / "encoded", *values, "settings.pooling=8")
     with pytest.raises(
         InputError, match="stage loa needs more of its clips than these corpora hold"
@@ -346,8 +348,8 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
 # Processes of their own compile the CPU's kernels, and so does what is compared with them.
 @pytest.mark.cpu_kernels
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
-def test_stopped_by_a_signal(told, corpus, tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_by_a_signal(signal_number, corpus, tmp_path):
     """SIGTERM saves at once; after kill -9 the run goes on from the last state. Both to the bit."""
     file, workdir = "configs/audiomae.py", tmp_path / "run"
     # The cosine's length stays, although the run that goes on is shorter.
@@ -362,12 +364,12 @@ def test_stopped_by_a_signal(told, corpus, tmp_path):
         if metrics.is_file() and metrics.read_text().count("\n") >= 12:
             break
         time.sleep(0.05)
-    process.send_signal(told)
+    process.send_signal(signal_number)
     code = process.wait(timeout=120)
-    assert code == (0 if told == signal.SIGTERM else -signal.SIGKILL)
+    assert code == (0 if signal_number == signal.SIGTERM else -signal.SIGKILL)
     step, _ = parameters(workdir)
     assert 5 <= step < 400
-    if told == signal.SIGTERM:
+    if signal_number == signal.SIGTERM:
         assert step == len(metrics.read_text().splitlines())
     end = f"steps={step + 4}"
     train(config(file, corpus, end, *values[1:]), workdir, quiet=True)

@@ -17,7 +17,7 @@ from audioldm2_jax.models.loa_projection import sequence_positions
 from audioldm2_jax.models.lpips import LPIPS
 from audioldm2_jax.presets import AudioMAEConfig
 from audioldm2_jax.training.stages import audiomae, loa, vae, vocoder
-from tests.training.stages_of import TINY, batch, initial, largest_difference, made, weights
+from tests.training.stages_of import TINY, batch, build_spec, initial, largest_difference, weights
 from tests.training.values import draw
 
 
@@ -25,26 +25,26 @@ def test_hidden_vectors():
     """Each clip loses a share of its own, of any size up to `hide`; draws belong to clips."""
     keys = jax.random.split(jax.random.key(0), 64)
     for most in (1.0, 0.5):
-        kept = np.asarray(loa.prefix_mask((64, 200), keys, most))
-        shares = 1 - kept.mean(-1)
+        mask = np.asarray(loa.prefix_mask((64, 200), keys, most))
+        shares = 1 - mask.mean(-1)
         assert abs(shares.mean() - most / 2) < 0.1 and shares.max() < most + 0.1
         assert shares.std() > most / 5
-    np.testing.assert_array_equal(loa.prefix_mask((3, 200), keys[:3], most), kept[:3])
+    np.testing.assert_array_equal(loa.prefix_mask((3, 200), keys[:3], most), mask[:3])
 
 
 def test_in_place_of_hidden_vectors():
     """Zeros, or GPT-2's own vectors from the prefix with zeros; no gradients through those."""
     size, count = 8, 5
-    found, _frozen = made("loa")
-    params, keys = initial(found).params, jax.random.split(jax.random.key(1), size)
+    spec, _frozen = build_spec("loa")
+    params, keys = initial(spec).params, jax.random.split(jax.random.key(1), size)
     settings = loa.LOASettings(TINY, prefix_dropout=1.0)
     truth, states = draw(size, count, TINY.gpt2.width), draw(size, 6, TINY.gpt2.width, seed=2)
     positions = sequence_positions(1, jnp.full(size, 1))
     given = LMInputs(jnp.asarray(states), jnp.ones((size, 6), bool), positions)
     prefix = loa.partial_prefix(settings, params, given, truth, keys)
-    kept = np.asarray(loa.prefix_mask((size, count), keys, 1.0))[..., None]
-    blank = np.where(kept, truth, 0)
-    own = np.where(kept, truth, loa.teacher_forced(settings, params, given, jnp.asarray(blank)))
+    mask = np.asarray(loa.prefix_mask((size, count), keys, 1.0))[..., None]
+    blank = np.where(mask, truth, 0)
+    own = np.where(mask, truth, loa.teacher_forced(settings, params, given, jnp.asarray(blank)))
     by = [np.allclose(a, b, atol=1e-5) for a, b in zip(prefix, own)]
     np.testing.assert_allclose(prefix, np.where(np.reshape(by, (-1, 1, 1)), own, blank), atol=1e-5)
     assert 0 < sum(by) < size
@@ -58,8 +58,8 @@ def test_in_place_of_hidden_vectors():
 def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
     measures = []
     for settings in ({"prefix_dropout": 1.0}, {"prefix_dropout": 0.0}):
-        found, frozen = made("loa", rollout_weight=0.0, **settings)
-        state, player = initial(found), found.stage.groups["model"]
+        spec, frozen = build_spec("loa", rollout_weight=0.0, **settings)
+        state, player = initial(spec), spec.stage.groups["model"]
         keys = jax.random.split(jax.random.key(0), 2)
         given = (state.params, frozen, batch(2), keys, 0)
         measures.append(jax.jit(player.eval_loss)(*given)[1])
@@ -71,25 +71,25 @@ def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_hidden_shares_are_shares(share):
     with pytest.raises(InputError, match="settings.prefix_dropout is "):
-        made("loa", prefix_dropout=share)
+        build_spec("loa", prefix_dropout=share)
 
 
 @pytest.mark.slow
 def test_a_vocoder_without_discriminators_has_none():
-    found, _ = made("vocoder", adversarial_weight=0.0, stft_weight=2.0)
-    assert list(found.stage.groups) == ["generator"]
-    params = found.stage.init(jax.random.key(0))
+    spec, _ = build_spec("vocoder", adversarial_weight=0.0, stft_weight=2.0)
+    assert list(spec.stage.groups) == ["generator"]
+    params = spec.stage.init(jax.random.key(0))
     assert set(params) == {"vocoder"}
     keys = jax.random.split(jax.random.key(1), 4)
-    value, metrics = found.stage.groups["generator"].loss(params, {}, batch(4), keys, 0)
+    value, metrics = spec.stage.groups["generator"].loss(params, {}, batch(4), keys, 0)
     assert set(metrics) == {"mel", "spectra"}
     np.testing.assert_allclose(value, 45 * metrics["mel"] + 2 * metrics["spectra"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_panns_drops_values_if_asked(dropout):
-    found, _ = made("panns", mixup=False, dropout=dropout)
-    params, loss = initial(found).params, found.stage.groups["model"].loss
+    spec, _ = build_spec("panns", mixup=False, dropout=dropout)
+    params, loss = initial(spec).params, spec.stage.groups["model"].loss
     draws = [jax.random.split(jax.random.key(i), 8) for i in (0, 1)]
     values = [loss(params, {}, batch(), keys, 0)[0] for keys in draws]
     assert (values[0] != values[1]) == dropout
@@ -98,9 +98,9 @@ def test_panns_drops_values_if_asked(dropout):
 @pytest.mark.slow
 def test_the_vaes_adaptive_weight():
     """The ratio of both terms' gradients at the last kernel, taken the long way."""
-    found, _ = made("vae", discriminator_start=0)
+    spec, _ = build_spec("vae", discriminator_start=0)
     settings = vae.VAESettings(TINY, discriminator_start=0, discriminator_width=8)
-    params = initial(found).params
+    params = initial(spec).params
     keys = jax.random.split(jax.random.key(3), 4)
     data = batch(4)
     _, metrics = vae.generator_loss(settings)(params, {}, data, keys, 0)
@@ -125,8 +125,8 @@ def test_the_vaes_adaptive_weight():
 def test_the_perceptual_term():
     """It is LPIPS of mel and reconstruction at every position."""
     frozen = {"lpips": LPIPS().init(jax.random.key(1), draw(1, 32, 32), draw(1, 32, 32))["params"]}
-    found, _ = made("vae")
-    params, data = initial(found).params, batch(2)
+    spec, _ = build_spec("vae")
+    params, data = initial(spec).params, batch(2)
     keys = jax.random.split(jax.random.key(3), 2)
     plain, seeing = (
         vae.VAESettings(TINY, adversarial_weight=0.0, perceptual_weight=weight)
@@ -142,8 +142,8 @@ def test_the_perceptual_term():
 @pytest.mark.slow
 def test_nothing_is_judged_before_the_start():
     settings = vae.VAESettings(TINY, discriminator_start=5, discriminator_width=8)
-    found, _ = made("vae")
-    params = initial(found).params
+    spec, _ = build_spec("vae")
+    params = initial(spec).params
     keys, data = jax.random.split(jax.random.key(3), 4), batch(4)
     run = vae.generator_loss(settings)
     early, late = (run(params, {}, data, keys, step)[0] for step in (4, 5))
@@ -191,25 +191,25 @@ def test_masked_patches():
 @pytest.mark.slow
 def test_teacher_forced_on_its_own_roll_out_is_the_roll_out():
     """With padded texts of different length."""
-    found, _ = made("loa")
-    params = initial(found).params
+    spec, _ = build_spec("loa")
+    params = initial(spec).params
     settings = loa.LOASettings(TINY)
     width = TINY.gpt2.width
     states = draw(3, 12, width)
     lengths = jnp.array([4, 12 - 5, 2])
-    kept = jnp.concatenate(
+    mask = jnp.concatenate(
         [jnp.ones((3, 4), bool), jnp.arange(7) < lengths[:, None], jnp.ones((3, 1), bool)], 1
     )
     positions = sequence_positions(7, lengths)
     model = GPT2(TINY.gpt2)
-    given = LMInputs(jnp.asarray(states), kept, positions)
-    rolled = roll_out(model, params["gpt2"], states, kept, positions, tokens=6)
+    given = LMInputs(jnp.asarray(states), mask, positions)
+    rolled = roll_out(model, params["gpt2"], states, mask, positions, tokens=6)
     forced = loa.teacher_forced(settings, params, given, rolled)
     np.testing.assert_allclose(forced, rolled, atol=1e-5)
     # Without gradients from vector to vector: the same vectors, and of one the same gradients.
     short = dataclasses.replace(settings, backprop_through_rollout=False)
-    found = loa.rollout(short, params, given, 6)
-    np.testing.assert_allclose(found, rolled, atol=1e-5)
+    spec = loa.rollout(short, params, given, 6)
+    np.testing.assert_allclose(spec, rolled, atol=1e-5)
 
     def gradients(settings, count):
         wanted = draw(3, count, width, seed=2)

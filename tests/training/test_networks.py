@@ -23,7 +23,7 @@ from audioldm2_jax.models.lpips import STAGES as LPIPS_STAGES
 from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import AudioMAEConfig, PANNsConfig
 from audioldm2_jax.training import weight_norm
-from tests.training.stages_of import TINY, initial, made
+from tests.training.stages_of import TINY, build_spec, initial
 from tests.training.values import draw, randomised
 
 
@@ -64,12 +64,12 @@ def test_wave_discriminators():
         return kernel * np.asarray(part["scale"]) / np.sqrt((flat**2).sum(0))
 
     def layers(x, part, convolve):
-        found, names = [], sorted(n for n in part if n != "conv_out")
+        results, names = [], sorted(n for n in part if n != "conv_out")
         for name in names:
             x = F.leaky_relu(convolve(x, part[name], name), 0.1)
-            found.append(x)
-        found.append(convolve(x, part["conv_out"], "conv_out"))
-        return found
+            results.append(x)
+        results.append(convolve(x, part["conv_out"], "conv_out"))
+        return results
 
     def period(part, count):
         x = torch.tensor(wave)[:, None]
@@ -102,8 +102,8 @@ def test_wave_discriminators():
 
     theirs = [period(params["period_2"], 2), period(params["period_3"], 3)]
     theirs += [scale(params[f"scale_{i}"], i) for i in range(3)]
-    found = network.apply({"params": params}, wave)
-    for i, ((_, features), expected) in enumerate(zip(found, theirs)):
+    results = network.apply({"params": params}, wave)
+    for i, ((_, features), expected) in enumerate(zip(results, theirs)):
         for ours, reference in zip(features, expected, strict=True):
             assert ours.shape == tuple(reference.shape), i
             np.testing.assert_allclose(ours, reference, atol=3e-4 * float(reference.std()))
@@ -113,8 +113,8 @@ def test_the_largest_gain():
     """Against the singular value decomposition; its gradient is that of the product u W v."""
     matrix = draw(40, 8) + 3 * draw(40, 1) * draw(1, 8)
     u, s, v = np.linalg.svd(matrix)
-    found, gradient = jax.value_and_grad(discriminators.spectral_norm)(jnp.asarray(matrix))
-    np.testing.assert_allclose(found, s[0], rtol=1e-4)
+    results, gradient = jax.value_and_grad(discriminators.spectral_norm)(jnp.asarray(matrix))
+    np.testing.assert_allclose(results, s[0], rtol=1e-4)
     np.testing.assert_allclose(gradient, np.outer(u[:, 0], v[0]), atol=1e-2)
 
 
@@ -154,8 +154,8 @@ def test_lpips(suffix, tmp_path):
 
 
 def test_hidden_patches_do_not_reach_the_encoder():
-    found, _ = made("audiomae")
-    params = initial(found).params
+    spec, _ = build_spec("audiomae")
+    params = initial(spec).params
     from audioldm2_jax.models.audiomae import AudioMAE
 
     config = TINY.audiomae
@@ -260,16 +260,16 @@ def test_tagger(train):
         return x @ part["kernel"] + part["bias"]
 
     embedding = F.relu(linear(x, "embed"))
-    logits, found, statistics = network.apply({"params": params}, mel, train)
-    np.testing.assert_allclose(found, embedding, atol=1e-4)
+    logits, output, statistics = network.apply({"params": params}, mel, train)
+    np.testing.assert_allclose(output, embedding, atol=1e-4)
     np.testing.assert_allclose(logits, linear(embedding, "classes"), atol=1e-4)
     assert bool(statistics["blocks_1_norm_1"]) == train
 
 
 @pytest.mark.slow
 def test_weight_norm_is_its_own_inverse():
-    found, _ = made("vocoder")
-    params = initial(found).params["vocoder"]
+    spec, _ = build_spec("vocoder")
+    params = initial(spec).params["vocoder"]
     plain = weight_norm.merge(params)
     again = weight_norm.merge(weight_norm.unmerge(plain))
     for path, value in tree.flatten(plain).items():
@@ -293,10 +293,10 @@ def test_panns_files(tmp_path):
     extra = {"bn0.num_batches_tracked": 7, "spectrogram_extractor.stft.conv_real.weight": 0.0}
     state = {k: torch.tensor(np.array(v)) for k, v in (state | extra).items()}
     torch.save({"iteration": 5, "model": state}, tmp_path / "Cnn14.pth")
-    found = single.load(tmp_path / "Cnn14.pth")
-    assert found.config == config
-    jax.tree.map(np.testing.assert_array_equal, found.params, params)
-    single.save(found, tmp_path / "folder")
+    loaded = single.load(tmp_path / "Cnn14.pth")
+    assert loaded.config == config
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+    single.save(loaded, tmp_path / "folder")
     again = single.load(tmp_path / "folder")
     assert again.config == config
     jax.tree.map(np.testing.assert_array_equal, again.params, params)

@@ -43,9 +43,9 @@ def test_a_batch_that_no_chip_holds(topology):
     command += ["--config=configs/loa.py:tiny", f"--config.batch={1 << 23}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    found, limit = json.loads(done.stdout), CHIPS[topology.partition(":")[0]].memory
-    assert not found["fits"] and found["GB total"] > found["GB chip"]
-    assert found["GB chip"] == pytest.approx(limit / 1e9, rel=1e-3)
+    report, limit = json.loads(done.stdout), CHIPS[topology.partition(":")[0]].memory
+    assert not report["fits"] and report["GB total"] > report["GB chip"]
+    assert report["GB chip"] == pytest.approx(limit / 1e9, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_step_for_a_pod(topology, chips, mesh):
     command += [f"--config.mesh.{axis}" for axis in mesh.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["chips"] == chips and found["fits"] and found["TFLOP"] > 0
-    assert found["collectives"]["all-reduce"]["count"] >= 1
-    assert found["bound by"] in ("compute", "memory", "links")
+    report = json.loads(done.stdout)
+    assert report["chips"] == chips and report["fits"] and report["TFLOP"] > 0
+    assert report["collectives"]["all-reduce"]["count"] >= 1
+    assert report["bound by"] in ("compute", "memory", "links")

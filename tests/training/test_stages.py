@@ -28,7 +28,7 @@ from audioldm2_jax.training.spec import (
 )
 from audioldm2_jax.training.stages import STAGES, find_stage
 from tests.data.corpora import write_corpus
-from tests.training.stages_of import QUICK, SETTINGS, TINY, made, plan
+from tests.training.stages_of import QUICK, SETTINGS, TINY, build_spec, plan
 
 ROOT = Path(__file__).parent.parent.parent
 TRAINING = ROOT / "audioldm2_jax" / "training"
@@ -38,7 +38,7 @@ TRAINING = ROOT / "audioldm2_jax" / "training"
 def test_a_stage_has_one_name(name):
     """The same in the table, its file, its configuration and its values."""
     info = STAGES[name]
-    assert info.name == name and made(name)[0].stage.name == name
+    assert info.name == name and build_spec(name)[0].stage.name == name
     assert info.build.__module__.rpartition(".")[2] == name
     assert (TRAINING / "stages" / f"{name}.py").is_file()
     assert (ROOT / "configs" / f"{name}.py").is_file()
@@ -47,7 +47,7 @@ def test_a_stage_has_one_name(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_what_the_table_says_is_what_the_stage_does(name):
-    info, (spec, _) = STAGES[name], made(name)
+    info, (spec, _) = STAGES[name], build_spec(name)
     assert info.reads_texts == bool(spec.batch.texts)
     assert info.reads_labels == bool(spec.batch.classes)
     assert info.reads_latents == ("vae" in spec.frozen)

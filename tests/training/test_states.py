@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capf
         file.unlink() if kind == "delete" else file.write_bytes(damaged(path.read_bytes(), kind))
         capfd.readouterr()
         try:
-            found = restore(workdir)
+            results = restore(workdir)
         except InputError as error:
             refused += 1
             assert f"{workdir}/checkpoints/4: the state is damaged" in str(error)
@@ -113,8 +113,8 @@ def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capf
             assert "\n" not in str(error) and len(str(error)) < 600
             assert "Traceback" not in capfd.readouterr().err
         else:
-            assert found[0] == step and found[2] == data, file
-            jax.tree.map(np.testing.assert_array_equal, found[1], whole)
+            assert results[0] == step and results[2] == data, file
+            jax.tree.map(np.testing.assert_array_equal, results[1], whole)
         shutil.rmtree(workdir)
     assert refused >= 4
 
@@ -147,9 +147,9 @@ def test_what_cannot_be_read_is_not_called_damaged(run, error, message, wrapped,
 
     with SavedStates(run / "checkpoints", every=1) as saved:
         monkeypatch.setattr(saved._manager, "restore", fails)
-        with pytest.raises(InputError, match=f"4: cannot read the state .*{message}") as told:
+        with pytest.raises(InputError, match=f"4: cannot read the state .*{message}") as caught:
             saved.restore(state, here)
-    assert "delete" not in str(told.value) and "damaged" not in str(told.value)
+    assert "delete" not in str(caught.value) and "damaged" not in str(caught.value)
 
 
 def test_the_sum_is_of_all_words_on_any_mesh():
@@ -376,9 +376,9 @@ def test_a_corpus_without_texts_is_refused(tmp_path):
         (line,) = check_texts(opened, str(half))
         assert f"half (train): 50% of the clips have no {what}" in line
         assert check_texts(opened, f"{silent},{half}")[0].startswith(f"{silent} (train): 100%")
-    made = read_config("configs/clap.py:tiny", [f"--config.data.sources={silent}"])
+    run_config = read_config("configs/clap.py:tiny", [f"--config.data.sources={silent}"])
     with pytest.raises(InputError, match="no clip has a caption"):
-        train(made, tmp_path / "run", quiet=True)
+        train(run_config, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -391,14 +391,16 @@ def test_transcripts_with_nothing_to_say_are_unusable_clips():
     example = {"id": b"x", "audio": tone(1), "captions": [], "labels": []}
     rng = np.random.default_rng(0)
     for text in ("\U0001f642", "<MUSIC>", "-", "...", "\u3000"):
-        found = recipe(example | {"transcript": text.encode()}, rng)
+        outcome = recipe(example | {"transcript": text.encode()}, rng)
         if text.strip():
-            assert isinstance(found, FailedClip) and "transcript" in found.reason, text
+            assert isinstance(outcome, FailedClip) and "transcript" in outcome.reason, text
     assert recipe(example | {"transcript": b"a cat"}, rng)["phonemes_mask"].any()
 
 
 def test_a_warm_up_that_never_ends_is_told(corpus, tmp_path, capsys):
     train(config(corpus, "optim.warmup=100", "steps=1"), tmp_path / "run")
-    said = capsys.readouterr().err
-    assert "optim.warmup is 100 and the run 1 steps" in said and "compiling the step ..." in said
-    assert "opening the base checkpoint ..." in said.splitlines()[0]
+    stderr = capsys.readouterr().err
+    assert (
+        "optim.warmup is 100 and the run 1 steps" in stderr and "compiling the step ..." in stderr
+    )
+    assert "opening the base checkpoint ..." in stderr.splitlines()[0]

@@ -26,9 +26,9 @@ from tests.training.stages_of import (
     SECONDS,
     TINY,
     batch,
+    build_spec,
     initial,
     largest_difference,
-    made,
     one_level,
     plan,
     replaced,
@@ -51,15 +51,15 @@ PLAIN = OptimConfig(learning_rate=1e-3, warmup=0, weight_decay=0.0, eps=1.0)
 )
 def test_any_mesh_is_one_device(name, shape, monkeypatch):
     monkeypatch.setattr(sharding, "SMALL", 256)
-    found, frozen = made(name, PLAIN)
-    alone, history = stepped(found, frozen, batch())
+    spec, frozen = build_spec(name, PLAIN)
+    alone, history = stepped(spec, frozen, batch())
     mesh = sharding.make_mesh(shape)
     with jax.set_mesh(mesh):
-        placed = state_shardings(found.stage, mesh)
-        state = init_sharded(found.stage, mesh, 0)
-        fresh = initial(found)
+        placed = state_shardings(spec.stage, mesh)
+        state = init_sharded(spec.stage, mesh, 0)
+        fresh = initial(spec)
         assert largest_difference(state.params, fresh.params) < 1e-6
-        step = jax.jit(make_step(found.stage), out_shardings=(placed, None), donate_argnums=0)
+        step = jax.jit(make_step(spec.stage), out_shardings=(placed, None), donate_argnums=0)
         data = jax.device_put(batch(), sharding.batch_sharding(mesh))
         held = jax.device_put(frozen, sharding.tree_shardings(frozen, mesh))
         for before in history:
@@ -73,9 +73,9 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["audiomae", pytest.param("loa", marks=pytest.mark.slow)])
 def test_micro_batches_are_one_batch(name):
-    found, frozen = made(name, PLAIN)
-    whole, one = stepped(found, frozen, batch())
-    parts, several = stepped(found, frozen, batch(), accumulate=4)
+    spec, frozen = build_spec(name, PLAIN)
+    whole, one = stepped(spec, frozen, batch())
+    parts, several = stepped(spec, frozen, batch(), accumulate=4)
     tolerance = {"rtol": 2e-5} if name == "loa" else {"rtol": 1e-4}
     np.testing.assert_allclose(one[0]["loss"], several[0]["loss"], **tolerance)
     assert largest_difference(whole.params, parts.params) < 2e-5
@@ -89,9 +89,9 @@ def test_values_computed_again_are_the_kept_ones(name):
     # The U-Net compiles for long; what lies between its extremes is as in the others.
     policies = REMAT if name != "pretrain" else (REMAT[0], REMAT[-1])
     for remat in policies:
-        found, frozen = made(name, PLAIN, remat=remat)
-        state = initial(found)
-        step = jax.jit(make_step(found.stage)).lower(state, frozen, batch(4))
+        spec, frozen = build_spec(name, PLAIN, remat=remat)
+        state = initial(spec)
+        step = jax.jit(make_step(spec.stage)).lower(state, frozen, batch(4))
         taken[remat], _ = step.compile()(state, frozen, batch(4))
         # As written: of compiled convolutions some are calls, whose work is not counted.
         work[remat] = step.cost_analysis()["flops"]
@@ -102,7 +102,7 @@ def test_values_computed_again_are_the_kept_ones(name):
 
 def test_panns_has_no_blocks_to_compute_again():
     with pytest.raises(InputError, match="remat 'blocks': choose one of .* panns: none alone"):
-        made("panns", remat="blocks")
+        build_spec("panns", remat="blocks")
 
 
 def test_frozen_encoders_run_once():
@@ -110,7 +110,7 @@ def test_frozen_encoders_run_once():
     work = []
     for poolings in ((8,), (2, 4, 8)):
         settings = pretrain.PretrainSettings(TINY, poolings=poolings)
-        _, frozen = made("pretrain")
+        _, frozen = build_spec("pretrain")
         run = jax.jit(functools.partial(conditions.true_loas, settings))
         work.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
     assert work[0] < work[1] < 1.1 * work[0]
@@ -125,11 +125,11 @@ def test_clips_keep_their_draws_on_several_hosts():
         1,
         2,
     ]
-    found, _ = made("audiomae", PLAIN)
+    spec, _ = build_spec("audiomae", PLAIN)
     whole = batch()
     halves = {name: value[order] for name, value in whole.items()}
-    one, first = stepped(found, {}, whole, 1)
-    two, second = stepped(found, {}, halves, 1, hosts=2)
+    one, first = stepped(spec, {}, whole, 1)
+    two, second = stepped(spec, {}, halves, 1, hosts=2)
     np.testing.assert_allclose(first[0]["loss"], second[0]["loss"], rtol=1e-5)
     assert largest_difference(one.params, two.params) < 2e-5
 
@@ -146,17 +146,17 @@ def test_clips_keep_their_draws_on_several_hosts():
 def test_speech(name, settings):
     """Phonemes in place of T5, CLAP on the sound; the phoneme encoder learns."""
     model = one_level(with_audiomae(PRESETS["tiny-speech"]()))
-    found = plan(name, model, PLAIN, settings, seconds=SECONDS, dtype=jnp.float32)
+    spec = plan(name, model, PLAIN, settings, seconds=SECONDS, dtype=jnp.float32)
     params, length = random_checkpoint(model).params, model.projection.positions
-    frozen = {part: params[part] for part in found.frozen}
-    for key, constant in found.constants.items():
+    frozen = {part: params[part] for part in spec.frozen}
+    for key, constant in spec.constants.items():
         frozen[key] = constant.compute({constant.part: params[constant.part]}, jnp.float32)
     assert not {"t5", "phonemes"} & set(frozen)
     rng, data = np.random.default_rng(0), batch(4)
     data["phonemes_tokens"] = rng.integers(1, 180, (4, length)).astype(np.int32)
     data["phonemes_mask"] = np.arange(length) < np.array([[10], [20], [60], [5]])
-    before = initial(found)
-    state, history = stepped(found, frozen, data, 2)
+    before = initial(spec)
+    state, history = stepped(spec, frozen, data, 2)
     assert all(np.isfinite(v) for metrics in history for v in metrics.values())
     if name != "pretrain":
         assert largest_difference(before.params["phonemes"], state.params["phonemes"]) > 1e-6
@@ -191,15 +191,15 @@ def test_dropped_clips_see_what_guidance_steers_away_from():
 @pytest.mark.slow
 def test_t5_learns_along():
     """A T5 of one's own is one of the trained parts and moves with them."""
-    found, frozen = made("loa", train_t5=True)
-    assert "t5" in found.stage.groups["model"].parts and "t5" not in frozen
-    before = initial(found)
-    state, _ = stepped(found, frozen, batch(4))
+    spec, frozen = build_spec("loa", train_t5=True)
+    assert "t5" in spec.stage.groups["model"].parts and "t5" not in frozen
+    before = initial(spec)
+    state, _ = stepped(spec, frozen, batch(4))
     moved = jax.tree.map(
         lambda a, b: float(np.abs(a - b).max()), before.params["t5"], state.params["t5"]
     )
     assert min(jax.tree.leaves(moved)) > 1e-6
-    joint, frozen = made("joint", train_t5=True)
+    joint, frozen = build_spec("joint", train_t5=True)
     assert {"t5", "gpt2", "unet"} <= set(joint.exports) and "t5" not in frozen
     with pytest.raises(InputError, match="train_t5: the model has no T5"):
         model = with_audiomae(PRESETS["tiny-speech"]())
@@ -207,29 +207,29 @@ def test_t5_learns_along():
 
 
 def test_steps_that_are_not_finite_change_nothing_but_counters():
-    found, frozen = made("loa")
-    step = jax.jit(make_step(found.stage))
-    state = initial(found)
+    spec, frozen = build_spec("loa")
+    step = jax.jit(make_step(spec.stage))
+    state = initial(spec)
     good, bad = batch(), batch()
     bad["waveform"] = np.full_like(bad["waveform"], np.nan)
     state, _ = step(state, frozen, good)
-    kept = state
+    kept_part = state
     for count in (1, 2):
         state, metrics = step(state, frozen, bad)
         assert metrics["skipped"] == count and not np.isfinite(metrics["loss"])
-    assert largest_difference(kept.params, state.params) == 0
-    assert largest_difference(kept.opt, state.opt) == 0
+    assert largest_difference(kept_part.params, state.params) == 0
+    assert largest_difference(kept_part.opt, state.opt) == 0
     assert int(state.step) == 3
     state, metrics = step(state, frozen, good)
     assert metrics["skipped"] == 0
-    assert largest_difference(kept.params, state.params) > 0
+    assert largest_difference(kept_part.params, state.params) > 0
 
 
 @pytest.mark.slow
 def test_frozen_parts_have_no_gradient():
-    found, frozen = made("joint")
-    params = initial(found).params
-    loss = found.stage.groups["model"].loss
+    spec, frozen = build_spec("joint")
+    params = initial(spec).params
+    loss = spec.stage.groups["model"].loss
     keys = jax.random.split(jax.random.key(1), 8)
 
     def value(frozen):
@@ -241,14 +241,14 @@ def test_frozen_parts_have_no_gradient():
 
 @pytest.mark.slow
 def test_fixed_parameters_stay():
-    found, frozen = made("audiomae")
-    before = initial(found).params
-    after, _ = stepped(found, frozen, batch())
+    spec, frozen = build_spec("audiomae")
+    before = initial(spec).params
+    after, _ = stepped(spec, frozen, batch())
     np.testing.assert_array_equal(
         before["audiomae"]["positions"], after.params["audiomae"]["positions"]
     )
     assert largest_difference(before["audiomae"]["patch"], after.params["audiomae"]["patch"]) > 0
-    free = replaced(found, frozen_params=())
+    free = replaced(spec, frozen_params=())
     after, _ = stepped(free, frozen, batch())
     moved = largest_difference(
         before["audiomae"]["positions"], after.params["audiomae"]["positions"]
@@ -258,11 +258,11 @@ def test_fixed_parameters_stay():
 
 @pytest.mark.slow
 def test_averages_follow():
-    found, frozen = made("audiomae")
-    stage = dataclasses.replace(found.stage, ema=("decoder",))
-    found = dataclasses.replace(found, stage=stage)
-    state, _ = stepped(found, frozen, batch(), count=3, ema_decay=0.5)
-    fresh = initial(found).params["decoder"]
+    spec, frozen = build_spec("audiomae")
+    stage = dataclasses.replace(spec.stage, ema=("decoder",))
+    spec = dataclasses.replace(spec, stage=stage)
+    state, _ = stepped(spec, frozen, batch(), count=3, ema_decay=0.5)
+    fresh = initial(spec).params["decoder"]
     path = ("pixels", "kernel")
     start, now, average = (
         np.asarray(tree[path[0]][path[1]])
@@ -305,5 +305,5 @@ def test_schedules():
         )
     ]
     expected = [[1, 1], [0.1, 0.5, 1, 1], [1, 0.5, 0], [1, 0.5, 0.25]]
-    for found, wanted in zip(rates, expected):
-        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    for actual, wanted in zip(rates, expected):
+        np.testing.assert_allclose(actual, wanted, atol=1e-6)

@@ -96,10 +96,8 @@ def load_single(source: Source, tokenizers: str | None = None) -> Single:
     name = next((n for n in _SINGLES if n in source.parts), None)
     if name is None or set(source.parts) not in ({name}, {"vae", "vocoder"}):
         raise InputError(f"{source.path}: holds {holds}, which is neither a model nor one part")
-    if source.left_out:
-        raise InputError(
-            f"{source.describe_left_out()}, so it is more than the {name} that it holds"
-        )
+    if source.unused:
+        raise InputError(f"{source.describe_unused()}, so it is more than the {name} that it holds")
     config = read_configs(source)[name]
     params = load_part(source, name, config)
     texts = part_tokenizers([PARTS[name]], tokenizers, required=False)

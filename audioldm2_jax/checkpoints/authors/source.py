@@ -26,15 +26,15 @@ class Source:
     """An opened file.
 
     parts: {part: its tensors under the names that its table knows}. scale: the factor of the
-    latents, if the file has one. left_out: names of tensors that no part reads. taken: which of two
-    sets of the U-Net's weights was chosen, "" if the file has one.
+    latents, if the file has one. unused: names of tensors that no part reads. choice_note: which of
+    two sets of the U-Net's weights was chosen, "" if the file has one.
     """
 
     path: Path
     parts: dict[str, Weights]
     scale: float | None
-    left_out: list[str]
-    taken: str = ""
+    unused: list[str]
+    choice_note: str = ""
 
     @property
     def is_model(self) -> bool:
@@ -43,14 +43,14 @@ class Source:
 
     def report(self) -> None:
         """Notes on stderr what was chosen and what was left out."""
-        if self.taken:
-            note(f"{self.path}: {self.taken}")
-        if self.left_out:
-            note(self.describe_left_out())
+        if self.choice_note:
+            note(f"{self.path}: {self.choice_note}")
+        if self.unused:
+            note(self.describe_unused())
 
-    def describe_left_out(self) -> str:
+    def describe_unused(self) -> str:
         """One line on the tensors that no part reads."""
-        names = self.left_out
+        names = self.unused
         return f"{self.path}: {len(names)} tensors belong to no known part ({names[0]} ...)"
 
 
@@ -66,20 +66,20 @@ def open_file(path, choice: str = "auto") -> Source:
     content = weights.unwrap(content, ("betas", "logvar", "scale_factor").__contains__)
     prefixes = {name: _prefixes(content, part) for name, part in PARTS.items() if part.authors}
     parts = {name: _under(content, group[0]) for name, group in prefixes.items() if group}
-    average, taken = averages.find(content, parts.get("unet"), path), ""
+    average, choice_note = averages.find(content, parts.get("unet"), path), ""
     if "unet" in parts or average:
-        parts["unet"], taken = averages.choose(parts.get("unet"), average, choice, path)
+        parts["unet"], choice_note = averages.choose(parts.get("unet"), average, choice, path)
     elif choice == "ema" and parts:
         raise InputError(f"{path}: holds no U-Net, so no moving average of one (--weights ema)")
     if not parts:
         raise InputError(f"{path}: none of the known models is in it ({len(content)} tensors)")
-    gathered = {name: _gathered(name, parts, path) for name in parts}
+    tensors = {name: _tensors_of(name, parts, path) for name in parts}
     known = tuple(prefix for group in prefixes.values() for prefix in group)
-    left_out = [n for n in content if not n.startswith(known) and not _BESIDE.fullmatch(n)]
-    return Source(path, gathered, _scale(content, path), left_out, taken)
+    unused = [n for n in content if not n.startswith(known) and not _BESIDE.fullmatch(n)]
+    return Source(path, tensors, _scale(content, path), unused, choice_note)
 
 
-def _gathered(name: str, parts: dict[str, Weights], path: Path) -> Weights:
+def _tensors_of(name: str, parts: dict[str, Weights], path: Path) -> Weights:
     gather = PARTS[name].authors.gather
     return gather(parts, path) if gather else parts[name]
 

@@ -34,13 +34,13 @@ def read_config(files: PartFiles) -> AudioMAEConfig:
         )
     args = Entries(content.get("model_args") or {}, f"{where}: model_args")
     require(args.content, where, in_chans=1, qkv_bias=True, class_token=True)
-    sizes = args.wholes("img_size", (1024, 128), count=2, high=1 << 14)
+    sizes = args.integers("img_size", (1024, 128), count=2, high=1 << 14)
     frames, bins = levels(sizes if len(sizes) > 1 else sizes[0], 2, where, "img_size")
-    patch = args.whole("patch_size", AudioMAEConfig.patch, high=1024)
+    patch = args.integer("patch_size", AudioMAEConfig.patch, high=1024)
     if frames % patch or bins % patch:
         args.refuse("patch_size", f"a divisor of img_size {[frames, bins]}")
-    width = args.whole("embed_dim", AudioMAEConfig.width)
-    heads = args.whole("num_heads", AudioMAEConfig.heads, high=1024)
+    width = args.integer("embed_dim", AudioMAEConfig.width)
+    heads = args.integer("num_heads", AudioMAEConfig.heads, high=1024)
     if width % heads:
         args.refuse("num_heads", "a divisor of embed_dim")
     return AudioMAEConfig(
@@ -48,7 +48,7 @@ def read_config(files: PartFiles) -> AudioMAEConfig:
         bins=bins,
         patch=patch,
         width=width,
-        depth=args.whole("depth", AudioMAEConfig.depth, high=DEPTH),
+        depth=args.integer("depth", AudioMAEConfig.depth, high=DEPTH),
         heads=heads,
         hidden=max(1, int(width * args.number("mlp_ratio", 4, 0.001, 64))),
     )

@@ -125,6 +125,7 @@ class Part:
         where: the file of the configuration. Raises InputError if its entries do not fit together.
         """
         try:
+            # A copy, so that no caller changes the cached tree.
             return jax.tree.map(lambda shape: shape, _shapes(self, config))
         except Exception as error:  # layers answer impossible sizes with errors of many kinds
             where = where or f"{self.folder}/config.json"

@@ -12,10 +12,10 @@ from audioldm2_jax.checkpoints.config_entries import (
     ROWS,
     WIDTH,
     Entries,
-    filled,
     heads_of,
     levels,
     require,
+    transformers_entries,
 )
 from audioldm2_jax.checkpoints.parts.base import (
     TRANSFORMERS_FILE,
@@ -56,7 +56,7 @@ def read_config(files: PartFiles) -> CLAPConfig:
         text=_read_text(text, files.where),
         audio=_read_audio(audio, f"{files.where}: audio_config"),
         mel=_read_mel(_front_end(files)),
-        width=entries.whole("projection_dim", 512),
+        width=entries.integer("projection_dim", 512),
     )
 
 
@@ -67,7 +67,7 @@ def _read_towers(files: PartFiles) -> CLAPConfig:
         text=_read_text(files.content, files.where),
         audio=_read_audio(audio, f"{files.where}: audio_config") if audio else None,
         mel=_read_mel(mel) if audio and mel is not None else None,
-        width=Entries(files.content, files.where).whole("projection_dim", 512),
+        width=Entries(files.content, files.where).integer("projection_dim", 512),
         scales=False,
     )
 
@@ -101,24 +101,24 @@ def _front_end(files: PartFiles) -> dict:
 
 
 def _read_text(content: dict, where: str) -> RobertaConfig:
-    text = filled("ClapTextConfig", content, f"{where}: text_config")
+    text = transformers_entries("ClapTextConfig", content, f"{where}: text_config")
     require(text.content, where, hidden_act="gelu", projection_hidden_act="relu")
-    vocab = text.whole("vocab_size", None, high=ROWS)
+    vocab = text.integer("vocab_size", None, high=ROWS)
     return RobertaConfig(
         vocab=vocab,
-        width=text.whole("hidden_size", None),
-        depth=text.whole("num_hidden_layers", None, high=DEPTH),
+        width=text.integer("hidden_size", None),
+        depth=text.integer("num_hidden_layers", None, high=DEPTH),
         heads=heads_of(text, "num_attention_heads", "hidden_size"),
-        hidden=text.whole("intermediate_size", None, high=4 * WIDTH),
-        positions=text.whole("max_position_embeddings", None, 3, ROWS),
-        pad_id=text.whole("pad_token_id", 1, 0, vocab - 1),
-        types=text.whole("type_vocab_size", None, high=1024),
+        hidden=text.integer("intermediate_size", None, high=4 * WIDTH),
+        positions=text.integer("max_position_embeddings", None, 3, ROWS),
+        pad_id=text.integer("pad_token_id", 1, 0, vocab - 1),
+        types=text.integer("type_vocab_size", None, high=1024),
         eps=text.number("layer_norm_eps", RobertaConfig.eps, high=1),
     )
 
 
 def _read_audio(content: dict, where: str) -> HTSATConfig:
-    audio = filled("ClapAudioConfig", content, where)
+    audio = transformers_entries("ClapAudioConfig", content, where)
     require(
         audio.content,
         where,
@@ -126,30 +126,30 @@ def _read_audio(content: dict, where: str) -> HTSATConfig:
         flatten_patch_embeds=True,
         patch_embed_input_channels=1,
     )
-    patch, stride = audio.whole("patch_size", None, 2, 64), audio.get("patch_stride", [])
+    patch, stride = audio.integer("patch_size", None, 2, 64), audio.get("patch_stride", [])
     if list(levels(stride, 2, where, "patch_stride")) != [patch] * 2:
         raise InputError(f"{where}: patch_stride {stride!r:.80} differs from patch_size")
     fusion = audio.flag("enable_fusion", False)
     if fusion and audio.get("fusion_type") not in (None, "aff_2d"):
         audio.refuse("fusion_type", "'aff_2d'")
-    depths = audio.wholes("depths", high=DEPTH)
-    heads = audio.wholes("num_attention_heads", high=1024)
+    depths = audio.integers("depths", high=DEPTH)
+    heads = audio.integers("num_attention_heads", high=1024)
     if len(heads) != len(depths):
         audio.refuse("num_attention_heads", f"one number for each of {len(depths)} depths")
     return HTSATConfig(
-        image=audio.whole("spec_size", None, high=1024),
-        mels=audio.whole("num_mel_bins", None, high=1024),
+        image=audio.integer("spec_size", None, high=1024),
+        mels=audio.integer("num_mel_bins", None, high=1024),
         patch=patch,
-        embed=audio.whole("patch_embeds_hidden_size", None, high=4096),
+        embed=audio.integer("patch_embeds_hidden_size", None, high=4096),
         depths=depths,
         heads=heads,
-        window=audio.whole("window_size", None, high=16),
+        window=audio.integer("window_size", None, high=16),
         mlp_ratio=audio.number("mlp_ratio", 4.0, 0.01, 64),
         qkv_bias=audio.flag("qkv_bias", True),
         patch_norm=audio.flag("enable_patch_layer_norm", True),
         eps=audio.number("layer_norm_eps", 1e-5, high=1),
         fusion=fusion,
-        squeeze=audio.whole("aff_block_r", 4, high=4096),
+        squeeze=audio.integer("aff_block_r", 4, high=4096),
     )
 
 
@@ -159,13 +159,13 @@ def _read_mel(config: dict) -> ClapMelConfig:
     truncation = mel.choice("truncation", "fusion", ("rand_trunc", "fusion"))
     low = mel.number("frequency_min", 0, high=1e6)
     return ClapMelConfig(
-        sample_rate=mel.whole("sampling_rate", 48000, high=768_000),
-        fft=mel.whole("fft_window_size", 1024, 2, 1 << 16),
-        hop=mel.whole("hop_length", 480, high=1 << 16),
-        mels=mel.whole("feature_size", 64, high=1024),
+        sample_rate=mel.integer("sampling_rate", 48000, high=768_000),
+        fft=mel.integer("fft_window_size", 1024, 2, 1 << 16),
+        hop=mel.integer("hop_length", 480, high=1 << 16),
+        mels=mel.integer("feature_size", 64, high=1024),
         low=low,
         high=mel.number("frequency_max", 14000, low, 1e6),
-        seconds=mel.whole("max_length_s", 10, high=600),
+        seconds=mel.integer("max_length_s", 10, high=600),
         padding=mel.choice("padding", "repeatpad", ("repeatpad", "repeat", "pad")),
         fusion=truncation == "fusion",
     )

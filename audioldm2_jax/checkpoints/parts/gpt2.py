@@ -8,9 +8,9 @@ from audioldm2_jax.checkpoints.config_entries import (
     DEPTH,
     ROWS,
     WIDTH,
-    filled,
     heads_of,
     require,
+    transformers_entries,
 )
 from audioldm2_jax.checkpoints.convert import (
     EMBEDDING,
@@ -35,7 +35,7 @@ from audioldm2_jax.presets import GPT2Config
 
 def read_config(files: PartFiles) -> GPT2Config:
     """transformers' GPT2Config. Raises InputError."""
-    entries = filled("GPT2Config", files.content, files.where)
+    entries = transformers_entries("GPT2Config", files.content, files.where)
     require(
         entries.content,
         files.where,
@@ -44,16 +44,16 @@ def read_config(files: PartFiles) -> GPT2Config:
         scale_attn_by_inverse_layer_idx=False,
         add_cross_attention=False,
     )
-    width = entries.whole("n_embd", None)
+    width = entries.integer("n_embd", None)
     return GPT2Config(
-        vocab=entries.whole("vocab_size", None, high=ROWS),
+        vocab=entries.integer("vocab_size", None, high=ROWS),
         width=width,
-        depth=entries.whole("n_layer", None, high=DEPTH),
+        depth=entries.integer("n_layer", None, high=DEPTH),
         heads=heads_of(entries, "n_head", "n_embd"),
-        hidden=entries.whole("n_inner", 4 * width, high=4 * WIDTH),
-        positions=entries.whole("n_positions", None, high=ROWS),
+        hidden=entries.integer("n_inner", 4 * width, high=4 * WIDTH),
+        positions=entries.integer("n_positions", None, high=ROWS),
         eps=entries.number("layer_norm_epsilon", 1e-5, high=1),
-        tokens=entries.whole("max_new_tokens", GPT2Config.tokens, high=1 << 16),
+        tokens=entries.integer("max_new_tokens", GPT2Config.tokens, high=1 << 16),
     )
 
 

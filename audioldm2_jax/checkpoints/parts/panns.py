@@ -26,22 +26,22 @@ def read_config(files: PartFiles) -> PANNsConfig:
     if unknown := sorted(set(files.content) - known - {"architecture"}):
         raise InputError(f"{files.where}: {unknown[0]!r:.80} is no entry of a PANNs configuration")
     labels = entries.get("labels", ())
-    classes = entries.whole("classes", default.classes)
+    classes = entries.integer("classes", default.classes)
     if not isinstance(labels, (list, tuple)) or not all(isinstance(x, str) for x in labels):
         entries.refuse("labels", "a list of names")
     if labels and len(labels) != classes:
         raise InputError(f"{files.where}: {len(labels)} labels for {classes} classes")
-    sample_rate = entries.whole("sample_rate", default.sample_rate, high=768_000)
+    sample_rate = entries.integer("sample_rate", default.sample_rate, high=768_000)
     low = entries.number("low", default.low, high=sample_rate / 2)
     return PANNsConfig(
         sample_rate=sample_rate,
-        fft=entries.whole("fft", default.fft, 2, 1 << 16),
-        hop=entries.whole("hop", default.hop, high=1 << 16),
-        mels=entries.whole("mels", default.mels, high=1024),
+        fft=entries.integer("fft", default.fft, 2, 1 << 16),
+        hop=entries.integer("hop", default.hop, high=1 << 16),
+        mels=entries.integer("mels", default.mels, high=1024),
         low=low,
         high=entries.number("high", default.high, low, sample_rate / 2),
-        channels=entries.wholes("channels", default.channels, count=16),
-        width=entries.whole("width", default.width),
+        channels=entries.integers("channels", default.channels, count=16),
+        width=entries.integer("width", default.width),
         classes=classes,
         labels=tuple(labels),
     )

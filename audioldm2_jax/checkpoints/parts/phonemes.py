@@ -8,9 +8,9 @@ from audioldm2_jax.checkpoints.config_entries import (
     DEPTH,
     ROWS,
     WIDTH,
-    filled,
     heads_of,
     require,
+    transformers_entries,
 )
 from audioldm2_jax.checkpoints.convert import (
     CONV1D,
@@ -41,16 +41,16 @@ from audioldm2_jax.presets import PhonemeConfig
 
 def read_config(files: PartFiles) -> PhonemeConfig:
     """transformers' VitsConfig. Raises InputError."""
-    entries = filled("VitsConfig", files.content, files.where)
+    entries = transformers_entries("VitsConfig", files.content, files.where)
     require(entries.content, files.where, hidden_act="relu", use_bias=True)
     return PhonemeConfig(
-        vocab=entries.whole("vocab_size", None, high=ROWS),
-        width=entries.whole("hidden_size", None),
-        depth=entries.whole("num_hidden_layers", None, high=DEPTH),
+        vocab=entries.integer("vocab_size", None, high=ROWS),
+        width=entries.integer("hidden_size", None),
+        depth=entries.integer("num_hidden_layers", None, high=DEPTH),
         heads=heads_of(entries, "num_attention_heads", "hidden_size"),
-        hidden=entries.whole("ffn_dim", None, high=4 * WIDTH),
-        kernel=entries.whole("ffn_kernel_size", None, high=64),
-        window=entries.whole("window_size", None, high=1024),
+        hidden=entries.integer("ffn_dim", None, high=4 * WIDTH),
+        kernel=entries.integer("ffn_kernel_size", None, high=64),
+        window=entries.integer("window_size", None, high=1024),
         eps=entries.number("layer_norm_eps", 1e-5, high=1),
     )
 

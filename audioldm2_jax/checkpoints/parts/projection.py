@@ -43,12 +43,12 @@ def read_config(files: PartFiles) -> ProjectionConfig:
         raise InputError(
             f"{files.where}: max_seq_length is missing beside use_learned_position_embedding"
         )
-    clap_width, text_width, width = (entries.whole(name, None) for name in names)
+    clap_width, text_width, width = (entries.integer(name, None) for name in names)
     return ProjectionConfig(
         clap_width=clap_width,
         text_width=text_width,
         width=width,
-        positions=0 if learned is None else entries.whole("max_seq_length", None, high=ROWS),
+        positions=0 if learned is None else entries.integer("max_seq_length", None, high=ROWS),
     )
 
 
@@ -98,10 +98,10 @@ def _gather(parts: Mapping[str, Weights], path) -> Weights:
     start, end = sequence[_STARTS], sequence[_ENDS]
     vectors = {"sos_embed": start[0], "eos_embed": end[0]}
     vectors |= {"sos_embed_1": start[1], "eos_embed_1": end[1]}
-    joined = sequence.renamed(_LINEAR) | Weights({n: ArrayReader(v) for n, v in vectors.items()})
+    tensors = sequence.renamed(_LINEAR) | Weights({n: ArrayReader(v) for n, v in vectors.items()})
     if _POSITIONS in parts.get("phonemes", ()):
-        joined |= parts["phonemes"].renamed({_POSITIONS: _POSITIONS})
-    return joined
+        tensors |= parts["phonemes"].renamed({_POSITIONS: _POSITIONS})
+    return tensors
 
 
 def read_shapes(shapes: Shapes) -> ProjectionConfig:

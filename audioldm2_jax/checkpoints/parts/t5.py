@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.config_entries import DEPTH, ROWS, WIDTH, filled, require
+from audioldm2_jax.checkpoints.config_entries import (
+    DEPTH,
+    ROWS,
+    WIDTH,
+    require,
+    transformers_entries,
+)
 from audioldm2_jax.checkpoints.convert import EMBEDDING, LINEAR, NORM, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import (
     TRANSFORMERS_FILE,
@@ -20,18 +26,18 @@ from audioldm2_jax.presets import T5Config
 
 def read_config(files: PartFiles) -> T5Config:
     """transformers' T5Config. Raises InputError."""
-    entries = filled("T5Config", files.content, files.where)
+    entries = transformers_entries("T5Config", files.content, files.where)
     require(entries.content, files.where, feed_forward_proj="gated-gelu")
-    buckets = entries.whole("relative_attention_num_buckets", 32, 4)
+    buckets = entries.integer("relative_attention_num_buckets", 32, 4)
     return T5Config(
-        vocab=entries.whole("vocab_size", None, high=ROWS),
-        width=entries.whole("d_model", None),
-        depth=entries.whole("num_layers", None, high=DEPTH),
-        heads=entries.whole("num_heads", None, high=1024),
-        head_width=entries.whole("d_kv", None),
-        hidden=entries.whole("d_ff", None, high=4 * WIDTH),
+        vocab=entries.integer("vocab_size", None, high=ROWS),
+        width=entries.integer("d_model", None),
+        depth=entries.integer("num_layers", None, high=DEPTH),
+        heads=entries.integer("num_heads", None, high=1024),
+        head_width=entries.integer("d_kv", None),
+        hidden=entries.integer("d_ff", None, high=4 * WIDTH),
         buckets=buckets,
-        distance=entries.whole("relative_attention_max_distance", 128, buckets // 2 + 1),
+        distance=entries.integer("relative_attention_max_distance", 128, buckets // 2 + 1),
         eps=entries.number("layer_norm_epsilon", 1e-6, high=1),
     )
 

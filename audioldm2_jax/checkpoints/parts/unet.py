@@ -34,13 +34,13 @@ def read_config(files: PartFiles) -> UNetConfig:
     """
     entries, where = Entries(files.content, files.where), files.where
     _refuse_unsupported(files.content, where)
-    channels = entries.wholes("block_out_channels")
+    channels = entries.integers("block_out_channels")
     count, attention = len(channels), _attention(entries, channels)
 
     def every(name, default, high):
         """A whole number for each level."""
         values = levels(entries.get(name, default), count, where, name)
-        return tuple(entries.whole_of(value, name, 1, high) for value in values)
+        return tuple(entries.integer_of(value, name, 1, high) for value in values)
 
     layers = set(every("layers_per_block", 2, 16))
     if len(layers) > 1:
@@ -49,8 +49,8 @@ def read_config(files: PartFiles) -> UNetConfig:
     if files.kind == _PLAIN:
         contexts = _self_attending(contexts, channels, attention, where)
     return UNetConfig(
-        in_channels=entries.whole("in_channels", 4, high=1024),
-        out_channels=entries.whole("out_channels", 4, high=1024),
+        in_channels=entries.integer("in_channels", 4, high=1024),
+        out_channels=entries.integer("out_channels", 4, high=1024),
         channels=channels,
         layers=layers.pop(),
         attention=attention,
@@ -76,8 +76,8 @@ def interpret(config: UNetConfig, files: PartFiles, convention: Convention) -> U
         pairs = zip(config.channels, config.heads)
         heads = tuple(c // size if c % size == 0 else h for c, h in pairs)
         config = dataclasses.replace(config, heads=heads)
-    for width, count, used in zip(config.channels, config.heads, config.attention):
-        if used and width % count:
+    for width, count, attends in zip(config.channels, config.heads, config.attention):
+        if attends and width % count:
             raise InputError(f"{files.where}: {_HEADS} {count} does not divide width {width}")
     return config
 
@@ -110,7 +110,7 @@ def _contexts(entries: Entries, count: int) -> tuple[tuple[int | None, ...], ...
     if not all(1 <= len(level) <= 8 for level in widths):
         entries.refuse(name, "1 to 8 widths for each level")
     return tuple(
-        tuple(None if width is None else entries.whole_of(width, name) for width in level)
+        tuple(None if width is None else entries.integer_of(width, name) for width in level)
         for level in widths
     )
 
@@ -119,7 +119,7 @@ def _sample_size(entries: Entries) -> int:
     """Latent frames. diffusers also writes a pair [frames, bins]."""
     size = entries.get("sample_size", UNetConfig.sample_size) or UNetConfig.sample_size
     size = size[0] if isinstance(size, list) and len(size) == 2 else size
-    return entries.whole_of(size, "sample_size", 1, 1 << 20)
+    return entries.integer_of(size, "sample_size", 1, 1 << 20)
 
 
 def _refuse_unsupported(config: dict, where: str):
@@ -157,8 +157,8 @@ def _refuse_unsupported(config: dict, where: str):
 
 def _self_attending(contexts, channels, attention, where):
     """AudioLDM calls its U-Net without a context, so each level attends to itself."""
-    for level, width, used in zip(contexts, channels, attention):
-        if used and level not in ((width,), (None,)):
+    for level, width, attends in zip(contexts, channels, attention):
+        if attends and level not in ((width,), (None,)):
             raise InputError(
                 f"{where}: cross_attention_dim {level[0]} is not the level's width {width}; the "
                 "U-Net of AudioLDM attends to itself"
@@ -174,7 +174,7 @@ def _film(entries: Entries) -> int:
     require(config, where, class_embed_type="simple_projection", class_embeddings_concat=True)
     if not config.get("projection_class_embeddings_input_dim"):
         raise InputError(f"{where}: projection_class_embeddings_input_dim is missing")
-    return entries.whole("projection_class_embeddings_input_dim", None)
+    return entries.integer("projection_class_embeddings_input_dim", None)
 
 
 def write_config(config: UNetConfig) -> PartFiles:
@@ -273,12 +273,12 @@ def _streams(shapes: Shapes, channels, transformers) -> tuple[int | None, ...]:
             level: shapes[f"{names[place]}.transformer_blocks.0.attn2.to_k.weight"][1]
             for level, names in transformers.items()
         }
-        itself = all(width == channels[level] for level, width in widths.items())
-        if not itself and len(set(widths.values())) > 1:
+        self_attention = all(width == channels[level] for level, width in widths.items())
+        if not self_attention and len(set(widths.values())) > 1:
             raise InputError(
                 f"{shapes.where}: contexts of unequal widths {sorted(widths.values())}"
             )
-        streams.append(None if itself else next(iter(widths.values())))
+        streams.append(None if self_attention else next(iter(widths.values())))
     return tuple(streams)
 
 

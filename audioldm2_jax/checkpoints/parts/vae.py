@@ -37,8 +37,8 @@ _CLASS = "AutoencoderKL"
 def read_config(files: PartFiles) -> VAEConfig:
     """diffusers' configuration. Raises InputError."""
     entries = Entries(files.content, files.where)
-    channels = entries.wholes("block_out_channels", (64,))
-    mels = entries.whole("in_channels", 3, high=1024)
+    channels = entries.integers("block_out_channels", (64,))
+    mels = entries.integer("in_channels", 3, high=1024)
     require(
         files.content,
         files.where,
@@ -55,9 +55,9 @@ def read_config(files: PartFiles) -> VAEConfig:
     )
     return VAEConfig(
         mel_channels=mels,
-        latent_channels=entries.whole("latent_channels", 4, high=1024),
+        latent_channels=entries.integer("latent_channels", 4, high=1024),
         channels=channels,
-        layers=entries.whole("layers_per_block", 1, high=16),
+        layers=entries.integer("layers_per_block", 1, high=16),
         groups=groups_of(entries, channels),
         scale=entries.number("scaling_factor", 0.18215, 1e-6, 1e6),
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.checkpoints.config_entries import Entries, filled
+from audioldm2_jax.checkpoints.config_entries import Entries, transformers_entries
 from audioldm2_jax.checkpoints.convert import CONV1D, CONV1D_TRANSPOSE, PLAIN, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import (
     TRANSFORMERS_FILE,
@@ -34,31 +34,31 @@ _AUTHORS_RATES = {
 
 def read_config(files: PartFiles) -> HiFiGANConfig:
     """transformers' SpeechT5HifiGanConfig, and our own entries griffin_lim*. Raises InputError."""
-    entries = filled("SpeechT5HifiGanConfig", files.content, files.where)
-    rates = entries.wholes("upsample_rates", high=64)
-    kernels = entries.wholes("upsample_kernel_sizes", high=256)
+    entries = transformers_entries("SpeechT5HifiGanConfig", files.content, files.where)
+    rates = entries.integers("upsample_rates", high=64)
+    kernels = entries.integers("upsample_kernel_sizes", high=256)
     if len(kernels) != len(rates) or any(k < r for k, r in zip(kernels, rates)):
-        wanted = f"one size, not below the rate, for each of {rates}"
-        entries.refuse("upsample_kernel_sizes", wanted)
-    blocks = entries.wholes("resblock_kernel_sizes", high=256)
+        requirement = f"one size, not below the rate, for each of {rates}"
+        entries.refuse("upsample_kernel_sizes", requirement)
+    blocks = entries.integers("resblock_kernel_sizes", high=256)
     dilations = entries.get("resblock_dilation_sizes", [])
     if not isinstance(dilations, list) or len(dilations) != len(blocks):
         entries.refuse("resblock_dilation_sizes", "a list for each of resblock_kernel_sizes")
     inner = [Entries({"resblock_dilation_sizes": d}, files.where) for d in dilations]
-    channels = entries.whole("upsample_initial_channel", None)
+    channels = entries.integer("upsample_initial_channel", None)
     if channels % 2 ** len(rates):
         entries.refuse("upsample_initial_channel", f"a multiple of {2 ** len(rates)}")
     return HiFiGANConfig(
-        mels=entries.whole("model_in_dim", None, high=1024),
-        sample_rate=entries.whole("sampling_rate", None, high=768_000),
+        mels=entries.integer("model_in_dim", None, high=1024),
+        sample_rate=entries.integer("sampling_rate", None, high=768_000),
         channels=channels,
         rates=rates,
         kernels=kernels,
         block_kernels=blocks,
-        dilations=tuple(e.wholes("resblock_dilation_sizes", high=1024) for e in inner),
+        dilations=tuple(e.integers("resblock_dilation_sizes", high=1024) for e in inner),
         slope=entries.number("leaky_relu_slope", 0.1, high=1),
         normalize=entries.flag("normalize_before", True),
-        griffin_lim=entries.whole("griffin_lim", 0, 0, 1000),
+        griffin_lim=entries.integer("griffin_lim", 0, 0, 1000),
         griffin_lim_noise=entries.number("griffin_lim_noise", HiFiGANConfig.griffin_lim_noise),
     )
 
@@ -148,10 +148,10 @@ def _gather(parts: Mapping[str, Weights], path) -> Weights:
             folded[f"{stem}.weight"] = _WeightNormed(content, name, f"{stem}.{size}")
         elif not _SIZE.search(name):
             plain[name] = name
-    whole = content.renamed(plain) | Weights(folded)
-    mels = Shapes(whole, f"{path}: vocoder")["conv_pre.weight"][1:2]
+    tensors = content.renamed(plain) | Weights(folded)
+    mels = Shapes(tensors, f"{path}: vocoder")["conv_pre.weight"][1:2]
     identity = {"mean": np.zeros(mels, np.float32), "scale": np.ones(mels, np.float32)}
-    return whole | Weights({name: ArrayReader(value) for name, value in identity.items()})
+    return tensors | Weights({name: ArrayReader(value) for name, value in identity.items()})
 
 
 class _WeightNormed:

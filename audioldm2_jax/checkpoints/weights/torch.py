@@ -289,7 +289,7 @@ def _tensors_of(table: Table) -> dict[str, _Tensor]:
 
 def _refuse_foreign(state: Table, tensors: dict, path: Path) -> None:
     """Raises InputError if an object of another library stands in place of a tensor."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     for key, value in state.others:
         if isinstance(value, _Tensor):
             kind = type(key).__name__
@@ -302,26 +302,26 @@ def _refuse_foreign(state: Table, tensors: dict, path: Path) -> None:
         numbers = value.name.name in ("_reconstruct", "ndarray") or "torch" in value.name.module
         numbers &= str(value.name) != "torch.Size"
         foreign = value.name.module not in _PLAIN and not tensors
-        if numbers or foreign or _reaches_tensor(value, seen):
+        if numbers or foreign or _reaches_tensor(value, visited):
             raise InputError(
                 f"{path}: refused, it asks for {value.name} ({name!r:.200}); only tensors and "
                 "plain containers are read"
             )
 
 
-def _reaches_tensor(value, seen: set[int] | None = None) -> bool:
+def _reaches_tensor(value, visited: set[int] | None = None) -> bool:
     """Whether a tensor lies in a dict or went into a foreign object, at any depth.
 
-    seen: ids of what is known to hold none.
+    visited: ids of objects that hold none.
     """
-    queue, seen = [value], set() if seen is None else seen
+    queue, visited = [value], set() if visited is None else visited
     while queue:
         item = queue.pop()
         if isinstance(item, (_Tensor, _Storage)):
             return True
-        if id(item) in seen:
+        if id(item) in visited:
             continue
-        seen.add(id(item))
+        visited.add(id(item))
         if isinstance(item, Foreign):
             queue.extend(item.parts)
         elif isinstance(item, (list, tuple)):

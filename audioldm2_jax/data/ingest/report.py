@@ -59,8 +59,8 @@ class Report:
     def save(self, folder: Path) -> None:
         """Writes one line for each skipped item and each note to skipped.jsonl."""
         lines = []
-        for kept, pairs in ((False, self.skipped), (True, self.notes)):
+        for is_kept, pairs in ((False, self.skipped), (True, self.notes)):
             for name, reason in pairs:
-                line = {"name": name, "reason": reason} | ({"kept": True} if kept else {})
+                line = {"name": name, "reason": reason} | ({"kept": True} if is_kept else {})
                 lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         files.write_text(Path(folder) / FILE, "".join(lines))

@@ -68,8 +68,8 @@ def test_builders_that_do_not_load(tmp_path, monkeypatch, capsys, code):
     write(tmp_path, {"data/torn/torn_dataset_builder.py": code.encode(), "in/a.wav": sound(1)})
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "in", "out", "--corpus", "torn", "-q"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "torn_dataset_builder.py" in said
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1 and "torn_dataset_builder.py" in stderr
 
 
 def test_help_and_docs_list_every_builder(capsys):

@@ -111,9 +111,9 @@ def test_a_damaged_plan_is_named(clips, stopped, tmp_path, capsys):
     for content in damaged(plan.read_bytes()):
         plan.write_bytes(content)
         assert prepare(clips, tmp_path / "out") == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1 and len(said) < 600
-        assert "delete" in said, content[:20]
+        stderr = capsys.readouterr().err
+        assert stderr.count("\n") == 1 and len(stderr) < 600
+        assert "delete" in stderr, content[:20]
 
 
 @pytest.mark.parametrize("case", range(8))
@@ -177,9 +177,9 @@ def test_damaged_state_of_soundscapes(tmp_path, capsys, monkeypatch, case):
     settings.write_bytes(list(damaged(settings.read_bytes()))[case])
     capsys.readouterr()
     assert soundscapes(target, "--count", "6") == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and len(said) < 600
-    assert "delete" in said or "choose another folder" in said
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1 and len(stderr) < 600
+    assert "delete" in stderr or "choose another folder" in stderr
 
 
 def test_a_missing_clip_of_soundscapes_is_made_again(tmp_path):
@@ -240,8 +240,8 @@ def test_clips_held_back(count, held):
     assert {e.id for e in again["validation"]} == set(names["validation"])
     larger = [*entries, *(ClipRecord(f"more{i}.wav", None) for i in range(1000))]
     if 0.01 < wanted < 0.9 and count == 100:
-        kept = {e.id for e in hold_out({"train": larger}, wanted)["validation"]}
-        assert set(names["validation"]) <= kept
+        kept_part = {e.id for e in hold_out({"train": larger}, wanted)["validation"]}
+        assert set(names["validation"]) <= kept_part
 
 
 @pytest.mark.parametrize("held", ["-1", "nan", "inf", "1.5", "ten", "", "-0.1"])
@@ -278,8 +278,8 @@ def test_options_without_effect_are_refused(tmp_path, capsys, command, arguments
     write(tmp_path / "in", {"a.wav": sound(1)})
     folders = [tmp_path / "in", tmp_path / "out"][command == "soundscapes" :]
     assert main([command, *map(str, folders), *arguments]) == 2
-    said = capsys.readouterr().err
-    assert message in said
+    stderr = capsys.readouterr().err
+    assert message in stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -323,5 +323,5 @@ def test_folders_of_impossible_names(tmp_path, capsys, name, clips):
         ["encode", odd, str(tmp_path / "out"), "--model", "nano"],
     ):
         assert main([*words, "-q"]) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1 and said.startswith("error: "), words
+        stderr = capsys.readouterr().err
+        assert stderr.count("\n") == 1 and stderr.startswith("error: "), words

@@ -45,8 +45,8 @@ def encoded(checkpoint, corpus, tmp_path_factory):
     target = tmp_path_factory.mktemp("encoded") / "out"
     report = Report()
     settings = PrecomputeConfig(seconds=SECONDS, loa=(2, 8), batch=4)
-    found = precompute(corpus, target, checkpoint, settings, report=report)
-    assert found["splits"] == {"train": 6, "test": 6} and not report.skipped
+    results = precompute(corpus, target, checkpoint, settings, report=report)
+    assert results["splits"] == {"train": 6, "test": 6} and not report.skipped
     return target
 
 
@@ -96,8 +96,8 @@ def test_longer_clips_are_cropped_anew(checkpoint, tmp_path):
     long = write_corpus(tmp_path / "long", 3, seconds=2.0)
     settings = PrecomputeConfig(seconds=SECONDS, crops=3, batch=4)
     assert count_crops(long, settings) == 9
-    found = precompute(long, tmp_path / "out", checkpoint, settings, report=Report())
-    assert found["clips"] == 9
+    results = precompute(long, tmp_path / "out", checkpoint, settings, report=Report())
+    assert results["clips"] == 9
     examples = list(map(ExampleSource(CorpusSource(str(tmp_path / "out"))).__getitem__, range(9)))
     assert [e["id"].decode() for e in examples[:4]] == [
         "train/0",

@@ -97,8 +97,8 @@ def prepare(*arguments):
 
 def skipped(corpus) -> dict:
     lines = (corpus / "skipped.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    return {line["name"]: line["reason"] for line in found if "kept" not in line}
+    stored = [json.loads(line) for line in lines]
+    return {line["name"]: line["reason"] for line in stored if "kept" not in line}
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl"])
@@ -124,13 +124,13 @@ def test_the_usual_mess(mess, tmp_path, capsys, kind):
     rates = {name: clip["sample_rate"] for name, clip in clips.items()}
     assert rates["low.wav"] == 8000 and rates["deep/er/Öl.flac"] == 48000
     assert clips["rain.mp3"]["seconds"] == pytest.approx(1.0, abs=0.1)
-    found = skipped(tmp_path / "corpus")
-    (nameless,) = [name for name in found if name not in REASONS]
-    assert found.pop(nameless) == "names no file" and nameless.endswith("row 15")
-    assert found == REASONS
-    said = capsys.readouterr()
-    assert json.loads(said.out)["skipped"] == len(REASONS) + 1
-    assert "skipped 3, not in the table: a/" in said.err
+    results = skipped(tmp_path / "corpus")
+    (nameless,) = [name for name in results if name not in REASONS]
+    assert results.pop(nameless) == "names no file" and nameless.endswith("row 15")
+    assert results == REASONS
+    output = capsys.readouterr()
+    assert json.loads(output.out)["skipped"] == len(REASONS) + 1
+    assert "skipped 3, not in the table: a/" in output.err
 
 
 def test_files_in_archives(mess, tmp_path):
@@ -207,10 +207,10 @@ def test_another_rate(tmp_path):
     soundfile.write(tmp_path / "in" / "tone.wav", wave, 44100)
     assert prepare(tmp_path / "in", tmp_path / "corpus", "--sample_rate", "16000") == 0
     (clip,) = read(tmp_path / "corpus", "train").values()
-    found, rate = soundfile.read(io.BytesIO(clip["audio"]))
-    assert rate == clip["sample_rate"] == 16000 and found.ndim == 1
+    results, rate = soundfile.read(io.BytesIO(clip["audio"]))
+    assert rate == clip["sample_rate"] == 16000 and results.ndim == 1
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
-    np.testing.assert_allclose(found[200:-200], expected[200:-200], atol=2e-3)
+    np.testing.assert_allclose(results[200:-200], expected[200:-200], atol=2e-3)
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):
@@ -246,8 +246,8 @@ def test_bad_input_is_one_line(tmp_path, capsys):
     ):
         source, target, *rest = arguments
         assert prepare(tmp_path / source, tmp_path / target, *rest) == 2, message
-        said = capsys.readouterr().err
-        assert said.startswith("error: ") and message in said
+        stderr = capsys.readouterr().err
+        assert stderr.startswith("error: ") and message in stderr
         assert not (tmp_path / "out").exists(), message
 
 
@@ -263,11 +263,11 @@ def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
     """What was done is kept, and the result is that of an undisturbed run, to the byte."""
     monkeypatch.setattr(preparing, "shard_size", lambda count: 4)
     plan = {"train": entries(tmp_path / "in", 10)}
-    made, example = [], examples.audio_example
+    outputs, example = [], examples.audio_example
 
     def interrupted(entry, rate):
-        made.append(entry.id)
-        if made.count("6.wav") == 1 and entry.id == "6.wav":
+        outputs.append(entry.id)
+        if outputs.count("6.wav") == 1 and entry.id == "6.wav":
             raise KeyboardInterrupt
         return example(entry, rate)
 
@@ -279,17 +279,17 @@ def test_a_stopped_preparation_goes_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped")
     assert not reader.is_corpus(tmp_path / "stopped")
-    made.clear()
-    made.append("6.wav")
-    found = run(tmp_path / "stopped")
-    assert made[1:] == [f"{i}.wav" for i in range(4, 10)], "the first part was whole"
-    assert run(tmp_path / "whole") == found
+    outputs.clear()
+    outputs.append("6.wav")
+    results = run(tmp_path / "stopped")
+    assert outputs[1:] == [f"{i}.wav" for i in range(4, 10)], "the first part was whole"
+    assert run(tmp_path / "whole") == results
     one, other = (
         {p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("stopped", "whole")
     )
     assert one == other and "dataset_info.json" in one
-    made.clear()
-    assert run(tmp_path / "whole") == found and not made, "nothing is done twice"
+    outputs.clear()
+    assert run(tmp_path / "whole") == results and not outputs, "nothing is done twice"
 
 
 def test_finishing_survives_a_stop(tmp_path, monkeypatch):

@@ -42,8 +42,8 @@ def example(data, sample_rate=None, name="a.wav", **span):
     return examples.audio_example(ClipRecord("a", Bytes(data, name), **span), sample_rate)
 
 
-def decoded(found):
-    return soundfile.read(io.BytesIO(found["audio"]), dtype="float32", always_2d=True)[0]
+def decoded(results):
+    return soundfile.read(io.BytesIO(results["audio"]), dtype="float32", always_2d=True)[0]
 
 
 def packed(data, place, layout, *values) -> bytes:
@@ -81,11 +81,11 @@ def piped():
 def test_what_was_written_to_a_pipe_is_whole(name):
     data = piped()[name]
     for rate in (None, RATE, 8000):
-        found, notes = example(data, rate)
-        assert found["seconds"] == pytest.approx(0.5), name
+        record, notes = example(data, rate)
+        assert record["seconds"] == pytest.approx(0.5), name
         assert notes == ["length not stated: read to its end"]
-        wave, heard = crops.training_clip(found["audio"], 0.1, RATE, np.random.default_rng(0))
-        assert np.abs(wave).max() == pytest.approx(0.5, abs=1e-3) and heard == pytest.approx(0.1)
+        wave, valid = crops.training_clip(record["audio"], 0.1, RATE, np.random.default_rng(0))
+        assert np.abs(wave).max() == pytest.approx(0.5, abs=1e-3) and valid == pytest.approx(0.1)
     plain = encoded(tone())
     one, other = (crops.random_crop(d, 0.1, np.random.default_rng(3))[0] for d in (data, plain))
     np.testing.assert_allclose(one, other, atol=1e-4)
@@ -135,8 +135,8 @@ def test_every_encoding_is_kept_converted_and_cropped(kind, subtype):
         with audio_files.open_audio(data) as file:
             piece = file.read_range(start, count)
         np.testing.assert_allclose(piece, whole[start : start + count], atol=1e-4, err_msg=name)
-    found, _ = example(data, 8000)
-    wave = decoded(found)[:, 0]
+    record, _ = example(data, 8000)
+    wave = decoded(record)[:, 0]
     spectrum = np.abs(np.fft.rfft(wave[2000:6000] * np.hanning(4000), 8000))
     assert abs(int(spectrum.argmax()) - 440) <= 2, name
     crops.training_clip(data, 0.25, RATE, np.random.default_rng(0))
@@ -152,12 +152,12 @@ def test_above_full_scale_nothing_is_clipped(level, subtype, target):
     wave = np.random.default_rng(0).normal(0, 0.25, 8000)
     wave *= level / np.abs(wave).max()
     data = encoded(wave, subtype=subtype)
-    found, notes = example(data, target)
+    record, notes = example(data, target)
     assert notes == ["above full scale: scaled down"]
-    stored = decoded(found)
+    stored = decoded(record)
     assert (np.abs(stored) > 0.999).mean() < 1e-3
     one, _ = crops.training_clip(data, 0.5, RATE, np.random.default_rng(0))
-    other, _ = crops.training_clip(found["audio"], 0.5, RATE, np.random.default_rng(0))
+    other, _ = crops.training_clip(record["audio"], 0.5, RATE, np.random.default_rng(0))
     if target == RATE:
         np.testing.assert_allclose(one, other, atol=1e-4)
 
@@ -165,19 +165,19 @@ def test_above_full_scale_nothing_is_clipped(level, subtype, target):
 def test_resampling_that_passes_full_scale():
     """A square wave at full scale rings above it."""
     wave = np.sign(np.sin(2 * np.pi * 441 * np.arange(44100) / 44100 + 0.1))
-    found, notes = example(encoded(wave, 44100), RATE)
+    record, notes = example(encoded(wave, 44100), RATE)
     assert notes == ["above full scale: scaled down"]
     unclipped = resample(wave, 44100, RATE)
     expected = unclipped / np.abs(unclipped).max()
-    np.testing.assert_allclose(decoded(found)[:, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(decoded(record)[:, 0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("level", [2e-4, 1e-3, 0.01])
 def test_quiet_sound_is_not_coarsened(level):
     data = encoded(tone(level=level), subtype="FLOAT")
-    found, _ = example(data, RATE)
+    record, _ = example(data, RATE)
     one, _ = crops.training_clip(data, 0.5, RATE, np.random.default_rng(0))
-    other, _ = crops.training_clip(found["audio"], 0.5, RATE, np.random.default_rng(0))
+    other, _ = crops.training_clip(record["audio"], 0.5, RATE, np.random.default_rng(0))
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
@@ -190,9 +190,9 @@ def test_a_silent_first_channel(silent, channels, voice):
     data = encoded(wave, subtype="FLOAT")
     expected, _ = crops.training_clip(encoded(tone()), 0.1, RATE, np.random.default_rng(5))
     for rate in (None, RATE):
-        found, notes = example(data, rate)
+        record, notes = example(data, rate)
         assert notes == ["first channel silent: the first one with sound is kept"]
-        got, _ = crops.training_clip(found["audio"], 0.1, RATE, np.random.default_rng(5))
+        got, _ = crops.training_clip(record["audio"], 0.1, RATE, np.random.default_rng(5))
         np.testing.assert_allclose(got, expected, atol=1e-3)
     raw, _ = crops.training_clip(data, 0.1, RATE, np.random.default_rng(5))
     assert np.abs(raw).max() == pytest.approx(0.5, abs=1e-3)
@@ -203,13 +203,13 @@ def test_both_modes_draw_the_same_crops():
     wave = tone(RATE, channels=2)
     wave[:12000, 0] = 0
     data = encoded(wave, subtype="PCM_24")
-    kept, one = example(data)
+    record, one = example(data)
     converted, other = example(data, RATE)
     assert one == other == []
     for seed in range(20):
         a, b = (
             crops.training_clip(f["audio"], 0.2, RATE, np.random.default_rng(seed))[0]
-            for f in (kept, converted)
+            for f in (record, converted)
         )
         np.testing.assert_allclose(a, b, atol=1e-3)
 
@@ -227,9 +227,9 @@ def test_both_modes_draw_the_same_crops():
 def test_silence_is_counted_and_stays_finite(wave, note):
     data = encoded(wave, subtype="FLOAT")
     for rate in (None, 22050):
-        found, notes = example(data, rate)
+        record, notes = example(data, rate)
         assert notes == ([note] if note else [])
-        clip, _ = crops.training_clip(found["audio"], 0.2, RATE, np.random.default_rng(0))
+        clip, _ = crops.training_clip(record["audio"], 0.2, RATE, np.random.default_rng(0))
         assert np.isfinite(clip).all() and abs(clip.mean()) < 0.02
         assert clip.any() or note
 
@@ -260,17 +260,17 @@ def test_what_is_accepted_can_be_cropped(rate, samples, channels):
     data = encoded(wave, rate)
     for target in (None, 1000, 16000, 48000):
         try:
-            found, _ = example(data, target)
+            record, _ = example(data, target)
         except Unreadable as error:
             assert str(error) == "shorter than 0.01 s" and samples / rate < 0.01
             continue
-        assert found["seconds"] == pytest.approx(samples / rate)
+        assert record["seconds"] == pytest.approx(samples / rate)
         for seconds, model in ((0.1, 16000), (0.64, 16000), (2.5, 48000), (10.24, 22050)):
-            clip, heard = crops.training_clip(
-                found["audio"], seconds, model, np.random.default_rng(samples)
+            clip, valid = crops.training_clip(
+                record["audio"], seconds, model, np.random.default_rng(samples)
             )
             assert clip.shape == (int(seconds * model),) and np.isfinite(clip).all()
-            assert 0 < heard <= seconds + 1e-6
+            assert 0 < valid <= seconds + 1e-6
 
 
 @pytest.mark.parametrize("promise", [1, 500, 3517, 4600])
@@ -283,24 +283,24 @@ def test_an_mp3_that_promises_more_than_it_holds(promise):
         stated, held = file.frames, len(file.read_range())
     assert stated > held
     try:
-        found, notes = example(cut)
+        record, notes = example(cut)
     except Unreadable as error:
         assert "cut off" in str(error) and stated - held > 4608
         return
     assert notes == ["shorter than its header states"]
     for seed in range(60):
-        crops.training_clip(found["audio"], 0.5, RATE, np.random.default_rng(seed))
+        crops.training_clip(record["audio"], 0.5, RATE, np.random.default_rng(seed))
 
 
 def test_pieces_of_a_recording():
     wave = 3.0 * tone(3 * RATE)
     data = encoded(wave, subtype="FLOAT")
-    found, notes = example(data, None, start=1.0, stop=1.5)
-    assert found["seconds"] == 0.5 and notes == ["above full scale: scaled down"]
+    record, notes = example(data, None, start=1.0, stop=1.5)
+    assert record["seconds"] == 0.5 and notes == ["above full scale: scaled down"]
     expected = wave[RATE : RATE + 8000] / np.abs(wave).max()
-    np.testing.assert_allclose(decoded(found), expected, atol=1e-3)
-    found, notes = example(data, None, start=2.75, stop=3.5)
-    assert found["seconds"] == 0.25 and "shorter than its segment" in notes
+    np.testing.assert_allclose(decoded(record), expected, atol=1e-3)
+    record, notes = example(data, None, start=2.75, stop=3.5)
+    assert record["seconds"] == 0.25 and "shorter than its segment" in notes
     for start, stop in (
         (-1.0, 1.0),
         (1.0, 1.0),
@@ -370,11 +370,11 @@ def test_damaged_bytes_are_refused_or_can_be_cropped():
                     data[place:place] = rng.bytes(int(rng.integers(1, 40)))
             for rate in (None, 8000):
                 try:
-                    found, _ = example(bytes(data), rate)
+                    record, _ = example(bytes(data), rate)
                 except Unreadable:
                     continue
                 for seed in range(3):
                     clip, _ = crops.training_clip(
-                        found["audio"], 0.1, RATE, np.random.default_rng(seed)
+                        record["audio"], 0.1, RATE, np.random.default_rng(seed)
                     )
                     assert np.isfinite(clip).all() and np.abs(clip).max() <= 0.51

@@ -56,8 +56,8 @@ def test_links_are_left_out_by_name_or_followed(folder, tmp_path):
     assert prepare(folder, tmp_path / "plain") == 0
     (clip,) = read(tmp_path / "plain", "train").values()
     assert clip["id"] == "a.wav" and clip["captions"] == []
-    found = report(tmp_path / "plain")
-    assert {name: found[name] for name in links} == dict.fromkeys(links, LINK)
+    reported = report(tmp_path / "plain")
+    assert {name: reported[name] for name in links} == dict.fromkeys(links, LINK)
     assert prepare(folder, tmp_path / "followed", "--follow_links") == 0
     clips = read(tmp_path / "followed", "train")
     assert set(clips) == {
@@ -68,9 +68,9 @@ def test_links_are_left_out_by_name_or_followed(folder, tmp_path):
         "inner.wav",
     }
     assert clips["a.wav"]["captions"] == ["secret"]
-    found = report(tmp_path / "followed")
-    assert found["circle/"] == found["folder/back/"] == "link to a folder above it"
-    assert "broken link" in found["nowhere.wav"]
+    reported = report(tmp_path / "followed")
+    assert reported["circle/"] == reported["folder/back/"] == "link to a folder above it"
+    assert "broken link" in reported["nowhere.wav"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
@@ -86,9 +86,9 @@ def test_tables_read_nothing_outside(folder, tmp_path, kind):
     write(folder, {f"t.{kind}": text.encode()})
     assert prepare(folder, tmp_path / "plain") == 0
     assert set(read(tmp_path / "plain", "train")) == {"a.wav"}
-    found = report(tmp_path / "plain")
+    reported = report(tmp_path / "plain")
     for name in names[1:3]:
-        assert found[name] == "outside the folder; --allow_outside reads it"
+        assert reported[name] == "outside the folder; --allow_outside reads it"
     assert prepare(folder, tmp_path / "allowed", "--allow_outside") == 0
     clips = read(tmp_path / "allowed", "train")
     assert set(clips) == set(names[:3])
@@ -203,8 +203,8 @@ def test_names_of_any_bytes(tmp_path, capsys):
     assert len(clips) == len(names) + 2
     texts = {c["captions"][0] for c in clips.values() if c["captions"]}
     assert texts == {f"caption {i}" for i in range(len(names))}
-    said = capsys.readouterr()
-    assert "\x1b" not in said.out + said.err and "no audio" in said.err
+    output = capsys.readouterr()
+    assert "\x1b" not in output.out + output.err and "no audio" in output.err
     (tmp_path / "out" / "skipped.jsonl").read_text(encoding="utf-8")
 
 
@@ -234,9 +234,9 @@ def test_special_files(folder, tmp_path):
         (folder / "d.wav" / "inner.wav").write_bytes(sound(5))
         assert prepare(folder, tmp_path / "out") == 0
     assert set(read(tmp_path / "out", "train")) == {"a.wav", "d.wav/inner.wav"}
-    found = report(tmp_path / "out")
+    reported = report(tmp_path / "out")
     for name in ("pipe.wav", "s.wav", "a.txt"):
-        assert found[name].startswith("no ordinary file")
+        assert reported[name].startswith("no ordinary file")
     (folder / "t.csv").write_text("file,caption\na.wav,x\npipe.wav,y\nd.wav,z\n/dev/zero,w\n")
     assert prepare(folder, tmp_path / "two", "--allow_outside") == 0
     assert set(read(tmp_path / "two", "train")) == {"a.wav"}
@@ -261,9 +261,9 @@ def test_what_cannot_be_listed_or_read(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(file_ref.os, "stat", refused)
     assert prepare(folder, tmp_path / "out") == 0
     monkeypatch.undo()
-    found = report(tmp_path / "out")
-    assert found["closed/"] == "cannot be listed (Permission denied)"
-    assert found["locked.wav"] == "cannot be read (PermissionError)"
+    reported = report(tmp_path / "out")
+    assert reported["closed/"] == "cannot be listed (Permission denied)"
+    assert reported["locked.wav"] == "cannot be read (PermissionError)"
     assert set(read(tmp_path / "out", "train")) == {"a.wav"}
 
 
@@ -335,8 +335,8 @@ def test_archives_that_would_fill_the_disk(folder, tmp_path, monkeypatch, capsys
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda path: usage)
     assert prepare(folder, tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert "big.tar.gz: unpacked it takes" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "big.tar.gz: unpacked it takes" in stderr and stderr.count("\n") == 1
     assert not list((tmp_path / ".out-unpacked").iterdir())
 
 

@@ -19,9 +19,11 @@ FILES = {f"a/{i}.bin": np.random.default_rng(i).bytes(1000 * i) for i in range(6
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
 def test_any_cut_reads_back(tmp_path, parts):
     write_split(tmp_path / "x.zip", FILES, parts)
-    found = split_zip.volumes(tmp_path / "x.zip")
-    assert (found is None) == (parts == 1)
-    with zipfile.ZipFile(split_zip.JoinedZip(found) if found else tmp_path / "x.zip") as archive:
+    volumes = split_zip.volumes(tmp_path / "x.zip")
+    assert (volumes is None) == (parts == 1)
+    with zipfile.ZipFile(
+        split_zip.JoinedZip(volumes) if volumes else tmp_path / "x.zip"
+    ) as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == FILES
 

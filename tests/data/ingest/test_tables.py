@@ -44,9 +44,9 @@ PLAIN = {
 def test_quotes_that_mean_nothing(case):
     texts = PLAIN[case]
     body = "".join(f"{'abcdef'[i]}.mp3\t{text}\n" for i, text in enumerate(texts))
-    found = captions(HEAD[".tsv"] + body, "t.tsv")
-    assert list(found.values()) == texts
-    assert list(found) == [f"{x}.mp3" for x in "abcdef"[: len(texts)]]
+    rows = captions(HEAD[".tsv"] + body, "t.tsv")
+    assert list(rows.values()) == texts
+    assert list(rows) == [f"{x}.mp3" for x in "abcdef"[: len(texts)]]
 
 
 @pytest.mark.parametrize("case", PLAIN)
@@ -56,12 +56,12 @@ def test_unpaired_quotes_in_csv(case, delimiter):
     texts = PLAIN[case]
     lines = [f"{'abcdef'[i]}.mp3{delimiter}{text}\n" for i, text in enumerate(texts)]
     try:
-        found = captions(f"file{delimiter}caption\n" + "".join(lines))
+        rows = captions(f"file{delimiter}caption\n" + "".join(lines))
     except InputError as error:
         assert "line" in str(error)
         return
-    assert list(found) == [f"{x}.mp3" for x in "abcdef"[: len(texts)]]
-    for text, value in zip(texts, found.values()):
+    assert list(rows) == [f"{x}.mp3" for x in "abcdef"[: len(texts)]]
+    for text, value in zip(texts, rows.values()):
         assert value in (text, text[1:-1].replace('""', '"'), text.replace('"', "")), case
 
 
@@ -72,9 +72,9 @@ def test_common_voice():
     lines = [
         "\t".join(["ab12", f"cv_{i}.mp3", s, "2", "0", "", "", ""]) for i, s in enumerate(sentences)
     ]
-    found = read("\t".join(names) + "\n" + "\n".join(lines) + "\n", "validated.tsv")
-    assert [row["sentence"] for row in found] == sentences
-    assert [row["path"] for row in found] == [f"cv_{i}.mp3" for i in range(len(sentences))]
+    rows = read("\t".join(names) + "\n" + "\n".join(lines) + "\n", "validated.tsv")
+    assert [row["sentence"] for row in rows] == sentences
+    assert [row["path"] for row in rows] == [f"cv_{i}.mp3" for i in range(len(sentences))]
 
 
 TEXTS = [
@@ -109,11 +109,11 @@ def test_what_csv_writers_write_is_read_back(delimiter, quoting, end):
         csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=end).writerows(table)
         name = "t.tsv" if delimiter == "\t" else "t.csv"
         try:
-            found = read(text.getvalue(), name)
+            rows = read(text.getvalue(), name)
         except InputError as error:
             assert "it cannot be told" in str(error)
             continue
-        got = [[row["file"], row["caption"], row["n"]] for row in found]
+        got = [[row["file"], row["caption"], row["n"]] for row in rows]
         table = [[cell.strip() for cell in row] for row in table]
         got = [[cell.strip() for cell in row] for row in got]
         if any('"' in c and "\n" not in c for _, c, _ in table) and delimiter in "\t|":
@@ -157,8 +157,8 @@ def test_values_over_several_lines():
         '""Hi"", she said,\nthen\n\nleft',
     ):
         text = f'file,caption\na.wav,"{body}"\nb.wav,plain\nc.wav,"x, y"\n'
-        found = captions(text)
-        assert found == {"a.wav": body.replace('""', '"'), "b.wav": "plain", "c.wav": "x, y"}
+        rows = captions(text)
+        assert rows == {"a.wav": body.replace('""', '"'), "b.wav": "plain", "c.wav": "x, y"}
 
 
 def test_what_cannot_be_told_is_refused():

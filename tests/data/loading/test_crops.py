@@ -51,11 +51,11 @@ def test_against_the_reference(rate, seconds):
     wave = np.random.default_rng(rate).normal(0.05, 0.1, (int(0.3 * rate), 2))
     data = flac(wave, rate)
     read = soundfile.read(io.BytesIO(data), dtype="float32")[0].T
-    found, heard = crops.training_clip(data, seconds, 16000, Uniform(0.37))
+    clip, valid = crops.training_clip(data, seconds, 16000, Uniform(0.37))
     expected = reference(read, rate, seconds, [0.37])
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert found.shape == (int(16000 * seconds),) and found.dtype == np.float32
-    assert heard == pytest.approx(min(seconds, 0.3), abs=1e-3)
+    np.testing.assert_allclose(clip, expected, atol=1e-6)
+    assert clip.shape == (int(16000 * seconds),) and clip.dtype == np.float32
+    assert valid == pytest.approx(min(seconds, 0.3), abs=1e-3)
 
 
 def test_silence_is_drawn_again():
@@ -70,8 +70,8 @@ def test_silence_is_drawn_again():
 
 
 def test_silence_stays_finite():
-    found, _ = crops.training_clip(flac(np.zeros(8000), 16000), 1.0, 16000, Uniform())
-    assert np.isfinite(found).all() and not found.any()
+    clip, _ = crops.training_clip(flac(np.zeros(8000), 16000), 1.0, 16000, Uniform())
+    assert np.isfinite(clip).all() and not clip.any()
 
 
 def test_values_that_are_not_finite_are_refused():

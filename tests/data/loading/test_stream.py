@@ -59,12 +59,12 @@ def test_same_seed_same_stream(corpus):
     for batch in first:
         for name, caption, wave in zip(batch["id"], batch["caption"], batch["waveform"]):
             crops.setdefault(name, set()).add((caption, wave.tobytes()))
-    assert any(len(found) > 1 for found in crops.values()), "each epoch has crops of its own"
+    assert any(len(results) > 1 for results in crops.values()), "each epoch has crops of its own"
 
 
 def test_an_epoch_is_a_permutation(corpus):
-    found = names(take(12, config(corpus)))
-    one, two = found[:24], found[24:48]
+    ids = names(take(12, config(corpus)))
+    one, two = ids[:24], ids[24:48]
     assert sorted(one) == sorted(two) == sorted(f"train/{i}" for i in range(24))
     assert one != two and one != sorted(one)
     in_order = names(take(6, config(corpus, shuffle=False)))
@@ -96,14 +96,14 @@ def test_hosts_are_disjoint_and_complete(corpus, hosts):
 
 def test_uneven_hosts_are_complete_too(tmp_path):
     corpus = write_corpus(tmp_path / "seven", 7)
-    found = Counter()
+    counts = Counter()
     for host in range(2):
         share = names(take(8, config(corpus, batch=2), host=host, hosts=2))
         size = 4 - host
         for epoch in range(2):
             assert len(set(share[epoch * size : (epoch + 1) * size])) == size
-        found.update(share[:size])
-    assert found == Counter(f"train/{i}" for i in range(7))
+        counts.update(share[:size])
+    assert counts == Counter(f"train/{i}" for i in range(7))
 
 
 @pytest.mark.parametrize("place", [1, 4, 9])
@@ -171,14 +171,14 @@ def test_mixture_weights_hold(corpus, tmp_path):
     """At any point within a clip of the weights; each corpus passes wholly before it repeats."""
     small = write_corpus(tmp_path / "small", 5, first=100)
     sources = CorpusSource(str(corpus), weight=3.0), CorpusSource(str(small), weight=1.0)
-    found = names(take(25, config(*sources)))
-    rare = [i for i, name in enumerate(found) if int(name.split("/")[1]) >= 100]
+    ids = names(take(25, config(*sources)))
+    rare = [i for i, name in enumerate(ids) if int(name.split("/")[1]) >= 100]
     for stop in range(8, 101):
         assert abs(sum(i < stop for i in rare) - stop / 4) <= 1
-    order = [found[i] for i in rare]
+    order = [ids[i] for i in rare]
     for epoch in range(5):
         assert len(set(order[5 * epoch : 5 * epoch + 5])) == 5
-    common = [name for name in found if int(name.split("/")[1]) < 100]
+    common = [name for name in ids if int(name.split("/")[1]) < 100]
     assert len(set(common[:24])) == 24
     whole = names(take(29, config(corpus, small, batch=1)))
     assert len(set(whole)) == 29, "without weights they are one corpus"
@@ -200,10 +200,10 @@ def test_what_a_batch_holds(corpus):
 
 
 def test_all_captions_are_drawn(corpus):
-    found = Counter()
+    counts = Counter()
     for batch in take(60, config(corpus)):
-        found.update(str(c).split()[0] for c in batch["caption"])
-    assert abs(found["tone"] - found["a"]) < 60
+        counts.update(str(c).split()[0] for c in batch["caption"])
+    assert abs(counts["tone"] - counts["a"]) < 60
 
 
 def test_batches_on_devices(corpus):
@@ -250,7 +250,7 @@ def test_damaged_clips_are_named_and_passed_over(corpus, monkeypatch, caplog):
     # Crops of the whole clip, so that damage is met whatever part is drawn.
     settings = {"transform": ClipTransform(seconds=0.5), "tolerance": 0.1}
     with caplog.at_level(logging.WARNING), Batches(config(corpus, **settings)) as batches:
-        found = names([next(batches) for _ in range(11)])
+        ids = names([next(batches) for _ in range(11)])
         assert batches.failed == dict.fromkeys(
             ("train/3", "train/17"), "broken: it cannot be decoded to its end"
         )
@@ -258,7 +258,7 @@ def test_damaged_clips_are_named_and_passed_over(corpus, monkeypatch, caplog):
         rest = [next(batches) for _ in range(4)]
         batches.restore(state)
         assert_same(rest, [next(batches) for _ in range(4)])
-    assert sorted(found[:22]) == sorted(f"train/{i}" for i in range(24) if i not in (3, 17))
+    assert sorted(ids[:22]) == sorted(f"train/{i}" for i in range(24) if i not in (3, 17))
     assert sum("train/17" in record.message for record in caplog.records) == 1
     with pytest.raises(InputError, match=r"2 of 24 clips cannot be used, more than .* 5.00%"):
         take(12, config(corpus, **settings | {"tolerance": 0.05}))

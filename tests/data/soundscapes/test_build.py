@@ -18,7 +18,7 @@ def small_parts(monkeypatch):
 
 
 def test_a_build_is_its_clips(small_parts, tmp_path):
-    found = build.build(tmp_path / "corpus", 10, seed=3, seconds=1.0, workers=1)
+    results = build.build(tmp_path / "corpus", 10, seed=3, seconds=1.0, workers=1)
     lines = [
         json.loads(x) for x in (tmp_path / "corpus" / "metadata.jsonl").read_text().split("\n") if x
     ]
@@ -30,28 +30,28 @@ def test_a_build_is_its_clips(small_parts, tmp_path):
         np.testing.assert_allclose(wave, clip.audio, atol=1e-4)
         assert lines[index]["caption_1"] == clip.captions[0]
         assert lines[index]["labels"] == clip.labels
-    assert found["clips"] == 10 and found["hours"] == pytest.approx(10 / 3600, abs=1e-3)
-    assert sum(found["kinds"].values()) == 10
+    assert results["clips"] == 10 and results["hours"] == pytest.approx(10 / 3600, abs=1e-3)
+    assert sum(results["kinds"].values()) == 10
 
 
 def test_a_stopped_build_goes_on(small_parts, tmp_path, monkeypatch):
-    made, write = [], build.make_clip
+    outputs, write = [], build.make_clip
 
     def counted(seed, index, **settings):
-        if index == 6 and not made.count(6):
-            made.append(6)
+        if index == 6 and not outputs.count(6):
+            outputs.append(6)
             raise KeyboardInterrupt
-        made.append(index)
+        outputs.append(index)
         return write(seed, index, **settings)
 
     monkeypatch.setattr(build, "make_clip", counted)
     with pytest.raises(KeyboardInterrupt):
         build.build(tmp_path / "corpus", 10, seconds=1.0, workers=1)
     assert not (tmp_path / "corpus" / "metadata.jsonl").exists()
-    made.clear()
-    made.append(6)
+    outputs.clear()
+    outputs.append(6)
     build.build(tmp_path / "corpus", 10, seconds=1.0, workers=1)
-    assert made[1:] == [4, 5, 6, 7, 8, 9], "the first part was whole"
+    assert outputs[1:] == [4, 5, 6, 7, 8, 9], "the first part was whole"
     build.build(tmp_path / "whole", 10, seconds=1.0, workers=1)
     one, other = (tmp_path / name / "metadata.jsonl" for name in ("corpus", "whole"))
     assert one.read_text() == other.read_text()

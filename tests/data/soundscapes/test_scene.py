@@ -80,8 +80,8 @@ def test_a_sequence_is_in_the_order_of_its_caption(clips):
         for label in clip.labels:
             onsets.append(min(e["onset"] for e in clip.events if e["class"] == label))
             sound = SOUND_CLASSES[label]
-            found = [text.find(word) for word in (sound.plural, sound.noun) if word in text]
-            places.append(min(found))
+            results = [text.find(word) for word in (sound.plural, sound.noun) if word in text]
+            places.append(min(results))
         assert onsets == sorted(onsets)
         assert places == sorted(places), clip.captions[0]
 
@@ -91,8 +91,8 @@ def test_a_sequence_is_in_the_order_of_its_caption(clips):
 def test_pitch_is_what_the_event_says(name, pitch):
     wave = SOUND_CLASSES[name].render(np.random.default_rng(0), Gesture(pitch, 0.0, 1.0))
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 1 << 17))
-    found = np.argmax(spectrum) * 16000 / (1 << 17)
-    assert abs(12 * np.log2(found / pitch)) < 0.2
+    peak = np.argmax(spectrum) * 16000 / (1 << 17)
+    assert abs(12 * np.log2(peak / pitch)) < 0.2
 
 
 @pytest.mark.parametrize("name, rate", [("clock_ticking", 2.0), ("footsteps", 2.5)])
@@ -125,8 +125,8 @@ def test_named_notes_are_heard():
         assert f" on {event['note']}" in clip.captions[0]
         assert "pitched" not in clip.captions[0]
         spectrum = np.abs(np.fft.rfft(clip.audio, 1 << 17))
-        found = np.argmax(spectrum) * 16000 / (1 << 17)
-        number = 69 + 12 * np.log2(found / 440)
+        peak = np.argmax(spectrum) * 16000 / (1 << 17)
+        number = 69 + 12 * np.log2(peak / 440)
         assert abs(number - round(number)) < 0.1
         assert f"{NOTES[round(number) % 12]}{round(number) // 12 - 1}" == event["note"]
     others = [clip for clip in clips if not clip.events[0]["note"]]
@@ -139,10 +139,10 @@ def test_music_is_in_its_key_and_tempo():
     wave = music.render_tune(tune, 8.0, np.random.default_rng(1))
     spectrum = np.square(np.abs(np.fft.rfft(wave)))
     frequency = np.fft.rfftfreq(len(wave), 1 / 16000)
-    heard = (frequency > 120) & (frequency < 1200)
-    note = np.round(12 * np.log2(frequency[heard] / 261.63)).astype(int) - tune.tonic
+    audible = (frequency > 120) & (frequency < 1200)
+    note = np.round(12 * np.log2(frequency[audible] / 261.63)).astype(int) - tune.tonic
     inside = np.isin(note % 12, music.SCALES["minor"])
-    assert spectrum[heard][inside].sum() > 0.93 * spectrum[heard].sum()
+    assert spectrum[audible][inside].sum() > 0.93 * spectrum[audible].sum()
     assert "D minor" in tune.captions()[0] and tune.mood == "dark"
 
 
@@ -163,9 +163,9 @@ def test_a_sentence_is_made_of_phrases():
     rng = np.random.default_rng(0)
     for brief in (True, False) * 20:
         sentence = voices.draw_sentence(rng, brief=brief)
-        found = voices.sentence_phrases(sentence)
-        assert len(found) == (3 if brief else 4)
-        assert " ".join(found).lower() + "." == sentence.lower()
+        results = voices.sentence_phrases(sentence)
+        assert len(results) == (3 if brief else 4)
+        assert " ".join(results).lower() + "." == sentence.lower()
 
 
 def test_short_clips_hold_a_whole_sentence():
@@ -181,16 +181,16 @@ def test_short_clips_hold_a_whole_sentence():
 
 def test_plain_voices_follow_from_text():
     """Captions tell all voices apart; they begin at once."""
-    found = {}
+    results = {}
     for i in range(120):
         rng = np.random.default_rng([0, i])
         voice = voices.draw_voice(rng, "plain")
-        assert found.setdefault(tuple(voice.captions()), voice) == voice
-    assert len(found) == 6
+        assert results.setdefault(tuple(voice.captions()), voice) == voice
+    assert len(results) == 6
     for i, seconds in enumerate((2.56, 2.56, 6.0)):
         clip = make_clip(0, i, seconds=seconds, speech=1.0, voices="plain")
-        heard = np.flatnonzero(np.abs(clip.audio) > 0.02)[0] / 16000
-        assert 0.1 <= heard < 0.2
+        onset = np.flatnonzero(np.abs(clip.audio) > 0.02)[0] / 16000
+        assert 0.1 <= onset < 0.2
 
 
 def test_a_share_of_speech():

@@ -81,8 +81,8 @@ def generate(case: Case):
 def arrays() -> dict:
     rng = np.random.default_rng(0)
     shapes = {"a.weight": (3, 4), "a.bias": (4,), "b": (), "c.half": (2, 2, 2), "d": (0, 3)}
-    found = {k: rng.standard_normal(v).astype(np.float32) for k, v in shapes.items()}
-    return found | {"c.half": found["c.half"].astype(np.float16), "n": np.arange(5)}
+    tensors = {k: rng.standard_normal(v).astype(np.float32) for k, v in shapes.items()}
+    return tensors | {"c.half": tensors["c.half"].astype(np.float16), "n": np.arange(5)}
 
 
 def build_weights(folder: Path) -> None:
@@ -112,10 +112,10 @@ def read_weights(case: Case):
     refused = []
     for path in sorted(case.input.iterdir()):
         try:
-            found = weights.read(path)
-            for name in found:
-                np.asarray(found[name]) + 0
-                found.shape(name)
+            tensors = weights.read(path)
+            for name in tensors:
+                np.asarray(tensors[name]) + 0
+                tensors.shape(name)
         except InputError as error:
             refused.append(error)
     # The shards are read with their index too.
@@ -223,11 +223,11 @@ def build_singles(folder: Path) -> None:
     from audioldm2_jax.presets import AudioMAEConfig
 
     mae = AudioMAEConfig(frames=128, width=24, depth=1, heads=2, hidden=48)
-    made = random_checkpoint(dataclasses.replace(known["tiny"](), audiomae=mae))
+    checkpoint = random_checkpoint(dataclasses.replace(known["tiny"](), audiomae=mae))
     for name in ("clap", "vae", "vocoder", "audiomae"):
-        tokenizer = made.tokenizers["tokenizer"] if name == "clap" else None
-        params = made.params.get(name) or random_params(name, mae)
-        settings = getattr(made.config, name)
+        tokenizer = checkpoint.tokenizers["tokenizer"] if name == "clap" else None
+        params = checkpoint.params.get(name) or random_params(name, mae)
+        settings = getattr(checkpoint.config, name)
         single.save(single.Single(name, settings, params, tokenizer), folder / name)
 
 

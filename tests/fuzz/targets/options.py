@@ -118,8 +118,8 @@ def _filled(word: str, places: dict) -> str:
 
 
 def sound_or_corpus(folder: Path) -> list:
-    found = [str(p) for p in folder.rglob("*.wav") if p.is_file()]
-    return found + corpus_ready(folder) + [str(p) for p in folder.rglob("model_index.json")]
+    results = [str(p) for p in folder.rglob("*.wav") if p.is_file()]
+    return results + corpus_ready(folder) + [str(p) for p in folder.rglob("model_index.json")]
 
 
 TARGETS = [

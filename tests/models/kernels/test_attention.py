@@ -21,8 +21,8 @@ def qkv(length, keys):
 
 def causal(length, keys):
     """A mask of GPT-2's shape with padding."""
-    kept = jnp.arange(keys) <= jnp.arange(length)[:, None] + 2
-    return kept[None, None] & keep_mask(jnp.array([[1] * keys, [1, 0] + [1] * (keys - 2)]))
+    mask = jnp.arange(keys) <= jnp.arange(length)[:, None] + 2
+    return mask[None, None] & keep_mask(jnp.array([[1] * keys, [1, 0] + [1] * (keys - 2)]))
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
@@ -49,7 +49,7 @@ def test_the_first_keys(platform):
     """One of a few lengths, chosen in the program: values and gradients are those of a mask."""
     arguments, lengths = qkv(7, 11), (3, 11, 1)
 
-    def found(mask):
+    def values_and_grads(mask):
         def total(*qkv):
             return jnp.square(attend(*qkv, mask=mask)).sum()
 
@@ -57,8 +57,8 @@ def test_the_first_keys(platform):
 
     for which, length in enumerate(lengths):
         with backend.targeting(platform):
-            first = jax.jit(lambda which: found(Prefix(lengths, which)))(which)
-        masked = found(keep_mask(jnp.arange(11)[None] < length))
+            first = jax.jit(lambda which: values_and_grads(Prefix(lengths, which)))(which)
+        masked = values_and_grads(keep_mask(jnp.arange(11)[None] < length))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), first, masked)
 
 
@@ -67,12 +67,12 @@ def test_long_sequences_head_by_head(monkeypatch, queries):
     """Also in blocks of queries that do not divide the length; values and gradients."""
     arguments, slope = qkv(40, 33), draw(2, 40, 3, 8, seed=3)
 
-    def found():
+    def values_and_grads():
         value, back = jax.vjp(jax.jit(attend), *arguments)
         return value, *back(slope)
 
-    expected = found()
+    expected = values_and_grads()
     monkeypatch.setattr(attention, "_MAP_SCORES", 1)
     monkeypatch.setattr(attention, "_QUERIES", queries)
-    for ours, theirs in zip(found(), expected):
+    for ours, theirs in zip(values_and_grads(), expected):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -39,8 +39,8 @@ def test_gradients_are_the_librarys(case):
     ours = gradients()
     with backend.targeting("gpu"):
         theirs = gradients()
-    for found, wanted in zip(ours, theirs):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    for value, expected in zip(ours, theirs):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", [(3, 3, 16, 24), (7, 16, 24)])

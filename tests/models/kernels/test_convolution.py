@@ -62,12 +62,12 @@ def test_trained_3x3(size, channels):
     """Values and both gradients, of wide kernels and of those with few outputs."""
     x, kernel = draw(2, *size, channels[0]), kernel_of(3, 3, *channels)
     slope = draw(2, *size, channels[1], seed=2)
-    found = []
+    results = []
     for way in (conv, plain):
         value, back = jax.vjp(way, x, kernel)
-        found.append((value, *back(slope)))
+        results.append((value, *back(slope)))
     assert winograd.pays(x, kernel) == (channels[0] == 64)
-    for ours, theirs in zip(*found):
+    for ours, theirs in zip(*results):
         assert_close(ours, theirs, ROUNDING)
 
 

@@ -16,7 +16,7 @@ def test_backends_agree(shape, dtype, tolerance):
     layer = Dense(7, dtype=dtype)
     params = layer.init(jax.random.key(1), x)
 
-    def found(params, x):
+    def values_and_grads(params, x):
         def total(params, x):
             y = layer.apply(params, x)
             assert y.dtype == dtype
@@ -24,9 +24,9 @@ def test_backends_agree(shape, dtype, tolerance):
 
         return jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
 
-    ours = found(params, x)
+    ours = values_and_grads(params, x)
     with backend.targeting("gpu"):
-        theirs = found(params, x)
+        theirs = values_and_grads(params, x)
 
     def compare(a, b):
         a, b = (np.asarray(v, np.float32) for v in (a, b))

@@ -27,8 +27,8 @@ def test_gradients_are_the_librarys(groups, inputs, outputs, stride, taps, frame
     ours = gradients()
     with backend.targeting("gpu"):
         theirs = gradients()
-    for found, wanted in zip(ours, theirs):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    for value, expected in zip(ours, theirs):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("window", [(5,), (3, 3)])
