@@ -42,9 +42,9 @@ class Texts:
         clips = np.asarray(clips)
         rows = np.stack([2 * clips, 2 * clips + 1], 1).reshape(-1) if self.guided else clips
         arrays = {name: getattr(self, name) for name in _ROWS}
-        taken = {name: None if x is None else x[rows] for name, x in arrays.items()}
+        selected = {name: None if x is None else x[rows] for name, x in arrays.items()}
         loa = None if self.loa is None else self.loa[clips]
-        return Texts(**taken, loa=loa, guided=self.guided)
+        return Texts(**selected, loa=loa, guided=self.guided)
 
 
 _ROWS = ("clap", "clap_mask", "text", "text_mask", "positions", "zero_loa")

@@ -10,8 +10,8 @@ from audioldm2_jax.presets import ModelConfig
 
 def check_count(name: str, value, lowest: int, highest: int = 2**32 - 1) -> int:
     """An integer from lowest to highest."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not lowest <= value <= highest:
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_integer or not lowest <= value <= highest:
         raise InputError(
             f"{name} is {_short(value)}: it must be an integer from {lowest} to {highest}"
         )

@@ -120,9 +120,9 @@ def test_a_memoryless_sampler_s_tail(name, begin):
     tail = make_schedule(name, ScheduleConfig(), Timesteps(10, strength=(10 - begin) / 10))
     first = begin * (2 if name == "heun" else 1)
     assert_equal(tail, full, slice(first, None))
-    seen = []
-    whole = run(full, NOISE, lambda x, x0, index: seen.append(x) or x, 0)
-    again = run(tail, seen[first - 1], None, first)
+    samples = []
+    whole = run(full, NOISE, lambda x, x0, index: samples.append(x) or x, 0)
+    again = run(tail, samples[first - 1], None, first)
     assert tail.init_noise_sigma == 1
     np.testing.assert_array_equal(whole, again)
 

@@ -44,12 +44,12 @@ def _language_of_audio(config, dtype, gpt2: dict, texts: Texts, inputs: LMInputs
     if texts.loa is None:
         loa = generate_loa(gpt2, inputs, config.gpt2, dtype)
         return jnp.where(texts.zero_loa[:, None, None], 0, loa), None
-    given = texts.loa.astype(dtype)
+    cond = texts.loa.astype(dtype)
     if not texts.guided:
-        return given, None
+        return cond, None
     uncond = generate_loa(gpt2, jax.tree.map(lambda x: x[::2], inputs), config.gpt2, dtype)
     uncond = jnp.where(texts.zero_loa[::2, None, None], 0, uncond)
-    return _interleave_lengths(uncond, given)
+    return _interleave_lengths(uncond, cond)
 
 
 def _interleave_lengths(uncond, cond):
