@@ -96,7 +96,7 @@ def estimate(config: ModelConfig, request: Request, dtype, *, progress: bool) ->
         steps = compile_steps(Runner(dtype), program, shapes, batch, progress=progress)
         return tree_bytes(shapes), steps.needed
     runner = Runner(dtype, make_mesh(devices=jax.devices()[:1]))
-    run = runner.whole(program, shapes, clips, schedule, progress=progress)
+    run = runner.one_program(program, shapes, clips, schedule, progress=progress)
     return tree_bytes(shapes), needed_memory(run)
 
 

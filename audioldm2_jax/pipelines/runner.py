@@ -106,8 +106,8 @@ class Runner:
         run, context = functools.partial(function, program), contextlib.nullcontext()
         if function is generate:
             # Each device runs the whole program for its own clips.
-            whole = PartitionSpec()
-            specs = {"in_specs": (whole, CLIPS, whole), "out_specs": CLIPS}
+            replicated = PartitionSpec()
+            specs = {"in_specs": (replicated, CLIPS, replicated), "out_specs": CLIPS}
             run = jax.shard_map(run, mesh=self.mesh, check_vma=False, **specs)
             context = jax.set_mesh(self.mesh)
         # fp32 means fp32: some backends would round products to fewer bits.
@@ -122,7 +122,7 @@ class Runner:
             self._shapes[key] = jax.eval_shape(functools.partial(function, program), *arguments)
         return self._shapes[key]
 
-    def whole(self, program: Program, params, clips, schedule, *, progress: bool):
+    def one_program(self, program: Program, params, clips, schedule, *, progress: bool):
         """`generate` on the mesh, whose devices divide the clips. Raises InputError as above."""
         return self.compiled(
             generate, program, params, clips, schedule, label="whole program", progress=progress

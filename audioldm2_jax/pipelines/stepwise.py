@@ -77,8 +77,8 @@ def run_steps(
             latents = sample(denoise, x, schedule, noise, on_step, bar.update)
             waves.append(np.asarray(steps.render(params, latents), np.float32))
             features.append(vector)
-    known = features[0] is not None
-    return np.concatenate(waves), np.concatenate(features) if known else None
+    has_features = features[0] is not None
+    return np.concatenate(waves), np.concatenate(features) if has_features else None
 
 
 def sample(denoise, x, schedule, noise=None, on_step=None, report=lambda: None) -> jax.Array:

@@ -252,9 +252,9 @@ class Pipeline:
         outputs: dict[int, Output] = {}
         for frames, numbers in group_by_frames(durations).items():
             group = tuple(clips[i] for i in numbers)
-            whole = Request(group, durations[numbers[0]], sampling)
-            self._check_memory(whole)
-            size = self._runner.batch_size(whole.waveforms, few_sizes=True)
+            group_request = Request(group, durations[numbers[0]], sampling)
+            self._check_memory(group_request)
+            size = self._runner.batch_size(group_request.waveforms, few_sizes=True)
             texts = self._tokenise(group)
             batch = make_batch(group, texts, frames, sampling.schedule, self.config, size=size)
             waves, features = self._sample(batch, progress)
@@ -311,7 +311,7 @@ class Pipeline:
             )
             return steps, steps.needed
         arguments = self._program, self.params, batch.clips, batch.schedule
-        run = self._runner.whole(*arguments, progress=progress)
+        run = self._runner.one_program(*arguments, progress=progress)
         return run, needed_memory(run)
 
     def _sample(self, batch: Batch, progress: bool):
