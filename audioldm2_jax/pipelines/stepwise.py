@@ -51,12 +51,9 @@ def compile_steps(
 
 
 def run_steps(
-    steps: Steps, params: dict, batch: Batch, *, progress: bool, on_step: Callable | None = None
+    steps: Steps, params: dict, batch: Batch, *, progress: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(waveforms [B, samples] fp32, the prompts' CLAP features [B, D] or None), behind a bar.
-
-    on_step: as `samplers.sample` calls it, with one clip at a time.
-    """
+    """(waveforms [B, samples] fp32, the prompts' CLAP features [B, D] or None), behind a bar."""
     from tqdm import tqdm
 
     waves: list[Any] = []
@@ -74,7 +71,7 @@ def run_steps(
             denoise = functools.partial(_denoise, steps.predict, params, context, guidance)
             x = clips.latents[i : i + 1]
             noise = functools.partial(_noise, clips.keys[i : i + 1], shape=x.shape)
-            latents = sample(denoise, x, schedule, noise, on_step, bar.update)
+            latents = sample(denoise, x, schedule, noise, report=bar.update)
             waves.append(np.asarray(steps.render(params, latents), np.float32))
             features.append(vector)
     has_features = features[0] is not None
