@@ -93,6 +93,15 @@ def batch(size: int = 8, seed: int = 0) -> dict:
     }
 
 
+def precomputed(spec: StageSpec, size: int) -> dict:
+    """What `encode` would have written of a batch's sound, drawn at random."""
+    rng = np.random.default_rng(0)
+    shapes = {name: spec.batch.precomputed[name].shape for name in sorted(spec.batch.from_sound)}
+    return {
+        k: rng.standard_normal((size, *shape)).astype(np.float32) for k, shape in shapes.items()
+    }
+
+
 def initial(spec: StageSpec):
     """The stage's first state."""
     return jax.jit(lambda key: init_state(spec.stage, key))(jax.random.key(0))

@@ -288,19 +288,22 @@ def test_runs_that_diverge_stop(corpus, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("file", [AS_USERS_TRAIN.get(file, file) for file in CONFIGS])
 def test_every_stage_trains_and_exports(file, corpus, tmp_path):
-    """Two steps from the command line, measured and sampled, then a checkpoint that loads."""
+    """Two steps from the command line, with their hooks, then a checkpoint that loads."""
     command = ["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", "-q"]
     command += [f"--config.data.sources={corpus}", "--config.steps=2", "--config.log_every=1"]
     # One stage of each way to make sound; compiling the pipeline takes its time.
     has_sound = any(name in file for name in ("/audioldm.py", "loa.py:tiny-speech", "vocoder"))
     sampled = int(has_sound or "vae" in file)
-    command += [f"--config.validation.sources={corpus}", f"--config.sample.every={sampled}"]
+    command += [f"--config.sample.every={sampled}"]
+    # Stages on latents measure held-out clips as they train: one of them shows it.
+    measured = not any(name in file for name in ("joint", "pretrain", "vocoder"))
+    command += [f"--config.validation.sources={corpus}"] * measured
     assert main(command) == 0
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     # Measured before the first and after the last step.
-    assert [x["step"] for x in lines] == [0, 1, 2, 2]
+    assert [x["step"] for x in lines] == ([0, 1, 2, 2] if measured else [1, 2])
     assert all(np.isfinite(v) for line in lines for v in line.values())
-    assert any(name.startswith("valid/") for name in lines[0])
+    assert any(name.startswith("valid/") for name in lines[0]) == measured
     board = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").iterdir())
     assert (b"RIFF" in board) == has_sound and (b"PNG" in board) == bool(sampled)
     command = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--weights", "raw"]
