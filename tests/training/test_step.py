@@ -74,30 +74,30 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
 @pytest.mark.parametrize("name", ["audiomae", pytest.param("loa", marks=pytest.mark.slow)])
 def test_micro_batches_are_one_batch(name):
     spec, frozen = build_spec(name, PLAIN)
-    whole, one = stepped(spec, frozen, batch())
-    parts, several = stepped(spec, frozen, batch(), accumulate=4)
+    one_batch, history = stepped(spec, frozen, batch())
+    micro, micro_history = stepped(spec, frozen, batch(), accumulate=4)
     tolerance = {"rtol": 2e-5} if name == "loa" else {"rtol": 1e-4}
-    np.testing.assert_allclose(one[0]["loss"], several[0]["loss"], **tolerance)
-    assert largest_difference(whole.params, parts.params) < 2e-5
+    np.testing.assert_allclose(history[0]["loss"], micro_history[0]["loss"], **tolerance)
+    assert largest_difference(one_batch.params, micro.params) < 2e-5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["loa", "pretrain", "clap", "vae"])
 def test_values_computed_again_are_the_kept_ones(name):
     """Every policy of `remat` takes the same steps; less is kept, more is computed."""
-    taken, work = {}, {}
+    states, flops = {}, {}
     # The U-Net compiles for long; what lies between its extremes is as in the others.
     policies = REMAT if name != "pretrain" else (REMAT[0], REMAT[-1])
     for remat in policies:
         spec, frozen = build_spec(name, PLAIN, remat=remat)
         state = initial(spec)
         step = jax.jit(make_step(spec.stage)).lower(state, frozen, batch(4))
-        taken[remat], _ = step.compile()(state, frozen, batch(4))
+        states[remat], _ = step.compile()(state, frozen, batch(4))
         # As written: of compiled convolutions some are calls, whose work is not counted.
-        work[remat] = step.cost_analysis()["flops"]
+        flops[remat] = step.cost_analysis()["flops"]
     for remat in policies[1:]:
-        assert largest_difference(taken["none"].params, taken[remat].params) < 1e-5
-    assert work["none"] <= work.get("products", work["none"]) < work["blocks"]
+        assert largest_difference(states["none"].params, states[remat].params) < 1e-5
+    assert flops["none"] <= flops.get("products", flops["none"]) < flops["blocks"]
 
 
 def test_panns_has_no_blocks_to_compute_again():
@@ -107,13 +107,13 @@ def test_panns_has_no_blocks_to_compute_again():
 
 def test_frozen_encoders_run_once():
     """More poolings of the LOA cost pooling alone: AudioMAE hears each clip once."""
-    work = []
+    flops = []
     for poolings in ((8,), (2, 4, 8)):
         settings = pretrain.PretrainSettings(TINY, poolings=poolings)
         _, frozen = build_spec("pretrain")
         run = jax.jit(functools.partial(conditions.true_loas, settings))
-        work.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
-    assert work[0] < work[1] < 1.1 * work[0]
+        flops.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
+    assert flops[0] < flops[1] < 1.1 * flops[0]
 
 
 @pytest.mark.slow
@@ -126,9 +126,9 @@ def test_clips_keep_their_draws_on_several_hosts():
         2,
     ]
     spec, _ = build_spec("audiomae", PLAIN)
-    whole = batch()
-    halves = {name: value[order] for name, value in whole.items()}
-    one, first = stepped(spec, {}, whole, 1)
+    data = batch()
+    halves = {name: value[order] for name, value in data.items()}
+    one, first = stepped(spec, {}, data, 1)
     two, second = stepped(spec, {}, halves, 1, hosts=2)
     np.testing.assert_allclose(first[0]["loss"], second[0]["loss"], rtol=1e-5)
     assert largest_difference(one.params, two.params) < 2e-5
@@ -168,14 +168,14 @@ def test_dropped_clips_see_what_guidance_steers_away_from():
     settings = joint.JointSettings(TINY, pooling=4, cond_dropout=1.0, p_ground_truth=1.0)
     params, data, keys = weights(), batch(2), jax.random.split(jax.random.key(3), 2)
     _, metrics = jax.jit(joint.joint_loss(settings))(params, params, data, keys, 0)
-    nothing = np.full((2, 1), 1, np.int32)
-    states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, nothing, np.ones((2, 1), bool))
+    empty = np.full((2, 1), 1, np.int32)
+    states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, empty, np.ones((2, 1), bool))
     loa = jnp.zeros((2, 8, TINY.gpt2.width))
-    given = settings, params, params, data, keys, (loa, states), (None, None)
-    expected, plain = diffusion.denoising_loss(*given)
+    arguments = settings, params, params, data, keys, (loa, states), (None, None)
+    expected, plain = diffusion.denoising_loss(*arguments)
     np.testing.assert_allclose(plain["diffusion"], expected)
     bounded = dataclasses.replace(settings, snr_gamma=1.0)
-    lower, plain = diffusion.denoising_loss(bounded, *given[1:])
+    lower, plain = diffusion.denoising_loss(bounded, *arguments[1:])
     assert 0 < lower < 0.9 * expected
     np.testing.assert_allclose(plain["diffusion"], expected)
     np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
@@ -213,16 +213,16 @@ def test_steps_that_are_not_finite_change_nothing_but_counters():
     good, bad = batch(), batch()
     bad["waveform"] = np.full_like(bad["waveform"], np.nan)
     state, _ = step(state, frozen, good)
-    kept_part = state
+    before = state
     for count in (1, 2):
         state, metrics = step(state, frozen, bad)
         assert metrics["skipped"] == count and not np.isfinite(metrics["loss"])
-    assert largest_difference(kept_part.params, state.params) == 0
-    assert largest_difference(kept_part.opt, state.opt) == 0
+    assert largest_difference(before.params, state.params) == 0
+    assert largest_difference(before.opt, state.opt) == 0
     assert int(state.step) == 3
     state, metrics = step(state, frozen, good)
     assert metrics["skipped"] == 0
-    assert largest_difference(kept_part.params, state.params) > 0
+    assert largest_difference(before.params, state.params) > 0
 
 
 @pytest.mark.slow
@@ -305,5 +305,5 @@ def test_schedules():
         )
     ]
     expected = [[1, 1], [0.1, 0.5, 1, 1], [1, 0.5, 0], [1, 0.5, 0.25]]
-    for actual, wanted in zip(rates, expected):
-        np.testing.assert_allclose(actual, wanted, atol=1e-6)
+    for actual, desired in zip(rates, expected):
+        np.testing.assert_allclose(actual, desired, atol=1e-6)
