@@ -25,7 +25,7 @@ from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run, step_of
 from audioldm2_jax.training.stages import find_stage
-from audioldm2_jax.training.state import init_state
+from audioldm2_jax.training.state import state_shapes
 
 ROOT = Path(__file__).parent.parent
 RUNS = (
@@ -59,7 +59,7 @@ def cost(name: str) -> dict:
         # As many classes as AudioSet has.
         classes = tuple(map(str, range(527))) if find_stage(config.stage).reads_labels else ()
         run = open_run(config, classes=classes)
-        state = jax.eval_shape(lambda key: init_state(run.spec.stage, key), jax.random.key(0))
+        state = state_shapes(run.spec.stage)
         with jax.set_mesh(run.mesh):
             batch = batch_shapes(run)
             lowered = jax.jit(step_of(run)).lower(state, frozen_shapes(run, batch), batch)

@@ -84,8 +84,8 @@ FIGURES = {
 class Compared:
     """A hook: the diffusion loss with every condition and with none, on the same noise.
 
-    Tells also the loss without less three standard errors of the difference: what the loss with the
-    condition has to be below.
+    The loss without conditions less three standard errors of the difference is the bound that the
+    loss with conditions has to be below.
     """
 
     COUNT = 16  # Batches; their differences give the error.
@@ -102,16 +102,16 @@ class Compared:
             self._batches = [arrays(b) for b, _ in zip(batches, range(self.COUNT))]
 
     def __call__(self, step, state, frozen):
-        results = {}
+        losses = {}
         for name, measure in self._runs.items():
             values = [
                 measure(state, frozen, batch, jnp.int32(number))
                 for number, batch in enumerate(self._batches)
             ]
             key = "diffusion" if "diffusion" in values[0] else "loss"
-            results[name] = np.array([float(v[key]) for v in values])
-        error = (results["unconditional"] - results["conditional"]).std(ddof=1) / self.COUNT**0.5
-        means = {name: float(values.mean()) for name, values in results.items()}
+            losses[name] = np.array([float(v[key]) for v in values])
+        error = (losses["unconditional"] - losses["conditional"]).std(ddof=1) / self.COUNT**0.5
+        means = {name: float(values.mean()) for name, values in losses.items()}
         return means | {"unconditional - 3 errors": means["unconditional"] - 3 * float(error)}
 
 
@@ -179,7 +179,7 @@ def run_stage(name: str, folder: Path, start: Path, data: list[str]) -> tuple[Pa
 
 
 def curves(folder: Path, name: str) -> dict[str, list]:
-    """{metric: [(step, value), ...]} of a run; of a step told twice the last counts."""
+    """{metric: [(step, value), ...]} of a run; the last line of a step counts."""
     results: dict[str, dict] = {}
     for line in (folder / "runs" / name / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
@@ -218,12 +218,12 @@ def plot(folder: Path, figures: dict, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     drawing, axes = plt.subplots(3, 3, figsize=(13, 9), constrained_layout=True)
-    for axis, (name, actual) in zip(axes.flat, figures.items()):
-        (_differences if name in DIFFUSION else _values)(axis, actual, curves(folder, name))
+    for axis, (name, figure) in zip(axes.flat, figures.items()):
+        (_differences if name in DIFFUSION else _values)(axis, figure, curves(folder, name))
         axis.set_xlabel("step")
         axis.legend()
         axis.set_title(
-            f"{name}: {actual['ratio']:.4g} times better (bar {actual['bar']:g})", size=10
+            f"{name}: {figure['ratio']:.4g} times better (bar {figure['bar']:g})", size=10
         )
     drawing.savefig(path, dpi=70)
 
@@ -242,23 +242,23 @@ def table(figures: dict) -> str:
     return "\n".join(rows)
 
 
-def _values(axis, results, lines):
-    axis.plot(*zip(*lines[results["metric"]]), label=results["metric"])
-    if results["what"] in lines:
-        axis.plot(*zip(*lines[results["what"]]), "--", label=results["what"])
+def _values(axis, figure, lines):
+    axis.plot(*zip(*lines[figure["metric"]]), label=figure["metric"])
+    if figure["what"] in lines:
+        axis.plot(*zip(*lines[figure["what"]]), "--", label=figure["what"])
     else:
-        axis.axhline(results["against"], ls="--", color="tab:orange", label=results["what"])
+        axis.axhline(figure["against"], ls="--", color="tab:orange", label=figure["what"])
     axis.set_ylim(bottom=0)
 
 
-def _differences(axis, results, lines):
+def _differences(axis, figure, lines):
     """What the condition spares of the loss, less three standard errors.
 
     Without the first point: at random weights the loss is of another order of magnitude.
     """
-    pairs = zip(lines[results["what"]], lines[results["metric"]])
+    pairs = zip(lines[figure["what"]], lines[figure["metric"]])
     points = [(step, without - by) for (step, without), (_, by) in pairs][1:]
-    axis.plot(*zip(*points), "o-", label=f"({results['what']}) - {results['metric']}")
+    axis.plot(*zip(*points), "o-", label=f"({figure['what']}) - {figure['metric']}")
     axis.axhline(0.0, ls="--", color="tab:orange")
     axis.set_xlim(left=0)
 
@@ -280,7 +280,7 @@ def main():
         following, seconds = run_stage(name, folder, begin, data)
         start = start if name == "audioldm" else following
         figures[name] = summarise(name, curves(folder, name), classes)
-        # A stage that was already trained tells its old time.
+        # A stage that was already trained keeps its old time.
         figures[name]["seconds"] = max(seconds, old.get(name, {}).get("seconds", 0.0))
         print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr)
     results = {

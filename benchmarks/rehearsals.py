@@ -21,6 +21,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from audioldm2_jax import files
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "rehearsals.json"
 # The mesh, and clips on each chip to begin with.
@@ -45,34 +47,34 @@ def rehearse(cell: str, per_chip: int, remat: str) -> dict:
     command += [f"--config.mesh.{axis}={size}" for axis, size in CELLS[cell][0].items()]
     command += [f"--config.batch={per_chip * CHIPS[topology]}", f"--config.remat={remat}"]
     command += ["--encoded"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=HERE.parent)
-    if done.returncode:
-        raise SystemExit(f"{cell}: status {done.returncode}, {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)
+    process = subprocess.run(command, check=False, capture_output=True, text=True, cwd=HERE.parent)
+    if process.returncode:
+        raise SystemExit(f"{cell}: status {process.returncode}, {process.stderr.strip()[-500:]}")
+    return json.loads(process.stdout)
 
 
 def largest(cell: str, remat: str, trials: int) -> dict:
     """The largest compiled batch's figures; `largest` is the batch that its memory leads to."""
-    per_chip, tried = CELLS[cell][1], {}
+    per_chip, reports = CELLS[cell][1], {}
     for _ in range(trials):
-        results = rehearse(cell, per_chip, remat)
-        tried[per_chip] = results
-        fixed = results.get("GB arguments", 0.0)
-        room = USABLE * results["GB chip"] - fixed
-        suggested = max(1, int(room / ((results["GB total"] - fixed) / per_chip)))
-        results["largest"] = suggested * results["chips"]
+        report = rehearse(cell, per_chip, remat)
+        reports[per_chip] = report
+        fixed = report.get("GB arguments", 0.0)
+        room = USABLE * report["GB chip"] - fixed
+        suggested = max(1, int(room / ((report["GB total"] - fixed) / per_chip)))
+        report["largest"] = suggested * report["chips"]
         print(
-            f"{cell}: {per_chip} a chip, {results['GB total']:.1f} GB, next {suggested}", flush=True
+            f"{cell}: {per_chip} a chip, {report['GB total']:.1f} GB, next {suggested}", flush=True
         )
-        if not results["fits"]:
+        if not report["fits"]:
             suggested = min(suggested, per_chip - 1)
-        if suggested in tried:
+        if suggested in reports:
             break
         per_chip = suggested
-    fitting = [n for n, results in tried.items() if results["fits"]]
+    fitting = [n for n, report in reports.items() if report["fits"]]
     if not fitting:
         raise SystemExit(f"{cell}: nothing fits; lower the guess")
-    return tried[max(fitting)] | {"remat": remat, "mesh": CELLS[cell][0]}
+    return reports[max(fitting)] | {"remat": remat, "mesh": CELLS[cell][0]}
 
 
 def table(cells: dict) -> str:
@@ -103,7 +105,7 @@ def main():
         stored["cells"][cell] = largest(cell, options.remat, options.trials)
         stored["date"] = str(datetime.date.today())
         stored["versions"] = {name: metadata.version(name) for name in ("jax", "libtpu", "flax")}
-        RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
+        files.write_json(RESULTS, stored)
     print(table({cell: stored["cells"][cell] for cell in CELLS if cell in stored["cells"]}))
 
 

@@ -90,9 +90,9 @@ class Denoiser(Peer):
         latents = (latents * self.model.vae.scale).permute(0, 3, 1, 2)
         bars = torch.tensor(alphas_cumprod(self.model.schedule), dtype=torch.float32)
         times = torch.randint(0, len(bars), (len(mean),), device=mean.device)
-        kept_part = bars.to(mean.device)[times].view(-1, 1, 1, 1)
+        alpha_bar = bars.to(mean.device)[times].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
-        return kept_part.sqrt() * latents + (1 - kept_part).sqrt() * noise, noise, times
+        return alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise, noise, times
 
     def unet2(self):
         config = PARTS["unet"].write(self.model.unet).content
@@ -153,15 +153,15 @@ class Language(Peer):
     def conditions(self, batch):
         states, mask = batch["t5"], batch["t5_mask"].long()
         vector = batch["clap_text"][:, None]
-        results = self.projection(vector, states, vector.new_ones(len(vector), 1), mask)
-        return results.hidden_states, results.attention_mask
+        prefix = self.projection(vector, states, vector.new_ones(len(vector), 1), mask)
+        return prefix.hidden_states, prefix.attention_mask
 
     def loss(self, player, batch):
         truth = batch["loa_8"]
         sequence, mask = self.conditions(batch)
-        whole = torch.cat([sequence, truth[:, :-1]], 1)
+        embeddings = torch.cat([sequence, truth[:, :-1]], 1)
         mask = torch.cat([mask, mask.new_ones(len(mask), truth.shape[1] - 1)], 1)
-        states = self.gpt2(inputs_embeds=whole, attention_mask=mask, use_cache=False)
+        states = self.gpt2(inputs_embeds=embeddings, attention_mask=mask, use_cache=False)
         output = states.last_hidden_state[:, sequence.shape[1] - 1 :]
         return F.l1_loss(output.float(), truth)
 

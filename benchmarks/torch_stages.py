@@ -85,11 +85,11 @@ class Scale(nn.Module):
 
 
 def _features(x, module):
-    results = []
+    features = []
     for layer in module.layers:
         x = F.leaky_relu(layer(x), 0.1)
-        results.append(x)
-    return [*results, module.out(x)]
+        features.append(x)
+    return [*features, module.out(x)]
 
 
 class Vocoder(Peer):
@@ -198,15 +198,15 @@ class AudioMAE(Peer):
         patches = F.unfold(bank[:, None], c.patch, stride=c.patch).transpose(1, 2)
         order = torch.rand(patches.shape[:2], device=bank.device).argsort(1)
         inverse = order.argsort(1)
-        kept_part = int(self.count * 0.2)
+        visible = int(self.count * 0.2)
         x = self.patch(bank[:, None]).flatten(2).transpose(1, 2) + self.tokens["places"][:, 1:]
-        x = x.gather(1, order[:, :kept_part, None].expand(-1, -1, x.shape[2]))
+        x = x.gather(1, order[:, :visible, None].expand(-1, -1, x.shape[2]))
         first = (self.tokens["first"] + self.tokens["places"][:, :1]).expand(len(x), -1, -1)
         x = torch.cat([first, x], 1)
         for block in self.blocks:
             x = block(x)
         x = self.embed(self.norm(x))
-        masks = self.tokens["mask"].expand(len(x), self.count - kept_part, -1)
+        masks = self.tokens["mask"].expand(len(x), self.count - visible, -1)
         rest = torch.cat([x[:, 1:], masks.to(x.dtype)], 1)
         rest = rest.gather(1, inverse[..., None].expand(-1, -1, rest.shape[2]))
         x = torch.cat([x[:, :1], rest], 1) + self.tokens["restored"]
@@ -215,7 +215,7 @@ class AudioMAE(Peer):
         output = self.pixels(self.norm_out(x))[:, 1:]
         target = (patches - patches.mean(-1, True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
         errors = (output.float() - target).square().mean(-1)
-        hidden = inverse >= kept_part
+        hidden = inverse >= visible
         return (errors * hidden).sum() / hidden.sum()
 
     def _fbank(self, wave):

@@ -38,7 +38,7 @@ from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import donated_argnums, make_step
 
 HERE = Path(__file__).parent
-# Times of compilation are told.
+# The record holds times of compilation.
 jax.config.update("jax_enable_compilation_cache", False)
 OPTIM = OptimConfig(learning_rate=1e-5, warmup=0)
 # Seconds of a clip and clips of a batch.
@@ -114,7 +114,7 @@ def batch_of(model, seconds: float, rows: int) -> dict:
     latent = (frames // c.factor, model.vocoder.mels // c.factor, c.latent_channels)
     wave = 0.1 * draw(int(seconds * 16000))
     mask = np.arange(32) < rng.integers(8, 33, (rows, 1))
-    results = {
+    arrays = {
         "waveform": wave,
         "waveform_48k": np.repeat(wave, 3, 1),
         "mean": draw(*latent),
@@ -128,8 +128,8 @@ def batch_of(model, seconds: float, rows: int) -> dict:
         "labels": (rng.random((rows, 96)) < 0.05).astype(np.float32),
     }
     for pooling in (1, 2, 4, 8):
-        results[f"loa_{pooling}"] = draw(512 // pooling**2, 768)
-    return results
+        arrays[f"loa_{pooling}"] = draw(512 // pooling**2, 768)
+    return arrays
 
 
 def ours_of(stage: str, model, batch, options):
@@ -151,11 +151,12 @@ def ours_of(stage: str, model, batch, options):
     begin = time.perf_counter()
     step = jax.jit(make_step(spec.stage), donate_argnums=donated_argnums())
     step = step.lower(state, {}, batch).compile()
-    compiling, kept_part = time.perf_counter() - begin, [state]
+    compiling = time.perf_counter() - begin
     batch = jax.device_put(batch)
 
     def run():
-        kept_part[0], metrics = step(kept_part[0], {}, batch)
+        nonlocal state
+        state, metrics = step(state, {}, batch)
         return jax.block_until_ready(metrics)
 
     return run, compiling, count
@@ -199,8 +200,8 @@ def measure(stage: str, options) -> dict:
     batch = batch_of(model, seconds, rows)
     theirs, flops, their_count = theirs_of(stage, model, batch, options)
     ours, compiling, count = ours_of(stage, model, batch, options)
-    results = timing.compare(ours, theirs, options.repeats)
-    return results | {
+    seconds_of_step = timing.compare(ours, theirs, options.repeats)
+    return seconds_of_step | {
         "date": str(datetime.date.today()),
         "peak": peak() if backend.current().is_cpu else None,
         "clips": rows,

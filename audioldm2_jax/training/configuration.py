@@ -62,15 +62,15 @@ def read_config(file: str, overrides: list[str]) -> ConfigDict:
         raise InputError(f"--config {file}: {error}") from None
     config.lock()
     before = set(idle(config))
-    given: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for text in overrides:
         name, value = _split(text)
-        given.setdefault(name, []).append(value)
-    for name, values in given.items():
+        texts.setdefault(name, []).append(value)
+    for name, values in texts.items():
         _override(config, name, values)
     check(config)
-    check_effects(config, list(given))
-    reset_idle(config, before, given)
+    check_effects(config, list(texts))
+    reset_idle(config, before, texts)
     return config
 
 
@@ -134,8 +134,8 @@ def _line(error: BaseException, path: Path) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     """(name, value) of --config.NAME=VALUE. Raises InputError."""
-    name, given, value = text.removeprefix(PREFIX).partition("=")
-    if not text.startswith(PREFIX) or not given:
+    name, equals, value = text.removeprefix(PREFIX).partition("=")
+    if not text.startswith(PREFIX) or not equals:
         raise InputError(f"{excerpt(text)}: values are given as --config.NAME=VALUE")
     return name, value
 
@@ -164,7 +164,7 @@ def _override(config: ConfigDict, name: str, values: list[str]) -> None:
     if name == "stage":
         raise InputError(f"{PREFIX}stage: a configuration is of one stage; use another file")
     if isinstance(old, tuple):
-        parsed = [_several(name, old, value, whole=len(values) > 1) for value in values]
+        parsed = [_several(name, old, value, repeated=len(values) > 1) for value in values]
         node[last] = tuple(x for several in parsed for x in several)
     else:
         node[last] = _like(name, old, values[-1])
@@ -177,9 +177,9 @@ def _near(name: str, known: dict[str, Any]) -> str:
     return suggestion(last, inner) or suggestion(name, known) or f"; there are {', '.join(known)}"
 
 
-def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
+def _several(name: str, old: tuple, value: str, *, repeated: bool) -> tuple:
     """Several values: a list as JSON or Python has it, @FILE with one on each line, else separated
-    by commas. whole: the option is repeated, and each of its texts may hold commas.
+    by commas. repeated: the option is given several times, and each text may hold commas.
     """
     numbers = bool(old) and all(isinstance(x, int) for x in old)
     if value.startswith("@") and not numbers:
@@ -187,7 +187,7 @@ def _several(name: str, old: tuple, value: str, *, whole: bool) -> tuple:
         return tuple(line.strip() for line in lines if line.strip())
     if numbers or _is_list(value):
         return _listed(name, value, int if numbers else str)
-    if whole:
+    if repeated:
         return (value.strip(),) if value.strip() else ()
     return tuple(text.strip() for text in value.split(",") if text.strip())
 

@@ -16,7 +16,7 @@ from audioldm2_jax.training import entries
 from audioldm2_jax.training.base_checkpoint import open_base_checkpoint
 from audioldm2_jax.training.lora import PART
 from audioldm2_jax.training.run import Run, open_run, read_classes, read_scale
-from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.state import state_shapes, state_shardings
 from audioldm2_jax.training.states import SavedStates
 
 
@@ -114,7 +114,7 @@ def trained_parts(
         raise InputError(f"--weights ema: stage {stage.name} keeps no average")
     if not folder.is_dir():
         raise InputError(f"{workdir}: no state has been saved yet")
-    shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
+    shapes = state_shapes(stage)
     with SavedStates(folder, every=1) as saved:
         if saved.latest is None:
             raise InputError(f"{workdir}: no state has been saved yet")

@@ -23,15 +23,14 @@ from audioldm2_jax.training.remarks import check_texts, remarks
 from audioldm2_jax.training.run import (
     Run,
     frozen_parts,
+    jitted_step,
     open_batches,
     open_run,
     read_scale,
     sources_of,
-    step_of,
 )
-from audioldm2_jax.training.state import init_sharded, init_state, state_shardings
+from audioldm2_jax.training.state import init_sharded, state_shapes, state_shardings
 from audioldm2_jax.training.states import SavedStates
-from audioldm2_jax.training.step import donated_argnums
 from audioldm2_jax.training.stopping import Stopping
 
 
@@ -217,10 +216,9 @@ def _state(run: Run, saved: SavedStates, batches: Batches, console: Console, pre
     """
     stage, placed = run.spec.stage, state_shardings(run.spec.stage, run.mesh)
     if saved.latest is not None:
-        shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
         with console.timed(f"restoring step {saved.latest}"):
             try:
-                state, data = saved.restore(shapes, placed)
+                state, data = saved.restore(state_shapes(stage), placed)
             except InputError as error:
                 changed = entries.changes(previous, run.config)
                 raise InputError(f"{error}{changed}") from None
@@ -238,11 +236,8 @@ def _state(run: Run, saved: SavedStates, batches: Batches, console: Console, pre
 
 def _compile(run: Run, placed, state, frozen, batch, console):
     """The step for these shapes, and its FLOPs on one device."""
-    step = step_of(run)
-    shardings = placed, sharding.replicated(run.mesh)
-    jitted = jax.jit(step, donate_argnums=donated_argnums(), out_shardings=shardings)
     with console.timed("compiling the step"):
-        compiled = jitted.lower(state, frozen, arrays(batch)).compile()
+        compiled = jitted_step(run, placed).lower(state, frozen, arrays(batch)).compile()
     costs = compiled.cost_analysis() or {}
     return compiled, costs.get("flops")
 

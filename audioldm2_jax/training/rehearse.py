@@ -13,15 +13,13 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from audioldm2_jax import backend, sharding
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.training.run import Run, needed_parts, open_run, step_of
-from audioldm2_jax.training.state import init_state, state_shardings
-from audioldm2_jax.training.step import donated_argnums
+from audioldm2_jax.training.run import Run, jitted_step, needed_parts, open_run
+from audioldm2_jax.training.state import state_shapes, state_shardings
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -139,15 +137,11 @@ def check_encoded(run: Run, batch: dict) -> None:
 def _compile(run: Run, precomputed: bool):
     stage, mesh = run.spec.stage, run.mesh
     placed = state_shardings(stage, mesh)
-    state = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-    state = jax.tree.map(_like, state, placed)
-    whole = NamedSharding(mesh, PartitionSpec())
+    state = jax.tree.map(_like, state_shapes(stage), placed)
     with jax.set_mesh(mesh):
-        jitted = jax.jit(
-            step_of(run), donate_argnums=donated_argnums(), out_shardings=(placed, whole)
-        )
         batch = batch_shapes(run, precomputed=precomputed)
-        return jitted.lower(state, frozen_shapes(run, batch), batch).compile()
+        lowered = jitted_step(run, placed).lower(state, frozen_shapes(run, batch), batch)
+        return lowered.compile()
 
 
 def _like(shape, place, dtype=None):

@@ -33,7 +33,7 @@ from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.settings import check_settings
 from audioldm2_jax.training.spec import StageInfo, StageSpec, build_stage
 from audioldm2_jax.training.stages import find_stage
-from audioldm2_jax.training.step import make_step
+from audioldm2_jax.training.step import donated_argnums, make_step
 
 
 @dataclass
@@ -199,6 +199,12 @@ def step_of(run: Run):
     c = run.config
     settings = {"accumulate": c.accumulate, "ema_decay": c.ema_decay}
     return make_step(run.spec.stage, hosts=jax.process_count(), **settings)
+
+
+def jitted_step(run: Run, shardings):
+    """The step as it is compiled; metrics are replicated. shardings: of the state."""
+    placed = shardings, sharding.replicated(run.mesh)
+    return jax.jit(step_of(run), donate_argnums=donated_argnums(), out_shardings=placed)
 
 
 def open_batches(run: Run, sources: str = "", epochs: int | None = None) -> Batches:

@@ -62,10 +62,10 @@ def defaults_of(kind: type[StageSettings]) -> dict[str, Any]:
     return {f.name: f.default for f in dataclasses.fields(kind) if "bounds" in f.metadata}
 
 
-def check_settings(stage: str, kind: type[StageSettings], given: Mapping[str, Any]) -> None:
+def check_settings(stage: str, kind: type[StageSettings], values: Mapping[str, Any]) -> None:
     """Raises InputError for an unknown setting, or a value of another type or out of bounds."""
     known, bounds = defaults_of(kind), bounds_of(kind)
-    for name, value in given.items():
+    for name, value in values.items():
         full = f"settings.{name}"
         if name not in known:
             near = entries.suggestion(name, known) or f"; it has {' '.join(known)}"
@@ -73,14 +73,14 @@ def check_settings(stage: str, kind: type[StageSettings], given: Mapping[str, An
         _check_value(full, value, known[name], bounds[name])
 
 
-def idle_settings(kind: type[StageSettings], given: Mapping[str, Any]) -> dict[str, str]:
+def idle_settings(kind: type[StageSettings], values: Mapping[str, Any]) -> dict[str, str]:
     """{settings.NAME: why it has no effect} of settings whose condition the others do not meet."""
     reasons, known = {}, defaults_of(kind)
     for name, bounds in bounds_of(kind).items():
-        if bounds.needs is None or name not in given:
+        if bounds.needs is None or name not in values:
             continue
         other, is_met = bounds.needs
-        if not is_met(current := given.get(other, known[other])):
+        if not is_met(current := values.get(other, known[other])):
             reasons[f"settings.{name}"] = f"settings.{other} is {current}"
     return reasons
 

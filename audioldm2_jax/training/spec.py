@@ -230,8 +230,8 @@ def build_stage(
         only = "" if info.has_remat else f"; {info.name}: none alone"
         raise InputError(f"remat {remat!r}: choose one of {' '.join(REMAT)}{only}")
     # Sequences as tuples: settings are part of compiled functions' identity.
-    given = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in settings.items()}
-    built = info.settings(model, remat=remat, **run, **given)
+    values = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in settings.items()}
+    stage_settings = info.settings(model, remat=remat, **run, **values)
     if info.on_vae_grid:
-        check_length(model, built.seconds)
-    return info.build(built, optim)
+        check_length(model, stage_settings.seconds)
+    return info.build(stage_settings, optim)

@@ -67,10 +67,14 @@ def combine(params: dict, frozen: dict) -> dict:
     return tree.unflatten(tree.flatten(params) | frozen) if frozen else params
 
 
-def state_shardings(stage: Stage, mesh):
+def state_shapes(stage: Stage) -> TrainState:
+    """The shapes of a state."""
+    return jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
+
+
+def state_shardings(stage: Stage, mesh) -> TrainState:
     """Shardings of the state; parameters, averages and moments lie alike."""
-    shapes = jax.eval_shape(lambda key: init_state(stage, key), jax.random.key(0))
-    return sharding.tree_shardings(shapes, mesh)
+    return sharding.tree_shardings(state_shapes(stage), mesh)
 
 
 def init_sharded(stage: Stage, mesh, seed: int, weights: dict | None = None) -> TrainState:

@@ -112,11 +112,11 @@ class SavedStates:
 
     def _check(self, state, data: dict) -> None:
         """Raises ValueError where the sums are not those that were saved."""
-        ours, whole = data.pop(SUM + "_data", None), data.get(SUM)
-        if ours is not None and ours != _sum_of(data):
+        data_sum, state_sum = data.pop(SUM + "_data", None), data.get(SUM)
+        if data_sum is not None and data_sum != _sum_of(data):
             raise ValueError("the data's position is not what was saved")
         data.pop(SUM, None)
-        if whole is not None and whole != _sum(state):
+        if state_sum is not None and state_sum != _sum(state):
             raise ValueError("its values are not those that were saved")
 
     def _damage(self, step: int, shapes, why: str, line: str) -> str:

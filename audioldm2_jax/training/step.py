@@ -11,13 +11,18 @@ import numpy as np
 import optax
 
 from audioldm2_jax import backend
+from audioldm2_jax.training import entries
 from audioldm2_jax.training.optim import learning_rate, make_optimizer
 from audioldm2_jax.training.spec import Stage, TrainableGroup
 from audioldm2_jax.training.state import TrainState, combine, partition
 
 
 def make_step(
-    stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.9999, hosts: int = 1
+    stage: Stage,
+    *,
+    accumulate: int = 1,
+    ema_decay: float = entries.ENTRIES["ema_decay"].default,
+    hosts: int = 1,
 ) -> Callable:
     """(state, frozen, batch) -> (state, metrics).
 

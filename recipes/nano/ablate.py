@@ -46,9 +46,9 @@ def ablate(name: str, folder: Path) -> Path:
     values, text = RUNS[name]
     start = folder / "models" / "pretrain"
     if text:
-        start, whole = folder / "ablations" / f"{name}-start", start
+        start, sighted = folder / "ablations" / f"{name}-start", start
         if not start.is_dir():
-            blind(whole, start, text)
+            blind(sighted, start, text)
         values += (f"--config.frozen_params=projection/{text}/kernel",)
     values += (f"--config.base_checkpoint={start}", f"--config.steps={STEPS}")
     values += (f"--config.optim.steps={STEPS}", f"--config.optim.warmup={WARMUP}")

@@ -7,7 +7,7 @@ from audioldm2_jax.training.configuration import read_config
 
 
 def test_curves_of_a_run_that_went_on(tmp_path):
-    """Steps that are told twice count as told last."""
+    """The last line of a step counts."""
     lines = ['{"step": 1, "loss": 3}', '{"step": 2, "loss": 2}', '{"step": 2, "loss": 1.5}']
     lines.append('{"step": 2, "valid/loss": 4}')
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
@@ -34,9 +34,11 @@ def test_what_is_held_out(tmp_path):
     lines += [{"caption_1": "a man speaks", "caption_2": "x", "transcript": c} for c in captions]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     build.rewrite_clips(tmp_path, build.training_captions)
-    kept_part = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
+    training_lines = list(map(json.loads, (tmp_path / "metadata.jsonl").read_text().splitlines()))
     out = [c for c in captions if build.is_held_out_caption(c)]
     assert 0 < len(out) < len(captions) / 3
     assert all(build.is_held_out_caption(f"The sound of {c}, in a large hall.") for c in out)
-    assert len(kept_part) == 2 * (len(captions) - len(out))
-    assert not any(build.is_held_out_caption(x["transcript"] or x["caption_1"]) for x in kept_part)
+    assert len(training_lines) == 2 * (len(captions) - len(out))
+    assert not any(
+        build.is_held_out_caption(x["transcript"] or x["caption_1"]) for x in training_lines
+    )

@@ -13,16 +13,16 @@ from audioldm2_jax.training.run import open_run
 
 @pytest.mark.parametrize("text", ["clap", "text"])
 def test_a_blind_model(tmp_path, text):
-    write_random(tmp_path / "whole", "tiny")
-    ablate.blind(tmp_path / "whole", tmp_path / "blind", text)
-    pair = (hub.load(tmp_path / name).params for name in ("whole", "blind"))
-    whole, blind = map(tree.flatten, pair)
-    unlike = [path for path in whole if not np.array_equal(whole[path], blind[path])]
+    write_random(tmp_path / "model", "tiny")
+    ablate.blind(tmp_path / "model", tmp_path / "blind", text)
+    pair = (hub.load(tmp_path / name).params for name in ("model", "blind"))
+    before, blind = map(tree.flatten, pair)
+    unlike = [path for path in before if not np.array_equal(before[path], blind[path])]
     assert unlike == [f"projection/{text}/kernel"] and not np.any(blind[unlike[0]])
 
 
 def test_runs_hold_what_is_zero(monkeypatch, tmp_path):
-    """Every run's values are those of a joint stage; the zero kernel is no player's to train."""
+    """Every run's values are those of a joint stage; no group trains the zero kernel."""
     calls = []
     monkeypatch.setattr(ablate, "run", lambda *words: calls.append(list(map(str, words))))
     monkeypatch.setattr(ablate, "blind", lambda *_: None)

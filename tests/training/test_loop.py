@@ -99,8 +99,8 @@ def test_another_mesh_goes_on(corpus, tmp_path):
     split = ["mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2"]
     train(config(file, corpus, "steps=2", *split), tmp_path / "run", quiet=True)
     metrics = train(config(file, corpus, "steps=4"), tmp_path / "run", quiet=True)
-    whole = train(config(file, corpus, "steps=4"), tmp_path / "whole", quiet=True)
-    np.testing.assert_allclose(metrics["loss"], whole["loss"], rtol=1e-3)
+    alone = train(config(file, corpus, "steps=4"), tmp_path / "alone", quiet=True)
+    np.testing.assert_allclose(metrics["loss"], alone["loss"], rtol=1e-3)
 
 
 def test_values_that_are_not_there(corpus, tmp_path, capsys):
@@ -133,18 +133,19 @@ def test_every_variant_has_its_shapes(file, corpus):
     """Full-size ones too: networks, frozen parts and batches fit together; nothing is computed."""
     with pytest.raises(InputError) as error:
         read_config(f"{file}:?", [])
-    seen = set()
+    programs = set()
     for variant in str(error.value).partition("choose one of ")[2].split():
         run_config = read_config(f"{file}:{variant}", [f"--config.data.sources={corpus}"])
         with run_config.unlocked():
             run_config.batch = 8
         # Variants that differ by their data alone are one program.
-        if (same := (run_config.preset, str(run_config.settings), run_config.data.seconds)) in seen:
+        program = run_config.preset, str(run_config.settings), run_config.data.seconds
+        if program in programs:
             continue
-        seen.add(same)
+        programs.add(program)
         run = open_run(run_config)
         # The frozen encoders are the same in all; an encoded corpus leaves them nothing to do.
-        fits(run, encoded=len(seen) > 1 and bool(run.spec.frozen))
+        fits(run, encoded=len(programs) > 1 and bool(run.spec.frozen))
 
 
 @pytest.mark.slow
@@ -157,15 +158,15 @@ def test_the_embedded_models_have_their_shapes(name, corpus):
 
 
 def fits(run, encoded):
-    """Every player's loss of the run's shapes is a number; encoded: the corpus is."""
+    """Every group's loss of the run's shapes is a scalar; encoded: the corpus is."""
     params = jax.eval_shape(run.spec.stage.init, jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 8))
     with jax.set_mesh(run.mesh):
-        given = batch_shapes(run, precomputed=encoded)
-        frozen = frozen_shapes(run, given)
+        batch = batch_shapes(run, precomputed=encoded)
+        frozen = frozen_shapes(run, batch)
         assert not encoded or set(frozen) <= {EMPTY_TEXT}
-        for player in run.spec.stage.groups.values():
-            value, metrics = jax.eval_shape(player.loss, params, frozen, given, keys, 0)
+        for group in run.spec.stage.groups.values():
+            value, metrics = jax.eval_shape(group.loss, params, frozen, batch, keys, 0)
             metrics.pop("batch_stats", None)
             assert all(x.shape == () for x in (value, *metrics.values()))
 
@@ -183,11 +184,11 @@ def test_a_run_that_cannot_begin_changes_nothing(corpus, tmp_path):
         train(config("configs/panns.py", tmp_path / "none"), tmp_path / "run", quiet=True)
     assert not list(tmp_path.iterdir())
     train(config("configs/panns.py", corpus, "steps=1"), tmp_path / "run", quiet=True)
-    kept_part = (tmp_path / "run" / "config.json").read_text()
+    stored = (tmp_path / "run" / "config.json").read_text()
     wider = config("configs/panns.py", corpus, "steps=2", "settings.width=40")
     with pytest.raises(InputError, match="the saved state is of another configuration"):
         train(wider, tmp_path / "run", quiet=True)
-    assert (tmp_path / "run" / "config.json").read_text() == kept_part
+    assert (tmp_path / "run" / "config.json").read_text() == stored
 
 
 @pytest.mark.slow
@@ -209,26 +210,26 @@ def test_held_parameters(corpus, tmp_path):
 
 @pytest.mark.slow
 def test_user_hooks(corpus, tmp_path):
-    """Called before, every so often, after; what they return is told."""
-    seen = []
+    """Called before, every so often, after; their metrics are returned."""
+    calls = []
 
     def hook(step, state, frozen):
-        seen.append((step, int(state.step)))
+        calls.append((step, int(state.step)))
         return {"mine": 2.0 * step}
 
     hook.every = 2
     metrics = train(
         config("configs/panns.py", corpus, "steps=5"), tmp_path / "run", quiet=True, hooks=[hook]
     )
-    assert seen == [(0, 0), (2, 2), (4, 4), (5, 5)] and metrics["mine"] == 10.0
+    assert calls == [(0, 0), (2, 2), (4, 4), (5, 5)] and metrics["mine"] == 10.0
 
 
-def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
+def test_sigterm_saves_at_once(corpus, tmp_path):
     """Hooks, which may take minutes, are not called any more."""
-    seen = []
+    steps = []
 
     def hook(step, state, frozen):
-        seen.append(step)
+        steps.append(step)
         if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return {}
@@ -236,7 +237,7 @@ def test_told_to_end_a_run_saves_at_once(corpus, tmp_path):
     hook.every = 1
     run_config = config("configs/panns.py", corpus, "steps=9")
     train(run_config, tmp_path / "run", quiet=True, hooks=[hook])
-    assert seen == [0, 1, 2] and parameters(tmp_path / "run")[0] == 3
+    assert steps == [0, 1, 2] and parameters(tmp_path / "run")[0] == 3
 
 
 @pytest.mark.slow
@@ -308,12 +309,12 @@ def test_every_stage_trains_and_exports(file, corpus, tmp_path):
     assert (b"RIFF" in board) == has_sound and (b"PNG" in board) == bool(sampled)
     command = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--weights", "raw"]
     assert main(command) == 0
-    whole = (tmp_path / "out" / "model_index.json").is_file()
+    is_model = (tmp_path / "out" / "model_index.json").is_file()
     step, trained = parameters(tmp_path / "run")
     assert step == 2
-    if whole:
-        results = hub.load(tmp_path / "out")
-        assert results.params.keys() >= trained.keys()
+    if is_model:
+        checkpoint = hub.load(tmp_path / "out")
+        assert checkpoint.params.keys() >= trained.keys()
     else:
         (name,) = trained
         loaded = single.load(tmp_path / "out")
@@ -332,11 +333,11 @@ def test_encoded_corpora_train_without_the_encoders(corpus, tmp_path):
     )
     values = [f"base_checkpoint={tmp_path / 'model'}", "steps=2", "log_every=1", "optim.eps=1.0"]
     file = "configs/loa.py"
-    results = [
+    metrics = [
         train(config(file, source, *values), tmp_path / name, quiet=True)
-        for name, source in (("heard", corpus), ("read", tmp_path / "encoded"))
+        for name, source in (("sound", corpus), ("encoded-run", tmp_path / "encoded"))
     ]
-    np.testing.assert_allclose(results[0]["loss"], results[1]["loss"], rtol=5e-3)
+    np.testing.assert_allclose(metrics[0]["loss"], metrics[1]["loss"], rtol=5e-3)
     other = config(file, tmp_path / "encoded", *values, "settings.pooling=8")
     with pytest.raises(
         InputError, match="stage loa needs more of its clips than these corpora hold"

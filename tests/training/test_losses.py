@@ -40,17 +40,18 @@ def test_in_place_of_hidden_vectors():
     settings = loa.LOASettings(TINY, prefix_dropout=1.0)
     truth, states = draw(size, count, TINY.gpt2.width), draw(size, 6, TINY.gpt2.width, seed=2)
     positions = sequence_positions(1, jnp.full(size, 1))
-    given = LMInputs(jnp.asarray(states), jnp.ones((size, 6), bool), positions)
-    prefix = loa.partial_prefix(settings, params, given, truth, keys)
+    inputs = LMInputs(jnp.asarray(states), jnp.ones((size, 6), bool), positions)
+    prefix = loa.partial_prefix(settings, params, inputs, truth, keys)
     mask = np.asarray(loa.prefix_mask((size, count), keys, 1.0))[..., None]
     blank = np.where(mask, truth, 0)
-    own = np.where(mask, truth, loa.teacher_forced(settings, params, given, jnp.asarray(blank)))
-    by = [np.allclose(a, b, atol=1e-5) for a, b in zip(prefix, own)]
-    np.testing.assert_allclose(prefix, np.where(np.reshape(by, (-1, 1, 1)), own, blank), atol=1e-5)
-    assert 0 < sum(by) < size
+    mixed = np.where(mask, truth, loa.teacher_forced(settings, params, inputs, jnp.asarray(blank)))
+    uses_prediction = [np.allclose(a, b, atol=1e-5) for a, b in zip(prefix, mixed)]
+    expected = np.where(np.reshape(uses_prediction, (-1, 1, 1)), mixed, blank)
+    np.testing.assert_allclose(prefix, expected, atol=1e-5)
+    assert 0 < sum(uses_prediction) < size
 
     def total(params):
-        return loa.partial_prefix(settings, params, given, truth, keys).sum()
+        return loa.partial_prefix(settings, params, inputs, truth, keys).sum()
 
     assert all((x == 0).all() for x in jax.tree.leaves(jax.grad(total)(params)))
 
@@ -59,11 +60,11 @@ def test_held_out_clips_are_rolled_out_and_nothing_is_hidden():
     measures = []
     for settings in ({"prefix_dropout": 1.0}, {"prefix_dropout": 0.0}):
         spec, frozen = build_spec("loa", rollout_weight=0.0, **settings)
-        state, player = initial(spec), spec.stage.groups["model"]
+        state, group = initial(spec), spec.stage.groups["model"]
         keys = jax.random.split(jax.random.key(0), 2)
-        given = (state.params, frozen, batch(2), keys, 0)
-        measures.append(jax.jit(player.eval_loss)(*given)[1])
-        assert "free" not in jax.eval_shape(player.loss, *given)[1]
+        arguments = (state.params, frozen, batch(2), keys, 0)
+        measures.append(jax.jit(group.eval_loss)(*arguments)[1])
+        assert "free" not in jax.eval_shape(group.loss, *arguments)[1]
     hiding, plain = measures
     assert hiding["forced"] == plain["forced"] and hiding["free"] == plain["free"] > 0
 
@@ -116,7 +117,7 @@ def test_the_vaes_adaptive_weight():
         return -settings.discriminator.apply(network, recon).mean()
 
     kernel = params["vae"]["decoder"]["conv_out"]["kernel"]
-    norms = [float(jnp.linalg.norm(jax.grad(term)(kernel, w))) for w in ("error", "judged")]
+    norms = [float(jnp.linalg.norm(jax.grad(term)(kernel, w))) for w in ("error", "adversarial")]
     expected = 0.5 * min(1e4, norms[0] / (norms[1] + 1e-4))
     np.testing.assert_allclose(metrics["adversarial"], expected, rtol=1e-3)
 
@@ -140,7 +141,7 @@ def test_the_perceptual_term():
 
 
 @pytest.mark.slow
-def test_nothing_is_judged_before_the_start():
+def test_the_discriminator_counts_from_its_start():
     settings = vae.VAESettings(TINY, discriminator_start=5, discriminator_width=8)
     spec, _ = build_spec("vae")
     params = initial(spec).params
@@ -156,17 +157,17 @@ def test_nothing_is_judged_before_the_start():
 
 
 @pytest.mark.slow
-def test_real_and_made_clips_are_judged_as_alone(monkeypatch):
-    """Mixed up, the scores of real and made clips would give another loss."""
-    judges = WaveDiscriminators((2, 3), (4, 8, 8, 8, 8), 8, 2)
-    monkeypatch.setattr(vocoder, "SMALL", judges)
+def test_pairs_score_as_real_and_generated_clips_alone(monkeypatch):
+    """Mixed up, the scores of real and generated clips would give another loss."""
+    discriminators = WaveDiscriminators((2, 3), (4, 8, 8, 8, 8), 8, 2)
+    monkeypatch.setattr(vocoder, "SMALL", discriminators)
     settings = vocoder.VocoderSettings(TINY, segment=2048, small_discriminators=True)
     data, keys = batch(3), jax.random.split(jax.random.key(3), 3)
-    network = judges.init(jax.random.key(1), data["waveform"][:, :2048])
+    network = discriminators.init(jax.random.key(1), data["waveform"][:, :2048])
     params = {"vocoder": weights()["vocoder"], "discriminators": network["params"]}
     value, _ = vocoder.discriminator_loss(settings)(params, {}, data, keys, 0)
     real, _, fake = vocoder.generate(settings, params, data, keys)
-    scores = [[score for score, _ in judges.apply(network, wave)] for wave in (real, fake)]
+    scores = [[score for score, _ in discriminators.apply(network, wave)] for wave in (real, fake)]
     expected = adversarial.least_squares_discriminator(*scores)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     swapped = adversarial.least_squares_discriminator(*scores[::-1])
@@ -202,18 +203,18 @@ def test_teacher_forced_on_its_own_roll_out_is_the_roll_out():
     )
     positions = sequence_positions(7, lengths)
     model = GPT2(TINY.gpt2)
-    given = LMInputs(jnp.asarray(states), mask, positions)
+    inputs = LMInputs(jnp.asarray(states), mask, positions)
     rolled = roll_out(model, params["gpt2"], states, mask, positions, tokens=6)
-    forced = loa.teacher_forced(settings, params, given, rolled)
+    forced = loa.teacher_forced(settings, params, inputs, rolled)
     np.testing.assert_allclose(forced, rolled, atol=1e-5)
     # Without gradients from vector to vector: the same vectors, and of one the same gradients.
     short = dataclasses.replace(settings, backprop_through_rollout=False)
-    spec = loa.rollout(short, params, given, 6)
-    np.testing.assert_allclose(spec, rolled, atol=1e-5)
+    vectors = loa.rollout(short, params, inputs, 6)
+    np.testing.assert_allclose(vectors, rolled, atol=1e-5)
 
     def gradients(settings, count):
-        wanted = draw(3, count, width, seed=2)
-        return jax.grad(lambda p: (wanted * loa.rollout(settings, p, given, count)).sum())(
+        weight = draw(3, count, width, seed=2)
+        return jax.grad(lambda p: (weight * loa.rollout(settings, p, inputs, count)).sum())(
             {"gpt2": params["gpt2"]}
         )
 

@@ -113,8 +113,8 @@ def test_the_largest_gain():
     """Against the singular value decomposition; its gradient is that of the product u W v."""
     matrix = draw(40, 8) + 3 * draw(40, 1) * draw(1, 8)
     u, s, v = np.linalg.svd(matrix)
-    results, gradient = jax.value_and_grad(discriminators.spectral_norm)(jnp.asarray(matrix))
-    np.testing.assert_allclose(results, s[0], rtol=1e-4)
+    norm, gradient = jax.value_and_grad(discriminators.spectral_norm)(jnp.asarray(matrix))
+    np.testing.assert_allclose(norm, s[0], rtol=1e-4)
     np.testing.assert_allclose(gradient, np.outer(u[:, 0], v[0]), atol=1e-2)
 
 
@@ -123,7 +123,7 @@ def test_the_largest_gain():
 def test_lpips(suffix, tmp_path):
     """VGG16 and LPIPS' layers written out, from files named as the published ones."""
     generator = torch.Generator().manual_seed(0)
-    state, x, before, seen = {}, torch.tensor(draw(4, 64, 32)), 3, []
+    state, x, before, distances = {}, torch.tensor(draw(4, 64, 32)), 3, []
     shift, scale = torch.tensor(LPIPS_SHIFT), torch.tensor(LPIPS_SCALE)
     x = ((x[..., None] - shift) / scale).permute(0, 3, 1, 2)
     places = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
@@ -137,7 +137,7 @@ def test_lpips(suffix, tmp_path):
         state[f"lin{i}.model.1.weight"] = torch.rand(1, before, 1, 1, generator=generator)
         one, two = F.normalize(x, eps=1e-10).chunk(2)
         lin = state[f"lin{i}.model.1.weight"]
-        seen.append(F.conv2d((one - two) ** 2, lin).mean((1, 2, 3)))
+        distances.append(F.conv2d((one - two) ** 2, lin).mean((1, 2, 3)))
     file = tmp_path / f"weights.{suffix}"
     if suffix == "pth":
         torch.save(state, file)
@@ -146,7 +146,7 @@ def test_lpips(suffix, tmp_path):
     params = lpips.load(str(file))
     images = draw(4, 64, 32)
     ours = LPIPS().apply({"params": params}, images[:2], images[2:])
-    np.testing.assert_allclose(ours, sum(seen), rtol=1e-4)
+    np.testing.assert_allclose(ours, sum(distances), rtol=1e-4)
     del state["lin3.model.1.weight"]
     torch.save(state, tmp_path / "part.pth")
     with pytest.raises(InputError, match="lack lin3.model.1.weight"):
@@ -159,10 +159,10 @@ def test_hidden_patches_do_not_reach_the_encoder():
     from audioldm2_jax.models.audiomae import AudioMAE
 
     config = TINY.audiomae
-    bank, seen = draw(1, config.frames, config.bins), jnp.array([[5, 17, 40]])
+    bank, visible = draw(1, config.frames, config.bins), jnp.array([[5, 17, 40]])
     run = jax.jit(
         lambda b: AudioMAE(config).apply(
-            {"params": params["audiomae"]}, b, seen, method="encode_seen"
+            {"params": params["audiomae"]}, b, visible, method="encode_seen"
         )
     )
     changed = bank.copy()
@@ -234,7 +234,7 @@ def test_positions_are_maes():
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_tagger(train):
+def test_cnn14(train):
     """PANNs' blocks, written out; in training the statistics are the batch's."""
     config = PANNsConfig(channels=(4, 8), width=6, classes=3)
     network, mel = Cnn14(config), 20 * draw(3, 32, 64) - 30

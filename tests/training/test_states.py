@@ -27,7 +27,7 @@ from audioldm2_jax.training.export import read_run
 from audioldm2_jax.training.loop import train
 from audioldm2_jax.training.remarks import check_texts
 from audioldm2_jax.training.run import open_batches, open_run
-from audioldm2_jax.training.state import init_state, state_shardings
+from audioldm2_jax.training.state import state_shapes, state_shardings
 from audioldm2_jax.training.states import SavedStates
 from audioldm2_jax.training.stopping import Stopping
 from tests.data.corpora import tone, write_corpus
@@ -73,7 +73,7 @@ def restore(run):
     os.chdir(ROOT)
     opened = open_run(read_run(run))
     os.chdir(here)
-    shapes = jax.eval_shape(lambda key: init_state(opened.spec.stage, key), jax.random.key(0))
+    shapes = state_shapes(opened.spec.stage)
     placed = state_shardings(opened.spec.stage, opened.mesh)
 
     def restored(workdir):
@@ -95,7 +95,7 @@ def damaged(data: bytes, kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["delete", "cut", "flip"])
 def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capfd, kind):
     """Every file of the step: what is restored is to the bit what was saved, or one line."""
-    step, whole, data = restore(run)
+    step, state, data = restore(run)
     files = [p for p in (run / "checkpoints" / str(step)).rglob("*") if p.is_file()]
     files = [p for p in files if p.name != "commit_success.txt" and p.stat().st_size]
     refused = 0
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capf
         file.unlink() if kind == "delete" else file.write_bytes(damaged(path.read_bytes(), kind))
         capfd.readouterr()
         try:
-            results = restore(workdir)
+            restored = restore(workdir)
         except InputError as error:
             refused += 1
             assert f"{workdir}/checkpoints/4: the state is damaged" in str(error)
@@ -113,8 +113,8 @@ def test_a_damaged_file_is_named_or_does_not_matter(run, restore, tmp_path, capf
             assert "\n" not in str(error) and len(str(error)) < 600
             assert "Traceback" not in capfd.readouterr().err
         else:
-            assert results[0] == step and results[2] == data, file
-            jax.tree.map(np.testing.assert_array_equal, results[1], whole)
+            assert restored[0] == step and restored[2] == data, file
+            jax.tree.map(np.testing.assert_array_equal, restored[1], state)
         shutil.rmtree(workdir)
     assert refused >= 4
 
@@ -136,7 +136,7 @@ UNREADABLE = [
 @pytest.mark.parametrize(("error", "message"), UNREADABLE)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_what_cannot_be_read_is_not_called_damaged(run, error, message, wrapped, monkeypatch):
-    """Nobody is told to delete a state that may be whole."""
+    """No message advises to delete a state that may be undamaged."""
     state = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
     here = {"x": jax.sharding.SingleDeviceSharding(jax.devices()[0])}
 
@@ -172,9 +172,9 @@ def test_the_sum_is_of_all_words_on_any_mesh():
     for count in (1, len(jax.devices())):
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("data",))
         split = jax.NamedSharding(mesh, jax.P("data"))
-        whole = jax.NamedSharding(mesh, jax.P())
-        state = [jax.device_put(x, split if np.ndim(x) else whole) for x in values]
-        state.append(jax.device_put(key, whole))
+        replicated = jax.NamedSharding(mesh, jax.P())
+        state = [jax.device_put(x, split if np.ndim(x) else replicated) for x in values]
+        state.append(jax.device_put(key, replicated))
         assert states._sum(state) == expected % (1 << 32)
         assert all(jax.eval_shape(states._sum_on_device, x).shape == () for x in state)
         state[3] = jax.device_put(values[3] & (np.arange(8) > 0), split)
@@ -315,11 +315,11 @@ def test_the_first_control_c_is_answered_at_once(capfd):
 
 def test_several_processes_stop_at_one_step(monkeypatch):
     """Ctrl-C is SIGTERM to JAX, which tells the others; asked by the run's step, as orbax asks."""
-    seen = []
-    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("term"))
+    events = []
+    before = signal.signal(signal.SIGTERM, lambda *_: events.append("term"))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     agree = "jax.experimental.multihost_utils.reached_preemption_sync_point"
-    monkeypatch.setattr(agree, lambda step: seen.append(step) or step == 42)
+    monkeypatch.setattr(agree, lambda step: events.append(step) or step == 42)
     try:
         with Stopping() as stopping:
             os.kill(os.getpid(), signal.SIGINT)
@@ -330,7 +330,7 @@ def test_several_processes_stop_at_one_step(monkeypatch):
             stopping.end()
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert seen == ["term", 41, 42]
+    assert events == ["term", 41, 42]
 
 
 def test_workers_outlive_control_c(corpus):

@@ -75,18 +75,18 @@ def test_any_mesh_is_one_device(name, shape, monkeypatch):
 @pytest.mark.parametrize("name", ["audiomae", pytest.param("loa", marks=pytest.mark.slow)])
 def test_micro_batches_are_one_batch(name):
     spec, frozen = build_spec(name, PLAIN)
-    whole, one = stepped(spec, frozen, batch())
-    parts, several = stepped(spec, frozen, batch(), accumulate=4)
+    one_batch, history = stepped(spec, frozen, batch())
+    micro, micro_history = stepped(spec, frozen, batch(), accumulate=4)
     tolerance = {"rtol": 2e-5} if name == "loa" else {"rtol": 1e-4}
-    np.testing.assert_allclose(one[0]["loss"], several[0]["loss"], **tolerance)
-    assert largest_difference(whole.params, parts.params) < 2e-5
+    np.testing.assert_allclose(history[0]["loss"], micro_history[0]["loss"], **tolerance)
+    assert largest_difference(one_batch.params, micro.params) < 2e-5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["loa", "pretrain", "clap", "vae"])
 def test_every_policy_of_remat_has_the_same_gradients(name):
     """Less is kept, more is computed; a precomputed batch leaves the frozen encoders out."""
-    gradients, work = {}, {}
+    gradients, flops = {}, {}
     for remat in REMAT:
         spec, frozen = build_spec(name, PLAIN, remat=remat)
         *_, group = spec.stage.groups.values()
@@ -94,7 +94,7 @@ def test_every_policy_of_remat_has_the_same_gradients(name):
         params, gradient = initial(spec).params, jax.grad(group.loss, has_aux=True)
         lowered = jax.jit(gradient).lower(params, frozen, data, keys, 0)
         # As written: of compiled convolutions some are calls, whose work is not counted.
-        work[remat] = lowered.cost_analysis()["flops"]
+        flops[remat] = lowered.cost_analysis()["flops"]
         # What lies between the extremes is compared where it compiles quickly.
         if remat != "products" or name == "loa":
             gradients[remat], _ = lowered.compile()(params, frozen, data, keys, 0)
@@ -102,7 +102,7 @@ def test_every_policy_of_remat_has_the_same_gradients(name):
     assert scale > 0
     for remat in set(gradients) - {"none"}:
         assert largest_difference(gradients["none"], gradients[remat]) < 1e-5 * scale
-    assert work["none"] <= work["products"] < work["blocks"]
+    assert flops["none"] <= flops["products"] < flops["blocks"]
 
 
 def test_panns_has_no_blocks_to_compute_again():
@@ -112,13 +112,13 @@ def test_panns_has_no_blocks_to_compute_again():
 
 def test_frozen_encoders_run_once():
     """More poolings of the LOA cost pooling alone: AudioMAE hears each clip once."""
-    work = []
+    flops = []
     for poolings in ((8,), (2, 4, 8)):
         settings = pretrain.PretrainSettings(TINY, poolings=poolings)
         _, frozen = build_spec("pretrain")
         run = jax.jit(functools.partial(conditions.true_loas, settings))
-        work.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
-    assert work[0] < work[1] < 1.1 * work[0]
+        flops.append(run.lower(frozen, batch(4)).cost_analysis()["flops"])
+    assert flops[0] < flops[1] < 1.1 * flops[0]
 
 
 @pytest.mark.slow
@@ -131,9 +131,9 @@ def test_clips_keep_their_draws_on_several_hosts():
         2,
     ]
     spec, _ = build_spec("audiomae", PLAIN)
-    whole = batch()
-    halves = {name: value[order] for name, value in whole.items()}
-    one, first = stepped(spec, {}, whole, 1)
+    data = batch()
+    halves = {name: value[order] for name, value in data.items()}
+    one, first = stepped(spec, {}, data, 1)
     two, second = stepped(spec, {}, halves, 1, hosts=2)
     np.testing.assert_allclose(first[0]["loss"], second[0]["loss"], rtol=1e-5)
     assert largest_difference(one.params, two.params) < 2e-5
@@ -175,14 +175,14 @@ def test_dropped_clips_see_what_guidance_steers_away_from():
     settings = joint.JointSettings(TINY, pooling=4, cond_dropout=1.0, p_ground_truth=1.0)
     params, data, keys = weights(), batch(2), jax.random.split(jax.random.key(3), 2)
     _, metrics = jax.jit(joint.joint_loss(settings))(params, params, data, keys, 0)
-    nothing = np.full((2, 1), 1, np.int32)
-    states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, nothing, np.ones((2, 1), bool))
+    empty = np.full((2, 1), 1, np.int32)
+    states = T5Encoder(TINY.t5).apply({"params": params["t5"]}, empty, np.ones((2, 1), bool))
     loa = jnp.zeros((2, 8, TINY.gpt2.width))
-    given = settings, params, params, data, keys, (loa, states), (None, None)
-    expected, plain = diffusion.denoising_loss(*given)
+    arguments = settings, params, params, data, keys, (loa, states), (None, None)
+    expected, plain = diffusion.denoising_loss(*arguments)
     np.testing.assert_allclose(plain["diffusion"], expected)
     bounded = dataclasses.replace(settings, snr_gamma=1.0)
-    lower, plain = diffusion.denoising_loss(bounded, *given[1:])
+    lower, plain = diffusion.denoising_loss(bounded, *arguments[1:])
     assert 0 < lower < 0.9 * expected
     np.testing.assert_allclose(plain["diffusion"], expected)
     np.testing.assert_allclose(metrics["diffusion"], expected, rtol=1e-4)
@@ -220,16 +220,16 @@ def test_steps_that_are_not_finite_change_nothing_but_counters():
     good, bad = batch(), batch()
     bad["waveform"] = np.full_like(bad["waveform"], np.nan)
     state, _ = step(state, frozen, good)
-    kept_part = state
+    before = state
     for count in (1, 2):
         state, metrics = step(state, frozen, bad)
         assert metrics["skipped"] == count and not np.isfinite(metrics["loss"])
-    assert largest_difference(kept_part.params, state.params) == 0
-    assert largest_difference(kept_part.opt, state.opt) == 0
+    assert largest_difference(before.params, state.params) == 0
+    assert largest_difference(before.opt, state.opt) == 0
     assert int(state.step) == 3
     state, metrics = step(state, frozen, good)
     assert metrics["skipped"] == 0
-    assert largest_difference(kept_part.params, state.params) > 0
+    assert largest_difference(before.params, state.params) > 0
 
 
 @pytest.mark.slow
@@ -312,5 +312,5 @@ def test_schedules():
         )
     ]
     expected = [[1, 1], [0.1, 0.5, 1, 1], [1, 0.5, 0], [1, 0.5, 0.25]]
-    for actual, wanted in zip(rates, expected):
-        np.testing.assert_allclose(actual, wanted, atol=1e-6)
+    for actual, desired in zip(rates, expected):
+        np.testing.assert_allclose(actual, desired, atol=1e-6)
