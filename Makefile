@@ -30,11 +30,11 @@ demo: $(VENV)/.installed
 	@cat examples/next.txt
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -q -n 2 --durations=15
+	$(BIN)/python -m pytest -q -n 3 --durations=40
 
 # Without the minutes-long tests.
 fast: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 3 -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/pyrefly check && $(DOCS)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
-import json
 import os
 import platform
 import statistics
@@ -236,6 +235,8 @@ def main():
     import grain
     import torch
 
+    from audioldm2_jax import files
+
     transform, available = clip_transform(args.folder), sorted(os.sched_getaffinity(0))
     torch.set_num_threads(1)
     rows: dict[str, dict] = {}
@@ -267,7 +268,7 @@ def main():
         "microseconds_per_clip": shares,
     }
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "data-cpu.json").write_text(json.dumps(result, indent=2) + "\n")
+    files.write_json(HERE / "results" / "data-cpu.json", result)
     print_tables(result)
 
 

@@ -334,6 +334,8 @@ def report(args, rows, agreement, compile_seconds, alone):
     import torch
     import transformers
 
+    from audioldm2_jax import files
+
     device = jax.devices()[0].device_kind
     hardware = _processor() if device == "cpu" else device
     result = {
@@ -357,8 +359,7 @@ def report(args, rows, agreement, compile_seconds, alone):
     }
     kind = "cpu" if device == "cpu" else device.replace(" ", "-").lower()
     name = f"versus_diffusers-{kind}-{args.dtype}{'-compiled' if args.compile else ''}.json"
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / name).write_text(json.dumps(result, indent=2) + "\n")
+    files.write_json(HERE / "results" / name, result)
     print(f"\n{hardware}, {os.cpu_count()} threads, {args.dtype}, {result['date']}; ", end="")
     print(", ".join(f"{k} {v}" for k, v in result["versions"].items()), end="\n\n")
     print_table(rows, agreement, alone)

@@ -98,10 +98,10 @@ def _try(target, root, seed, number, tmp_path, results, outcomes):
         outcomes[run_case(target, root, seed, number, folder)] += 1
     except law.Broken as error:
         if error.signature not in results:
-            kept_part = tmp_path / f"kept-{number}"
-            shutil.rmtree(kept_part, ignore_errors=True)
-            folder.rename(kept_part)
-            results[error.signature] = f"{error}; input: {kept_part}"
+            kept_input = tmp_path / f"kept-{number}"
+            shutil.rmtree(kept_input, ignore_errors=True)
+            folder.rename(kept_input)
+            results[error.signature] = f"{error}; input: {kept_input}"
             if os.environ.get("FUZZ_LOG"):
                 with open(os.environ["FUZZ_LOG"], "a") as log:
                     print(results[error.signature].encode("unicode_escape").decode(), file=log)

@@ -246,8 +246,8 @@ UNET = "model.diffusion_model."
 
 def record_unet(name: str, tensors: dict, outputs: dict) -> None:
     """The U-Net alone, where the rest is another record's."""
-    kept_part = {key: shape for key, shape in tensors.items() if key.startswith(UNET)}
-    record(name, kept_part, {"unet": outputs["unet"]})
+    unet_shapes = {key: shape for key, shape in tensors.items() if key.startswith(UNET)}
+    record(name, unet_shapes, {"unet": outputs["unet"]})
 
 
 def audioldm2(name: str, official: str) -> None:
