@@ -1,4 +1,4 @@
-"""The result of an evaluation: figures with their intervals, and all that is needed to defend them."""
+"""The result of an evaluation: figures with intervals, and what is needed to defend them."""
 
 from __future__ import annotations
 
