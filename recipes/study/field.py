@@ -24,7 +24,7 @@ def record(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A recording of a sound. sound: [samples] at dsp.RATE -> float32 of the same length."""
     speed = np.exp(rng.uniform(*np.log(SPEED)))
     # Played faster, a sound is shorter: it is repeated to the full length.
-    played = resample(sound, int(round(dsp.RATE * speed)), dsp.RATE)
+    played = resample(sound, round(dsp.RATE * speed), dsp.RATE)
     repeated = np.tile(played, -(-len(sound) // len(played)))[: len(sound)]
     reverberant = repeated + rng.uniform(*WET) * _room(repeated, rng)
     filtered = _microphone(reverberant, rng)
