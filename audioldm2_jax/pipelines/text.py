@@ -57,11 +57,12 @@ _CLIPS = ("loa", "clap_features")
 jax.tree_util.register_dataclass(Texts, [*_ROWS, *_CLIPS], ["guided"])
 
 
-def inject(texts: Texts, config: ModelConfig, clips: int, *, loa, clap_features) -> Texts:
+def inject(texts: Texts, config: ModelConfig, *, loa, clap_features) -> Texts:
     """The texts with a user's LOA [B, K, D] and CLAP features [B, D] in place of the prompts' own.
 
     None leaves the prompts' own. Raises InputError for arrays that do not fit the model.
     """
+    clips = len(texts.zero_loa) // (1 + texts.guided)
     if loa is not None:
         texts = dataclasses.replace(texts, loa=check_loa(loa, config, clips))
     if clap_features is not None:

@@ -109,8 +109,7 @@ class Pipeline:
         "fp16"; None is the plain ones, or the only variant there is. tokenizers: for an authors'
         file, which has none, a hub-layout folder to take them from; None is the hub. lora: a file
         of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`. mesh: see
-        `Pipeline`. Raises InputError, one line that names what is wrong, and for options without
-        effect.
+        `Pipeline`. Raises InputError for what is wrong, and for options without effect.
         """
         opened = open_checkpoint(
             model,
@@ -170,8 +169,7 @@ class Pipeline:
         AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of real clips, in place of
         GPT-2's. clap_features: [P, D], such as `audio_features` of real clips, in place of those of
         the prompts. first_clip: number of the first clip among the seed's, to repeat a part of a
-        longer request. Raises InputError for values it cannot use and NumericalError for a result
-        with NaN.
+        longer request. Raises InputError for values it cannot use, NumericalError for NaN.
         """
         request = check_request(
             self.config,
@@ -206,9 +204,8 @@ class Pipeline:
         clips, frames = request.clips, request.duration.frames
         self._check_words(clips)
         self._check_memory(request)
-        conditioning = {"loa": loa, "clap_features": clap_features}
-        texts = self._tokenise(clips, together=True)
-        texts = text.inject(texts, self.config, len(clips), **conditioning)
+        given = {"loa": loa, "clap_features": clap_features}
+        texts = text.inject(self._tokenise(clips, together=True), self.config, **given)
         if latents is not None:
             shape = latents_shape(self.config, frames, request.waveforms)
             latents = check_latents(latents, shape)
@@ -216,7 +213,7 @@ class Pipeline:
         size = self._runner.batch_size(request.waveforms)
         batch = make_batch(clips, texts, frames, schedule, self.config, size=size, latents=latents)
         waves, features = self._sample(batch, progress)
-        given = {"latents": latents} | conditioning
+        given |= {"latents": latents}
         injected = [name for name, values in given.items() if values is not None]
         return self._output(request, waves, features, progress, injected)
 

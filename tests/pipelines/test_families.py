@@ -256,9 +256,9 @@ def test_audio_conditions_in_place_of_the_prompt(folders, pipes):
     theirs.set_progress_bar_config(disable=True)
     pipe, latents = pipes("tiny-audioldm", "diffusers"), noise(pipes("tiny-audioldm"), 2, 0.64)
     features = np.random.default_rng(1).standard_normal((2, pipe.config.clap.width))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
     reference = theirs(
         prompt_embeds=torch.tensor(features, dtype=torch.float32),
-        negative_prompt=["noise", "loud"],
         num_inference_steps=4,
         guidance_scale=2.5,
         audio_length_in_s=0.64,
@@ -266,11 +266,11 @@ def test_audio_conditions_in_place_of_the_prompt(folders, pipes):
     ).audios
     settings = dict(seconds=0.64, steps=4, sampler="ddim", latents=latents, progress=False)
     settings |= {"clap_features": features}
-    out = pipe(PROMPTS, ["noise", "loud"], guidance=2.5, **settings)
+    out = pipe(PROMPTS, guidance=2.5, **settings)
     assert relative(out.audio, reference) < 1e-3
     assert out.metadata["clap_features_injected"]
     # The prompt is not read.
-    other = pipe(["rain", "wind"], ["noise", "loud"], guidance=2.5, **settings)
+    other = pipe(["rain", "wind"], guidance=2.5, **settings)
     np.testing.assert_array_equal(out.audio, other.audio)
 
 
