@@ -1,7 +1,8 @@
 """Study, Figure 1: which metric sees which corruption, over the share of corrupted clips.
 
 audioldm2-jax reproduce study_figure1 --corpus esc50=corpora/esc50
-The clips are the corpus' own, so that no model but a vocoder is needed. Clean clips pass the same vocoder as noisy and masked ones, so that a share of 0 is a distance of 0.
+The clips are the corpus' own, so that no model but a vocoder is needed. Clean
+clips pass the same vocoder as noisy and masked ones, so that a share of 0 is a distance of 0.
 """
 
 from audioldm2_jax.evaluation.tables import Corpus, Corrupted, Row, Table, published

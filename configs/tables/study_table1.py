@@ -2,8 +2,8 @@
 
 audioldm2-jax reproduce study_table1 --rows "esc50-*" --corpus esc50=corpora/esc50
 An audio condition is CLAP's vector of the reference clip, which takes CLAP's audio tower: convert
-the authors' file, which holds it. All rows of one condition are about 4200 clips of 3 candidates and
-200 guided steps: 5 million evaluations of the U-Net; --limit 100 runs a part.
+the authors' file, which holds it. All rows of one condition are about 4200 clips of 3 candidates
+and 200 guided steps: 5 million evaluations of the U-Net; --limit 100 runs a part.
 """
 
 from audioldm2_jax.evaluation.tables import Corpus, Generation, Model, Row, Table, published

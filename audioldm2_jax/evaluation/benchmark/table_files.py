@@ -11,7 +11,7 @@ from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.tables import Row, Table
 
-FOLDER = Path(__file__).parent.parent / "configs" / "tables"  # those that come with the package
+FOLDER = Path(__file__).parents[2] / "configs" / "tables"  # those that come with the package
 _LARGEST = 1 << 20  # bytes of a file
 
 
