@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
@@ -13,11 +12,15 @@ FOREIGN = 0.08
 
 
 def _clock():
-    """Wall time, processor time of this process and its children, and that of the machine."""
-    own, total = os.times().user + os.times().system, psutil.cpu_times()
-    for child in psutil.Process().children(recursive=True):
-        times = child.cpu_times()
-        own += times.user + times.system
+    """Wall time, processor time of this process and its children, and that of the machine.
+
+    Children that ended count too.
+    """
+    process, total = psutil.Process(), psutil.cpu_times()
+    own = 0.0
+    for member in (process, *process.children(recursive=True)):
+        times = member.cpu_times()
+        own += times.user + times.system + times.children_user + times.children_system
     busy = total.user + total.system + total.nice + total.softirq + total.irq + total.steal
     return time.perf_counter(), own, busy
 
