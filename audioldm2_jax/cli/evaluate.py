@@ -1,15 +1,13 @@
 """Score generated sound against a reference set, as the published protocols do.
 
-GENERATED and REFERENCE are folders of sound files (of any system) or prepared corpora. With --model,
-the clips are generated first: of the captions of REFERENCE or of --prompts, into the folder
-GENERATED. A stopped run goes on where it was.
+GENERATED and REFERENCE are folders of sound files (of any system) or prepared corpora. With
+--model, the clips are generated first: of the captions of REFERENCE or of --prompts, into the
+folder GENERATED. A stopped run goes on where it was.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-
 from audioldm2_jax import files
 from audioldm2_jax.cli.device import add_device, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
@@ -126,14 +124,40 @@ def run(options) -> int:
     distributed.initialize()
     use_device(options.device)
     from audioldm2_jax.backend import enable_cache
-    from audioldm2_jax.evaluation.evaluate import open_sets, plan_evaluation
+    from audioldm2_jax.evaluation.clips import open_clips
+    from audioldm2_jax.evaluation.evaluate import run_plan
+    from audioldm2_jax.evaluation.figures import Sampling
+    from audioldm2_jax.evaluation.plan import plan_evaluation
     from audioldm2_jax.evaluation.protocol import named_protocol
+    from audioldm2_jax.evaluation.report.tables import result_text
     from audioldm2_jax.evaluation.report.write import check_folder, write_report
+    from audioldm2_jax.pipelines.output import check_writable
 
-    protocol, weights = named_protocol(options.protocol), _weights(options.weights)
-    folder = files.user_path(options.output)
-    check_folder(folder, options.generated, options.reference)
+    protocol, folder = named_protocol(options.protocol), files.user_path(options.output)
+    captions, limit = options.captions, options.limit
+    reference = open_clips(options.reference, protocol, captions=captions, limit=limit)
+    check_folder(folder, _name(options.generated), reference.name)
+    check_writable(folder)
+    plan = plan_evaluation(protocol, options.metrics, _weights(options.weights))
     enable_cache()
+    if options.model is None:
+        generated, manifest = open_clips(options.generated, protocol, limit=limit), None
+    else:
+        generated, manifest = _generate(options, plan, reference)
+    result = run_plan(
+        plan,
+        generated,
+        reference,
+        Sampling(options.bootstrap, options.seed),
+        cache=files.user_path(options.cache) if options.cache else folder / "cache",
+        generation=manifest,
+        progress=not options.quiet,
+    )
+    if distributed.is_main():
+        paths = write_report(result, folder, generated, reference, count=options.clips)
+        print(result_text(result))
+        if not options.quiet:
+            print(f"written: {' '.join(printable(path) for path in paths)}", file=sys.stderr)
     return 0
 
 
@@ -148,3 +172,91 @@ def _compare(options) -> int:
         raise InputError("--compare: name at least two result.json")
     print(comparison_text(results))
     return 0
+
+
+def _check(options) -> None:
+    """Raises InputError for the first option that cannot be used, before JAX starts."""
+    from audioldm2_jax.cli.prompts import check_text
+    from audioldm2_jax.dtypes import parse_dtype
+    from audioldm2_jax.evaluation.kinds import wanted
+    from audioldm2_jax.pipelines.values import check_count
+
+    if not options.generated or not options.reference:
+        raise InputError("name two sets of clips: audioldm2-jax evaluate GENERATED REFERENCE")
+    check_device(options.device)
+    for name, least in (("bootstrap", 0), ("clips", 0), ("seed", 0), ("batch", 1), ("steps", 1)):
+        check_count(f"--{name}", getattr(options, name), least)
+    if options.limit is not None:
+        check_count("--limit", options.limit, 1)
+    wanted(options.metrics)
+    _weights(options.weights)
+    if options.dtype is not None:
+        parse_dtype(options.dtype)
+    if options.model is None:
+        _check_no_generation(options)
+    for name in ("generated", "reference", "negative_prompt"):
+        check_text(name, getattr(options, name) or "")
+
+
+def _check_no_generation(options) -> None:
+    """Raises InputError for options that have no effect without --model."""
+    given = {
+        "--prompts": options.prompts,
+        "--seconds": options.seconds,
+        "--guidance": options.guidance,
+        "--sampler": options.sampler,
+        "--negative_prompt": options.negative_prompt,
+        "--dtype": options.dtype,
+        "--candidates": None if options.candidates == 1 else options.candidates,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(f"{name}: is of generated clips; name a --model, or leave it out")
+
+
+def _weights(entries: list[str]) -> dict[str, str]:
+    """--weights NAME=PATH by name. The published names hold a `=`, which only paths may, too."""
+    weights = {}
+    for entry in entries:
+        name, path = _split_weights(entry)
+        if not name or not path:
+            raise InputError(f"--weights {entry}: NAME=PATH, such as fad=vggish-10086976.pth")
+        if name in weights:
+            raise InputError(f"--weights {name}: stands twice")
+        weights[name] = path
+    return weights
+
+
+def _split_weights(entry: str) -> tuple[str, str]:
+    """(name, path); a published file's name may hold a `=` itself."""
+    from audioldm2_jax.evaluation.protocol import PROTOCOLS
+
+    published = {s.weights for p in PROTOCOLS.values() for _, s in p.slots}
+    for name in published:
+        if entry.startswith(f"{name}="):
+            return name, entry[len(name) + 1 :]
+    name, _, path = entry.partition("=")
+    return name.strip(), path
+
+
+def _prompts(options, reference):
+    """What to generate: the lines of --prompts, or the reference's captions. Raises InputError."""
+    from audioldm2_jax.cli.prompts import read_list
+    from audioldm2_jax.evaluation.generated import ClipPrompt
+    from audioldm2_jax.pipelines.file_names import file_stem, free_name, identity
+    from audioldm2_jax.pipelines.request import VOICE
+
+    if options.prompts:
+        prompts, taken = [], set()
+        for entry in read_list(options.prompts)[: options.limit]:
+            name = entry.name or f"{free_name(file_stem(entry.prompt), taken)}.wav"
+            taken.add(identity(name.removesuffix(".wav")))
+            prompts.append(ClipPrompt(name, entry.prompt))
+        return prompts
+    mute = [clip.name for clip in reference.clips if not (clip.caption or clip.transcript)]
+    if mute:
+        raise InputError(
+            f"{options.reference}: {len(mute)} of {len(reference.clips)} clips have no caption "
+            f"({mute[0]} ...); name a table with --captions, or a list with --prompts"
+        )
+    return [ClipPrompt(c.name, c.caption or VOICE, c.transcript) for c in reference.clips]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from audioldm2_jax.evaluation.features import Features
-from audioldm2_jax.evaluation.metrics.bootstrap import interval
-from audioldm2_jax.evaluation.metrics.frechet import frechet_distance, frechet_infinity
+from audioldm2_jax.evaluation.judges import Scores
+from audioldm2_jax.evaluation.metrics.bootstrap import interval, rows_of_clips
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.metrics.inception import inception_score
-from audioldm2_jax.evaluation.metrics.kad import kernel_audio_distance
+from audioldm2_jax.evaluation.metrics.infinity import frechet_infinity
+from audioldm2_jax.evaluation.metrics.infinity import ladder as metric_ladder
+from audioldm2_jax.evaluation.metrics.kad import kernel_audio_distance, median_distance
+from audioldm2_jax.evaluation.metrics.kernels import cubic, unbiased_mmd
 from audioldm2_jax.evaluation.metrics.kid import kernel_inception_distance
 from audioldm2_jax.evaluation.metrics.kl import per_clip_kl
+from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
 from audioldm2_jax.evaluation.protocol import EvalProtocol
 from audioldm2_jax.evaluation.results import Figure
 
-LADDER = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # shares of the clips
-_FEWEST = 4  # clips of a step of the ladder
+_FEWEST = 8  # clips of a class or of a step of a ladder that a distance is computed of
+_POINTS = 25  # of an extrapolation, from 500 rows on, as fadtk draws them
+_ROWS = 500
+LEAST_ROWS = 32  # of features that an extrapolation starts with
 
 
 @dataclass(frozen=True)
@@ -36,62 +43,89 @@ class Sets:
     generated: Features
     reference: Features
     pairs: tuple[np.ndarray, np.ndarray] | None = None
-    _rows: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def rows(self, which: str, clips: np.ndarray) -> np.ndarray:
-        """Embeddings of some clips of "generated" or "reference", one after another."""
+        """Embeddings [F, D] of some clips of "generated" or "reference", one after another."""
         features: Features = getattr(self, which)
-        if which not in self._rows:
-            count, index = len(features.names), np.asarray(features.clip_index)
-            order = np.argsort(index, kind="stable")
-            self._rows[which] = np.split(order, np.searchsorted(index[order], np.arange(1, count)))
-        return features.embeddings[np.concatenate([self._rows[which][i] for i in clips])]
+        return features.embeddings[rows_of_clips(np.asarray(features.clip_index), clips)]
 
 
-def distance(metric: str, reference: np.ndarray, generated: np.ndarray) -> float:
-    """FD and FAD: Frechet; KAD: kernel distance. Embeddings [N, D] and [M, D]."""
-    if metric == "KAD":
-        return kernel_audio_distance(reference, generated)
-    return frechet_distance(reference, generated)
+def distance_of(metric: str, reference: np.ndarray, protocol: EvalProtocol) -> Callable:
+    """The distance from a reference [N, D] as a function of generated embeddings [M, D].
+
+    FD, FAD: Frechet. KAD: kernel distance, whose bandwidth is the reference's, but for the protocol
+    of kadtk, whose code takes the generated set's.
+    """
+    if metric != "KAD":
+        statistics = GaussianStatistics.of(reference, name="reference")
+        return lambda generated: frechet_distance(statistics, generated)
+    own = protocol.name == "kadtk"
+    bandwidth = "generated" if own else median_distance(np.asarray(reference, np.float64))
+    return lambda generated: kernel_audio_distance(reference, generated, bandwidth=bandwidth)
 
 
-def distance_figure(metric: str, sets: Sets, sampling: Sampling, note: str) -> Figure:
+def distance_figure(
+    metric: str, sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
+) -> Figure:
     """A distance of the sets; its interval resamples generated clips, the reference is fixed."""
-    reference, count = sets.reference.embeddings, len(sets.generated.names)
+    distance = distance_of(metric, sets.reference.embeddings, protocol)
+    value, count = distance(sets.generated.embeddings), len(sets.generated.names)
 
-    def value(clips) -> float:
-        return distance(metric, reference, sets.rows("generated", clips))
+    def resampled(clips) -> float:
+        return distance(sets.rows("generated", clips))
 
-    whole = distance(metric, reference, sets.generated.embeddings)
-    return Figure(metric, whole, *_interval(value, count, sampling), count, note)
+    return Figure(metric, value, *_interval(resampled, count, sampling, value), count, note)
 
 
-def kid_figure(sets: Sets, protocol: EvalProtocol, note: str) -> Figure:
-    """KID; its note has the standard deviation over subsets."""
+def kid_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
+    """KID over subsets; its interval is that of the distance of whole sets, moved to the value."""
     x, y = sets.reference.embeddings, sets.generated.embeddings
-    size = min(protocol.kid_subset_size, len(x), len(y))
-    mean, deviation = kernel_inception_distance(
-        x, y, subsets=protocol.kid_subsets, size=size, seed=protocol.kid_seed
+    value, deviation = kernel_inception_distance(
+        x,
+        y,
+        subsets=protocol.kid_subsets,
+        subset_size=protocol.kid_subset_size,
+        seed=protocol.kid_seed,
     )
+
+    def resampled(clips) -> float:
+        return float(unbiased_mmd(cubic, x, sets.rows("generated", clips))[0])
+
+    size, count = min(protocol.kid_subset_size, len(x), len(y)), len(sets.generated.names)
     text = f"{protocol.kid_subsets} subsets of {size}, deviation {deviation:.2g}; {note}"
-    return Figure("KID", mean, n=len(sets.generated.names), note=text)
+    return Figure("KID", value, *_interval(resampled, count, sampling, value), count, text)
 
 
-def inception_figure(sets: Sets, protocol: EvalProtocol, note: str) -> Figure:
+def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
     """The Inception score of the generated clips; its note has the deviation over splits."""
-    logits = sets.generated.logits
-    assert logits is not None
-    mean, deviation = inception_score(logits, splits=protocol.is_splits, seed=protocol.is_seed)
+    logits, splits = sets.generated.logits, {"splits": protocol.is_splits, "seed": protocol.is_seed}
+    value, deviation = inception_score(logits, **splits)
+
+    def resampled(clips) -> float:
+        return inception_score(logits[clips], **splits)[0]
+
     text = f"{protocol.is_splits} splits, deviation {deviation:.2g}; {note}"
-    return Figure("IS", mean, n=len(logits), note=text)
+    count = len(logits)
+    return Figure("IS", value, *_interval(resampled, count, sampling, value), count, text)
 
 
-def infinity_figure(sets: Sets, note: str) -> tuple[Figure, list[list[float]]]:
-    """FAD extrapolated to infinitely many clips, and the points (N, FAD) behind it."""
-    value, r2, points = frechet_infinity(sets.reference.embeddings, sets.generated.embeddings)
-    text = f"fit over 1/N with R2 {r2:.3f}; {note}"
-    figure = Figure("FAD_inf", value, n=len(sets.generated.names), note=text)
-    return figure, [[float(n), float(y)] for n, y in points]
+def infinity_figure(sets: Sets, sampling: Sampling, note: str) -> tuple[Figure, list[list[float]]]:
+    """FAD extrapolated to infinitely many clips, and the points (rows, FAD) behind it."""
+    rows = len(sets.generated.embeddings)
+    if rows < LEAST_ROWS:
+        note = f"{rows} patches; the extrapolation takes at least {LEAST_ROWS}"
+        return Figure("FAD_inf", None, note=note), []
+    least = min(_ROWS, rows // 4)
+    fit = frechet_infinity(
+        sets.reference.embeddings,
+        sets.generated.embeddings,
+        points=min(_POINTS, rows - least),
+        least=least,
+        seed=sampling.seed,
+    )
+    note = f"from {least} to {rows} patches, R2 {fit.r2:.3f}; {note}"
+    count = len(sets.generated.names)
+    return Figure("FAD_inf", fit.value, n=count, note=note), [[n, y] for n, y in fit.points]
 
 
 def pair_scores(metric: str, sets: Sets, protocol: EvalProtocol) -> np.ndarray:
@@ -119,25 +153,26 @@ def mean_figure(metric: str, scores: np.ndarray, sampling: Sampling, note: str =
     return Figure(metric, float(finite.mean()), low, high, len(finite), note)
 
 
-def ladder(metric: str, sets: Sets, seed: int) -> list[list[float]]:
-    """(N, distance) of ever larger random parts of both sets: how a distance falls with N.
+def judged_figure(metric: str, scores: Scores, sampling: Sampling, note: str) -> Figure:
+    """The weighted mean of a judge's scores."""
+    judged = np.flatnonzero(np.isfinite(scores.values) & (scores.weights > 0))
+    if not len(judged):
+        return Figure(metric, None, note=f"no clip could be judged; {note}")
+    low, high = _interval(lambda i: scores.mean(judged[i]), len(judged), sampling)
+    return Figure(metric, scores.mean(), low, high, len(judged), note)
 
-    The parts are nested. The last one is both sets, cut to the smaller one's number of clips.
+
+def ladder(metric: str, sets: Sets, protocol: EvalProtocol, seed: int) -> list[list[float]]:
+    """(N, distance) of ever larger parts of the generated set: how a distance falls with N.
+
+    The reference is whole; several parts of each size are averaged. [] for few clips.
     """
-    most = min(len(sets.generated.names), len(sets.reference.names))
-    random = np.random.default_rng(seed)
-    orders = {
-        which: random.permutation(len(getattr(sets, which).names))[:most]
-        for which in ("reference", "generated")
-    }
-    counts = sorted({max(_FEWEST, round(share * most)) for share in LADDER if most >= _FEWEST})
-    return [
-        [
-            float(n),
-            distance(metric, *(sets.rows(w, orders[w][:n]) for w in ("reference", "generated"))),
-        ]
-        for n in counts
-    ]
+    count = len(sets.generated.names)
+    if count < 2 * _FEWEST:
+        return []
+    distance = distance_of(metric, sets.reference.embeddings, protocol)
+    steps = metric_ladder(lambda i: distance(sets.rows("generated", i)), count, seed=seed)
+    return [[size, mean] for size, mean, _ in steps]
 
 
 def class_figures(
@@ -161,17 +196,26 @@ def class_figures(
 
 
 def _interval(
-    value: Callable[[np.ndarray], float], count: int, sampling: Sampling
+    value: Callable[[np.ndarray], float],
+    count: int,
+    sampling: Sampling,
+    centre: float | None = None,
 ) -> tuple[float | None, float | None]:
-    if not sampling.resamples or count < 2:
+    if sampling.resamples < 2 or count < 2:
         return None, None
-    return interval(value, count, resamples=sampling.resamples, seed=sampling.seed)
+    options = {"resamples": sampling.resamples, "seed": sampling.seed}
+    low, high = interval(value, count, centre=centre, **options)
+    return (low, high) if np.isfinite(low) else (None, None)
 
 
 def class_distances(
-    metric: str, sets: Sets, labels: Mapping[str, Sequence[Sequence[str]]], note: str
+    metric: str,
+    sets: Sets,
+    labels: Mapping[str, Sequence[Sequence[str]]],
+    protocol: EvalProtocol,
+    note: str,
 ) -> dict[str, Figure]:
-    """A distance within each label that at least two clips of both sets have.
+    """A distance within each label that enough clips of both sets have.
 
     labels: {"generated" or "reference": labels of each clip}.
     """
@@ -185,8 +229,8 @@ def class_distances(
     figures = {}
     for name in sorted(members["generated"].keys() & members["reference"].keys()):
         clips = {which: members[which][name] for which in members}
-        if min(map(len, clips.values())) >= 2:
-            parts = (sets.rows(which, clips[which]) for which in ("reference", "generated"))
-            count = len(clips["generated"])
-            figures[name] = Figure(metric, distance(metric, *parts), n=count, note=note)
+        if min(map(len, clips.values())) >= _FEWEST:
+            distance = distance_of(metric, sets.rows("reference", clips["reference"]), protocol)
+            value = distance(sets.rows("generated", clips["generated"]))
+            figures[name] = Figure(metric, value, n=len(clips["generated"]), note=note)
     return figures
