@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import platform
 from collections.abc import Mapping, Sequence
@@ -107,7 +108,7 @@ class _Work:
     backbones: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        columns = zip(self.pairs.indices_generated, self.pairs.indices_reference)
+        columns = zip(self.pairs.generated, self.pairs.reference)
         self.mates = {self.generated.clips[i].name: self.reference.clips[j] for i, j in columns}
         self.index = {clip.name: i for i, clip in enumerate(self.generated.clips)}
 
@@ -259,6 +260,7 @@ class _Work:
 
     def result(self, generation: dict | None) -> EvalResult:
         """All figures in the order of tables, absent ones with the reason."""
+        self._add_silence()
         figures = [
             self.figures.get(m) or Figure(m, None, note=self.plan.absent.get(m, ""))
             for m in self.plan.wanted.keys
@@ -271,9 +273,12 @@ class _Work:
             protocol=protocol,
             hash=protocol_hash(protocol, self.backbones, settings),
             backbones=dict(sorted(self.backbones.items())),
-            figures=figures,
+            figures=[self._with_silence(figure) for figure in figures],
             per_class=self._classes(),
-            problems=self._problems(),
+            problems={
+                "generated": self.generated.problems.as_dict(),
+                "reference": self.reference.problems.as_dict(),
+            },
             warnings=self._warnings(generation),
             clips=[self._clip(i, clip) for i, clip in enumerate(clips)],
             ladders=self.ladders,
@@ -288,6 +293,39 @@ class _Work:
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             device=jax.devices()[0].device_kind,
         )
+
+    def _add_silence(self) -> None:
+        """The share of silent clips: no other figure tells it."""
+        count, silent = len(self.generated.clips), self.generated.problems.counts["silent"]
+        if next(self.plan.present("silent_share"), None):
+            self.figures["silent_share"] = Figure("silent_share", silent / count, n=count)
+
+    def _with_silence(self, figure: Figure) -> Figure:
+        """The figure, with a note where silent clips count in it."""
+        silent = self.generated.problems.counts["silent"]
+        if not silent or figure.value is None:
+            return figure
+        note = f"{silent} of {len(self.generated.clips)} clips silent; {figure.note}".rstrip("; ")
+        return dataclasses.replace(figure, note=note)
+
+    def _warnings(self, generation: dict | None) -> list[str]:
+        """A line for all that a reader must know before a figure is quoted."""
+        lines = []
+        for which, clips in (("generated", self.generated), ("reference", self.reference)):
+            counts, total = clips.problems.counts, len(clips.clips)
+            if counts["silent"]:
+                share = f"{counts['silent']} of {total} {which} clips are silent"
+                lines.append(f"{share}: they count in every figure, and some figures favour them")
+            if clips.problems.left_out:
+                lines.append(f"{clips.problems.left_out} files of the {which} set are left out")
+            if counts["duplicate"]:
+                lines.append(
+                    f"{counts['duplicate']} {which} clips are copies of others: distances differ "
+                    "from those of distinct clips"
+                )
+        if generation and generation["failed"]:
+            lines.append(f"{len(generation['failed'])} clips were not finite and are left out")
+        return [*lines, *self.pairs.lines]
 
     def _clip(self, i: int, clip: Clip) -> dict:
         mate = self.mates.get(clip.name)
@@ -319,3 +357,10 @@ def _compared(metric: str, reference, generated, sample_rate: int) -> float:
         return RECONSTRUCTION[metric](reference, generated, sample_rate)
     except InputError:
         return float("nan")
+
+
+def _settings(generation: dict | None) -> dict | None:
+    """The settings of generated clips, without what is said of single ones."""
+    if generation is None:
+        return None
+    return {key: value for key, value in generation.items() if key not in ("clips", "failed")}

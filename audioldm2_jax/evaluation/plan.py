@@ -146,16 +146,10 @@ def check_data(plan: Plan, generated: ClipSet, reference: ClipSet, pairs: Pairs)
         if reason := plan.wanted.unfit(metric, speech=spoken):
             plan.leave_out(metric, reason)
         elif kind.paired and not pairs.is_paired:
-            plan.leave_out(metric, _unpaired(plan.protocol, generated, reference, pairs))
+            plan.leave_out(metric, "; ".join(["unpaired", *pairs.lines]))
         elif kind.captions and not described:
             plan.leave_out(metric, "the clips have no captions; name a table with --captions")
         elif kind.transcripts and not spoken:
             plan.leave_out(metric, "the clips have no transcripts; name a table with --captions")
         elif count < least:
             plan.leave_out(metric, f"{count} clips in a set; it takes at least {least}")
-
-
-def _unpaired(protocol: EvalProtocol, generated: ClipSet, reference: ClipSet, pairs: Pairs) -> str:
-    sizes = f"{len(generated.clips)} and {len(reference.clips)}"
-    rule = "file names" if protocol.pairing == "name" else "file names without suffix"
-    return f"unpaired: {len(pairs.indices_generated)} pairs of {sizes} clips by {rule}"

@@ -136,7 +136,7 @@ def _curves(result: EvalResult) -> str:
             title = "FAD over 1/N, extrapolated to infinitely many clips"
             parts.append(_plot(plots.extrapolation(points, value, title=title, y_name="FAD")))
         elif metric in _AXES and len(points) > 1:
-            title = f"{metric} of the first N clips: its bias at small N"
+            title = f"{metric} of parts of N clips: its bias at small N"
             parts.append(
                 _plot(plots.curve(points, title=title, x_name="clips N", y_name=_AXES[metric]))
             )
@@ -213,20 +213,19 @@ def _classes(per_class: Mapping[str, Sequence[Figure]]) -> str:
     return _section("Classes", '<div class="plots">', *parts, "</div>", table, note)
 
 
-def _problems(problems: Mapping[str, Mapping]) -> str:
-    """Counts of bad clips in both sets, with names of examples."""
+def _problems(problems: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """Counts of bad clips in both sets, with the rule and names of examples."""
     rows = []
     for which, kinds in problems.items():
         for kind, entry in kinds.items():
-            if not entry["count"]:
-                continue
-            names = ", ".join(_safe(name) for name in entry["examples"])
-            more = entry["count"] - len(entry["examples"])
+            names = ", ".join(_safe(name) for name in entry["names"])
+            more = entry["count"] - len(entry["names"])
             names += f" and {more} more" if more > 0 else ""
-            rows.append((_safe(which), _safe(kind), str(entry["count"]), names))
+            verdict = f"{'left out' if entry['left_out'] else 'kept'}; {entry['rule']}"
+            rows.append((_safe(which), _safe(kind), str(entry["count"]), _safe(verdict), names))
     if not rows:
         return ""
-    header = ("set", "problem", "clips", "names")
+    header = ("set", "problem", "clips", "rule", "names")
     return _section("Problems", _table(header, rows, "Clips with problems"))
 
 

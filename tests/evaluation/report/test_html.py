@@ -47,7 +47,11 @@ def full(name="clip", label="dog"):
         figures=[Figure("FD", 3.0, 2.0, 4.0, 9, note=name), Figure("FAD_inf", 1.0, n=9)],
         per_class={label: [Figure("KL", 1.0, 0.5, 2.0, 4), Figure("FD", 2.0, n=4)]},
         ladders={"FD": [[4, 4.0], [9, 3.0]], "FAD_inf": [[4, 2.0], [9, 1.5]]},
-        problems={"generated": {"silent": {"count": 30, "examples": [name]}}},
+        problems={
+            "generated": {
+                "silent": {"count": 30, "left_out": False, "rule": "kept", "names": [name]}
+            }
+        },
         warnings=[name],
         generation={"model": name},
     )
