@@ -8,6 +8,7 @@ folder GENERATED. A stopped run goes on where it was.
 from __future__ import annotations
 
 import sys
+
 from audioldm2_jax import files
 from audioldm2_jax.cli.device import add_device, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
@@ -53,6 +54,8 @@ def _add_sets(add):
     add("reference", metavar="REFERENCE", nargs="?", help=reference)
     captions = "table of captions, labels and transcripts of the reference's clips: .csv, .jsonl"
     add("--captions", default=None, metavar="FILE", help=captions)
+    split = "of a corpus REFERENCE; default test, else validation, else its only one"
+    add("--split", default=None, metavar="NAME", help=split)
     limit = "only the first N clips by name"
     add("--limit", type=int, default=None, metavar="N", help=limit)
     output = f"folder for {', '.join(FILES)}"
@@ -135,8 +138,10 @@ def run(options) -> int:
 
     protocol, folder = named_protocol(options.protocol), files.user_path(options.output)
     captions, limit = options.captions, options.limit
-    reference = open_clips(options.reference, protocol, captions=captions, limit=limit)
-    check_folder(folder, _name(options.generated), reference.name)
+    reference = open_clips(
+        options.reference, protocol, captions=captions, limit=limit, split=options.split
+    )
+    check_folder(folder, options.generated, reference.name)
     check_writable(folder)
     plan = plan_evaluation(protocol, options.metrics, _weights(options.weights))
     enable_cache()
@@ -239,6 +244,36 @@ def _split_weights(entry: str) -> tuple[str, str]:
     return name.strip(), path
 
 
+def _generate(options, plan, reference):
+    """Generates the clips; returns their set and the manifest. Raises InputError before it."""
+    from audioldm2_jax.evaluation.generated import (
+        GenerationSettings,
+        generate_clips,
+        open_generated,
+        plan_generation,
+    )
+    from audioldm2_jax.evaluation.plan import check_planned
+    from audioldm2_jax.pipelines.loading import open_checkpoint
+
+    prompts = _prompts(options, reference)
+    settings = GenerationSettings(
+        seconds=options.seconds,
+        steps=options.steps,
+        sampler=options.sampler,
+        eta=options.eta,
+        guidance=options.guidance,
+        candidates=options.candidates,
+        seed=options.seed,
+        negative_prompt=options.negative_prompt,
+        batch=options.batch,
+    )
+    check_planned(plan, prompts, reference)
+    opened = open_checkpoint(options.model, options.dtype, progress=not options.quiet)
+    generation = plan_generation(opened, prompts, options.generated, settings)
+    manifest = generate_clips(generation, progress=not options.quiet)
+    return open_generated(generation, prompts, plan.protocol), manifest
+
+
 def _prompts(options, reference):
     """What to generate: the lines of --prompts, or the reference's captions. Raises InputError."""
     from audioldm2_jax.cli.prompts import read_list
@@ -259,4 +294,7 @@ def _prompts(options, reference):
             f"{options.reference}: {len(mute)} of {len(reference.clips)} clips have no caption "
             f"({mute[0]} ...); name a table with --captions, or a list with --prompts"
         )
-    return [ClipPrompt(c.name, c.caption or VOICE, c.transcript) for c in reference.clips]
+    return [
+        ClipPrompt(clip.name, clip.caption or VOICE, clip.transcript, clip.labels)
+        for clip in reference.clips
+    ]

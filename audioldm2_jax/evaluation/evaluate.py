@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import scipy
+from tqdm import tqdm
 
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
@@ -80,8 +82,10 @@ def run_plan(
     progress: bool = True,
 ) -> EvalResult:
     """Figures of a checked plan; arguments as of `evaluate`. Raises InputError as it does."""
+    for clips in (generated, reference):
+        _inspect(clips, progress)
     pairs = pair(generated, reference, plan.protocol)
-    check_data(plan, generated, reference, pairs)
+    check_data(plan, usable(generated), usable(reference), pairs)
     work = _Work(plan, generated, reference, pairs, sampling, cache, progress)
     for network in dict.fromkeys(plan.networks[m] for m in plan.present(*plan.networks)):
         work.add_network(network)
@@ -115,7 +119,7 @@ class _Work:
     def add_network(self, network: Network) -> None:
         """Figures of the metrics that a network serves."""
         spec, backbone = network.spec, network.backbone
-        self.backbones[spec.name] = backbone.sha256
+        self.backbones[f"{spec.name} {spec.weights}"] = backbone.sha256
         metrics = [
             m for m in self.plan.present(*self.plan.networks) if self.plan.networks[m] == network
         ]
@@ -213,9 +217,7 @@ class _Work:
             except Unreadable:
                 continue
             names.append(name)
-            rows.append(
-                [getattr(reconstruction, m.lower())(*waves, spec.sample_rate) for m in metrics]
-            )
+            rows.append([_compared(metric, *waves, spec.sample_rate) for metric in metrics])
         for metric, values in zip(metrics, np.array(rows, np.float64).T):
             self._add_scores(metric, names, values, f"of {spec.sample_rate} Hz")
 
@@ -265,22 +267,19 @@ class _Work:
             self.figures.get(m) or Figure(m, None, note=self.plan.absent.get(m, ""))
             for m in self.plan.wanted.keys
         ]
-        protocol, clips = self.plan.protocol, self.generated.clips
-        settings = {"clips": len(clips)} | {"generation": _settings(generation)}
+        protocol = self.plan.protocol
+        counts = {name: len(clips.usable) for name, clips in self._sets().items()}
         return EvalResult(
             generated=self.generated.name,
             reference=self.reference.name,
             protocol=protocol,
-            hash=protocol_hash(protocol, self.backbones, settings),
+            hash=protocol_hash(protocol, self.backbones, counts),
             backbones=dict(sorted(self.backbones.items())),
             figures=[self._with_silence(figure) for figure in figures],
             per_class=self._classes(),
-            problems={
-                "generated": self.generated.problems.as_dict(),
-                "reference": self.reference.problems.as_dict(),
-            },
+            problems={name: clips.problems.as_dict() for name, clips in self._sets().items()},
             warnings=self._warnings(generation),
-            clips=[self._clip(i, clip) for i, clip in enumerate(clips)],
+            clips=[self._clip(i) for i in self.generated.usable],
             ladders=self.ladders,
             generation=_settings(generation),
             versions={
@@ -296,38 +295,31 @@ class _Work:
 
     def _add_silence(self) -> None:
         """The share of silent clips: no other figure tells it."""
-        count, silent = len(self.generated.clips), self.generated.problems.counts["silent"]
+        count, silent = len(self.generated.usable), len(self.generated.silent)
         if next(self.plan.present("silent_share"), None):
             self.figures["silent_share"] = Figure("silent_share", silent / count, n=count)
 
     def _with_silence(self, figure: Figure) -> Figure:
         """The figure, with a note where silent clips count in it."""
-        silent = self.generated.problems.counts["silent"]
+        silent = len(self.generated.silent)
         if not silent or figure.value is None:
             return figure
-        note = f"{silent} of {len(self.generated.clips)} clips silent; {figure.note}".rstrip("; ")
-        return dataclasses.replace(figure, note=note)
+        note = f"{silent} of {len(self.generated.usable)} clips silent; {figure.note}"
+        return dataclasses.replace(figure, note=note.rstrip("; "))
 
     def _warnings(self, generation: dict | None) -> list[str]:
         """A line for all that a reader must know before a figure is quoted."""
-        lines = []
-        for which, clips in (("generated", self.generated), ("reference", self.reference)):
-            counts, total = clips.problems.counts, len(clips.clips)
-            if counts["silent"]:
-                share = f"{counts['silent']} of {total} {which} clips are silent"
-                lines.append(f"{share}: they count in every figure, and some figures favour them")
-            if clips.problems.left_out:
-                lines.append(f"{clips.problems.left_out} files of the {which} set are left out")
-            if counts["duplicate"]:
-                lines.append(
-                    f"{counts['duplicate']} {which} clips are copies of others: distances differ "
-                    "from those of distinct clips"
-                )
+        lines = [*self.generated.warnings(), *self.reference.warnings(), *self.pairs.lines]
         if generation and generation["failed"]:
             lines.append(f"{len(generation['failed'])} clips were not finite and are left out")
-        return [*lines, *self.pairs.lines]
+        return lines
 
-    def _clip(self, i: int, clip: Clip) -> dict:
+    def _sets(self) -> dict[str, ClipSet]:
+        return {"generated": self.generated, "reference": self.reference}
+
+    def _clip(self, i: int) -> dict:
+        """What the result says of one generated clip."""
+        clip = self.generated.clips[i]
         mate = self.mates.get(clip.name)
         scores = {m: float(v[i]) for m, v in self.scores.items() if np.isfinite(v[i])}
         return {
@@ -335,13 +327,14 @@ class _Work:
             "reference": mate.name if mate is not None else "",
             "caption": self._caption(clip.name),
             "labels": list(self._label(clip.name)),
-            "silent": clip.name in self.silent,
+            "silent": bool(np.isin(i, self.generated.silent)),
             **scores,
         }
 
     def _classes(self) -> dict[str, list[Figure]]:
         """Means and distances of each label, for sets with at least two labels."""
-        labels = [self._label(clip.name) for clip in self.generated.clips]
+        clips = self.generated.clips
+        labels = [self._label(clip.name) for clip in clips]
         if len({name for names in labels for name in names}) < 2:
             return {}
         classes = compute.class_figures(labels, self.scores, self.sampling)
@@ -349,6 +342,23 @@ class _Work:
             for name, figure in figures.items():
                 classes.setdefault(name, []).append(figure)
         return {name: figures for name, figures in sorted(classes.items()) if figures}
+
+
+def usable(clips: ClipSet) -> list[Clip]:
+    """The clips of an inspected set that can be used. Raises InputError if there are none."""
+    good = [clips.clips[i] for i in clips.usable]
+    if not good:
+        raise InputError(f"{clips.name}: no clip can be used ({'; '.join(clips.problems.lines())})")
+    return good
+
+
+def _inspect(clips: ClipSet, progress: bool) -> None:
+    """Decodes all clips once, so that all problems are known before any other work."""
+    label = f"checking {Path(clips.name).name}"
+    with tqdm(
+        total=len(clips), desc=label, unit="clip", file=sys.stderr, disable=not progress
+    ) as bar:
+        clips.inspect_all(bar.update)
 
 
 def _compared(metric: str, reference, generated, sample_rate: int) -> float:

@@ -21,6 +21,8 @@ from audioldm2_jax import files
 from audioldm2_jax.audio import save_audio
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.errors import InputError, NumericalError, note
+from audioldm2_jax.evaluation.clips import ClipSet, open_clips
+from audioldm2_jax.evaluation.rules import EvalProtocol
 from audioldm2_jax.pipelines.file_names import check_name, identity, split
 from audioldm2_jax.pipelines.loading import OpenCheckpoint
 from audioldm2_jax.pipelines.memory import check_memory, check_model
@@ -35,11 +37,12 @@ _BESIDE_SETTINGS = ("clips", "failed", "samples", "sample_rate", "device", "vers
 
 @dataclass(frozen=True)
 class ClipPrompt:
-    """What one clip is made of. name: of its file; folders in it are kept."""
+    """What one clip is made of. name: of its file; folders in it are kept. labels: its classes."""
 
     name: str
     prompt: str
     transcript: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,25 @@ def _generate(pipe: Pipeline, plan: Generation, numbers: list[int], failed: list
             raise files.cannot(path.parent, "write", error) from None
         save_audio(path, wave.clip(-1, 1), output.sample_rate)
     return output.audio.shape[1]
+
+
+def open_generated(
+    plan: Generation, prompts: Sequence[ClipPrompt], protocol: EvalProtocol
+) -> ClipSet:
+    """The generated clips, under the names and with the texts of their prompts.
+
+    Clips of the folder that are not of the plan, and those that could not be made, are left out.
+    """
+    opened = open_clips(plan.folder, protocol)
+    sources = {clip.name: clip for clip in opened.clips}
+    clips = [
+        dataclasses.replace(
+            sources[name], name=p.name, caption=p.prompt, transcript=p.transcript, labels=p.labels
+        )
+        for name, p in zip(plan.names, prompts)
+        if name in sources
+    ]
+    return ClipSet(opened.name, clips, opened.problems, protocol)
 
 
 def is_whole(path: Path, sample_rate: int, samples: int | None) -> bool:

@@ -10,10 +10,14 @@ from audioldm2_jax import files
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.base import Backbone, open_backbone
-from audioldm2_jax.evaluation.clips import ClipSet, Pairs
+from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs
+from audioldm2_jax.evaluation.generated import ClipPrompt
 from audioldm2_jax.evaluation.judges import JUDGES, Judge
 from audioldm2_jax.evaluation.kinds import KINDS, Wanted, wanted
+from audioldm2_jax.evaluation.pairing import pair_names
 from audioldm2_jax.evaluation.protocol import METRIC_SLOTS, BackboneSpec, EvalProtocol
+
+EXPORTED = "exported classifier"  # what a protocol calls weights of our own
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def _classifier_spec(spec: BackboneSpec, folder: Path) -> BackboneSpec:
     if part.name != "panns":
         raise InputError(f"{folder}: holds a {part.name}; a classifier is needed")
     rate = part.config.sample_rate
-    return replace(spec, name="panns", sample_rate=rate, weights=folder.name, hop_seconds=0.0)
+    return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
 
 
 def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | str:
@@ -132,14 +136,16 @@ def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | st
     return opened[key]
 
 
-def check_data(plan: Plan, generated: ClipSet, reference: ClipSet, pairs: Pairs) -> None:
-    """Leaves out the metrics that the sets do not allow.
+def check_data(
+    plan: Plan, generated: Sequence[Clip], reference: Sequence[Clip], pairs: Pairs
+) -> None:
+    """Leaves out the metrics that the clips of both sets do not allow.
 
     Raises InputError for one that was asked for by its own name.
     """
-    count = min(len(generated.clips), len(reference.clips))
-    spoken = any(clip.transcript for clip in (*generated.clips, *reference.clips))
-    described = any(clip.caption for clip in (*generated.clips, *reference.clips))
+    count = min(len(generated), len(reference))
+    spoken = any(clip.transcript for clip in (*generated, *reference))
+    described = any(clip.caption for clip in (*generated, *reference))
     for metric in plan.wanted.keys:
         kind = KINDS[metric]
         least = max(kind.least, plan.protocol.is_splits) if metric == "IS" else kind.least
@@ -153,3 +159,11 @@ def check_data(plan: Plan, generated: ClipSet, reference: ClipSet, pairs: Pairs)
             plan.leave_out(metric, "the clips have no transcripts; name a table with --captions")
         elif count < least:
             plan.leave_out(metric, f"{count} clips in a set; it takes at least {least}")
+
+
+def check_planned(plan: Plan, prompts: Sequence[ClipPrompt], reference: ClipSet) -> None:
+    """`check_data` for clips that are still to be generated. Raises InputError as it does."""
+    clips = [Clip(p.name, None, p.prompt, transcript=p.transcript) for p in prompts]
+    clips.sort(key=lambda clip: clip.name)
+    names = [[clip.name for clip in side] for side in (clips, reference.clips)]
+    check_data(plan, clips, reference.clips, pair_names(*names, plan.protocol))
