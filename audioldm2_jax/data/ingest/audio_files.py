@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -27,6 +27,8 @@ _BLOCK = 1 << 20  # values
 # libsndfile decodes without them, to silence.
 _MP3_LEAD_IN = 16 * 1152
 _MAX_VALUE = 1e10  # 32-bit integers stored as floats are below it
+NOT_AUDIO = "no audio that libsndfile reads"
+NOT_FINITE = "broken: it holds values that are not finite, or above 1e10"
 UNDECODABLE = "broken: it cannot be decoded to its end"
 TRUNCATED = "broken: cut off before the length that it states"
 
@@ -130,7 +132,7 @@ def open_audio(data: bytes, name: str = "") -> Decoder:
             raise Unreadable(
                 f"{suffix} is not decoded here: convert it first (ffmpeg -i in{suffix} out.flac)"
             ) from None
-        raise Unreadable("no audio that libsndfile reads") from None
+        raise Unreadable(NOT_AUDIO) from None
     if not SAMPLE_RATES[0] <= file.samplerate <= SAMPLE_RATES[1]:
         rate = file.samplerate
         file.close()
@@ -148,11 +150,16 @@ def first_audible_channel(low: np.ndarray, high: np.ndarray) -> int:
 
 
 def check_audio(
-    data: bytes, name: str = "", start: float | None = None, stop: float | None = None
+    data: bytes,
+    name: str = "",
+    start: float | None = None,
+    stop: float | None = None,
+    watch: Callable[[np.ndarray], object] | None = None,
 ) -> AudioInfo:
     """Decodes a file, or its range from `start` to `stop` (seconds), and returns its properties.
 
-    Raises Unreadable if it is not audio, truncated, empty, not finite, too long or too short.
+    watch: receives each float32 block [samples, channels] of finite values. Raises Unreadable if it
+    is not audio, truncated, empty, not finite, too long or too short.
     """
     with open_audio(data, name) as file:
         first, count = _range(file.samplerate, start, stop)
@@ -162,7 +169,9 @@ def check_audio(
             low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
             samples += len(block)
             if not np.all(np.abs([low, high]) < _MAX_VALUE):
-                raise Unreadable("broken: it holds values that are not finite, or above 1e10")
+                raise Unreadable(NOT_FINITE)
+            if watch:
+                watch(block)
             if samples > MAX_SAMPLES:
                 raise Unreadable(f"longer than {MAX_SAMPLES} samples: cut it into shorter files")
         if start is None and containers.is_truncated(data):

@@ -1,27 +1,35 @@
-"""Frechet distance of features, as `audioldm_eval` defines it (FD, FAD)."""
+"""Frechet distance of features or of their statistics, as `audioldm_eval` defines it (FD, FAD)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.metrics.inputs import feature_matrix
+from audioldm2_jax.evaluation.metrics.inputs import check_widths
+from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
 
 
 def frechet_distance(reference, generated) -> float:
-    """Squared Frechet distance of two Gaussians fitted to features [N, D] and [M, D].
+    """Squared Frechet distance of two Gaussians, of features [N, D] and [M, D].
 
-    |m - n|^2 + tr(C) + tr(E) - 2 tr((C E)^(1/2)), covariances with ddof 1. The last trace is the
-    nuclear norm of X Y^T / sqrt((N - 1) (M - 1)), X and Y the centred features: exact also where
-    covariances are singular, which matrix square roots are not. Raises InputError for fewer than
-    two clips or unequal widths.
+    Either may be GaussianStatistics instead. |m - n|^2 + tr(C) + tr(E) - 2 tr((C E)^(1/2)),
+    covariances with ddof 1. It falls with N: compare only sets of one size. Raises InputError for
+    fewer than two rows, unequal widths and numbers that are not finite.
     """
-    x, y = feature_matrix("reference", reference), feature_matrix("generated", generated)
-    if x.shape[1] != y.shape[1]:
-        raise InputError(f"features of {x.shape[1]} and of {y.shape[1]} numbers, not of one kind")
-    offset = x.mean(0) - y.mean(0)
-    x, y = ((m - m.mean(0)) / np.sqrt(len(m) - 1) for m in (x, y))
-    # Of more clips than features the triangular factor has the same covariance.
-    x, y = (np.linalg.qr(m, mode="r") if len(m) > m.shape[1] else m for m in (x, y))
-    nuclear = np.linalg.svd(x @ y.T, compute_uv=False).sum()
-    return float(offset @ offset + (x * x).sum() + (y * y).sum() - 2 * nuclear)
+    x, y = _statistics("reference", reference), _statistics("generated", generated)
+    for name, statistics in (("reference", x), ("generated", y)):
+        if statistics.count < 2:
+            raise InputError(f"{name}: {statistics.count} rows of features, at least 2 are needed")
+    check_widths(x.width, y.width)
+    offset, c, e = x.mean - y.mean, x.factor, y.factor
+    # tr((C E)^(1/2)) is the nuclear norm of the product of the factors: exact also where the
+    # covariances are singular (N <= D), where matrix square roots are not.
+    nuclear = np.linalg.svd(c @ e.T, compute_uv=False).sum()
+    distance = offset @ offset + np.vdot(c, c) + np.vdot(e, e) - 2 * nuclear
+    return max(0.0, float(distance))
+
+
+def _statistics(name: str, features) -> GaussianStatistics:
+    if isinstance(features, GaussianStatistics):
+        return features
+    return GaussianStatistics.of(features, name=name)

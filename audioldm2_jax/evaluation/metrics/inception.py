@@ -15,9 +15,9 @@ def inception_score(logits, *, splits: int = 10, seed: int = 2020) -> tuple[floa
     The rows are permuted by numpy's RandomState(seed), as in the published toolkit. At most N /
     splits; compare only at one N. Raises InputError for fewer clips than splits.
     """
-    x = feature_matrix("generated", logits)
-    if len(x) < splits:
-        raise InputError(f"{len(x)} clips: the inception score takes at least {splits}")
+    if splits < 1:
+        raise InputError(f"{splits} splits: the inception score takes at least 1")
+    x = feature_matrix("generated", logits, least=splits)
     x = x[np.random.RandomState(seed).permutation(len(x))]
     scores = []
     for i in range(splits):

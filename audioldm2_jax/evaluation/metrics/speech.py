@@ -1,18 +1,96 @@
-"""Speech against a reference of the same words: length, rhythm and spectrum.
+"""Speech against a reference of the same words: error rates, length, rhythm and spectrum.
 
-Signal processing alone. Clips are [samples] of one rate, spoken once over silence.
+Error rates are of a recogniser's transcripts; the others are signal processing alone, of clips
+[samples] of one rate, spoken once over silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.metrics.attributes import envelope
 
 _STEP = 0.02  # seconds between values of an envelope
 _FLOOR = 1e-2  # of the loudest: what is less is silence
+
+
+def word_error_rate(references: Sequence[str], transcripts: Sequence[str]) -> float:
+    """Edits of all clips over words of all references, both normalised: WER.
+
+    It may exceed 1. Raises InputError for unequal numbers of texts and for references without a
+    word.
+    """
+    return _rate(*word_errors(references, transcripts), "words")
+
+
+def character_error_rate(references: Sequence[str], transcripts: Sequence[str]) -> float:
+    """As `word_error_rate` by characters, with the spaces between words: CER."""
+    return _rate(*character_errors(references, transcripts), "characters")
+
+
+def word_errors(references, transcripts) -> tuple[np.ndarray, np.ndarray]:
+    """(edits [N], words of the references [N]) of each clip, both texts normalised."""
+    return _errors(references, transcripts, str.split)
+
+
+def character_errors(references, transcripts) -> tuple[np.ndarray, np.ndarray]:
+    """(edits [N], characters of the references [N]) of each clip, both texts normalised."""
+    return _errors(references, transcripts, list)
+
+
+def normalise(text: str) -> str:
+    """English text as error rates compare it: Whisper's rules (arXiv 2212.04356, appendix C).
+
+    Lower case without punctuation, fillers and brackets; contractions in full, numbers as digits.
+    British spellings stay: Whisper's table of them is not part of transformers. Symbols that stand
+    alone are left out.
+    """
+    words = _normaliser()(text).split()
+    return " ".join(word for word in words if any(map(str.isalnum, word)))
+
+
+@functools.cache
+def _normaliser() -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    return EnglishTextNormalizer({})
+
+
+def edits(reference: Sequence, transcript: Sequence) -> int:
+    """The least number of insertions, deletions and substitutions (Levenshtein 1966)."""
+    numbers: dict = {}
+    x, y = (
+        np.array([numbers.setdefault(token, len(numbers)) for token in tokens], int)
+        for tokens in (reference, transcript)
+    )
+    columns = np.arange(len(y) + 1)
+    row = columns
+    for i, token in enumerate(x, 1):
+        without_insertions = np.minimum(row[1:] + 1, row[:-1] + (y != token))
+        best = np.concatenate([[i], without_insertions]) - columns
+        # An insertion costs 1 a column: the best start among all columns to the left.
+        row = np.minimum.accumulate(best) + columns
+    return int(row[-1])
+
+
+def _errors(references, transcripts, tokens: Callable) -> tuple[np.ndarray, np.ndarray]:
+    if len(references) != len(transcripts):
+        raise InputError(f"{len(transcripts)} transcripts of {len(references)} clips")
+    pairs = [
+        (tokens(normalise(reference)), tokens(normalise(transcript)))
+        for reference, transcript in zip(references, transcripts)
+    ]
+    return np.array([edits(*pair) for pair in pairs]), np.array([len(x) for x, _ in pairs])
+
+
+def _rate(errors: np.ndarray, lengths: np.ndarray, unit: str) -> float:
+    if not lengths.sum():
+        raise InputError(f"references without {unit}: an error rate needs at least 1")
+    return float(errors.sum() / lengths.sum())
 
 
 def span(wave: np.ndarray, sample_rate: int) -> tuple[float, float]:

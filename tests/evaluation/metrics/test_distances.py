@@ -2,55 +2,20 @@
 
 import numpy as np
 import pytest
-import scipy.linalg
+import scipy.special
 import torch
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.panns import ClassifierOutput
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.metrics.inception import inception_score
-from audioldm2_jax.evaluation.metrics.kl import kl_divergence
+from audioldm2_jax.evaluation.metrics.kl import kl_divergence, per_clip_kl
 from audioldm2_jax.evaluation.metrics.summary import distances, gap_closed
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def by_matrix_root(x, y):
-    """The published toolkit's form."""
-    c, e = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
-    root = scipy.linalg.sqrtm(c @ e).real
-    offset = x.mean(0) - y.mean(0)
-    return offset @ offset + np.trace(c) + np.trace(e) - 2 * np.trace(root)
-
-
-@pytest.mark.parametrize("shape", [(200, 16), (60, 16), (100, 99)])
-def test_frechet_distance(rng, shape):
-    x = rng.standard_normal(shape) @ rng.standard_normal((shape[1], shape[1]))
-    y = np.maximum(rng.standard_normal((150, shape[1])) + 0.5, 0)
-    assert frechet_distance(x, y) == pytest.approx(by_matrix_root(x, y), rel=1e-6)
-    assert frechet_distance(y, x) == pytest.approx(frechet_distance(x, y), rel=1e-9)
-
-
-def test_frechet_distance_of_fewer_clips_than_features(rng):
-    """By the eigenvalues of S E S, S the root of C, where C E is singular."""
-    x, y = rng.standard_normal((40, 64)), 2 * rng.standard_normal((30, 64)) + 1
-    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
-    s = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    middle = np.linalg.eigvalsh(s @ np.cov(y, rowvar=False) @ s)
-    offset = x.mean(0) - y.mean(0)
-    trace = x.var(0, ddof=1).sum() + y.var(0, ddof=1).sum()
-    expected = offset @ offset + trace - 2 * np.sqrt(np.maximum(middle, 0)).sum()
-    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-6)
-
-
-def test_frechet_distance_of_a_shift(rng):
-    """Of equal covariances it is the squared distance of the means."""
-    x = rng.standard_normal((50, 8))
-    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(x, x + 3) == pytest.approx(8 * 9)
 
 
 def test_kl_divergence(rng):
@@ -64,6 +29,36 @@ def test_kl_divergence(rng):
     assert kl_divergence(p, p) == pytest.approx(0, abs=2e-5)
     assert kl_divergence(p, q) != pytest.approx(kl_divergence(q, p), rel=0.01)
     assert np.isfinite(kl_divergence(1000 * p, 1000 * q))
+
+
+def test_directions_of_kl(rng):
+    p, q = 4 * rng.standard_normal((2, 30, 12))
+    # stable-audio-metrics: F.kl_div of the reference's logarithms.
+    soft = [torch.softmax(torch.tensor(x), -1) for x in (p, q)]
+    expected = torch.nn.functional.kl_div((soft[0] + 1e-6).log(), soft[1], reduction="batchmean")
+    reverse = kl_divergence(p, q, direction="generated||reference")
+    assert reverse == pytest.approx(expected.item(), rel=1e-9)
+    both = kl_divergence(p, q, direction="both")
+    assert both == pytest.approx(kl_divergence(p, q) + reverse)
+    exact = [np.sum(a * np.log(a / b)) for a, b in zip(*(x.numpy() for x in soft))]
+    np.testing.assert_allclose(per_clip_kl(p, q, epsilon=0), exact, rtol=1e-9)
+    assert kl_divergence(p[:1], q[:1]) == per_clip_kl(p, q)[0]
+    rows = rng.permutation(30)
+    assert kl_divergence(p[rows], q[rows]) == pytest.approx(kl_divergence(p, q))
+
+
+def test_inception_score_is_bounded(rng):
+    for scale in (0.1, 3, 100):
+        mean, _ = inception_score(scale * rng.standard_normal((200, 7)), splits=4)
+        assert 1 <= mean <= 7
+    # More classes than clips of a split: at most N / splits.
+    one_each = 1000.0 * np.eye(40)
+    assert inception_score(one_each, splits=10) == pytest.approx((4, 0))
+    logits = 3 * rng.standard_normal((100, 7))
+    assert inception_score(logits, seed=1) != inception_score(logits, seed=2)
+    # A single split does not depend on the order.
+    single = inception_score(logits, splits=1)
+    assert inception_score(logits[::-1], splits=1, seed=5) == pytest.approx(single)
 
 
 def test_inception_score():
@@ -84,11 +79,12 @@ def test_inception_score():
 def test_what_cannot_be_measured(rng):
     x = rng.standard_normal((20, 4))
     for call, message in (
-        (lambda: frechet_distance(x[:1], x), "reference: .* at least two rows"),
-        (lambda: frechet_distance(x, x[:, :3]), "of 4 and of 3 numbers"),
-        (lambda: frechet_distance(x, x * np.nan), "generated: features that are not finite"),
         (lambda: kl_divergence(x, x[:10]), "KL takes pairs"),
-        (lambda: inception_score(x[:9]), "9 clips: the inception score takes at least 10"),
+        (lambda: kl_divergence(x[:0], x[:0]), "0 rows of features, at least 1"),
+        (lambda: kl_divergence(x, x, direction="up"), "KL direction 'up': choose one of"),
+        (lambda: kl_divergence(x, x * np.inf), "generated: features that are not finite"),
+        (lambda: inception_score(x[:9]), "generated: 9 rows of features, at least 10"),
+        (lambda: inception_score(x, splits=0), "0 splits"),
     ):
         with pytest.raises(InputError, match=message):
             call()

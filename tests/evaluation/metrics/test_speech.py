@@ -1,8 +1,9 @@
-"""Length, rhythm and spectrum of speech, on sounds whose values are known."""
+"""Error rates, length, rhythm and spectrum of speech, on sounds whose values are known."""
 
 import numpy as np
 import pytest
 
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.metrics import speech
 
 RATE = 16000
@@ -55,3 +56,57 @@ def test_pairs_are_compared():
     other = speech.compare_speech(references[::-1], references, RATE, mel)
     assert other["seconds off"] == pytest.approx(0.6, abs=0.05)
     assert other["correlation of lengths"] == pytest.approx(-1)
+
+
+def edits_by_recursion(x, y):
+    if not x or not y:
+        return len(x) + len(y)
+    if x[0] == y[0]:
+        return edits_by_recursion(x[1:], y[1:])
+    return 1 + min(
+        edits_by_recursion(x[1:], y),
+        edits_by_recursion(x, y[1:]),
+        edits_by_recursion(x[1:], y[1:]),
+    )
+
+
+def test_edits_are_the_fewest():
+    assert speech.edits("kitten", "sitting") == 3
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x, y = ("".join(rng.choice(list("abc"), rng.integers(0, 6))) for _ in range(2))
+        assert speech.edits(x, y) == edits_by_recursion(x, y) == speech.edits(y, x)
+
+
+def test_error_rates_are_of_the_corpus():
+    """Edits and words are summed over clips: a long clip weighs more."""
+    references = ["The cat sat.", "A dog, a cow... and 3 birds sang!"]
+    transcripts = ["the cat sat down", "a dog a cow and three birds sing"]
+    errors, words = speech.word_errors(references, transcripts)
+    assert errors.tolist() == [1, 1] and words.tolist() == [3, 8]
+    assert speech.word_error_rate(references, transcripts) == pytest.approx(2 / 11)
+    assert speech.character_error_rate(["abcd"], ["abxd"]) == 0.25
+    assert speech.character_error_rate(["a cat"], ["acat"]) == 0.2
+    assert speech.word_error_rate(["dog"], ["a cat or two"]) == 4
+    assert speech.word_error_rate(["dog", "cat"], ["", "cat"]) == 0.5
+
+
+def test_texts_are_normalised():
+    for one, other in (
+        ("Mr. Smith won't go!", "mister smith will not go"),
+        ("twenty-one pies", "21 pies"),
+        ("[laughs] Well, um, hello (softly)", "well hello"),
+        ("naïve   café", "naive cafe"),
+    ):
+        assert speech.normalise(one) == speech.normalise(other)
+        assert speech.word_error_rate([one], [other]) == 0
+
+
+def test_texts_without_words():
+    for texts, message in (
+        ((["..."], ["a"]), "references without words: an error rate needs at least 1"),
+        ((["a", "b"], ["a"]), "1 transcripts of 2 clips"),
+        (([], []), "references without words"),
+    ):
+        with pytest.raises(InputError, match=message):
+            speech.word_error_rate(*texts)

@@ -1,0 +1,89 @@
+"""Bootstrap intervals of a metric over clips, and its values by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from audioldm2_jax.errors import InputError
+
+
+def interval(
+    function: Callable[[np.ndarray], float],
+    n: int,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    level: float = 0.95,
+    centre: float | None = None,
+) -> tuple[float, float]:
+    """A percentile interval (low, high) of a metric over n clips (Efron 1979).
+
+    function(indices [n]) -> the metric of these clips, each drawn with replacement. centre: the
+    metric's own value; the interval is shifted so that the mean of the resamples lies there. A
+    Frechet distance or an Inception score needs it: repeats make a set poorer, which biases every
+    resample one way. Resamples without a value (nan) are left out; (nan, nan) where half are.
+    Raises InputError for fewer than two clips.
+    """
+    if n < 2 or resamples < 2 or not 0 < level < 1:
+        raise InputError(
+            f"an interval of {level} by {resamples} resamples of {n} clips: at least 2 of 2"
+        )
+    random = np.random.default_rng(seed)
+    values = np.array([function(random.integers(0, n, n)) for _ in range(resamples)], np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) <= resamples // 2:
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    shift = 0.0 if centre is None else centre - values.mean()
+    return float(low + shift), float(high + shift)
+
+
+def rows_of_clips(clip_index: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """The rows that belong to some clips, with repeats: to resample clips, not their patches.
+
+    clip_index: [F], the clip of each row; clips: numbers of clips, as `interval` draws them.
+    """
+    order = np.argsort(clip_index, kind="stable")
+    begins = np.searchsorted(clip_index, clips, side="left", sorter=order)
+    ends = np.searchsorted(clip_index, clips, side="right", sorter=order)
+    lengths = ends - begins
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return order[np.repeat(begins, lengths) + within]
+
+
+class ClassValue(NamedTuple):
+    """A metric within a class. value: None for too few clips; n: its clips."""
+
+    value: float | None
+    n: int
+
+
+def by_class(
+    function: Callable[[np.ndarray], float],
+    labels: Sequence[str | Sequence[str]],
+    *,
+    least: int = 10,
+) -> dict[str, ClassValue]:
+    """{label: value and count}, labels in alphabetical order.
+
+    function(indices) -> the metric of these clips. labels: [N], one or several each; a clip counts
+    in each of its classes. Classes of fewer than `least` clips, and those whose clips are too few
+    for the metric itself (InputError), have a count and no value.
+    """
+    members: dict[str, list[int]] = {}
+    for i, names in enumerate(labels):
+        for name in {names} if isinstance(names, str) else set(names):
+            members.setdefault(name, []).append(i)
+    values = {}
+    for name in sorted(members):
+        indices = np.array(members[name])
+        try:
+            value = float(function(indices)) if len(indices) >= least else None
+        except InputError:
+            value = None
+        values[name] = ClassValue(value, len(indices))
+    return values
