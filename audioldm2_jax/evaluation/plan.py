@@ -9,7 +9,8 @@ from pathlib import Path
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.backbones.base import Backbone, open_backbone
+from audioldm2_jax.evaluation.backbones.base import Backbone
+from audioldm2_jax.evaluation.backbones.registry import open_backbone
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs
 from audioldm2_jax.evaluation.generated import ClipPrompt
 from audioldm2_jax.evaluation.judges import JUDGES, Judge
