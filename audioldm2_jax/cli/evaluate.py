@@ -82,7 +82,7 @@ def _add_metrics(add):
         "weights of a network: PATH a published file or an exported classifier, NAME the slot "
         "(classifier, fad, clap), the network or the published file; once for each"
     )
-    add("--weights", action="append", default=[], metavar="NAME=PATH", help=weights)
+    add("--weights", action="append", default=None, metavar="NAME=PATH", help=weights)
     add("--bootstrap", type=int, default=200, metavar="N", help="resamples of intervals; 0: none")
     count = "best and worst clips to play in the report"
     add("--clips", type=int, default=5, metavar="K", help=count)
@@ -143,7 +143,7 @@ def run(options) -> int:
     )
     check_folder(folder, options.generated, reference.name)
     check_writable(folder)
-    plan = plan_evaluation(protocol, options.metrics, _weights(options.weights))
+    plan = plan_evaluation(protocol, options.metrics, _weights(options.weights or []))
     enable_cache()
     if options.model is None:
         generated, manifest = open_clips(options.generated, protocol, limit=limit), None
@@ -194,7 +194,7 @@ def _check(options) -> None:
     if options.limit is not None:
         check_count("--limit", options.limit, 1)
     wanted(options.metrics)
-    _weights(options.weights)
+    _weights(options.weights or [])
     if options.dtype is not None:
         parse_dtype(options.dtype)
     if options.model is None:
