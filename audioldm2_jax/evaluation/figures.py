@@ -74,7 +74,12 @@ def distance_figure(
     def resampled(clips) -> float:
         return distance(sets.rows("generated", clips))
 
-    return Figure(metric, value, *_interval(resampled, count, sampling, value), count, note)
+    low, high = _interval(resampled, count, sampling, value)
+    if metric != "KAD":
+        low = None if low is None else max(0.0, low)
+        rows, width = sets.generated.embeddings.shape
+        note = f"{rows} rows of {width} features; {note}"
+    return Figure(metric, value, low, high, count, note)
 
 
 def kid_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:

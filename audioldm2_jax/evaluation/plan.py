@@ -151,7 +151,7 @@ def check_data(
         kind = KINDS[metric]
         least = max(kind.least, plan.protocol.is_splits) if metric == "IS" else kind.least
         if reason := plan.wanted.unfit(metric, speech=spoken):
-            plan.leave_out(metric, reason)
+            plan.absent[metric] = reason  # rather than which package it lacks
         elif kind.paired and not pairs.is_paired:
             plan.leave_out(metric, "; ".join(["unpaired", *pairs.lines]))
         elif kind.captions and not described:

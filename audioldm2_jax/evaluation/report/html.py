@@ -51,7 +51,7 @@ def page(result: EvalResult, players: Mapping[str, Player], *, count: int = 5) -
     sections = [
         _head(result, title),
         _warnings(result.warnings),
-        _section("Figures", _figures_table(result.figures)),
+        _figures(result.figures),
         _curves(result),
         _ranked(result, players, count),
         _classes(result.per_class),
@@ -109,22 +109,35 @@ def _warnings(lines: Sequence[str]) -> str:
     return f'<div class="warning" role="alert"><h2>Warnings</h2><ul>{items}</ul></div>'
 
 
-def _figures_table(figures: Sequence[Figure]) -> str:
-    rows = []
-    for f in figures:
-        name = METRICS.get(f.metric, (f.metric, None))[0]
-        rows.append(
-            (
-                f'<abbr title="{_safe(name)}">{_safe(f.metric)}</abbr>',
-                f"<b>{number(f.value)}</b>" if f.value is not None else '<span class="no">-</span>',
-                interval(f),
-                better(f.metric),
-                str(f.n or "-"),
-                f'<span class="note">{_safe(f.note or name)}</span>',
-            )
-        )
+def _figures(figures: Sequence[Figure]) -> str:
+    """A table of the figures; absent ones with their reasons below it."""
+    present = [f for f in figures if f.value is not None]
+    absent = [f for f in figures if f.value is None]
     header = ("metric", "value", "95 % interval", "better", "clips", "note")
-    return _table(header, rows, "Intervals by bootstrap over clips")
+    rows = [
+        (
+            _metric(f.metric),
+            f"<b>{number(f.value)}</b>",
+            interval(f),
+            better(f.metric),
+            str(f.n or "-"),
+            f'<span class="note">{_safe(f.note)}</span>',
+        )
+        for f in present
+    ]
+    parts = [_table(header, rows, "Intervals by bootstrap over clips")] if rows else []
+    if absent:
+        reasons = [(_metric(f.metric), _safe(f.note)) for f in absent]
+        table = _table(("metric", "reason"), reasons, "Metrics that are not computed")
+        summary = f"{len(absent)} metrics are not computed: the reasons"
+        parts.append(f"<details><summary>{summary}</summary>{table}</details>")
+    return _section("Figures", *parts)
+
+
+def _metric(key: str) -> str:
+    """A metric's key, and what it is as its title."""
+    name = METRICS.get(key, (key, None))[0]
+    return f'<abbr title="{_safe(name)}">{_safe(key)}</abbr>'
 
 
 def _curves(result: EvalResult) -> str:

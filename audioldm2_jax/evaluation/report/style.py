@@ -26,7 +26,7 @@ caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--rule);
   vertical-align: top; font-variant-numeric: tabular-nums; }
 thead th { white-space: nowrap; overflow-wrap: normal; }
-tbody th { font-weight: 600; min-width: 5.5rem; }
+tbody th { font-weight: 600; min-width: 7.5rem; }
 abbr { text-decoration: none; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 audio { width: 250px; max-width: 100%; height: 36px; }

@@ -20,8 +20,10 @@ def number(value: float | None) -> str:
         return "-"
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    digits = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 6)}f}" if digits <= 6 else f"{value:.3g}"
+    exponent = math.floor(math.log10(abs(value)))
+    if not -4 < exponent < 6:
+        return f"{value:.3g}"
+    return f"{value:.{max(0, 3 - exponent)}f}"
 
 
 def interval(figure: Figure) -> str:

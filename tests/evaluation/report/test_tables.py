@@ -27,6 +27,7 @@ from tests.evaluation.test_results import result
         (-0.012345, "-0.01235"),
         (1.5e-9, "1.5e-09"),
         (9.9999e5, "999990"),
+        (-1.5e13, "-1.5e+13"),
     ],
 )
 def test_four_digits(value, text):
