@@ -1,6 +1,7 @@
 """`audioldm2-jax evaluate` from sounds to files: results, resumption, bad input, generation."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -190,8 +191,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, out, tmp_path, caps
     assert main(["evaluate", *words, "--output", str(tmp_path / "new"), "-q"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
-    import re
-
     assert re.search(message, error), error
     assert not (tmp_path / "new").exists()
 
