@@ -38,19 +38,24 @@ def unbiased_mmd(kernel: Kernel, x, y, x_counts=None, y_counts=None) -> np.ndarr
     a = np.ones((len(x), 1)) if x_counts is None else x_counts
     b = np.ones((len(y), 1)) if y_counts is None else y_counts
     n, m = a.sum(0), b.sum(0)
-    within_x = _sums(kernel, x, x, a, a, diagonal=False) / (n * (n - 1))
-    within_y = _sums(kernel, y, y, b, b, diagonal=False) / (m * (m - 1))
-    return within_x + within_y - 2 * _sums(kernel, x, y, a, b, diagonal=True) / (n * m)
+    within = _within(kernel, x, a) / (n * (n - 1)) + _within(kernel, y, b) / (m * (m - 1))
+    return within - 2 * _between(kernel, x, y, a, b) / (n * m)
 
 
-def _sums(kernel: Kernel, x, y, a, b, *, diagonal: bool) -> np.ndarray:
-    """Sum over i, j of a[i] kernel(x[i], y[j]) b[j], with i = j or without: [S]."""
+def _between(kernel: Kernel, x, y, a, b) -> np.ndarray:
+    """Sum over i, j of a[i] kernel(x[i], y[j]) b[j]: [S]."""
     total = np.zeros(a.shape[1])
     for rows in blocks(len(x), len(y)):
-        values = kernel(x[rows], y)
-        if not diagonal:
-            np.fill_diagonal(values[:, rows.start :], 0)
-        total += ((values @ b) * a[rows]).sum(0)
+        total += ((kernel(x[rows], y) @ b) * a[rows]).sum(0)
+    return total
+
+
+def _within(kernel: Kernel, x, a) -> np.ndarray:
+    """The same of x with itself without i = j: twice the upper triangle. [S]"""
+    total = np.zeros(a.shape[1])
+    for rows in blocks(len(x), len(x)):
+        upper = np.triu(kernel(x[rows], x[rows.start :]), 1)
+        total += 2 * ((upper @ a[rows.start :]) * a[rows]).sum(0)
     return total
 
 
