@@ -29,22 +29,24 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def unbiased_mmd(kernel: Kernel, x, y, x_counts=None, y_counts=None) -> np.ndarray:
-    """Unbiased squared MMD of S pairs of subsets: [S]. x: [N, D]; y: [M, D].
+    """Unbiased squared MMD of S pairs of samples: [S]. x: [N, D]; y: [M, D].
 
-    x_counts [N, S], y_counts [M, S]: 1 where a subset holds the row; all rows where None. The
-    diagonal of a set with itself is left out, so the expectation is 0 for one distribution and
+    x_counts [N, S], y_counts [M, S]: how often a sample holds each row; once each where None. Pairs
+    of a row with itself are left out, copies too, so the expectation is 0 for one distribution and
     single values may be negative (Gretton et al. 2012, equation 3).
     """
-    a = np.ones((len(x), 1)) if x_counts is None else x_counts
-    b = np.ones((len(y), 1)) if y_counts is None else y_counts
-    n, m = a.sum(0), b.sum(0)
-    within = _within(kernel, x, a) / (n * (n - 1)) + _within(kernel, y, b) / (m * (m - 1))
-    return within - 2 * _between(kernel, x, y, a, b) / (n * m)
+    a = np.ones((len(x), 1)) if x_counts is None else np.asarray(x_counts, np.float64)
+    b = np.ones((len(y), 1)) if y_counts is None else np.asarray(y_counts, np.float64)
+    within = sum(
+        _within(kernel, z, counts) / (np.square(counts.sum(0)) - np.square(counts).sum(0))
+        for z, counts in ((x, a), (y, b))
+    )
+    return within - 2 * _between(kernel, x, y, a, b) / (a.sum(0) * b.sum(0))
 
 
 def _between(kernel: Kernel, x, y, a, b) -> np.ndarray:
     """Sum over i, j of a[i] kernel(x[i], y[j]) b[j]: [S]."""
-    total = np.zeros(a.shape[1])
+    total = np.zeros(np.broadcast_shapes(a.shape[1:], b.shape[1:]))
     for rows in blocks(len(x), len(y)):
         total += ((kernel(x[rows], y) @ b) * a[rows]).sum(0)
     return total
