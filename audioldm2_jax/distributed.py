@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import jax
+import numpy as np
 
 from audioldm2_jax.errors import InputError
 
@@ -34,3 +35,16 @@ def _number(name: str) -> int:
 def is_main() -> bool:
     """Whether this process prints and writes what one process should."""
     return jax.process_index() == 0
+
+
+def gather_bytes(content: bytes) -> list[bytes]:
+    """The `content` of every process, by its index, in every process; all must call it."""
+    if jax.process_count() == 1:
+        return [content]
+    from jax.experimental import multihost_utils
+
+    sizes = multihost_utils.process_allgather(np.array(len(content), np.int32)).reshape(-1)
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(sizes), -1)
+    return [row[:size].tobytes() for row, size in zip(rows, sizes)]

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from audioldm2_jax.errors import printable
+
 
 @contextlib.contextmanager
 def timed_message(text: str, visible: bool = True) -> Iterator[None]:
@@ -20,3 +22,25 @@ def timed_message(text: str, visible: bool = True) -> Iterator[None]:
     finally:
         if visible:
             print(end, file=sys.stderr, flush=True)
+
+
+class Counter:
+    """Lines on stderr of how many of `total` things are done, a few seconds apart and at the end.
+
+    text: what is counted. visible: whether lines are printed.
+    """
+
+    def __init__(self, text: str, total: int, *, visible: bool = True, seconds: float = 5.0):
+        self._text, self._total, self._visible, self._seconds = text, total, visible, seconds
+        self._start = self._last = time.perf_counter()
+        self._done = 0
+
+    def add(self, count: int = 1) -> None:
+        """Counts things that are done."""
+        self._done += count
+        now = time.perf_counter()
+        if self._visible and (self._done >= self._total or now - self._last >= self._seconds):
+            rate = self._done / max(1e-9, now - self._start)
+            line = f"{self._text}: {self._done} of {self._total}, {rate:.1f} per second"
+            print(printable(line), file=sys.stderr, flush=True)
+            self._last = now

@@ -79,6 +79,7 @@ def _load_panns(path: Path, dtype) -> Single:
     """`Cnn14_16k_mAP=0.438.pth` and its kin."""
     source = weights.unwrap(weights.read(path), lambda name: name == "fc_audioset.weight")
     config = panns.config_of_shapes({name: source.shape(name) for name in source}, str(path))
+    config = panns.check_front_end(source, config, str(path))
     like, table = panns.PART.shapes(config, str(path)), panns.table(config)
     params = to_params(source, table, like, put=cast_to(dtype), where=str(path))
     return Single(panns.PART.name, config, params)

@@ -15,6 +15,7 @@ from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
 from audioldm2_jax.data.ingest.names import normalise_name
 from audioldm2_jax.data.ingest.report import Report, error_reason
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.pairing import stem
 from audioldm2_jax.evaluation.problems import Problems, kind_of
 
 # Columns that name clips where no column names files, e.g. MusicCaps' and AudioCaps'.
@@ -209,8 +210,8 @@ def with_captions(clips: list[Clip], captions: Captions, problems: Problems) -> 
     positions = _lookup([clip.name for clip in clips])
     texts: dict[int, list[dict]] = {}
     for row in _rows(captions):
-        name = PurePosixPath(row.name).name
-        keys = (row.name, name, PurePosixPath(name).stem)
+        name = row.name.rpartition("/")[2]
+        keys = (row.name, name, stem(name))
         position = next((positions[key] for key in keys if positions.get(key) is not None), None)
         if position is None:
             problems.add("missing", row.name)
@@ -250,8 +251,8 @@ def _with_fields(clip: Clip, rows: list[dict]) -> Clip:
 def _lookup(names: list[str]) -> dict[str, int | None]:
     """Position by path, file name and stem; None where several clips share it."""
     lookup: dict[str, int | None] = {}
-    for level in (lambda path: path.name, lambda path: path.stem):
+    for key_of in (lambda name: name, stem):
         for position, name in enumerate(names):
-            key = level(PurePosixPath(name))
+            key = key_of(name.rpartition("/")[2])
             lookup[key] = position if lookup.get(key, position) == position else None
     return lookup | {name: position for position, name in enumerate(names)}

@@ -63,7 +63,17 @@ def decibel_mel(audio, config) -> jax.Array:
     audio: [B, samples] -> [B, 1 + samples // hop, mels]; config: fft, hop, mels, low, high and
     sample_rate. Frames are centred, the ends reflected.
     """
-    power = jnp.square(jnp.abs(stft(audio, config.fft, config.hop, config.fft // 2)))
+    pad = config.fft // 2
+    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (pad, pad)), mode="reflect")
+    return framed_decibel_mel(audio, config)
+
+
+def framed_decibel_mel(audio, config) -> jax.Array:
+    """`decibel_mel` of audio whose ends are reflected already.
+
+    audio: [B, samples] -> [B, 1 + (samples - fft) // hop, mels].
+    """
+    power = jnp.square(jnp.abs(stft(audio, config.fft, config.hop, 0)))
     names = ("sample_rate", "fft", "hop", "mels", "low", "high")
     bank = mel_filters(MelConfig(*(getattr(config, name) for name in names)))
     mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)

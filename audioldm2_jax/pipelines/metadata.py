@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import flax
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
 
-def describe(pipe: Pipeline, request: Request, *, latents: bool = False, loa: bool = False) -> dict:
-    """The metadata of a request's clips. latents, loa: whether these were given with it."""
+def describe(pipe: Pipeline, request: Request, injected: Sequence[str] = ()) -> dict:
+    """The metadata of a request's clips.
+
+    injected: of latents, loa and clap_features, those that were given with it.
+    """
     clips, duration, sampling = request.clips, request.duration, request.sampling
     first = clips[0]
     transcriptions = [clip.transcription for clip in clips]
@@ -47,8 +51,9 @@ def describe(pipe: Pipeline, request: Request, *, latents: bool = False, loa: bo
         "steps": sampling.steps,
         "sampler": sampling.sampler,
         "eta": sampling.eta,
-        "latents_injected": latents,
-        "loa_injected": loa,
+        "latents_injected": "latents" in injected,
+        "loa_injected": "loa" in injected,
+        "clap_features_injected": "clap_features" in injected,
     }
 
 

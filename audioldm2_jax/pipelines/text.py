@@ -12,6 +12,7 @@ import numpy as np
 from audioldm2_jax import phonemes
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.request import ClipRequest
+from audioldm2_jax.pipelines.values import check_clap_features, check_loa
 from audioldm2_jax.presets import Convention, ModelConfig
 
 # Nearly every prompt has fewer tokens than the first: one program serves them all.
@@ -25,7 +26,8 @@ class Texts:
     guided: there are R = 2 B rows, each clip's negative text before its prompt; else R = B prompts.
     clap, clap_mask: [R, L1]; text, text_mask: [R, L2], T5's tokens or phonemes; positions: [R], how
     many text slots GPT-2's positions count; zero_loa: [R], where the LOA is zeros and not GPT-2's;
-    loa: [B, K, D] in place of what GPT-2 makes of the prompts. What a model does not read is None.
+    loa: [B, K, D] in place of what GPT-2 makes of the prompts; clap_features: [B, D] in place of
+    CLAP's of the prompts. What a model does not read is None.
     """
 
     clap: np.ndarray | None
@@ -35,6 +37,7 @@ class Texts:
     positions: np.ndarray | None
     zero_loa: np.ndarray
     loa: np.ndarray | None = None
+    clap_features: np.ndarray | None = None
     guided: bool = False
 
     def take(self, clips) -> Texts:
@@ -43,12 +46,29 @@ class Texts:
         rows = np.stack([2 * clips, 2 * clips + 1], 1).reshape(-1) if self.guided else clips
         arrays = {name: getattr(self, name) for name in _ROWS}
         selected = {name: None if x is None else x[rows] for name, x in arrays.items()}
-        loa = None if self.loa is None else self.loa[clips]
-        return Texts(**selected, loa=loa, guided=self.guided)
+        for name in _CLIPS:
+            values = getattr(self, name)
+            selected[name] = None if values is None else values[clips]
+        return Texts(**selected, guided=self.guided)
 
 
 _ROWS = ("clap", "clap_mask", "text", "text_mask", "positions", "zero_loa")
-jax.tree_util.register_dataclass(Texts, [*_ROWS, "loa"], ["guided"])
+_CLIPS = ("loa", "clap_features")
+jax.tree_util.register_dataclass(Texts, [*_ROWS, *_CLIPS], ["guided"])
+
+
+def inject(texts: Texts, config: ModelConfig, *, loa, clap_features) -> Texts:
+    """The texts with a user's LOA [B, K, D] and CLAP features [B, D] in place of the prompts' own.
+
+    None leaves the prompts' own. Raises InputError for arrays that do not fit the model.
+    """
+    clips = len(texts.zero_loa) // (1 + texts.guided)
+    if loa is not None:
+        texts = dataclasses.replace(texts, loa=check_loa(loa, config, clips))
+    if clap_features is not None:
+        features = check_clap_features(clap_features, config, clips)
+        texts = dataclasses.replace(texts, clap_features=features)
+    return texts
 
 
 def tokenise(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ from audioldm2_jax.pipelines.runner import (
     tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps, run_steps
-from audioldm2_jax.pipelines.values import check_count, check_latents, check_loa
+from audioldm2_jax.pipelines.values import check_count, check_latents
 
 
 class Pipeline:
@@ -110,8 +109,7 @@ class Pipeline:
         "fp16"; None is the plain ones, or the only variant there is. tokenizers: for an authors'
         file, which has none, a hub-layout folder to take them from; None is the hub. lora: a file
         of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`. mesh: see
-        `Pipeline`. Raises InputError, one line that names what is wrong, and for options without
-        effect.
+        `Pipeline`. Raises InputError for what is wrong, and for options without effect.
         """
         opened = open_checkpoint(
             model,
@@ -155,6 +153,7 @@ class Pipeline:
         *,
         transcription: str | Sequence[str] | None = None,
         loa: np.ndarray | jax.Array | None = None,
+        clap_features: np.ndarray | jax.Array | None = None,
         first_clip: int = 0,
     ) -> Output:
         """Generates a clip for each prompt. What a clip is follows from its own request
@@ -163,15 +162,14 @@ class Pipeline:
         prompt: a text or P texts; for speech, descriptions of the voice. transcription: what a
         speech checkpoint says, one for all prompts or one for each. negative_prompt: what to steer
         away from, one for all or one for each. seconds: None is the length of training. steps,
-        sampler, eta: see `diffusion.samplers`; None is the model's own (dpm++2m; nano's with fresh
-        noise). guidance: classifier-free scale, 1 or less for none; None is the model's own (3.5;
-        AudioLDM 2.5, MusicLDM 2). candidates: clips for each prompt, ranked by CLAP against that
-        prompt. seed: None or -1 draws one, which the metadata tells. latents: initial noise
-        [P * candidates, T, F, C], a prompt's candidates contiguous, in place of the seed's. loa:
-        AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of real clips, in place of what
-        GPT-2 makes of the prompts. first_clip: number of the request's first clip among the seed's
-        clips, to repeat a part of a longer request. Raises InputError for values it cannot use and
-        NumericalError for a result with NaN.
+        sampler, eta: see `diffusion.samplers`; None is the model's own. guidance: classifier-free
+        scale, 1 or less for none; None is the model's own. candidates: clips for each prompt,
+        ranked by CLAP against that prompt. seed: None or -1 draws one, which the metadata tells.
+        latents: initial noise [P * candidates, T, F, C], a prompt's candidates contiguous. loa:
+        AudioLDM 2's language of audio [P, K, D], such as AudioMAE's of real clips, in place of
+        GPT-2's. clap_features: [P, D], such as `audio_features` of real clips, in place of those of
+        the prompts. first_clip: number of the first clip among the seed's, to repeat a part of a
+        longer request. Raises InputError for values it cannot use, NumericalError for NaN.
         """
         request = check_request(
             self.config,
@@ -191,13 +189,14 @@ class Pipeline:
         )
         if seed in (None, -1) and progress:
             print(f"seed: {request.clips[0].seed}", file=sys.stderr)
-        return self.run(request, latents, loa, progress=progress)
+        return self.run(request, latents, loa, clap_features, progress=progress)
 
     def run(
         self,
         request: Request,
         latents: np.ndarray | jax.Array | None = None,
         loa: np.ndarray | jax.Array | None = None,
+        clap_features: np.ndarray | jax.Array | None = None,
         *,
         progress: bool = True,
     ) -> Output:
@@ -205,9 +204,8 @@ class Pipeline:
         clips, frames = request.clips, request.duration.frames
         self._check_words(clips)
         self._check_memory(request)
-        texts = self._tokenise(clips, together=True)
-        if loa is not None:
-            texts = dataclasses.replace(texts, loa=check_loa(loa, self.config, len(clips)))
+        given = {"loa": loa, "clap_features": clap_features}
+        texts = text.inject(self._tokenise(clips, together=True), self.config, **given)
         if latents is not None:
             shape = latents_shape(self.config, frames, request.waveforms)
             latents = check_latents(latents, shape)
@@ -215,8 +213,9 @@ class Pipeline:
         size = self._runner.batch_size(request.waveforms)
         batch = make_batch(clips, texts, frames, schedule, self.config, size=size, latents=latents)
         waves, features = self._sample(batch, progress)
-        given = {"latents": latents is not None, "loa": loa is not None}
-        return self._output(request, waves, features, progress, **given)
+        given |= {"latents": latents}
+        injected = [name for name, values in given.items() if values is not None]
+        return self._output(request, waves, features, progress, injected)
 
     def generate(
         self,
@@ -340,13 +339,15 @@ class Pipeline:
             )
         return waves, None if features is None else np.asarray(features)[:count]
 
-    def _output(self, request: Request, waves, features, progress: bool, **given: bool) -> Output:
+    def _output(
+        self, request: Request, waves, features, progress: bool, injected: Sequence[str] = ()
+    ) -> Output:
         """waves, features: of all candidates, [B, samples] and [B, D] or None."""
         clips, rate = request.clips, self.config.vocoder.sample_rate
         count = clips[0].candidates
         waves = waves[:, : request.duration.samples].reshape(len(clips), count, -1)
         features = None if features is None else features[::count]
-        metadata = describe(self, request, **given)
+        metadata = describe(self, request, injected)
         if count == 1:
             return Output(waves, rate, metadata, lambda: self._scores(waves, features))
         with timed_message("ranking candidates", progress):

@@ -32,6 +32,17 @@ def check_loa(loa, config: ModelConfig, prompts: int) -> np.ndarray:
     return _array("loa", loa, (prompts, length, config.gpt2.width), "prompts, vectors, width")
 
 
+def check_clap_features(features, config: ModelConfig, prompts: int) -> np.ndarray:
+    """CLAP's features [P, D]; their length becomes 1."""
+    if config.clap is None or not (config.unet.film or config.gpt2):
+        raise InputError("clap_features: this model is not conditioned on CLAP")
+    features = _array("clap_features", features, (prompts, config.clap.width), "prompts, width")
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    if not norms.all():
+        raise InputError("clap_features: a row of zeros has no direction")
+    return features / norms
+
+
 def _array(name: str, values, shape: tuple[int, ...], axes: str) -> np.ndarray:
     try:
         values = np.asarray(values, np.float32)

@@ -201,6 +201,20 @@ def nano_speech() -> ModelConfig:
     )
 
 
+def nano_audioldm() -> ModelConfig:
+    """The study's model: the embedded one's CLAP, VAE and vocoder, and a U-Net that reads CLAP."""
+    sound = nano()
+    unet = dataclasses.replace(
+        sound.unet,
+        channels=(48, 64, 96),
+        contexts=((None,),) * 3,
+        heads=(1, 2, 3),
+        film=sound.clap.width,
+    )
+    parts = {"vae": sound.vae, "vocoder": sound.vocoder, "schedule": sound.schedule}
+    return _film("audioldm", unet, sound.clap, **parts)
+
+
 def tiny() -> ModelConfig:
     """Every part of AudioLDM 2 in a few thousand parameters, for tests and the untrained demo."""
     return ModelConfig(
@@ -285,6 +299,7 @@ PRESETS = {
     "musicldm": musicldm,
     "nano": nano,
     "nano-speech": nano_speech,
+    "nano-audioldm": nano_audioldm,
     "tiny": tiny,
     "tiny-speech": tiny_speech,
     "tiny-audioldm": tiny_audioldm,

@@ -247,3 +247,36 @@ def pipe_tokens(pipe, text):
     request = ClipRequest("a man", transcription=text, guidance=1.0)
     texts = tokenise([request], pipe.tokenizers, pipe.config, pipe.convention)
     return texts.text[0][texts.text_mask[0]].tolist()
+
+
+@pytest.mark.slow
+def test_audio_conditions_in_place_of_the_prompt(folders, pipes):
+    """AudioLDM on CLAP's features of sounds, as the study's tests by audio: against diffusers."""
+    theirs = AudioLDMPipeline.from_pretrained(folders / "tiny-audioldm")
+    theirs.set_progress_bar_config(disable=True)
+    pipe, latents = pipes("tiny-audioldm", "diffusers"), noise(pipes("tiny-audioldm"), 2, 0.64)
+    features = np.random.default_rng(1).standard_normal((2, pipe.config.clap.width))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    reference = theirs(
+        prompt_embeds=torch.tensor(features, dtype=torch.float32),
+        num_inference_steps=4,
+        guidance_scale=2.5,
+        audio_length_in_s=0.64,
+        latents=torch.tensor(latents).permute(0, 3, 1, 2),
+    ).audios
+    settings = dict(seconds=0.64, steps=4, sampler="ddim", latents=latents, progress=False)
+    settings |= {"clap_features": features}
+    out = pipe(PROMPTS, guidance=2.5, **settings)
+    assert relative(out.audio, reference) < 1e-3
+    assert out.metadata["clap_features_injected"]
+    # The prompt is not read.
+    other = pipe(["rain", "wind"], guidance=2.5, **settings)
+    np.testing.assert_array_equal(out.audio, other.audio)
+
+
+@pytest.mark.parametrize("features", [np.ones((1, 24)), np.zeros((2, 24)), np.ones((2, 5))])
+def test_clap_features_that_do_not_fit(pipes, features):
+    with pytest.raises(InputError, match="clap_features"):
+        pipes("tiny-audioldm")(PROMPTS, clap_features=features, progress=False)
+    with pytest.raises(InputError, match="not conditioned on CLAP"):
+        pipes("tiny-t5")(PROMPTS, clap_features=np.ones((2, 24)), progress=False)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax.numpy as jnp
+import numpy as np
 
 from audioldm2_jax.checkpoints.config_entries import WIDTH, Entries
 from audioldm2_jax.checkpoints.convert import BATCH_NORM, CONV2D, LINEAR, Kind, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import TRANSFORMERS_FILE, Part, PartFiles
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.features.mel_scale import slaney_filters
+from audioldm2_jax.features.stft import hann
 from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 
@@ -53,10 +57,21 @@ def write_config(config: PANNsConfig) -> PartFiles:
     return PartFiles(content, kind="Cnn14")
 
 
+# Front ends of published files by the size of their Fourier transform; Cnn14_8k has 256.
+_FRONT_ENDS = {
+    256: PANNsConfig(sample_rate=8000, fft=256, hop=80, high=4000.0),
+    512: PANNsConfig(),
+    1024: PANNsConfig(sample_rate=32000, fft=1024, hop=320, high=14000.0),
+}
+_REAL, _IMAGINARY = (f"spectrogram_extractor.stft.conv_{part}.weight" for part in ("real", "imag"))
+_FILTERS = "logmel_extractor.melW"
+
+
 def config_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> PANNsConfig:
     """The configuration of a published file from {tensor: shape}.
 
-    The front end is that of `Cnn14_16k`. Raises InputError for another model.
+    The size of its Fourier transform tells the front end; a file without one has that of
+    `Cnn14_16k`. Raises InputError for another model.
     """
     count = sum(name.endswith(".conv1.weight") for name in shapes)
     firsts = [shapes.get(f"conv_block{i + 1}.conv1.weight", ()) for i in range(min(count, 17))]
@@ -65,8 +80,41 @@ def config_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> PANNsCon
     sizes = (*last, *(shape[0] for shape in firsts)) if plain else (0,)
     if not plain or not all(1 <= size <= WIDTH for size in sizes):
         raise InputError(f"{where}: not a Cnn14 of PANNs")
+    fft = shapes.get(_REAL, (257, 1, 512))[-1:]
+    if fft not in ((size,) for size in _FRONT_ENDS):
+        sizes = ", ".join(map(str, _FRONT_ENDS))
+        raise InputError(f"{where}: {_REAL} is {shapes[_REAL]}; published files have {sizes} taps")
     channels = tuple(shape[0] for shape in firsts)
-    return PANNsConfig(channels=channels, width=last[1], classes=last[0])
+    front_end = _FRONT_ENDS[fft[0]]
+    return dataclasses.replace(front_end, channels=channels, width=last[1], classes=last[0])
+
+
+def check_front_end(source: Mapping, config: PANNsConfig, where: str) -> PANNsConfig:
+    """The configuration whose front end is the file's own, of which it holds the constants.
+
+    The file's filters win over what its name promises: PANNs at 32 kHz reach to 14 or 16 kHz.
+    Raises InputError for windows or filters that none of the known front ends has.
+    """
+    c = config
+    if _REAL in source and _IMAGINARY in source:
+        phase = 2 * np.pi * np.outer(np.arange(c.fft // 2 + 1), np.arange(c.fft)) / c.fft
+        for name, wave in ((_REAL, np.cos(phase)), (_IMAGINARY, -np.sin(phase))):
+            if not _close(source[name], (wave * hann(c.fft))[:, None], 1e-3):
+                raise InputError(f"{where}: {name} is not the Fourier transform of Hann windows")
+    if _FILTERS not in source:
+        return config
+    for high in (c.high, c.sample_rate / 2):
+        filters = slaney_filters(c.sample_rate, c.fft, c.mels, c.low, high).T
+        if _close(source[_FILTERS], filters, 1e-3 * float(filters.max())):
+            return dataclasses.replace(config, high=high)
+    raise InputError(
+        f"{where}: {_FILTERS} are not Slaney's {c.mels} filters from {c.low:g} to {c.high:g} Hz; "
+        "its features would not be those of its training"
+    )
+
+
+def _close(ours: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    return ours.shape == expected.shape and bool(np.allclose(ours, expected, 0, tolerance))
 
 
 # Our convolutions are bare kernels.
@@ -82,7 +130,7 @@ def table(config: PANNsConfig) -> Table:
             rules.append(Rule(f"{source}.conv{j + 1}", f"blocks_{i}_conv_{j}", _KERNEL))
             rules.append(Rule(f"{source}.bn{j + 1}", f"blocks_{i}_norm_{j}", BATCH_NORM))
     rules += [Rule("fc1", "embed", LINEAR), Rule("fc_audioset", "classes", LINEAR)]
-    # Constants of the front end, which we compute, and counters.
+    # Constants of the front end, which `check_front_end` compares, and counters.
     ignored = (r"spectrogram_extractor\..*", r"logmel_extractor\..*", r".*num_batches_tracked")
     return Table(tuple(rules), ignored=ignored)
 

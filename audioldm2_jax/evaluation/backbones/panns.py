@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.features.mel import decibel_mel
+from audioldm2_jax.evaluation.backbones.base import Backbone, Row
+from audioldm2_jax.evaluation.backbones.weights import sha256
+from audioldm2_jax.features.mel import framed_decibel_mel
 from audioldm2_jax.models.panns import Cnn14
+from audioldm2_jax.presets import PANNsConfig
+
+
+class PANNs(Backbone):
+    """Cnn14: one embedding a clip, of its last hidden layer after the ReLU, and logits.
+
+    path: a published file, or a folder that `audioldm2-jax export` or `convert` wrote. Clips whose
+    blocks would pool them to nothing (Cnn14: below 0.32 s) are filled with zeros at their end.
+    Raises InputError for other models.
+    """
+
+    name = "panns"
+    most_rows = 64
+
+    def __init__(self, path, devices=None):
+        part = single.load(path)
+        if part.name != "panns":
+            raise InputError(f"{path}: holds a {part.name}; a classifier is needed")
+        self.config: PANNsConfig = part.config
+        self.labels = part.config.labels or tuple(map(str, range(part.config.classes)))
+        self.sample_rate, self.sha256 = part.config.sample_rate, sha256(path)
+        self.step = 16 * part.config.hop
+        super().__init__(part.params, _apply(part.config), devices)
+
+    def rows(self, waveform: np.ndarray) -> list[Row]:
+        """The clip with both ends reflected, and its number of frames."""
+        c = self.config
+        least = max(c.fft // 2 + 1, (2 ** (len(c.channels) - 1) - 1) * c.hop)
+        waveform = np.pad(waveform, (0, max(0, least - len(waveform))))
+        padded = np.pad(waveform, c.fft // 2, mode="reflect")
+        return [Row(padded, 1 + len(waveform) // c.hop)]
+
+
+@functools.cache
+def _apply(config: PANNsConfig):
+    """The function of rows; see `base.Apply`."""
+    network = Cnn14(config)
+
+    def apply(params, waveforms, frames):
+        mel = framed_decibel_mel(waveforms, config)
+        logits, embeddings, _ = network.apply({"params": params}, mel, frames=frames)
+        return embeddings, logits
+
+    return apply
 
 
 class ClassifierOutput(NamedTuple):
@@ -25,34 +70,17 @@ class ClassifierOutput(NamedTuple):
 class Classifier:
     """An audio classifier in PANNs' form, with its class names `labels` and `sample_rate`.
 
-    folder: written by `audioldm2-jax export`, or PANNs' published file; batch: clips of one call of
-    the network. Raises InputError for other models.
+    folder: as of `PANNs`; batch: clips of one call of the network, at most. Raises InputError for
+    other models.
     """
 
     def __init__(self, folder, batch: int = 32):
-        part = single.load(folder)
-        if part.name != "panns":
-            raise InputError(f"{folder}: holds a {part.name}; a classifier is needed")
-        self.labels, self.sample_rate = part.config.labels, part.config.sample_rate
-        self._batch, self._params = batch, part.params
-        network, config = Cnn14(part.config), part.config
-
-        @jax.jit
-        def apply(params, waveforms):
-            mel = decibel_mel(waveforms, config)
-            logits, embeddings, _ = network.apply({"params": params}, mel)
-            return ClassifierOutput(embeddings, logits)
-
-        self._apply = apply
+        self._backbone = PANNs(folder)
+        self._backbone.most_rows = batch
+        self.labels, self.sample_rate = self._backbone.config.labels, self._backbone.sample_rate
 
     def __call__(self, waveforms: Iterable) -> ClassifierOutput:
         """Embeddings and logits of clips [N, samples] at `sample_rate`."""
-        waveforms = np.asarray(waveforms, np.float32)
-        outputs = []
-        for start in range(0, len(waveforms), self._batch):
-            batch = waveforms[start : start + self._batch]
-            # The last batch is padded: one compiled program serves all.
-            padded = np.pad(batch, ((0, self._batch - len(batch)), (0, 0)))
-            output = self._apply(self._params, jnp.asarray(padded))
-            outputs.append([np.asarray(x)[: len(batch)] for x in output])
-        return ClassifierOutput(*(np.concatenate(parts) for parts in zip(*outputs)))
+        outputs = self._backbone([np.asarray(waveform) for waveform in waveforms])
+        embeddings = np.stack([output.embeddings[0] for output in outputs])
+        return ClassifierOutput(embeddings, np.stack([output.logits for output in outputs]))

@@ -8,17 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from audioldm2_jax.diffusion.guidance import interleave
-from audioldm2_jax.encoders.clap import clap_text_features
 from audioldm2_jax.encoders.loa import LMInputs, generate_loa, lm_inputs
 from audioldm2_jax.encoders.text import phoneme_states, t5_states
-from audioldm2_jax.pipelines.programs.shared import Conditioning
+from audioldm2_jax.pipelines.programs.shared import Conditioning, clap_features
 from audioldm2_jax.pipelines.text import Texts
 from audioldm2_jax.presets import ModelConfig
 
 
 def encode_texts(config: ModelConfig, dtype: Any, params: dict, texts: Texts) -> Conditioning:
     """The U-Net's conditioning of R texts: CLAP and T5 (of speech, phonemes) -> GPT-2 -> LOA."""
-    features = clap_text_features(params["clap"], texts.clap, texts.clap_mask, config.clap, dtype)
+    features = clap_features(config, dtype, params, texts)
     if config.phonemes:
         part, text_config, encode = params["phonemes"], config.phonemes, phoneme_states
     else:

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import backend
-from audioldm2_jax.diffusion.guidance import cfg_denoise
+from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import SamplerSchedule, sample
+from audioldm2_jax.encoders.clap import clap_text_features
 from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines.text import Texts
@@ -60,6 +61,18 @@ class Clips:
 
 
 jax.tree_util.register_dataclass(Clips, ["texts", "guidance", "keys", "latents"], [])
+
+
+def clap_features(config: ModelConfig, dtype: Any, params: dict, texts: Texts) -> jax.Array:
+    """CLAP's features of R texts, [R, D]; of the prompts, those that are given."""
+    rows, mask, own = texts.clap, texts.clap_mask, texts.clap_features
+    if own is None:
+        return clap_text_features(params["clap"], rows, mask, config.clap, dtype)
+    own = jnp.asarray(own)
+    if not texts.guided:
+        return own
+    negatives = clap_text_features(params["clap"], rows[::2], mask[::2], config.clap, dtype)
+    return interleave(negatives, own)
 
 
 def condition(

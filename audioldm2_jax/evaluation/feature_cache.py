@@ -1,0 +1,148 @@
+"""Features on disk by content: what was computed once is not computed again.
+
+The key of a clip is of its encoded bytes, the loader's rules, and the network with its weights. Its
+files are whole or absent; a damaged one is named in a note, and its clips are computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audioldm2_jax import files
+from audioldm2_jax.errors import InputError, note
+from audioldm2_jax.evaluation.backbones.base import Backbone, ClipOutput
+
+if TYPE_CHECKING:
+    from audioldm2_jax.evaluation.protocol import LoaderRules
+
+_FORMAT = 1
+_KEY = 16  # bytes
+
+
+class FeatureCache:
+    """Outputs of one network under one loader's rules, in files of some clips each.
+
+    folder: of all caches; None keeps nothing. Raises InputError if it cannot be used.
+    """
+
+    def __init__(self, folder: Path | None, backbone: Backbone, rules: LoaderRules):
+        identity = [_FORMAT, dataclasses.asdict(rules), backbone.name, backbone.version]
+        identity += [backbone.sample_rate, backbone.settings, backbone.sha256]
+        text = json.dumps(identity, sort_keys=True)
+        self._identity = hashlib.sha256(text.encode()).digest()
+        self._places: dict[bytes, tuple[Path, int]] = {}
+        self._open: tuple[Path, list[ClipOutput]] | None = None
+        self.folder = None
+        if folder is not None:
+            self.folder = files.user_path(folder) / f"{backbone.name}-{self._identity.hex()[:16]}"
+            self._scan(self.folder)
+
+    def key(self, content_hash: str) -> bytes:
+        """The key of a clip whose encoded bytes have a hash."""
+        return hashlib.sha256(self._identity + content_hash.encode()).digest()[:_KEY]
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
+
+    def get(self, key: bytes) -> ClipOutput | None:
+        """The output of a clip; None if it is not there or its file is damaged."""
+        if key not in self._places:
+            return None
+        path, position = self._places[key]
+        if self._open is None or self._open[0] != path:
+            try:
+                self._open = path, _read(path)
+            except InputError as error:
+                note(f"{error}; its clips are computed again")
+                self._forget(path)
+                return None
+        outputs = self._open[1]
+        return outputs[position] if position < len(outputs) else None
+
+    def put(self, keys: Sequence[bytes], outputs: Sequence[ClipOutput]) -> None:
+        """Writes outputs as one file. Raises InputError if it cannot be written."""
+        if self.folder is None or not keys:
+            return
+        name = hashlib.sha256(b"".join(keys)).hexdigest()[:32]
+        path = self.folder / f"{name}.npz"
+        files.write_bytes(path, _encode(keys, outputs))
+        self._places |= {key: (path, i) for i, key in enumerate(keys)}
+        if self._open is not None and self._open[0] == path:
+            self._open = None
+
+    def _scan(self, folder: Path) -> None:
+        """Notes the keys of all files."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.cannot(folder, "write", error) from None
+        for path in sorted(folder.glob("*.npz")):
+            if path.name.startswith("."):
+                continue  # of a writer that was killed
+            try:
+                keys = _member(path, "keys")
+            except InputError as error:
+                note(f"{error}; its clips are computed again")
+                continue
+            if keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == _KEY:
+                self._places |= {key.tobytes(): (path, i) for i, key in enumerate(keys)}
+
+    def _forget(self, path: Path) -> None:
+        self._places = {key: place for key, place in self._places.items() if place[0] != path}
+
+
+def _encode(keys: Sequence[bytes], outputs: Sequence[ClipOutput]) -> bytes:
+    arrays = {
+        "keys": np.frombuffer(b"".join(keys), np.uint8).reshape(-1, _KEY),
+        "counts": np.array([len(output.embeddings) for output in outputs], np.int64),
+        "embeddings": np.concatenate([output.embeddings for output in outputs]),
+    }
+    logits = [output.logits for output in outputs if output.logits is not None]
+    if logits:
+        arrays["logits"] = np.stack(logits)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def _member(path: Path, name: str) -> np.ndarray:
+    """An array of a file. Raises InputError for a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[name]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError):
+        raise InputError(f"{path}: a damaged file of features") from None
+
+
+def _read(path: Path) -> list[ClipOutput]:
+    """The outputs in a file. Raises InputError for a damaged one."""
+    counts, embeddings = _member(path, "counts"), _member(path, "embeddings")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            has_logits = "logits" in archive.files
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        has_logits = False
+    logits = _member(path, "logits") if has_logits else None
+    fits = (
+        counts.ndim == 1
+        and embeddings.ndim == 2
+        and counts.dtype == np.int64
+        and embeddings.dtype == np.float32
+        and (counts > 0).all()
+        and counts.sum() == len(embeddings)
+        and (logits is None or (logits.ndim == 2 and len(logits) == len(counts)))
+    )
+    if not fits:
+        raise InputError(f"{path}: a damaged file of features")
+    parts = np.split(embeddings, np.cumsum(counts)[:-1])
+    return [ClipOutput(p, None if logits is None else logits[i]) for i, p in enumerate(parts)]

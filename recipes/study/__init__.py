@@ -1,0 +1,1 @@
+"""The benchmark study (arXiv 2303.03857) at the scale of two cores; docs/study.md."""
