@@ -148,3 +148,16 @@ def test_bad_files_are_unreadable(data, message):
 def test_rates_that_a_resampler_lacks_are_unreadable():
     with pytest.raises(Unreadable, match="decimation from 44100 to 16000 Hz"):
         loading.load_clip(_encode(_stereo(), 44100), replace(RAW, resampler="decimate"), 16000)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
+def test_what_codecs_raise_is_unreadable(monkeypatch, error):
+    data = _encode(_stereo())
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("audioldm2_jax.data.ingest.audio_files.Decoder.read", fail)
+    for read in (loading.read_facts, lambda data: loading.load_clip(data, RAW, 16000)):
+        with pytest.raises(Unreadable, match="broken: it cannot be decoded|cannot be decoded"):
+            read(data)
