@@ -221,23 +221,26 @@ def open_clips(
     elif not path.is_dir():
         raise InputError(f"{path}: no such folder, table or prepared corpus")
     elif reader.is_corpus(path) or any(path.glob("*/dataset_info.json")):
-        clips = clip_sources.corpus_clips(path, split, progress)
+        clips = clip_sources.corpus_clips(path, problems, split, progress)
     else:
-        clips = clip_sources.folder_clips(path, problems, captions, follow_links)
-        captions = None
+        clips = clip_sources.folder_clips(path, problems, follow_links)
     if captions is not None:
         clips = clip_sources.with_captions(clips, captions, problems)
     if not clips:
         raise InputError(f"{path}: no sound files in it{_reasons(problems)}")
-    wanted = min((n for n in (limit, protocol.limit) if n is not None), default=len(clips))
-    if wanted < 1:
-        raise InputError(f"limit {limit}: at least one clip is needed")
-    clips = sorted(clips, key=lambda clip: clip.name)[:wanted]
+    clips = _first(clips, [n for n in (limit, protocol.limit) if n is not None])
     if any(clip.caption for clip in clips):
         for clip in clips:
             if not clip.caption:
                 problems.add("no_caption", clip.name)
     return ClipSet(str(source), clips, problems, protocol)
+
+
+def _first(clips: list[Clip], limits: list[int]) -> list[Clip]:
+    """The first clips by name, by the smallest limit."""
+    if limits and min(limits) < 1:
+        raise InputError(f"limit {min(limits)}: at least one clip is needed")
+    return sorted(clips, key=lambda clip: clip.name)[: min(limits, default=None)]
 
 
 def _reasons(problems: Problems) -> str:
