@@ -1,0 +1,1 @@
+"""Benchmark tables at work: their files, clips, rows, results and reports."""

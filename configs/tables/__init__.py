@@ -1,0 +1,1 @@
+"""Benchmark tables, one file each: rows, corpora, protocol, published figures (docs/tables.md)."""
