@@ -85,6 +85,8 @@ def test_all_frechet_resamples_at_once(clips, width):
     assert once == pytest.approx(frechet_distance(x, y), rel=1e-6)
     with pytest.raises(InputError, match="a resample of 1 rows"):
         resampled_distances(x, y, np.eye(2 * clips))
+    with pytest.raises(InputError, match=f"of {2 * clips} rows of features"):
+        resampled_distances(x, y, counts)
 
 
 def test_all_kernel_resamples_at_once():
