@@ -1,13 +1,13 @@
 """Our evaluation against its peers: the same weights and clips, equal figures, and the time.
 
     python benchmarks/evaluation.py --audioldm_eval FOLDER --kadtk FOLDER --torchvggish FOLDER \
-        --packages FOLDER [--clips 60] [--repeats 5] [--tables 3] [--values]
+        --packages FOLDER [--clips 60] [--repeats 5] [--tables 3] [--parts values rates]
 
 FOLDERs are clones of haoheliu/audioldm_eval, YoonjinXD/kadtk and harritaylor/torchvggish;
 `pip install --no-deps --target PACKAGES torchaudio torchlibrosa resampy hypy-utils` installs what
 they import. Weights are random, in the published files' layout, so that nothing is downloaded.
-Each toolkit computes in its own processes. Writes benchmarks/results/evaluation-cpu.json and
-prints the tables of docs/evaluation.md.
+Each toolkit computes in its own processes. Replaces the parts that it ran in
+benchmarks/results/evaluation-cpu.json and prints the tables of docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from importlib.metadata import distributions, version
 from pathlib import Path
 
 import numpy as np
-from timing import FOREIGN, compare, sample
+import timing
 from versus_diffusers import _processor
 
 HERE = Path(__file__).parent
 PEERS = ("audioldm_eval", "kadtk")
-SECONDS, FEW, TARGET, TOLERANCE = 10, 12, 1.5, 1e-3
+SECONDS, FEW, TOLERANCE = 10, 12, 1e-3
 CNN14 = "Cnn14_16k_mAP=0.438.pth"
 VGGISH, PCA = "vggish-10086976.pth", "vggish_pca_params-970ea276.pth"
 NETWORKS = {"panns": "Cnn14", "vggish": "VGGish"}
@@ -46,7 +45,7 @@ def options():
     parser.add_argument("--clips", type=int, default=60, help="of each of the two sets")
     parser.add_argument("--repeats", type=int, default=5, help="samples of each network's rate")
     parser.add_argument("--tables", type=int, default=3, help="samples of each whole table")
-    parser.add_argument("--values", action="store_true", help="compares values, without timings")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     folder = Path(tempfile.gettempdir()) / "audioldm2-evaluation-benchmark"
     parser.add_argument("--folder", type=Path, default=folder, help="inputs are kept there")
     return parser.parse_args()
@@ -152,15 +151,15 @@ def write_inputs(folder: Path, count: int) -> None:
 class Toolkit:
     """A toolkit in a process of its own."""
 
-    def __init__(self, name: str, args, cache: Path):
-        """cache: of compiled programs."""
+    def __init__(self, name: str, args, cache: Path | None = None):
+        """cache: of compiled programs; None for one that stays."""
         peers = {peer: str(getattr(args, peer).resolve()) for peer in (*PEERS, "torchvggish")}
         peers["packages"] = str(args.packages.resolve())
         settings = {"toolkit": name, "folder": str(args.folder.resolve()), "peers": peers}
         home = args.folder.resolve() / "home"
         environment = os.environ | {
             "EVALUATION_BENCHMARK": json.dumps(settings),
-            "XDG_CACHE_HOME": str(cache),
+            "XDG_CACHE_HOME": str((cache or args.folder / "programs").resolve()),
             "TORCH_HOME": str(home / "torch"),
             "HF_HUB_OFFLINE": "1",
         }
@@ -194,145 +193,139 @@ class Toolkit:
         self.log.close()
 
 
-def compare_values(ours: Toolkit, theirs: dict[str, Toolkit]) -> dict:
+def compare_values(theirs: str, args) -> dict:
     """Each figure of both, and the relative difference."""
     rows: dict[str, dict] = {}
-    for name, peer in theirs.items():
-        mine, other = ours(name), peer(name)
-        for metric in other:
-            difference = abs(mine[metric] / other[metric] - 1)
-            rows[f"{name}: {metric}"] = {
-                "ours": mine[metric],
-                "theirs": other[metric],
-                "relative difference": difference,
-                "equal": difference <= TOLERANCE,
-            }
-            print(f"{name}: {metric}", rows[f"{name}: {metric}"], flush=True)
+    with Toolkit("ours", args) as ours, Toolkit(theirs, args) as peer:
+        mine, other = ours(theirs), peer(theirs)
+    for metric, value in other.items():
+        difference = abs(mine[metric] / value - 1)
+        rows[f"{theirs}: {metric}"] = {
+            "ours": mine[metric],
+            "theirs": value,
+            "relative difference": difference,
+            "equal": difference <= TOLERANCE,
+        }
     return rows
 
 
-def cold(name: str, task: str, args, fresh: bool) -> tuple[float, float]:
-    """Seconds of a whole table in a new process, from its start on; and others' share.
+def compare_rates(theirs: str, args) -> dict:
+    """Clips per second of each network, reading included: both warm, alternating."""
+    rows = {}
+    with Toolkit("ours", args) as ours, Toolkit(theirs, args) as peer:
+        for network, title in NETWORKS.items():
+            runs = partial(ours, f"{network} {theirs}"), partial(peer, network)
+            row = timing.compare(*runs, repeats=args.repeats)
+            rows[f"{theirs}: {title} of {FEW} clips"] = _with_ratios(row)
+    return rows
 
-    fresh: without programs that earlier processes compiled.
+
+def compare_tables(theirs: str, args) -> dict:
+    """All figures of a peer: both warm, alternating."""
+    with Toolkit("ours", args) as ours, Toolkit(theirs, args) as peer:
+        row = timing.compare(lambda: ours(theirs), lambda: peer(theirs), repeats=args.tables)
+    return {f"{theirs}: table of 2 x {args.clips} clips": _with_ratios(row)}
+
+
+def compare_processes(theirs: str, args) -> dict:
+    """All figures of a peer in new processes, from their start on, alternating.
+
+    first: no earlier process of ours has compiled anything; later: one has.
     """
 
-    def run():
+    def run(name: str, cache: Path | None = None):
         with Toolkit(name, args, cache) as toolkit:
-            toolkit(task)
+            toolkit(theirs)
 
-    cache = args.folder / "programs"
-    if fresh:
+    def first():
         cache = Path(tempfile.mkdtemp(prefix="programs-", dir=args.folder))
-    taken = sample(run)
-    if fresh:
+        run("ours", cache)
         shutil.rmtree(cache)
-    return taken
+
+    run("ours")
+    runs = {"first": first, "later": lambda: run("ours"), "theirs": lambda: run(theirs)}
+    row = timing.alternate(runs, args.tables)
+    return {f"{theirs}: table of 2 x {args.clips} clips, new process": _with_ratios(row)}
 
 
-def compare_cold(task: str, args) -> dict:
-    """Whole tables of new processes, alternating: a first run, a later one, the peer."""
-    samples: dict[str, list] = {"first": [], "later": [], "theirs": []}
-    for _ in range(args.tables):
-        for name, taken in samples.items():
-            time.sleep(0.5)
-            who = task if name == "theirs" else "ours"
-            taken.append(cold(who, task, args, fresh=name == "first"))
-    result = {}
-    for name, taken in samples.items():
-        clean = [wall for wall, foreign in taken if foreign <= FOREIGN]
-        result[name] = statistics.median(clean or [wall for wall, _ in taken])
-        result[f"{name}_samples"] = [round(wall, 2) for wall, _ in taken]
-        result[f"{name}_clean"] = f"{len(clean)}/{args.tables}"
-    for name in ("first", "later"):
-        result[f"theirs / {name}"] = result["theirs"] / result[name]
-    return result
+def _with_ratios(row: dict) -> dict:
+    """The row with theirs / ours, in time and in processor time."""
+    row.pop("ratio", None)
+    for name in ("ours", "first", "later"):
+        if name in row:
+            row[f"theirs / {name}"] = row["theirs"] / row[name]
+            row[f"theirs / {name}, processor"] = row["theirs_processor"] / row[f"{name}_processor"]
+    return row
 
 
-def timings(ours: Toolkit, theirs: dict[str, Toolkit], args) -> dict:
-    """Rates of networks, and whole tables, warm and cold."""
-    rows = {}
-    for name, peer in theirs.items():
-        for network, title in NETWORKS.items():
-            row = compare(
-                lambda: ours(f"{network} {name}"), lambda: peer(network), repeats=args.repeats
-            )
-            row |= {f"{who} clips per second": FEW / row[who] for who in ("ours", "theirs")}
-            row["theirs / ours"] = 1 / row.pop("ratio")
-            rows[f"{name}: {title}"] = row
-            print(f"{name}: {title}", row, flush=True)
-        row = compare(lambda: ours(name), lambda: peer(name), repeats=args.tables)
-        row["theirs / ours"] = 1 / row.pop("ratio")
-        rows[f"{name}: table, warm"] = row
-        print(f"{name}: table, warm", row, flush=True)
-    return rows
+PARTS = {
+    "values": compare_values,
+    "rates": compare_rates,
+    "tables": compare_tables,
+    "processes": compare_processes,
+}
 
 
 def main():
     args = options()
     write_inputs(args.folder, args.clips)
-    cache = args.folder / "programs"
-    with (
-        Toolkit("ours", args, cache) as ours,
-        Toolkit("audioldm_eval", args, cache) as first,
-        Toolkit("kadtk", args, cache) as second,
-    ):
-        theirs = {"audioldm_eval": first, "kadtk": second}
-        values = compare_values(ours, theirs)
-        if args.values:
-            return
-        seconds = timings(ours, theirs, args)
-    for peer in PEERS:
-        seconds[f"{peer}: table, new process"] = compare_cold(peer, args)
-        print(peer, seconds[f"{peer}: table, new process"], flush=True)
-    write_result(args, values, seconds)
+    for part in args.parts:
+        rows = {}
+        for peer in PEERS:
+            rows |= PARTS[part](peer, args)
+        write_result(args, part, rows)
 
 
 def commit(folder: Path) -> str:
     """The commit of a clone, in short."""
     command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def write_result(args, values: dict, seconds: dict) -> None:
-    """Writes the JSON file and prints the tables."""
+def write_result(args, part: str, rows: dict) -> None:
+    """Replaces one part of the JSON file, and prints the table of that part."""
     from audioldm2_jax import files
 
+    path = HERE / "results" / "evaluation-cpu.json"
+    result = json.loads(path.read_text()) if path.is_file() else {}
     theirs = {d.metadata["Name"]: d.version for d in distributions(path=[str(args.packages)])}
-    result = {
+    result[part] = {
         "date": datetime.date.today().isoformat(),
         "hardware": _processor(),
         "threads": os.cpu_count(),
         "clips": f"2 sets of {args.clips} of {SECONDS} s; 16 kHz mono, 32 and 44.1 kHz stereo",
-        "clips_of_a_rate": FEW,
         "weights": "random, Cnn14 at 16 kHz and VGGish at their published sizes",
         "peers": {peer: commit(getattr(args, peer)) for peer in (*PEERS, "torchvggish")},
         "stand_ins": "torchaudio.load and .save by soundfile; torchaudio without its native "
-        "library; empty modules for scikit-image and ssr_eval, which the figures do not use",
+        "library; empty modules for scikit-image and ssr_eval, which these figures do not use",
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("jax", "torch", "numpy", "scipy", "soundfile")}
         | theirs,
-        "values": values,
-        "seconds": seconds,
+        "rows": rows,
     }
-    (HERE / "results").mkdir(exist_ok=True)
-    files.write_json(HERE / "results" / "evaluation-cpu.json", result)
-    print_tables(result)
+    files.write_json(path, result)
+    (print_values if part == "values" else print_seconds)(rows)
 
 
-def print_tables(result: dict) -> None:
-    """The tables of docs/evaluation.md."""
+def print_values(rows: dict) -> None:
+    """A table of docs/evaluation.md."""
     print("| figure | ours | theirs | relative difference |\n| --- | --- | --- | --- |")
-    for name, row in result["values"].items():
+    for name, row in rows.items():
         numbers = f"{row['ours']:.6g} | {row['theirs']:.6g} | {row['relative difference']:.1e}"
         print(f"| {name} | {numbers} |")
-    print("\n| what | ours, s | theirs, s | theirs / ours |\n| --- | --- | --- | --- |")
-    for name, row in result["seconds"].items():
+
+
+def print_seconds(rows: dict) -> None:
+    """A table of docs/evaluation.md."""
+    print("| what | ours, s | theirs, s | theirs / ours | of processor time | clean samples |")
+    print("| --- " * 6 + "|")
+    for name, row in rows.items():
         for who in ("ours", "first", "later"):
             if who in row:
-                title = name if who == "ours" else f"{name}, {who} run"
-                ratio = row["theirs"] / row[who]
-                print(f"| {title} | {row[who]:.2f} | {row['theirs']:.2f} | {ratio:.2f} |")
+                title = name if who == "ours" else f"{name}, {who}"
+                ratios = f"{row[f'theirs / {who}']:.2f} | {row[f'theirs / {who}, processor']:.2f}"
+                clean = f"{row[f'{who}_clean']}, {row['theirs_clean']}"
+                print(f"| {title} | {row[who]:.2f} | {row['theirs']:.2f} | {ratios} | {clean} |")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import psutil
 
@@ -25,30 +27,52 @@ def _clock():
     return time.perf_counter(), own, busy
 
 
-def sample(run) -> tuple[float, float]:
-    """Seconds that one call takes, and the share of the machine that others took meanwhile."""
+class Sample(NamedTuple):
+    """seconds: wall time. processor: seconds of this process and its children. foreign: the share
+    of the machine that others took meanwhile.
+    """
+
+    seconds: float
+    processor: float
+    foreign: float
+
+
+def measure(run) -> Sample:
+    """Times one call."""
     begin = _clock()
     run()
     wall, own, busy = (b - a for a, b in zip(begin, _clock()))
-    return wall, max(busy - own, 0.0) / (wall * psutil.cpu_count())
+    return Sample(wall, own, max(busy - own, 0.0) / (wall * psutil.cpu_count()))
+
+
+def sample(run) -> tuple[float, float]:
+    """Seconds that one call takes, and the share of the machine that others took meanwhile."""
+    taken = measure(run)
+    return taken.seconds, taken.foreign
+
+
+def alternate(runs: Mapping[str, Callable], repeats: int) -> dict:
+    """Medians of clean samples of each of `runs`, in seconds and in seconds of processors.
+
+    Each waits a moment: the others' threads look for work for some time after their own.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            time.sleep(0.5)
+            samples[name].append(measure(run))
+    result = {}
+    for name, taken in samples.items():
+        clean = [one for one in taken if one.foreign <= FOREIGN]
+        result[name] = statistics.median(one.seconds for one in clean or taken)
+        result[f"{name}_processor"] = statistics.median(one.processor for one in clean or taken)
+        result[f"{name}_samples"] = [round(one.seconds, 4) for one in taken]
+        result[f"{name}_clean"] = f"{len(clean)}/{repeats}"
+    return result
 
 
 def compare(ours, theirs, repeats: int) -> dict:
-    """Medians of clean samples in seconds, their ratio ours / theirs. One unmeasured call each.
-
-    Each waits a moment: the other's threads look for work for some time after their own.
-    """
+    """`alternate` of two, and their ratio ours / theirs. One unmeasured call each."""
     ours(), theirs()
-    samples = {"ours": [], "theirs": []}
-    for _ in range(repeats):
-        for name, run in (("ours", ours), ("theirs", theirs)):
-            time.sleep(0.5)
-            samples[name].append(sample(run))
-    result = {}
-    for name, taken in samples.items():
-        clean = [wall for wall, foreign in taken if foreign <= FOREIGN]
-        result[name] = statistics.median(clean or [wall for wall, _ in taken])
-        result[f"{name}_samples"] = [round(wall, 4) for wall, _ in taken]
-        result[f"{name}_clean"] = f"{len(clean)}/{repeats}"
-    result["ratio"] = result["ours"] / result["theirs"]
-    return result
+    result = alternate({"ours": ours, "theirs": theirs}, repeats)
+    return result | {"ratio": result["ours"] / result["theirs"]}
