@@ -73,31 +73,41 @@ def write_clips(folder: Path, count: int) -> None:
             shutil.copytree(folder / name, folder / peer / name, copy_function=os.link)
 
 
-def cnn14_state() -> dict[str, np.ndarray]:
-    """Cnn14 of 16 kHz with random weights, and the constants of torchlibrosa's front end.
+def layer(random, name: str, shape: tuple, bias: bool = True) -> dict[str, np.ndarray]:
+    """A random layer before a ReLU, which keeps the power of its input. shape: torch's."""
+    weight = np.sqrt(2 / np.prod(shape[1:])) * random.standard_normal(shape)
+    state = {f"{name}.weight": weight}
+    return state | ({f"{name}.bias": 0.1 * random.standard_normal(shape[0])} if bias else {})
 
-    Activations neither vanish nor explode: a ReLU halves the power.
-    """
+
+def norm(random, name: str, width: int, mean: float = 0.0, scale: float = 1.0) -> dict:
+    """A batch norm of inputs of this mean and standard deviation."""
+    return {
+        f"{name}.weight": 1 + 0.1 * random.standard_normal(width),
+        f"{name}.bias": 0.1 * random.standard_normal(width),
+        f"{name}.running_mean": mean + 0.1 * scale * random.standard_normal(width),
+        f"{name}.running_var": scale**2 * (1 + 0.1 * random.random(width)),
+    }
+
+
+def cnn14_state() -> dict[str, np.ndarray]:
+    """Cnn14 of 16 kHz with random weights, and the constants of torchlibrosa's front end."""
     import librosa
 
-    from audioldm2_jax.checkpoints.convert import from_params
-    from audioldm2_jax.checkpoints.init import random_params
-    from audioldm2_jax.checkpoints.parts import PARTS
-    from audioldm2_jax.presets import PANNsConfig
-
-    config = PANNsConfig()
-    state = dict(from_params(random_params("panns", config), PARTS["panns"].table(config)))
-    for key, value in state.items():
-        if np.ndim(value) in (2, 4):
-            state[key] = np.sqrt(2) * np.asarray(value)
-    n = config.fft
-    basis = np.fft.fft(np.eye(n))[: n // 2 + 1] * librosa.filters.get_window("hann", n)
-    mel = librosa.filters.mel(
-        sr=config.sample_rate, n_fft=n, n_mels=config.mels, fmin=config.low, fmax=config.high
-    )
+    random, widths = np.random.default_rng(0), (1, 64, 128, 256, 512, 1024, 2048)
+    state = norm(random, "bn0", 64, mean=-40, scale=20)  # dB
+    for i, (narrow, wide) in enumerate(zip(widths, widths[1:]), 1):
+        for j, width in ((1, narrow), (2, wide)):
+            block = f"conv_block{i}"
+            state |= layer(random, f"{block}.conv{j}", (wide, width, 3, 3), bias=False)
+            state |= norm(random, f"{block}.bn{j}", wide)
+    state |= layer(random, "fc1", (2048, 2048)) | layer(random, "fc_audioset", (527, 2048))
+    state["fc_audioset.weight"] *= 4  # clips of different classes
+    basis = np.fft.fft(np.eye(512))[:257] * librosa.filters.get_window("hann", 512)
+    mel = librosa.filters.mel(sr=16000, n_fft=512, n_mels=64, fmin=50, fmax=8000)
     return state | {
-        "spectrogram_extractor.stft.conv_real.weight": basis.real[:, None].astype(np.float32),
-        "spectrogram_extractor.stft.conv_imag.weight": basis.imag[:, None].astype(np.float32),
+        "spectrogram_extractor.stft.conv_real.weight": basis.real[:, None],
+        "spectrogram_extractor.stft.conv_imag.weight": basis.imag[:, None],
         "logmel_extractor.melW": mel.T,
     }
 
@@ -106,13 +116,11 @@ def vggish_state() -> dict[str, np.ndarray]:
     """torchvggish's tensors with random weights."""
     random, state = np.random.default_rng(0), {}
     channels = {0: (1, 64), 3: (64, 128), 6: (128, 256), 8: (256, 256), 11: (256, 512)}
-    shapes = {f"features.{i}": (b, a, 3, 3) for i, (a, b) in (channels | {13: (512, 512)}).items()}
+    for i, (narrow, wide) in (channels | {13: (512, 512)}).items():
+        state |= layer(random, f"features.{i}", (wide, narrow, 3, 3))
     widths = (512 * 4 * 6, 4096, 4096, 128)
-    shapes |= {f"embeddings.{2 * i}": (widths[i + 1], widths[i]) for i in range(3)}
-    for name, shape in shapes.items():
-        scale = np.sqrt(2 / np.prod(shape[1:]))
-        state[f"{name}.weight"] = scale * random.standard_normal(shape, np.float32)
-        state[f"{name}.bias"] = 0.1 * random.standard_normal(shape[0], np.float32)
+    for i in range(3):
+        state |= layer(random, f"embeddings.{2 * i}", (widths[i + 1], widths[i]))
     return state
 
 
