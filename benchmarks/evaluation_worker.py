@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -221,16 +222,39 @@ class Kadtk:
         frechet = FrechetAudioDistance(networks[1], "cpu", logger=log)
         fad = frechet.score(reference, generated)
         result = {"KAD": float(kad), "FAD": float(fad)}
-        if len(frechet.emb_loader.load_embeddings(generated)) < LEAST:
-            return result
-        # The draws of our toolkit, so that both fit one line.
-        random = np.random.default_rng(0)
-        choice, np.random.choice = np.random.choice, random.choice
+        if len(frechet.emb_loader.load_embeddings(generated)) >= LEAST:
+            result["FAD_inf"] = self._infinity(frechet)
+        return result
+
+    def float64(self) -> dict:
+        """FAD and FAD-infinity of the last embeddings, by the same code in double precision."""
+        import logging
+
+        import kadtk.fad
+        import torch
+        from kadtk.model_loader import VGGishModel
+
+        for clips in ("reference", "generated"):  # statistics in single precision
+            shutil.rmtree(self.folder / clips / "fad_stats", ignore_errors=True)
+        function = kadtk.fad.calc_frechet_distance
+        kadtk.fad.calc_frechet_distance = partial(function, precision=torch.float64)
         try:
-            line = frechet.score_inf(reference, sorted(generated.glob("*.*")))
+            log = logging.getLogger("kadtk")
+            frechet = kadtk.fad.FrechetAudioDistance(VGGishModel(), "cpu", logger=log)
+            fad = frechet.score(self.folder / "reference", self.folder / "generated")
+            result = {"FAD": float(fad), "FAD_inf": self._infinity(frechet)}
+        finally:
+            kadtk.fad.calc_frechet_distance = function
+        return {f"{metric} in float64": value for metric, value in result.items()}
+
+    def _infinity(self, frechet) -> float:
+        """FAD-infinity with the draws of our toolkit, so that both fit one line."""
+        choice, np.random.choice = np.random.choice, np.random.default_rng(0).choice
+        try:
+            generated = sorted((self.folder / "generated").glob("*.*"))
+            return float(frechet.score_inf(self.folder / "reference", generated).score)
         finally:
             np.random.choice = choice
-        return result | {"FAD_inf": float(line.score)}
 
 
 TOOLKITS = {"ours": Ours, "audioldm_eval": AudioldmEval, "kadtk": Kadtk}
