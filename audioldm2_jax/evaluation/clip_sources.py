@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from audioldm2_jax import files
@@ -15,10 +15,13 @@ from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
 from audioldm2_jax.data.ingest.names import normalise_name
 from audioldm2_jax.data.ingest.report import Report, error_reason
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.pairing import stem
 from audioldm2_jax.evaluation.problems import Problems, kind_of
 
 # Columns that name clips where no column names files, e.g. MusicCaps' and AudioCaps'.
 _ID_COLUMNS = "audiocap_id ytid youtube_id id clip_id name fname".split()
+# Tables of captions that a folder may hold, as in Hugging Face's AudioFolder.
+_METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 _TEXT_SUFFIXES = (".txt", *folder.TABLES)
 
 
@@ -74,8 +77,10 @@ Captions = str | os.PathLike | Mapping[str, str] | list[Row]
 def folder_clips(
     path: Path, problems: Problems, captions: Captions | None, follow_links: bool
 ) -> list[Clip]:
-    """All sound files below a folder, archives included; texts from `captions`, a metadata.* table
-    there, or a .txt or .json of a clip's name.
+    """All sound files below a folder, archives included.
+
+    Texts come from `captions`, from a table of _METADATA there, or from a .txt or .json of a clip's
+    name, such as the records that `generate` writes.
 
     captions: a table, or {name: caption}. Raises InputError for tables that cannot be read.
     """
@@ -85,10 +90,11 @@ def folder_clips(
     for name in sorted(rest):
         if not name.lower().endswith((*_TEXT_SUFFIXES, ".zip", ".tar", *archives.PACKED_SUFFIXES)):
             problems.add("not_audio", name)
-    clips = _clips(records, problems)
+    # A clip counts whatever stands in its .json, unlike in `prepare`.
+    files_of = (replace(r, file=index.files[r.id]) for r in records)
+    clips = _clips(files_of, problems)
     if captions is None:
-        named = [n for n in index.files if PurePosixPath(n).stem == "metadata"]
-        listed = [n for n in named if n.lower().endswith(folder.TABLES) and "/" not in n]
+        listed = [name for name in _METADATA if name in index.files]
         if not listed:
             return clips
         captions = _table_rows(index.files[listed[0]].read(), listed[0])
@@ -131,8 +137,8 @@ def corpus_clips(
                 f"{path}: record {position} of {split} is damaged ({error_reason(error)}); delete "
                 "the corpus and make it anew"
             ) from None
-        if "audio" not in example:
-            raise InputError(f"{path}: holds encoders' outputs, no audio; prepare it without them")
+        if not isinstance(example.get("audio"), bytes):
+            raise InputError(f"{path}: it holds no encoded audio; make it with `prepare` alone")
         texts = {key: tuple(map(_text, example.get(key, ()))) for key in ("captions", "labels")}
         clips.append(
             Clip(
@@ -209,8 +215,8 @@ def with_captions(clips: list[Clip], captions: Captions, problems: Problems) -> 
     positions = _lookup([clip.name for clip in clips])
     texts: dict[int, list[dict]] = {}
     for row in _rows(captions):
-        name = PurePosixPath(row.name).name
-        keys = (row.name, name, PurePosixPath(name).stem)
+        name = row.name.rpartition("/")[2]
+        keys = (row.name, name, stem(name))
         position = next((positions[key] for key in keys if positions.get(key) is not None), None)
         if position is None:
             problems.add("missing", row.name)
@@ -250,8 +256,8 @@ def _with_fields(clip: Clip, rows: list[dict]) -> Clip:
 def _lookup(names: list[str]) -> dict[str, int | None]:
     """Position by path, file name and stem; None where several clips share it."""
     lookup: dict[str, int | None] = {}
-    for level in (lambda path: path.name, lambda path: path.stem):
+    for key_of in (lambda name: name, stem):
         for position, name in enumerate(names):
-            key = level(PurePosixPath(name))
+            key = key_of(name.rpartition("/")[2])
             lookup[key] = position if lookup.get(key, position) == position else None
     return lookup | {name: position for position, name in enumerate(names)}

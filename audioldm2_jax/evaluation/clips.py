@@ -119,8 +119,8 @@ class ClipSet:
                 f"({names}{', ...' if silent > 3 else ''}); they count in every figure, and FD, "
                 "FAD and KL can look good on silence"
             )
-        if left_out := self.problems.left_out:
-            lines.append(f"{self.name}: {left_out} clips or files are left out, {total} are read")
+        if left_out := len(self.clips) - total + counts["missing"]:
+            lines.append(f"{self.name}: {left_out} clips are left out, {total} are read")
         if counts["duplicate"] and not self._copies:
             lines.append(
                 f"{self.name}: {counts['duplicate']} of {total} clips repeat others byte for byte, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,8 @@ def read_facts(data: bytes, name: str = "") -> ClipFacts:
         low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
         full = full + (np.abs(block) >= _FULL_SCALE).sum(0)
 
-    info = audio_files.check_audio(data, name, watch=watch)
+    with _codec_errors(), np.errstate(invalid="ignore"):
+        info = audio_files.check_audio(data, name, watch=watch)
     # An offset alone is silence.
     silent = tuple(bool(x) for x in (high - low) / 2 <= SILENCE)
     clipped = bool(full.max() > CLIPPED_SHARE * info.samples)
@@ -63,20 +65,28 @@ def load_clip(data: bytes, rules: LoaderRules, sample_rate: int, name: str = "")
     Unreadable for data that does not decode, is not finite or has no samples, and for a rate that
     the resampler does not take.
     """
-    with audio_files.open_audio(data, name) as file:
-        source = file.samplerate
-    blocks, offset, gain = _statistics(data, name, rules)
-    pieces = ((block - offset) * gain for block in blocks)
-    try:
+    with _codec_errors():
+        with audio_files.open_audio(data, name) as file:
+            source = file.samplerate
+        blocks, offset, gain = _statistics(data, name, rules)
+        pieces = ((block - offset) * gain for block in blocks)
         if rules.via_rate:
             pieces = RESAMPLERS[rules.resampler](pieces, source, rules.via_rate)
             pieces = _filled(pieces, round(rules.min_seconds * rules.via_rate))
             source = rules.via_rate
         pieces = RESAMPLERS[rules.resampler](pieces, source, sample_rate)
-        audio = _first_seconds(pieces, rules, sample_rate)
+        return _finish(_first_seconds(pieces, rules, sample_rate), rules, sample_rate)
+
+
+@contextmanager
+def _codec_errors() -> Iterator[None]:
+    """Raises Unreadable for what codecs and resamplers raise."""
+    try:
+        yield
     except InputError as error:  # of rates
         raise Unreadable(str(error)) from None
-    return _finish(audio, rules, sample_rate)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
 
 
 def mono_blocks(data: bytes, name: str, rules: LoaderRules) -> Iterator[np.ndarray]:

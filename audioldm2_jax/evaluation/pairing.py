@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -53,27 +52,44 @@ def pair_names(generated: Sequence[str], reference: Sequence[str], protocol: Eva
 _NONE = np.zeros(0, int)
 
 
-def _best_matches(generated, reference, rule: str) -> list[tuple[int, int]]:
+def _best_matches(
+    generated: Sequence[str], reference: Sequence[str], rule: str
+) -> list[tuple[int, int]]:
     """(position in generated, position in reference), by the kind of key that matches more."""
-    kinds = []
+    best: list[tuple[int, int]] = []
     for whole in (True, False):
         ours, theirs = (_keys(names, rule, whole) for names in (generated, reference))
-        kinds.append([(ours[key], theirs[key]) for key in sorted(ours.keys() & theirs.keys())])
-    return max(kinds, key=len)
+        matches = [(ours[key], theirs[key]) for key in sorted(ours.keys() & theirs.keys())]
+        best = max(best, matches, key=len)
+        if len(best) == min(len(generated), len(reference)):
+            break
+    return best
 
 
 def _keys(names: Iterable[str], rule: str, whole: bool) -> dict[str, int]:
     """Key -> position, of the keys that stand for one clip. whole: with the folders."""
     keys: dict[str, int | None] = {}
     for position, name in enumerate(names):
-        path = PurePosixPath(name)
-        path = path if whole else PurePosixPath(path.name)
-        key = str(path.with_suffix("")) if rule == "stem" and path.name else str(path)
+        key = name if whole else name.rpartition("/")[2]
+        key = stem(key) if rule == "stem" else key
         keys[key] = None if key in keys else position
     return {key: position for key, position in keys.items() if position is not None}
 
 
-def _lines(generated, reference, protocol, unmatched, is_paired, count) -> list[str]:
+def stem(name: str) -> str:
+    """A name without its last suffix, folders kept."""
+    dot = name.rfind(".")
+    return name[:dot] if name.rfind("/") + 1 < dot < len(name) - 1 else name
+
+
+def _lines(
+    generated: Sequence[str],
+    reference: Sequence[str],
+    protocol: EvalProtocol,
+    unmatched: list[np.ndarray],
+    is_paired: bool,
+    count: int,
+) -> list[str]:
     """The pairing in a line, and in a second what would match more."""
     if is_paired and not any(map(len, unmatched)):
         return []

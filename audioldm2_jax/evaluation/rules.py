@@ -11,7 +11,8 @@ INT16 = ("", "read", "write", "clap")
 PEAK_AT = ("input", "output")
 KL_DIRECTIONS = ("reference||generated", "generated||reference")
 PAIRINGS = ("name", "stem")
-RESAMPLERS = ("sinc_hann", "sinc_kaiser", "soxr_hq", "julius", "decimate", "tango", "tango_fad")
+RESAMPLERS = ("sinc_hann", "sinc_kaiser", "soxr_hq", "julius", "resampy", "decimate")
+RESAMPLERS += ("tango", "tango_fad")
 
 # Backbones that protocols name but that this package lacks -> what they are.
 UNAVAILABLE = {

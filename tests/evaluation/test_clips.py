@@ -136,7 +136,7 @@ def test_warnings_name_duplicates_clipping_rates_and_what_is_left_out(tmp_path):
     text = "\n".join(clips.warnings())
     for part in (
         "2 of 8 clips (25.0%) are silent",
-        "7 clips or files are left out, 8 are read",
+        "6 clips are left out, 8 are read",
         "1 of 8 clips repeat others byte for byte",
         "1 of 8 clips are clipped",
         "7 at 16000, 1 at 44100 Hz",
@@ -223,6 +223,24 @@ def test_texts_of_a_folder(tmp_path):
     assert clips.problems.counts["no_caption"] == 2
     (tmp_path / "metadata.csv").write_text("file_name,caption,label\nb.wav,a dog,animal\n")
     assert [clip.caption for clip in open_clips(tmp_path, AUTHORS).clips] == ["a bell", "a dog", ""]
+
+
+def test_records_of_generated_clips_are_texts_and_other_json_is_ignored(tmp_path):
+    for name in ("a", "b"):
+        _tone(tmp_path / f"{name}.wav", number=ord(name))
+    record = {
+        "prompt": "a bell",
+        "negative_prompt": "low quality",
+        "transcription": None,
+        "seed": 1,
+    }
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    (tmp_path / "b.json").write_text("[1, 2")
+    (tmp_path / "metadata.json").write_text('{"model": "x"}')
+    clips = open_clips(tmp_path, AUTHORS)
+    assert [clip.captions for clip in clips.clips] == [("a bell",), ()]
+    assert _read_all(clips) == ["a.wav", "b.wav"]
+    assert not any(clips.problems.counts[kind] for kind in ("not_audio", "unreadable"))
 
 
 @pytest.mark.parametrize(

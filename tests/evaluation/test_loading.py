@@ -51,7 +51,7 @@ def test_named_loaders_are_what_their_code_does():
         ("audioldm_eval", "classifier"): _wave_dataset(audio, rate, 16000),
         ("audioldm_eval_32k", "classifier"): wave_32k,
         ("audioldm_eval", "clap"): resample("sinc_hann", wave_32k, 32000, 48000),
-        ("tango", "fad"): resample("sinc_kaiser", cut.mean(1), rate, 16000),
+        ("tango", "fad"): resample("resampy", cut.mean(1), rate, 16000),
         ("stable-audio-metrics", "clap"): np.trunc(peak * 32767) / 32767,
         ("audiocraft", "fad"): written / max(0.1, written.max()),
         ("kadtk", "fad"): kaiser,
@@ -148,3 +148,16 @@ def test_bad_files_are_unreadable(data, message):
 def test_rates_that_a_resampler_lacks_are_unreadable():
     with pytest.raises(Unreadable, match="decimation from 44100 to 16000 Hz"):
         loading.load_clip(_encode(_stereo(), 44100), replace(RAW, resampler="decimate"), 16000)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
+def test_what_codecs_raise_is_unreadable(monkeypatch, error):
+    data = _encode(_stereo())
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("audioldm2_jax.data.ingest.audio_files.Decoder.read", fail)
+    for read in (loading.read_facts, lambda data: loading.load_clip(data, RAW, 16000)):
+        with pytest.raises(Unreadable, match="broken: it cannot be decoded|cannot be decoded"):
+            read(data)

@@ -70,3 +70,11 @@ def test_lines_count_and_name_what_has_no_partner():
         "100 of 200 reference clips have no partner (100.wav, 101.wav, 102.wav, ...): paired "
         "metrics are left out, they need pairs for more than 99% of both sets"
     ]
+
+
+def test_any_text_is_a_name():
+    names = ["", ".", "..", "a/..", ".a", "a.", "x/.b.wav", "\udc80.wav", "a/b/", "a\0b"]
+    for protocol in (AUTHORS, STEM):
+        matched, rest, _ = _pairs(names, list(reversed(names)), protocol)
+        assert [ours for ours, _ in matched] == [theirs for _, theirs in matched]
+        assert len(matched) == len(names) and rest == ([], 0)

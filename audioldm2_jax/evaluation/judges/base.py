@@ -1,8 +1,7 @@
-"""What all judges share: the wheel that holds a network, scores of clips, and the rules for sound."""
+"""What all judges share: wheels that hold networks, scores of clips, rules for sound."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import importlib.util
@@ -16,17 +15,16 @@ import numpy as np
 
 from audioldm2_jax.audio import resample
 from audioldm2_jax.errors import InputError
-
-SILENCE = 1e-4  # of full scale: a clip whose peak is less is silent
+from audioldm2_jax.evaluation.metrics.silence import is_silent
 
 
 @dataclass(frozen=True)
 class Wheel:
     """A package of PyPI that holds a network.
 
-    name: on PyPI. module: its folder. version: that the tests ran with. licence: SPDX. files: of the
-    network, relative to the folder. alone: whether it is installed without its dependencies, which
-    are not needed and clash with ours.
+    name: on PyPI. module: its folder. version: that the tests ran with. licence: SPDX. files: of
+    the network, relative to the folder. alone: whether it is installed without its dependencies,
+    which are not needed and clash with ours.
     """
 
     name: str
@@ -75,7 +73,7 @@ def _sha256(paths: tuple[Path, ...]) -> str:
 
 @dataclass(frozen=True)
 class Scores:
-    """A metric of each clip. values: float64 [N], NaN for a clip that is not judged; weights: [N]."""
+    """A metric of each clip: values float64 [N], NaN where it is not judged, and weights [N]."""
 
     values: np.ndarray
     weights: np.ndarray
@@ -104,8 +102,8 @@ class Sound(NamedTuple):
 
     @property
     def is_silent(self) -> bool:
-        """Whether no sample reaches SILENCE."""
-        return bool(np.max(np.abs(self.waveform), initial=0) < SILENCE)
+        """Whether it is silent as the report counts it."""
+        return is_silent(self.waveform)
 
     def at(self, sample_rate: int) -> np.ndarray:
         """float32 [samples] at another rate, cut to [-1, 1] as a sound file would cut it."""
@@ -166,9 +164,9 @@ class Judge:
     def run(self, clips: Iterable, references: Iterable | None = None) -> dict[str, Scores]:
         """{metric: scores in the order of the clips}; holds one clip at a time.
 
-        clips, references: (name, waveform [samples], sample rate, Clip or None) each, of which the
-        Clip's `transcript` is read; references pair with clips in order, for `needs` "pairs". Raises
-        InputError if a package is missing, references are, or their number differs.
+        clips, references: (name, waveform [samples], sample rate, Clip or None) each. The Clip's
+        `transcript` is read. References pair with clips in order, where `needs` is "pairs". Raises
+        InputError if a package or the references are missing, or their number differs.
         """
         if line := self.missing():
             raise InputError(line)
@@ -183,10 +181,6 @@ class Judge:
         columns = {metric: np.array([row[metric] for row in rows], np.float64).reshape(-1, 2)
                    for metric in self.metrics}  # fmt: skip
         return {metric: Scores(*pairs.T) for metric, pairs in columns.items()}
-
-    def replace(self, **changes) -> Judge:
-        """A copy with other fields."""
-        return dataclasses.replace(self, **changes)
 
 
 def _alone(clips: Iterable):

@@ -39,8 +39,9 @@ def scores(waveforms: Iterable, sample_rate: int) -> dict[str, np.ndarray]:
     """{SIG, BAK, OVRL, P808: float64 [N]} of clips [samples] of one rate in Hz.
 
     SIG is of the speech, BAK of the background, OVRL of both (P.835), P808 of the whole. A clip
-    shorter than 9.01 s is doubled until it is long enough; values are means over windows one second
-    apart. Silent clips get 1.0. Raises InputError if the package is missing or a clip is not finite.
+    shorter than 9.01 s is doubled until it is long enough; values are means over windows a second
+    apart. Silent clips get 1.0, for the networks give silence a background of 3.5. Raises
+    InputError if the package is missing or a clip is not finite.
     """
     rows = [_opinions(sound) for sound in sounds(waveforms, sample_rate)]
     return dict(zip(KEYS, np.array(rows, np.float64).reshape(-1, len(KEYS)).T))

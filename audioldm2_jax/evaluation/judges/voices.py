@@ -32,8 +32,8 @@ _BATCH = 16  # windows of one call of the network
 def embeddings(waveforms: Iterable, sample_rate: int) -> np.ndarray:
     """Voices of clips [samples] of one rate in Hz: float32 [N, 256] of norm 1.
 
-    A row is NaN where no voice is detected, as in silence. Raises InputError if a package is missing
-    or a clip is not finite.
+    A row is NaN where no voice is detected, as in silence. Raises InputError if a package is
+    missing or a clip is not finite.
     """
     rows = [_embedding(sound) for sound in sounds(waveforms, sample_rate)]
     return np.stack(rows) if rows else np.zeros((0, 256), np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.judges.base import Judge, Sound, Wheel, sounds
+from audioldm2_jax.evaluation.metrics.speech import character_errors, word_errors
 
 WHEEL = Wheel(
     "pocketsphinx",
@@ -32,7 +33,7 @@ RATE = 16000
 
 
 def transcripts(waveforms: Iterable, sample_rate: int) -> list[str]:
-    """The words in clips [samples] of one rate in Hz; "" of silence. Words do not depend on mates.
+    """The words in each clip [samples] of one rate in Hz; "" of silence.
 
     Raises InputError if the package is missing or a clip is not finite.
     """
@@ -42,8 +43,8 @@ def transcripts(waveforms: Iterable, sample_rate: int) -> list[str]:
 def _transcript(sound: Sound) -> str:
     if sound.is_silent:
         return ""
-    decoder, mean = _decoder()
-    decoder.set_cmn(mean)  # it adapts to the clip before
+    decoder = _decoder()
+    decoder.reinit_feat()  # else the front end adapts to the clips before
     samples = np.round(sound.at(RATE) * 32767).astype("<i2")
     decoder.start_utt()
     decoder.process_raw(samples.tobytes(), full_utt=True)
@@ -54,23 +55,22 @@ def _transcript(sound: Sound) -> str:
 
 @functools.cache
 def _decoder():
-    """The decoder, and the cepstral mean that it starts with."""
     if line := WHEEL.missing():
         raise InputError(line)
     import pocketsphinx
 
-    decoder = pocketsphinx.Decoder(samprate=RATE, loglevel="FATAL")
-    return decoder, decoder.get_cmn(False)
+    return pocketsphinx.Decoder(samprate=RATE, loglevel="FATAL")
 
 
 def _score(sound: Sound, reference: Sound | None) -> dict[str, tuple[float, float]]:
-    """Error rates weighted by the transcript's length, so that means are those of the corpus."""
-    from audioldm2_jax.evaluation.metrics import recognition
+    """Error rates weighted by the transcript's length, so that their mean is the corpus' rate."""
+    texts = [sound.transcript], [_transcript(sound)]
+    return {"WER": _rate(*word_errors(*texts)), "CER": _rate(*character_errors(*texts))}
 
-    if not sound.transcript.strip():
-        return {"WER": (np.nan, 0.0), "CER": (np.nan, 0.0)}
-    words = _transcript(sound)
-    return {}
+
+def _rate(errors: np.ndarray, lengths: np.ndarray) -> tuple[float, float]:
+    """(rate, weight) of one clip; not judged without a transcript."""
+    return (float(errors[0] / lengths[0]) if lengths[0] else np.nan), float(lengths[0])
 
 
 JUDGE = Judge(

@@ -27,19 +27,41 @@ def interval(
     resample one way. Resamples without a value (nan) are left out; (nan, nan) where half are.
     Raises InputError for fewer than two clips.
     """
-    if n < 2 or resamples < 2 or not 0 < level < 1:
-        raise InputError(
-            f"an interval of {level} by {resamples} resamples of {n} clips: at least 2 of 2"
-        )
-    random = np.random.default_rng(seed)
-    values = np.array([function(random.integers(0, n, n)) for _ in range(resamples)], np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) <= resamples // 2:
+    values = [function(indices) for indices in _resamples(n, resamples, seed)]
+    return percentiles(values, level=level, centre=centre)
+
+
+def percentiles(
+    values: Sequence[float] | np.ndarray, *, level: float = 0.95, centre: float | None = None
+) -> tuple[float, float]:
+    """The interval that `interval` makes of the values of all resamples; arguments as there."""
+    values = np.asarray(values, np.float64)
+    if not 0 < level < 1:
+        raise InputError(f"an interval of {level}: a share between 0 and 1 is expected")
+    finite = values[np.isfinite(values)]
+    if len(finite) <= len(values) // 2:
         return float("nan"), float("nan")
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    shift = 0.0 if centre is None else centre - values.mean()
+    low, high = np.quantile(finite, [tail, 1 - tail])
+    shift = 0.0 if centre is None else centre - finite.mean()
     return float(low + shift), float(high + shift)
+
+
+def resample_counts(n: int, *, resamples: int = 200, seed: int = 0) -> np.ndarray:
+    """How often each resample of `interval` holds each clip: float64 [n, resamples].
+
+    For metrics that take all resamples at once, by their counts: `resampled_distances` of Frechet
+    distances, `unbiased_mmd` of kernel distances. Of patches, index the rows by their clips.
+    """
+    draws = _resamples(n, resamples, seed)
+    return np.stack([np.bincount(indices, minlength=n) for indices in draws], 1).astype(float)
+
+
+def _resamples(n: int, resamples: int, seed: int) -> list[np.ndarray]:
+    if n < 2 or resamples < 2:
+        raise InputError(f"an interval by {resamples} resamples of {n} clips: at least 2 of 2")
+    random = np.random.default_rng(seed)
+    return [random.integers(0, n, n) for _ in range(resamples)]
 
 
 def rows_of_clips(clip_index: np.ndarray, clips: np.ndarray) -> np.ndarray:

@@ -49,17 +49,21 @@ def median_distance(x: np.ndarray, *, at_once: int = _AT_ONCE) -> float:
     pairs = len(x) * (len(x) - 1) // 2
     if not pairs:
         raise InputError(f"{len(x)} rows of features, a median distance needs at least 2")
-    rank, low = (pairs - 1) // 2, 0.0
-    high = np.nextafter(max(d.max() for d in _distances(x) if d.size), np.inf)
-    while pairs > at_once and np.nextafter(low, np.inf) < high:
-        counts, edges = np.zeros(_BINS, np.int64), np.linspace(low, high, _BINS + 1)
+    x = x - x.mean(0)
+    rank, low, high = (pairs - 1) // 2, 0.0, np.inf
+    if pairs > at_once:
+        # No two rows are further apart than twice the largest distance from the mean.
+        high = 2.001 * np.sqrt(np.square(x).sum(1).max()) + np.finfo(float).tiny
+    while pairs > at_once and high - low > _BINS * np.spacing(high):
+        counts = np.zeros(_BINS, np.int64)
         for distances in _distances(x, low, high):
-            counts += np.histogram(distances, edges)[0]
+            part, edges = np.histogram(distances, _BINS, (low, high))
+            counts += part
         ends = np.cumsum(counts)
         i = int(np.searchsorted(ends, rank, side="right"))
         rank, pairs = rank - int(ends[i] - counts[i]), int(counts[i])
         low, high = edges[i], edges[i + 1]
-    if pairs > at_once:  # that many equal distances
+    if pairs > at_once:  # that many distances, equal to eleven digits
         return float(low)
     members = np.concatenate(list(_distances(x, low, high)))
     return float(np.partition(members, rank)[rank])

@@ -29,28 +29,35 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def unbiased_mmd(kernel: Kernel, x, y, x_counts=None, y_counts=None) -> np.ndarray:
-    """Unbiased squared MMD of S pairs of subsets: [S]. x: [N, D]; y: [M, D].
+    """Unbiased squared MMD of S pairs of samples: [S]. x: [N, D]; y: [M, D].
 
-    x_counts [N, S], y_counts [M, S]: 1 where a subset holds the row; all rows where None. The
-    diagonal of a set with itself is left out, so the expectation is 0 for one distribution and
+    x_counts [N, S], y_counts [M, S]: how often a sample holds each row; once each where None. Pairs
+    of a row with itself are left out, copies too, so the expectation is 0 for one distribution and
     single values may be negative (Gretton et al. 2012, equation 3).
     """
-    a = np.ones((len(x), 1)) if x_counts is None else x_counts
-    b = np.ones((len(y), 1)) if y_counts is None else y_counts
-    n, m = a.sum(0), b.sum(0)
-    within_x = _sums(kernel, x, x, a, a, diagonal=False) / (n * (n - 1))
-    within_y = _sums(kernel, y, y, b, b, diagonal=False) / (m * (m - 1))
-    return within_x + within_y - 2 * _sums(kernel, x, y, a, b, diagonal=True) / (n * m)
+    a = np.ones((len(x), 1)) if x_counts is None else np.asarray(x_counts, np.float64)
+    b = np.ones((len(y), 1)) if y_counts is None else np.asarray(y_counts, np.float64)
+    within = sum(
+        _within(kernel, z, counts) / (np.square(counts.sum(0)) - np.square(counts).sum(0))
+        for z, counts in ((x, a), (y, b))
+    )
+    return within - 2 * _between(kernel, x, y, a, b) / (a.sum(0) * b.sum(0))
 
 
-def _sums(kernel: Kernel, x, y, a, b, *, diagonal: bool) -> np.ndarray:
-    """Sum over i, j of a[i] kernel(x[i], y[j]) b[j], with i = j or without: [S]."""
-    total = np.zeros(a.shape[1])
+def _between(kernel: Kernel, x, y, a, b) -> np.ndarray:
+    """Sum over i, j of a[i] kernel(x[i], y[j]) b[j]: [S]."""
+    total = np.zeros(np.broadcast_shapes(a.shape[1:], b.shape[1:]))
     for rows in blocks(len(x), len(y)):
-        values = kernel(x[rows], y)
-        if not diagonal:
-            np.fill_diagonal(values[:, rows.start :], 0)
-        total += ((values @ b) * a[rows]).sum(0)
+        total += ((kernel(x[rows], y) @ b) * a[rows]).sum(0)
+    return total
+
+
+def _within(kernel: Kernel, x, a) -> np.ndarray:
+    """The same of x with itself without i = j: twice the upper triangle. [S]"""
+    total = np.zeros(a.shape[1])
+    for rows in blocks(len(x), len(x)):
+        upper = np.triu(kernel(x[rows], x[rows.start :]), 1)
+        total += 2 * ((upper @ a[rows.start :]) * a[rows]).sum(0)
     return total
 
 

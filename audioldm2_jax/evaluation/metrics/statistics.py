@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.linalg import lapack
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.metrics.inputs import feature_matrix
 
-_LEAST_BLOCK = 256  # rows that are folded at once, for narrow features
+_LEAST_BLOCK = 2048  # rows that are folded at once, for narrow features
+_PANEL = 64  # columns at once in LAPACK's blocked QR
 
 
 class GaussianStatistics:
@@ -54,7 +56,8 @@ class GaussianStatistics:
         values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
         statistics = cls(len(mean))
         statistics._count, statistics._mean = int(count), mean.copy()
-        statistics._factor = np.sqrt(np.maximum(values, 0) * (count - 1))[:, None] * vectors.T
+        root = np.sqrt(np.maximum(values, 0) * (count - 1))[:, None] * vectors.T
+        statistics._factor = np.linalg.qr(root, mode="r")
         return statistics
 
     @classmethod
@@ -137,12 +140,21 @@ class GaussianStatistics:
         if not count:
             return
         offset = mean - self._mean
-        parts = [self._factor, factor]
         if self._count:
             # The scatter of the two means, a single row (Chan, Golub and LeVeque 1979).
-            parts.append(np.sqrt(self._count / total * count) * offset[None])
-        stacked = np.concatenate(parts)
-        # Fewer rows than features are their own, smaller factor.
-        self._factor = np.linalg.qr(stacked, mode="r") if len(stacked) > self.width else stacked
+            bridge = np.sqrt(self._count / total * count) * offset
+            factor = np.concatenate([factor, bridge[None]])
+        self._factor = _triangle(self._factor, factor)
         self._mean = self._mean + offset * (count / total)
         self._count = total
+
+
+def _triangle(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """F with F^T F = factor^T factor + rows^T rows; [D, D] and triangular, or of fewer rows."""
+    width = rows.shape[1]
+    if len(factor) == width:
+        # A triangle on top of rows: the QR that skips the triangle's zeros.
+        panel = min(width, _PANEL)
+        return np.triu(lapack.dtpqrt(0, panel, factor, np.asfortranarray(rows))[0])
+    stacked = np.concatenate([factor, rows])
+    return np.linalg.qr(stacked, mode="r") if len(stacked) >= width else stacked

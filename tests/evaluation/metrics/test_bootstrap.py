@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.metrics.bootstrap import by_class, interval, rows_of_clips
-from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
+from audioldm2_jax.evaluation.metrics.bootstrap import (
+    by_class,
+    interval,
+    percentiles,
+    resample_counts,
+    rows_of_clips,
+)
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance, resampled_distances
+from audioldm2_jax.evaluation.metrics.kernels import cubic, unbiased_mmd
 
 
 def test_interval_of_a_mean():
@@ -49,8 +56,54 @@ def test_resamples_without_a_value():
     low, high = interval(first, 4)
     assert (low, high) == (1, 3)
     assert np.isnan(interval(lambda _: np.nan, 4)).all()
-    with pytest.raises(InputError, match="of 1 clips: at least 2"):
-        interval(first, 1)
+    for call, message in (
+        (lambda: interval(first, 1), "of 1 clips: at least 2"),
+        (lambda: interval(first, 4, level=95), "a share between 0 and 1"),
+        (lambda: resample_counts(5, resamples=1), "by 1 resamples of 5 clips"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("clips,width", [(40, 6), (20, 64)])
+def test_all_frechet_resamples_at_once(clips, width):
+    """Clips of two patches each: the slow way repeats their rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, width)), np.maximum(rng.standard_normal((2 * clips, width)), 0)
+    clip_index = np.repeat(np.arange(clips), 2)
+    counts = resample_counts(clips, resamples=7)
+    assert counts.shape == (clips, 7) and (counts.sum(0) == clips).all()
+    values = resampled_distances(x, y, counts[clip_index])
+    slow = []
+    interval(
+        lambda i: slow.append(frechet_distance(x, y[rows_of_clips(clip_index, i)])) or 0.0,
+        clips,
+        resamples=7,
+    )
+    np.testing.assert_allclose(values, slow, rtol=1e-6)
+    once = resampled_distances(x, y, np.ones((2 * clips, 1)))
+    assert once == pytest.approx(frechet_distance(x, y), rel=1e-6)
+    with pytest.raises(InputError, match="a resample of 1 rows"):
+        resampled_distances(x, y, np.eye(2 * clips))
+
+
+def test_all_kernel_resamples_at_once():
+    """Pairs of a clip with its own copies are left out, so repeats do not bias it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal((25, 4)) + 0.3
+    counts = resample_counts(25, resamples=500)
+    values = unbiased_mmd(cubic, x, y, None, counts)
+    column = counts[:, 0].astype(int)
+    drawn, origin = np.repeat(y, column, 0), np.repeat(np.arange(25), column)
+    apart = origin[:, None] != origin
+    own = cubic(x, x)
+    expected = (own.sum() - np.trace(own)) / (30 * 29)
+    expected += cubic(drawn, drawn)[apart].mean() - 2 * cubic(x, drawn).mean()
+    assert values[0] == pytest.approx(expected)
+    low, high = percentiles(values)
+    whole = unbiased_mmd(cubic, x, y)[0]
+    assert low < whole < high
+    assert values.mean() == pytest.approx(whole, abs=4 * values.std() / np.sqrt(500))
 
 
 def test_rows_of_clips():

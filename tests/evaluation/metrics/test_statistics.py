@@ -52,10 +52,10 @@ def test_merged_hosts_are_one(rng, split):
 
 def test_memory_is_that_of_the_features(rng):
     statistics = GaussianStatistics(8)
-    for _ in range(300):
-        statistics.update(rng.standard_normal((100, 8)))
+    for _ in range(60):
+        statistics.update(rng.standard_normal((500, 8)))
         held = sum(len(rows) for rows in statistics._pending) + len(statistics._factor)
-        assert held <= 8 + 256 + 100
+        assert held <= 8 + 2048 + 500
     assert statistics.count == 30000
     assert np.abs(statistics.covariance - np.eye(8)).max() < 0.05
 
