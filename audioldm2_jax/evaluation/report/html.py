@@ -215,7 +215,7 @@ def _classes(per_class: Mapping[str, Sequence[Figure]]) -> str:
             parts.append(_plot(plots.bars(rows[:_MOST_BARS], title=title)))
     rows = [
         (
-            _safe(label),
+            f'<span class="name">{_safe(label)}</span>',
             str(max((f.n for f in figures.values()), default=0)),
             *(number(figures[m].value) if m in figures else "-" for m in metrics),
         )
@@ -235,7 +235,14 @@ def _problems(problems: Mapping[str, Mapping[str, Mapping]]) -> str:
             more = entry["count"] - len(entry["names"])
             names += f" and {more} more" if more > 0 else ""
             verdict = f"{'left out' if entry['left_out'] else 'kept'}; {entry['rule']}"
-            rows.append((_safe(which), _safe(kind), str(entry["count"]), _safe(verdict), names))
+            rows.append(
+                (
+                    _safe(which),
+                    _safe(kind),
+                    str(entry["count"]),
+                    *(f'<span class="name">{text}</span>' for text in (_safe(verdict), names)),
+                )
+            )
     if not rows:
         return ""
     header = ("set", "problem", "clips", "rule", "names")

@@ -14,7 +14,7 @@ h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; }
 .facts, .note, figcaption, caption { color: var(--soft); font-size: .875rem; }
 .facts { margin: 0; }
 .no { color: var(--soft); }
-.name, td, th { overflow-wrap: anywhere; }
+.name { display: inline-block; min-width: 9rem; overflow-wrap: anywhere; }
 .warning { border-left: 4px solid var(--warn); background: var(--warn-back); color: var(--warn);
   padding: .6rem 1rem; margin-top: 1.2rem; }
 .warning h2 { margin: 0; font-size: 1rem; }
@@ -25,7 +25,8 @@ table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--rule);
   vertical-align: top; font-variant-numeric: tabular-nums; }
-thead th { white-space: nowrap; overflow-wrap: normal; }
+thead th, td b { white-space: nowrap; }
+td .note { display: inline-block; min-width: 14rem; overflow-wrap: anywhere; }
 tbody th { font-weight: 600; min-width: 7.5rem; }
 abbr { text-decoration: none; }
 code { font-size: .9em; overflow-wrap: anywhere; }
