@@ -9,13 +9,18 @@ import numpy as np
 
 from audioldm2_jax.evaluation.features import Features
 from audioldm2_jax.evaluation.judges import Scores
-from audioldm2_jax.evaluation.metrics.bootstrap import interval, rows_of_clips
-from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
+from audioldm2_jax.evaluation.metrics.bootstrap import (
+    interval,
+    percentiles,
+    resample_counts,
+    rows_of_clips,
+)
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance, resampled_distances
 from audioldm2_jax.evaluation.metrics.inception import inception_score
 from audioldm2_jax.evaluation.metrics.infinity import frechet_infinity
 from audioldm2_jax.evaluation.metrics.infinity import ladder as metric_ladder
 from audioldm2_jax.evaluation.metrics.kad import kernel_audio_distance, median_distance
-from audioldm2_jax.evaluation.metrics.kernels import cubic, unbiased_mmd
+from audioldm2_jax.evaluation.metrics.kernels import cubic, gaussian, unbiased_mmd
 from audioldm2_jax.evaluation.metrics.kid import kernel_inception_distance
 from audioldm2_jax.evaluation.metrics.kl import per_clip_kl
 from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
@@ -53,33 +58,32 @@ class Sets:
 def distance_of(metric: str, reference: np.ndarray, protocol: EvalProtocol) -> Callable:
     """The distance from a reference [N, D] as a function of generated embeddings [M, D].
 
-    FD, FAD: Frechet. KAD: kernel distance, whose bandwidth is the reference's, but for the protocol
-    of kadtk, whose code takes the generated set's.
+    FD, FAD: Frechet. KAD: kernel distance.
     """
     if metric != "KAD":
         statistics = GaussianStatistics.of(reference, name="reference")
         return lambda generated: frechet_distance(statistics, generated)
-    own = protocol.name == "kadtk"
-    bandwidth = "generated" if own else median_distance(np.asarray(reference, np.float64))
-    return lambda generated: kernel_audio_distance(reference, generated, bandwidth=bandwidth)
+    return lambda generated: kernel_audio_distance(
+        reference, generated, bandwidth=_bandwidth(reference, generated, protocol)
+    )
 
 
 def distance_figure(
     metric: str, sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
 ) -> Figure:
     """A distance of the sets; its interval resamples generated clips, the reference is fixed."""
-    distance = distance_of(metric, sets.reference.embeddings, protocol)
-    value, count = distance(sets.generated.embeddings), len(sets.generated.names)
-
-    def resampled(clips) -> float:
-        return distance(sets.rows("generated", clips))
-
-    low, high = _interval(resampled, count, sampling, value)
-    if metric != "KAD":
-        low = None if low is None else max(0.0, low)
-        rows, width = sets.generated.embeddings.shape
-        note = f"{rows} rows of {width} features; {note}"
-    return Figure(metric, value, low, high, count, note)
+    x, y = sets.reference.embeddings, sets.generated.embeddings
+    value = distance_of(metric, x, protocol)(y)
+    counts = _counts(sets, sampling)
+    low = high = None
+    if counts is not None and metric == "KAD":
+        kernel = gaussian(_bandwidth(x, y, protocol))
+        low, high = _kernel_interval(kernel, x, y, counts, value, scale=100)
+    elif counts is not None:
+        low, high = percentiles(resampled_distances(x, y, counts), centre=value)
+        low = max(0.0, low)
+    note = f"{len(y)} rows of {y.shape[1]} features; {note}"
+    return Figure(metric, value, low, high, len(sets.generated.names), note)
 
 
 def kid_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
@@ -92,13 +96,35 @@ def kid_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
         subset_size=protocol.kid_subset_size,
         seed=protocol.kid_seed,
     )
-
-    def resampled(clips) -> float:
-        return float(unbiased_mmd(cubic, x, sets.rows("generated", clips))[0])
-
-    size, count = min(protocol.kid_subset_size, len(x), len(y)), len(sets.generated.names)
+    counts, low, high = _counts(sets, sampling), None, None
+    if counts is not None:
+        low, high = _kernel_interval(cubic, x, y, counts, value)
+    size = min(protocol.kid_subset_size, len(x), len(y))
     text = f"{protocol.kid_subsets} subsets of {size}, deviation {deviation:.2g}; {note}"
-    return Figure("KID", value, *_interval(resampled, count, sampling, value), count, text)
+    return Figure("KID", value, low, high, len(sets.generated.names), text)
+
+
+def _counts(sets: Sets, sampling: Sampling) -> np.ndarray | None:
+    """How often each resample of clips holds each row: [F, S]; None without intervals."""
+    clips = len(sets.generated.names)
+    if sampling.resamples < 2 or clips < 2:
+        return None
+    counts = resample_counts(clips, resamples=sampling.resamples, seed=sampling.seed)
+    return counts[np.asarray(sets.generated.clip_index)]
+
+
+def _kernel_interval(kernel, x, y, counts, value: float, *, scale: float = 1.0):
+    """The interval of a kernel distance around its value."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    centre = x.mean(0) if kernel is not cubic else 0.0  # distances cancel less so
+    values = scale * unbiased_mmd(kernel, x - centre, y - centre, y_counts=counts)
+    return percentiles(values, centre=value)
+
+
+def _bandwidth(reference, generated, protocol: EvalProtocol) -> float:
+    """KAD's: the reference's median distance; kadtk's code takes the generated set's."""
+    rows = generated if protocol.name == "kadtk" else reference
+    return median_distance(np.asarray(rows, np.float64))
 
 
 def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:

@@ -116,8 +116,8 @@ def plan_generation(
     if speaks and not all(transcripts):
         missing = names[[bool(text) for text in transcripts].index(False)]
         raise InputError(f"{missing}: {opened.source} speaks, and this clip has no transcript")
-    given = dataclasses.asdict(settings)
-    batch = given.pop("batch")
+    fields = (field.name for field in dataclasses.fields(settings))
+    given = {name: getattr(settings, name) for name in fields if name != "batch"}
     request = check_request(
         opened.config,
         opened.convention,
@@ -127,10 +127,10 @@ def plan_generation(
         **given,
     )
     check_model(opened.config, opened.dtype, opened.source)
-    check_memory(opened.config, request.part(0, batch), opened.dtype)
+    check_memory(opened.config, request.part(0, settings.batch), opened.dtype)
     check_writable(folder)
     record = _record(opened, request, names, prompts) | {"condition": condition}
-    return Generation(opened, folder, names, request, batch, _merged(folder, record))
+    return Generation(opened, folder, names, request, settings.batch, _merged(folder, record))
 
 
 def generate_clips(

@@ -128,7 +128,7 @@ def test_silence_shows_in_every_figure_and_warning(world, tmp_path, capsys):
     assert result.figure("silent_share").value == pytest.approx(10 / 38)
     assert "10 of 38 clips silent" in result.figure("FD").note
     assert any("silent" in line for line in result.warnings)
-    assert any("2 clips or files are left out" in line for line in result.warnings)
+    assert any("2 clips are left out" in line for line in result.warnings)
     assert "warning: " in capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text()
     assert 'role="alert"' in page and "clip39.wav" in page
@@ -146,6 +146,7 @@ def test_comparison_names_what_differs(world, out, tmp_path, capsys):
     assert "pairing: name in audioldm_eval, stem in kadtk" in text and "40 and 30" in text
 
 
+TAGGER = ("--weights", "classifier={tagger}")
 BAD = {
     "one set": (["{ours}"], "name two sets"),
     "no folder": (["{ours}", "{world}/nothing"], "no such folder"),
@@ -161,11 +162,11 @@ BAD = {
     "no clip": (["{ours}", "{theirs}", "--limit", "0"], "--limit is 0"),
     "no effect": (["{ours}", "{theirs}", "--seconds", "3"], "name a --model"),
     "too few": (
-        ["{ours}", "{theirs}", "--limit", "5", "--metrics", "IS", "--weights", "classifier={tagger}"],
+        ["{ours}", "{theirs}", "--limit", "5", "--metrics", "IS", *TAGGER],
         "5 clips in a set; it takes at least 10",
     ),
     "no pairs": (
-        ["{world}/alone", "{theirs}", "--metrics", "KL", "--weights", "classifier={tagger}"],
+        ["{world}/alone", "{theirs}", "--metrics", "KL", *TAGGER],
         "unpaired",
     ),
     "captions": (
