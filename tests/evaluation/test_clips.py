@@ -271,6 +271,25 @@ def test_captions_from_a_list_elsewhere(tmp_path, name, content):
     assert (counts["missing"], counts["no_caption"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("", "the table has no rows|no header|empty"),
+        ("colour,caption\nred,a bell\n", "no column names the audio files"),
+        ("file_name,caption\na.wav,\xe9".encode("latin-1"), "line 2 is not UTF-8"),
+    ],
+)
+def test_bad_tables_of_captions(tmp_path, content, message):
+    _tone(tmp_path / "audio" / "a.wav")
+    table = tmp_path / "list.csv"
+    if content is not None:
+        table.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message) as error:
+        open_clips(tmp_path / "audio", AUTHORS, captions=table)
+    assert "list.csv" in str(error.value)
+
+
 def test_captions_by_name(tmp_path):
     for clip in ("a", "b"):
         _tone(tmp_path / f"{clip}.wav", number=ord(clip))
