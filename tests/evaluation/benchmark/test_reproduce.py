@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ TABLE = Table(
         Row("other", "Another system", CLIPS, Outputs("its shop"),
             published(FD=3.5, OVL=(4.0, 0.1))),
         Row("text", "ours by text", CLIPS, Model("cvssp/audioldm-s-full", "text", ONE)),
+        Row("again", "ours again", CLIPS, Model("cvssp/audioldm-s-full", "text", ONE)),
         Row("audio", "ours by audio", CLIPS, Model("cvssp/audioldm-s-full", "audio", ONE)),
         Row("noise", "noise", CLIPS, Corrupted("noise", (0.0, 1.0)), published(FD="rises")),
         Row("interference", "interference", CLIPS, Corrupted("interference", (0.0, 0.5, 1.0))),
@@ -148,7 +150,19 @@ def test_a_limit_is_told(world, tmp_path, capsys):
     assert "only 4 clips" in capsys.readouterr().out
 
 
-def test_a_model_by_text_and_by_audio_goes_on(world, tmp_path, monkeypatch):
+class Tones:
+    """A pipeline whose clips follow from their prompts and numbers, as those of networks do."""
+
+    @classmethod
+    def from_opened(cls, opened):
+        return cls()
+
+    def run(self, request, *, clap_features, progress):
+        waves = [tone(len(clip.prompt) + clip.clip) for clip in request.clips]
+        return SimpleNamespace(audio=np.array(waves), sample_rate=RATE)
+
+
+def test_a_model_goes_on(world, tmp_path, monkeypatch):
     """Stopped within the second row: a second run makes the rest alone, and agrees."""
     real, made = generated._generate, []
 
@@ -158,23 +172,33 @@ def test_a_model_by_text_and_by_audio_goes_on(world, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(pipe, plan, numbers, *more)
 
+    monkeypatch.setattr(generated, "Pipeline", Tones)
     monkeypatch.setattr(generated, "_generate", counted)
     out = tmp_path / "out"
-    assert reproduce(world, out, "text", "audio", more=["-b", 1]) == 130
+    assert reproduce(world, out, "text", "again", more=["-b", 1]) == 130
     assert list(rows_of(out)) == ["text"] and len(made) == 18
     before = values(rows_of(out)["text"], "FD")
-    assert reproduce(world, out, "text", "audio", more=["-b", 1]) == 0
+    assert reproduce(world, out, "text", "again", more=["-b", 1]) == 0
     assert len(made) == 18 + 7, "the clip that was interrupted, and the rest"
-    rows = rows_of(out)
-    assert values(rows["text"], "FD") == before
-    manifests = [json.loads((out / n / "clips.generation.json").read_text()) for n in rows]
-    assert [m["condition"] for m in manifests] == ["text", "audio"]
-    assert manifests[0]["clips"]["5-3.wav"]["prompt"] == "the sound of class 0"
-    waves = [soundfile.read(out / name / "clips" / "5-3.wav")[0] for name in rows]
-    assert np.abs(waves[0] - waves[1]).max() > 1e-4
+    assert values(rows_of(out)["text"], "FD") == before
+    record = json.loads((out / "text" / "clips.generation.json").read_text())
+    assert record["clips"]["5-3.wav"]["prompt"] == "the sound of class 0"
+    assert record["condition"] == "text" and record["guidance"] == 1
     made.clear()
     monkeypatch.setattr(PANNs, "rows", lambda *given: pytest.fail("scored again"))
-    assert reproduce(world, out, "text", "audio") == 0 and not made
+    assert reproduce(world, out, "text", "again") == 0 and not made
+
+
+@pytest.mark.slow
+def test_a_model_by_text_and_by_audio(world, tmp_path):
+    """The same clip numbers and prompts: the condition alone differs."""
+    out = tmp_path / "out"
+    assert reproduce(world, out, "text", "audio", more=["--limit", 2]) == 0
+    manifests = [json.loads((out / n / "clips.generation.json").read_text()) for n in rows_of(out)]
+    assert [m["condition"] for m in manifests] == ["text", "audio"]
+    name = next(iter(manifests[0]["clips"]))
+    waves = [soundfile.read(out / row / "clips" / name)[0] for row in ("text", "audio")]
+    assert np.abs(waves[0] - waves[1]).max() > 1e-4
 
 
 def test_corruptions_rise_with_their_share(world, tmp_path, capsys):
