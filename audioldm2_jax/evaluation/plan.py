@@ -86,6 +86,8 @@ def plan_evaluation(
                 plan.leave_out(metric, network)
             elif kind.logits and not network.backbone.labels:
                 plan.leave_out(metric, f"{network.spec.name} has no class probabilities")
+            elif kind.captions and (reason := _no_texts(network.backbone)):
+                plan.leave_out(metric, reason)
             else:
                 plan.networks[metric] = network
     return plan
@@ -105,7 +107,7 @@ def _with_weights(
         paths[slot] = path = files.user_path(weights[name])
         if not path.exists():
             raise InputError(f"--weights {name}={path}: no such file or folder")
-        if path.is_dir():
+        if path.is_dir() and single.kind_of(path) == "panns":
             protocol = protocol.with_slot(slot, _classifier_spec(spec, path))
     if unknown := [name for name in weights if name not in used]:
         names = ", ".join(n for slot, spec in protocol.slots for n in (slot, spec.weights))
@@ -117,10 +119,7 @@ def _with_weights(
 
 def _classifier_spec(spec: BackboneSpec, folder: Path) -> BackboneSpec:
     """The slot's network, replaced by a classifier that `audioldm2-jax export` wrote."""
-    part = single.load(folder)
-    if part.name != "panns":
-        raise InputError(f"{folder}: holds a {part.name}; a classifier is needed")
-    rate = part.config.sample_rate
+    rate = single.load(folder).config.sample_rate
     return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
 
 
@@ -135,6 +134,17 @@ def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | st
                 raise
             opened[key] = str(error)
     return opened[key]
+
+
+def _no_texts(backbone: Backbone) -> str:
+    """Why a network does not read texts, such as for lack of a tokenizer; "" if it does."""
+    if not hasattr(backbone, "text_features"):
+        return f"{backbone.name} reads no texts"
+    try:
+        backbone.text_features(["sound"])
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def check_data(
