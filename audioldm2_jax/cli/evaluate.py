@@ -143,7 +143,7 @@ def run(options) -> int:
     )
     check_folder(folder, options.generated, reference.name)
     check_writable(folder)
-    plan = plan_evaluation(protocol, options.metrics, _weights(options.weights or []))
+    plan = plan_evaluation(protocol, options.metrics, read_weights(options.weights or []))
     enable_cache()
     if options.model is None:
         generated, manifest = open_clips(options.generated, protocol, limit=limit), None
@@ -194,7 +194,7 @@ def _check(options) -> None:
     if options.limit is not None:
         check_count("--limit", options.limit, 1)
     wanted(options.metrics)
-    _weights(options.weights or [])
+    read_weights(options.weights or [])
     if options.dtype is not None:
         parse_dtype(options.dtype)
     if options.model is None:
@@ -219,7 +219,7 @@ def _check_no_generation(options) -> None:
             raise InputError(f"{name}: is of generated clips; name a --model, or leave it out")
 
 
-def _weights(entries: list[str]) -> dict[str, str]:
+def read_weights(entries: list[str]) -> dict[str, str]:
     """--weights NAME=PATH by name. The published names hold a `=`, which only paths may, too."""
     weights = {}
     for entry in entries:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 import soundfile
 from tqdm import tqdm
 
@@ -31,6 +32,8 @@ from audioldm2_jax.pipelines.request import Request, check_request
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
 from audioldm2_jax.version import __version__
 
+# CLAP features [P, D] of the clips of these numbers, as `Pipeline.run` takes clap_features.
+Conditions = Callable[[Pipeline, Sequence[int]], np.ndarray]
 # Entries of a manifest that may differ between the runs that fill a folder.
 _BESIDE_SETTINGS = ("clips", "failed", "samples", "sample_rate", "device", "versions")
 
@@ -92,13 +95,19 @@ def read_manifest(folder) -> dict | None:
 
 
 def plan_generation(
-    opened: OpenCheckpoint, prompts: Sequence[ClipPrompt], folder, settings: GenerationSettings
+    opened: OpenCheckpoint,
+    prompts: Sequence[ClipPrompt],
+    folder,
+    settings: GenerationSettings,
+    *,
+    condition: str = "text",
 ) -> Generation:
     """Checks all that can be checked before weights are read.
 
-    Clip i is clip i of the seed, so that a longer list keeps the clips of a shorter one. Raises
-    InputError for prompts and settings that the model cannot use, for names that no file can have,
-    for a folder that cannot be written or that holds clips of other settings.
+    condition: what the manifest says the clips are conditioned on. Clip i is clip i of the seed, so
+    that a longer list keeps the clips of a shorter one. Raises InputError for prompts and settings
+    that the model cannot use, for names that no file can have, for a folder that cannot be written
+    or that holds clips of other settings.
     """
     folder = files.user_path(folder)
     names = _file_names(prompts)
@@ -120,17 +129,19 @@ def plan_generation(
     check_model(opened.config, opened.dtype, opened.source)
     check_memory(opened.config, request.part(0, settings.batch), opened.dtype)
     check_writable(folder)
-    record = _record(opened, request, names, prompts)
+    record = _record(opened, request, names, prompts) | {"condition": condition}
     return Generation(opened, folder, names, request, settings.batch, _merged(folder, record))
 
 
-def generate_clips(plan: Generation, *, progress: bool = True) -> dict:
+def generate_clips(
+    plan: Generation, *, conditions: Conditions | None = None, progress: bool = True
+) -> dict:
     """Generates the clips that are missing; returns the manifest.
 
-    Each clip is written as soon as its batch is finished, 16-bit WAV as the network made it. Of
-    several processes each generates its share. A clip whose result is not finite is left out and
-    named under "failed". Raises InputError where a file cannot be written, and NumericalError if no
-    clip at all is finite.
+    conditions: in place of the prompts' CLAP features. Each clip is written as soon as its batch is
+    finished, 16-bit WAV as the network made it. Of several processes each generates its share. A
+    clip whose result is not finite is left out and named under "failed". Raises InputError where a
+    file cannot be written, and NumericalError if no clip at all is finite.
     """
     record, rate = plan.record, plan.opened.config.vocoder.sample_rate
     missing = [
@@ -147,7 +158,7 @@ def generate_clips(plan: Generation, *, progress: bool = True) -> dict:
     with tqdm(total=len(own), unit="clip", file=sys.stderr, disable=not progress) as bar:
         for start in range(0, len(own), plan.batch):
             numbers = own[start : start + plan.batch]
-            samples = _generate(pipe, plan, numbers, failed)
+            samples = _generate(pipe, plan, numbers, failed, conditions)
             if samples and record["samples"] is None:
                 record |= {"samples": samples}
                 _write(plan, record)
@@ -163,14 +174,22 @@ def generate_clips(plan: Generation, *, progress: bool = True) -> dict:
     return record
 
 
-def _generate(pipe: Pipeline, plan: Generation, numbers: list[int], failed: list[str]) -> int:
+def _generate(
+    pipe: Pipeline,
+    plan: Generation,
+    numbers: list[int],
+    failed: list[str],
+    conditions: Conditions | None = None,
+) -> int:
     """Generates and writes clips; returns their length in samples, 0 if none is finite."""
     clips = tuple(plan.request.clips[i] for i in numbers)
     try:
-        output = pipe.run(dataclasses.replace(plan.request, clips=clips), progress=False)
+        request = dataclasses.replace(plan.request, clips=clips)
+        vectors = conditions(pipe, numbers) if conditions else None
+        output = pipe.run(request, clap_features=vectors, progress=False)
     except NumericalError:
         if len(numbers) > 1:
-            return max(_generate(pipe, plan, [i], failed) for i in numbers)
+            return max(_generate(pipe, plan, [i], failed, conditions) for i in numbers)
         failed.append(plan.names[numbers[0]])
         note(f"{failed[-1]}: the result is not finite; the clip is left out")
         return 0

@@ -55,16 +55,16 @@ class Plan:
 
 def plan_evaluation(
     protocol: EvalProtocol,
-    metrics: str | Sequence[str] = "all",
+    metrics: str | Sequence[str] | Wanted = "all",
     weights: Mapping[str, str | Path] | None = None,
 ) -> Plan:
     """Opens the networks and judges of all metrics that the weights allow.
 
-    metrics: keys and groups (`kinds.wanted`). weights: {slot, network or published file: path}.
-    Raises InputError for another name, for weights that cannot be used, and for a metric that is
-    asked for by its own name and lacks its network.
+    metrics: keys and groups (`kinds.wanted`), or what these became. weights: {slot, network or
+    published file: path}. Raises InputError for another name, for weights that cannot be used, and
+    for a metric that is asked for by its own name and lacks its network.
     """
-    asked = wanted(metrics)
+    asked = metrics if isinstance(metrics, Wanted) else wanted(metrics)
     protocol, paths = _with_weights(protocol, weights or {})
     plan = Plan(asked, protocol)
     opened: dict[BackboneSpec, Network | str] = {}

@@ -205,9 +205,9 @@ def test_the_result_of_other_sets_is_not_replaced(world, out, capsys):
 
 def test_weights_have_names_with_equal_signs():
     entries = ["Cnn14_16k_mAP=0.438.pth=a=b.pth", "fad=x=y"]
-    assert command._weights(entries) == {"Cnn14_16k_mAP=0.438.pth": "a=b.pth", "fad": "x=y"}
+    assert command.read_weights(entries) == {"Cnn14_16k_mAP=0.438.pth": "a=b.pth", "fad": "x=y"}
     with pytest.raises(InputError, match="stands twice"):
-        command._weights(["fad=a", "fad=b"])
+        command.read_weights(["fad=a", "fad=b"])
 
 
 @pytest.fixture(scope="module")

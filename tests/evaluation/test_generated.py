@@ -33,7 +33,8 @@ class Tones:
     def from_opened(cls, opened):
         return cls()
 
-    def run(self, request, *, progress):
+    def run(self, request, *, clap_features, progress):
+        assert clap_features is None
         clips = [
             0.5 * np.sin(np.arange(8000) * len(c.prompt) * (1 + c.clip)) for c in request.clips
         ]
