@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from audioldm2_jax import files
 from audioldm2_jax.audio import save_audio
@@ -24,6 +22,7 @@ from audioldm2_jax.checkpoints import download
 from audioldm2_jax.errors import InputError, NumericalError, note
 from audioldm2_jax.evaluation.clips import ClipSet, open_clips
 from audioldm2_jax.evaluation.rules import EvalProtocol
+from audioldm2_jax.log import Counter
 from audioldm2_jax.pipelines.file_names import check_name, identity, split
 from audioldm2_jax.pipelines.loading import OpenCheckpoint
 from audioldm2_jax.pipelines.memory import check_memory, check_model
@@ -155,14 +154,14 @@ def generate_clips(
     pipe = Pipeline.from_opened(plan.opened)
     own = missing[jax.process_index() :: jax.process_count()]
     failed: list[str] = []
-    with tqdm(total=len(own), unit="clip", file=sys.stderr, disable=not progress) as bar:
-        for start in range(0, len(own), plan.batch):
-            numbers = own[start : start + plan.batch]
-            samples = _generate(pipe, plan, numbers, failed, conditions)
-            if samples and record["samples"] is None:
-                record |= {"samples": samples}
-                _write(plan, record)
-            bar.update(len(numbers))
+    counter = Counter(f"generating {plan.folder}", len(own), visible=progress)
+    for start in range(0, len(own), plan.batch):
+        numbers = own[start : start + plan.batch]
+        samples = _generate(pipe, plan, numbers, failed, conditions)
+        if samples and record["samples"] is None:
+            record |= {"samples": samples}
+            _write(plan, record)
+        counter.add(len(numbers))
     if len(failed) == len(own):
         raise NumericalError(f"{plan.opened.source}: no clip is finite; try --dtype fp32")
     record["failed"] = sorted(failed)

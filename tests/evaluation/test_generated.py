@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.evaluation import generated
 from audioldm2_jax.evaluation.generated import (
@@ -47,10 +46,8 @@ def tones(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    write_random(folder, "tiny")
-    return open_checkpoint(folder, progress=False)
+def opened():
+    return open_checkpoint("nano", progress=False)
 
 
 @pytest.fixture
