@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 import soundfile
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.audio import save_audio
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.errors import InputError, NumericalError, note
@@ -146,31 +147,43 @@ def generate_clips(
     missing = [
         i
         for i, name in enumerate(plan.names)
-        if not is_whole(plan.folder / name, rate, record["samples"])
+        if name not in record["failed"]
+        and not is_whole(plan.folder / name, rate, record["samples"])
     ]
-    if not missing:
-        return record
-    _write(plan, record)
-    pipe = Pipeline.from_opened(plan.opened)
-    own = missing[jax.process_index() :: jax.process_count()]
+    # By number: processes that start later see fewer clips missing.
+    own = [i for i in missing if i % jax.process_count() == jax.process_index()]
     failed: list[str] = []
+    if own:
+        _write(plan, record)
+        _generate_all(plan, own, failed, conditions, progress)
+    shares = distributed.gather_bytes(json.dumps(failed).encode())
+    record["failed"] = sorted(
+        {*record["failed"], *(n for part in shares for n in json.loads(part))}
+    )
+    if len(record["failed"]) == len(plan.names):
+        raise NumericalError(f"{plan.opened.source}: no clip is finite; try --dtype fp32")
+    if missing:
+        _write(plan, record)
+    return record
+
+
+def _generate_all(
+    plan: Generation,
+    own: list[int],
+    failed: list[str],
+    conditions: Conditions | None,
+    progress: bool,
+) -> None:
+    """Generates clips in batches. failed: gets the names of those that are not finite."""
+    pipe, record = Pipeline.from_opened(plan.opened), plan.record
     counter = Counter(f"generating {plan.folder}", len(own), visible=progress)
     for start in range(0, len(own), plan.batch):
         numbers = own[start : start + plan.batch]
         samples = _generate(pipe, plan, numbers, failed, conditions)
         if samples and record["samples"] is None:
-            record |= {"samples": samples}
+            record["samples"] = samples
             _write(plan, record)
         counter.add(len(numbers))
-    if len(failed) == len(own):
-        raise NumericalError(f"{plan.opened.source}: no clip is finite; try --dtype fp32")
-    record["failed"] = sorted(failed)
-    _write(plan, record)
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("generated clips of an evaluation")
-    return record
 
 
 def _generate(
@@ -317,7 +330,8 @@ def _merged(folder: Path, record: dict) -> dict:
                 f"{folder}: {name} was generated of another prompt, or stood elsewhere in the "
                 "list; choose another folder"
             )
-    return record | {"samples": old.get("samples"), "clips": old["clips"] | record["clips"]}
+    kept = {"samples": old.get("samples"), "failed": old.get("failed", [])}
+    return record | kept | {"clips": old["clips"] | record["clips"]}
 
 
 def _short(value) -> str:
