@@ -133,8 +133,11 @@ class _Work:
             if readable < least:
                 note = f"{readable} readable clips in a set; it takes at least {least}"
                 self.figures[metric] = Figure(metric, None, note=note)
-            else:
+                continue
+            try:
                 self._add(metric, sets, network)
+            except InputError as error:  # what the other figures need not suffer for
+                self.figures[metric] = Figure(metric, None, note=str(error))
 
     def _pair_rows(self, generated: Features, reference: Features):
         """Rows of readable clips that belong together, or None for sets that are not paired."""

@@ -236,6 +236,7 @@ def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
     assert result.figure("CLAP").note == "clap" and "clap clap" in result.backbones
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_on_the_captions_of_the_reference(world, model, tmp_path, capsys):
     theirs = write_clips(tmp_path / "theirs", 3, seed=3, texts=True)
     clips, out = tmp_path / "clips", tmp_path / "out"
