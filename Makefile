@@ -17,10 +17,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
+$(VENV)/.installed-dev: pyproject.toml constraints.txt no-deps.txt $(VENV)/.installed
 	@echo "Installing what the tests need, PyTorch above all: 0.5 GB to download and 2 GB on disk with"
 	@echo "its CPU build; on Linux PyPI's comes with CUDA, some 3 GB more. 1 to 10 minutes."
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps -r no-deps.txt
 	touch $@
 
 # Four sounds of the model that comes with the package.

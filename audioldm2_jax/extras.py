@@ -18,7 +18,7 @@ MODULES = {
         "tensorboardX",
         "tensorflow_datasets",
     ),
-    "eval": ("librosa",),
+    "eval": ("librosa", "onnxruntime", "pocketsphinx", "speechmos", "swift_f0"),
 }
 
 

@@ -1,4 +1,6 @@
-"""One model alone: a folder as transformers (CLAP) and timm (AudioMAE) save it, PANNs' file."""
+"""One model alone: a folder as transformers (CLAP) and timm (AudioMAE) save it, or a published file
+of PANNs, VGGish or MusicNN.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from audioldm2_jax.checkpoints import weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.hub import convention_named
 from audioldm2_jax.checkpoints.index import read_json, write_json
-from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, panns
+from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, musicnn, panns, vggish
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
 
@@ -40,13 +42,13 @@ def kind_of(folder: Path) -> str | None:
 def load(
     folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
 ) -> Single:
-    """Reads a folder of CLAP, AudioMAE, VAE, vocoder or PANNs, or PANNs' published file.
+    """Reads a folder of one part, or a published file of PANNs, VGGish or MusicNN (.index).
 
     variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
     folder = files.user_path(folder)
     if folder.is_file():
-        return _load_panns(folder, dtype)
+        return from_tensors(weights.read(folder), str(folder), dtype)
     name = kind_of(folder)
     if name is None:
         raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
@@ -75,14 +77,23 @@ def _part_files(folder: Path, part: Part) -> PartFiles:
     return PartFiles(read_json(path), str(path), beside=beside)
 
 
-def _load_panns(path: Path, dtype) -> Single:
-    """`Cnn14_16k_mAP=0.438.pth` and its kin."""
-    source = weights.unwrap(weights.read(path), lambda name: name == "fc_audioset.weight")
-    config = panns.config_of_shapes({name: source.shape(name) for name in source}, str(path))
-    config = panns.check_front_end(source, config, str(path))
-    like, table = panns.PART.shapes(config, str(path)), panns.table(config)
-    params = to_params(source, table, like, put=cast_to(dtype), where=str(path))
-    return Single(panns.PART.name, config, params)
+def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
+    """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
+    as torchvggish has it, MusicNN's checkpoints. Raises InputError for other tensors.
+    """
+    part, interpret = panns.PART, panns.config_of_shapes
+    if vggish.MARK in source:
+        part, interpret = vggish.PART, vggish.config_of_shapes
+    elif musicnn.MARK in source:
+        part, interpret = musicnn.PART, musicnn.config_of_shapes
+    else:
+        source = weights.unwrap(source, lambda name: name == "fc_audioset.weight")
+    config: Any = interpret({name: source.shape(name) for name in source}, where)
+    if part is panns.PART:
+        config = panns.check_front_end(source, config, where)
+    like = part.shapes(config, where)
+    params = to_params(source, part.table(config), like, put=cast_to(dtype), where=where)
+    return Single(part.name, config, params)
 
 
 def save(model: Single, folder) -> None:

@@ -21,7 +21,7 @@ from audioldm2_jax.version import __version__
 COMMANDS = {
     "Sound": ("generate", "doctor", "convert"),
     "Training": ("soundscapes", "prepare", "encode", "train", "export", "rehearse"),
-    "Evaluation": ("reproduce",),
+    "Evaluation": ("evaluate", "reproduce"),
 }
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from audioldm2_jax import files
@@ -20,6 +20,8 @@ from audioldm2_jax.evaluation.problems import Problems, kind_of
 
 # Columns that name clips where no column names files, e.g. MusicCaps' and AudioCaps'.
 _ID_COLUMNS = "audiocap_id ytid youtube_id id clip_id name fname".split()
+# Tables of captions that a folder may hold, as in Hugging Face's AudioFolder.
+_METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 _TEXT_SUFFIXES = (".txt", *folder.TABLES)
 
 
@@ -61,24 +63,14 @@ class Clip:
     transcript: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a table of captions: what it names, and its texts by the fields of a Clip."""
-
-    name: str
-    fields: dict
+Captions = str | os.PathLike | Mapping[str, str]  # a table's path, or caption by name
 
 
-Captions = str | os.PathLike | Mapping[str, str] | list[Row]
+def folder_clips(path: Path, problems: Problems, follow_links: bool) -> list[Clip]:
+    """All sound files below a folder, archives included.
 
-
-def folder_clips(
-    path: Path, problems: Problems, captions: Captions | None, follow_links: bool
-) -> list[Clip]:
-    """All sound files below a folder, archives included; texts from `captions`, a metadata.* table
-    there, or a .txt or .json of a clip's name.
-
-    captions: a table, or {name: caption}. Raises InputError for tables that cannot be read.
+    Texts come from a table of _METADATA there, or from a .txt or .json of a clip's name, such as
+    the records that `generate` writes. Raises InputError for a table that cannot be read.
     """
     index = _index(path, problems, follow_links)
     records = folder.read_folder(index, Report(), metadata={})["train"]
@@ -86,14 +78,11 @@ def folder_clips(
     for name in sorted(rest):
         if not name.lower().endswith((*_TEXT_SUFFIXES, ".zip", ".tar", *archives.PACKED_SUFFIXES)):
             problems.add("not_audio", name)
-    clips = _clips(records, problems)
-    if captions is None:
-        named = [n for n in index.files if PurePosixPath(n).stem == "metadata"]
-        listed = [n for n in named if n.lower().endswith(folder.TABLES) and "/" not in n]
-        if not listed:
-            return clips
-        captions = _table_rows(index.files[listed[0]].read(), listed[0])
-    return with_captions(clips, captions, problems)
+    # A clip counts whatever stands in its .json, unlike in `prepare`.
+    files_of = (replace(r, file=index.files[r.id]) for r in records)
+    clips = _clips(files_of, problems)
+    listed = [name for name in _METADATA if name in index.files]
+    return with_captions(clips, path / listed[0], problems) if listed else clips
 
 
 def list_clips(path: Path, problems: Problems, split: str | None, follow_links: bool) -> list[Clip]:
@@ -110,7 +99,10 @@ def list_clips(path: Path, problems: Problems, split: str | None, follow_links: 
 
 
 def corpus_clips(
-    path: Path, split: str | None, progress: Callable[[int], object] | None
+    path: Path,
+    problems: Problems,
+    split: str | None,
+    progress: Callable[[int], object] | None,
 ) -> list[Clip]:
     """The clips of a prepared corpus. Their records are read once for names and texts.
 
@@ -125,27 +117,19 @@ def corpus_clips(
         split = (usual or splits)[0]
     source, clips = reader.open_split(path, split), []
     for position in range(len(source)):
+        if progress:
+            progress(1)
         try:
             example = source[position]
         except Exception as error:  # ArrayRecord and TFDS raise many kinds for damage
-            raise InputError(
-                f"{path}: record {position} of {split} is damaged ({error_reason(error)}); delete "
-                "the corpus and make it anew"
-            ) from None
-        if "audio" not in example:
-            raise InputError(f"{path}: holds encoders' outputs, no audio; prepare it without them")
-        texts = {key: tuple(map(_text, example.get(key, ()))) for key in ("captions", "labels")}
-        clips.append(
-            Clip(
-                _text(example["id"]),
-                Record(source, position),
-                next(iter(texts["captions"]), ""),
-                **texts,
-                transcript=_text(example.get("transcript", "")),
-            )
-        )
-        if progress:
-            progress(1)
+            problems.add("unreadable", f"{split}, record {position}", error_reason(error))
+            continue
+        if not isinstance(example.get("audio"), bytes):
+            raise InputError(f"{path}: it holds no encoded audio; make it with `prepare` alone")
+        captions, labels = (tuple(map(_text, example.get(k, ()))) for k in ("captions", "labels"))
+        name, transcript = (_text(example.get(key, "")) for key in ("id", "transcript"))
+        caption = captions[0] if captions else ""
+        clips.append(Clip(name, Record(source, position), caption, captions, labels, transcript))
     return clips
 
 
@@ -178,29 +162,6 @@ def _clips(records: Iterable[clip_record.ClipRecord], problems: Problems) -> lis
     return clips
 
 
-def _table_rows(data: bytes, name: str) -> list[Row]:
-    """Raises InputError for a table without rows, or without a column of files, ids or captions."""
-    rows = tables.read_table(data, name)
-    if not rows:
-        raise InputError(f"{name}: the table has no rows")
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    by_lower_case = {key.lower(): key for key in reversed(keys)}
-    ids = (by_lower_case[key] for key in _ID_COLUMNS if key in by_lower_case)
-    try:
-        names = columns.AUTO.resolve(keys, name)
-    except InputError:
-        if (first := next(ids, None)) is None:
-            raise
-        names = columns.Columns(file=first).resolve(keys, name)
-    result = []
-    for row in rows:
-        if value := next(iter(columns.cell_texts(row.get(names.file))), ""):
-            fields = names.fields(row)
-            del fields["extra"]
-            result.append(Row(normalise_name(value), fields))
-    return result
-
-
 def with_captions(clips: list[Clip], captions: Captions, problems: Problems) -> list[Clip]:
     """Clips with the texts of the rows that name them, by path, by file name, or by its stem.
 
@@ -209,27 +170,51 @@ def with_captions(clips: list[Clip], captions: Captions, problems: Problems) -> 
     """
     positions = _lookup([clip.name for clip in clips])
     texts: dict[int, list[dict]] = {}
-    for row in _rows(captions):
-        name = row.name.rpartition("/")[2]
-        keys = (row.name, name, stem(name))
+    for path, fields in _rows(captions):
+        name = path.rpartition("/")[2]
+        keys = (path, name, stem(name))
         position = next((positions[key] for key in keys if positions.get(key) is not None), None)
         if position is None:
-            problems.add("missing", row.name)
+            problems.add("missing", path)
         else:
-            texts.setdefault(position, []).append(row.fields)
+            texts.setdefault(position, []).append(fields)
     return [_with_fields(clip, texts.get(position, [])) for position, clip in enumerate(clips)]
 
 
-def _rows(captions: Captions) -> list[Row]:
-    if isinstance(captions, list):
-        return captions
+def _rows(captions: Captions) -> list[tuple[str, dict]]:
+    """What each row names, and its texts by the fields of a Clip.
+
+    Raises InputError for a table without rows, or without a column of files, ids or captions.
+    """
     if isinstance(captions, Mapping):
-        return [Row(normalise_name(name), {"captions": (c,)}) for name, c in captions.items()]
-    path = files.user_path(captions)
+        return [(normalise_name(name), {"captions": (text,)}) for name, text in captions.items()]
+    path = files.user_path(os.fspath(captions))
     try:
-        return _table_rows(FileRef(str(path)).read(), path.name)
+        rows = tables.read_table(FileRef(str(path)).read(), path.name)
     except Unreadable as error:
         raise InputError(f"{path}: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: the table has no rows")
+    names, result = _columns(rows, str(path)), []
+    for row in rows:
+        if value := next(iter(columns.cell_texts(row.get(names.file))), ""):
+            fields = names.fields(row)
+            del fields["extra"]
+            result.append((normalise_name(value), fields))
+    return result
+
+
+def _columns(rows: list[dict], where: str) -> columns.Columns:
+    """The columns of a table of captions; a column of ids serves where none names files."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    by_lower_case = {key.lower(): key for key in reversed(keys)}
+    try:
+        return columns.AUTO.resolve(keys, where)
+    except InputError:
+        ids = [by_lower_case[key] for key in _ID_COLUMNS if key in by_lower_case]
+        if not ids:
+            raise
+        return columns.Columns(file=ids[0]).resolve(keys, where)
 
 
 def _with_fields(clip: Clip, rows: list[dict]) -> Clip:

@@ -51,7 +51,6 @@ class ClipSet:
         self._digests: dict[int, bytes] = {}
         self._reasons: dict[int, str] = {}
         self._first: dict[bytes, int] = {}
-        self._clipped: set[int] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -65,15 +64,11 @@ class ClipSet:
         data = self._inspect(clip)
         name = Path(clip.name).name
         try:
-            audio = loading.load_clip(
-                data if data is not None else clip.source.read(), rules, sample_rate, name
-            )
+            data = clip.source.read() if data is None else data
+            return loading.load_clip(data, rules, sample_rate, name)
         except Unreadable as error:
             self._exclude(self._position[clip.name], str(error))
             raise
-        if np.abs(audio).max(initial=0.0) < loading.SILENCE:
-            self._note_silence(self._position[clip.name])
-        return audio
 
     def content_hash(self, clip: Clip) -> str:
         """SHA-256 of the encoded bytes, in hex. Raises Unreadable for an unusable clip."""
@@ -119,8 +114,8 @@ class ClipSet:
                 f"({names}{', ...' if silent > 3 else ''}); they count in every figure, and FD, "
                 "FAD and KL can look good on silence"
             )
-        if left_out := self.problems.left_out:
-            lines.append(f"{self.name}: {left_out} clips or files are left out, {total} are read")
+        if left_out := len(self.clips) - total + counts["missing"]:
+            lines.append(f"{self.name}: {left_out} clips are left out, {total} are read")
         if counts["duplicate"] and not self._copies:
             lines.append(
                 f"{self.name}: {counts['duplicate']} of {total} clips repeat others byte for byte, "
@@ -145,7 +140,7 @@ class ClipSet:
             return None
         try:
             data = clip.source.read()
-            facts = loading.read_facts(data, Path(clip.name).name)
+            facts = loading.read_facts(data, self._rules, self._rate, Path(clip.name).name)
         except Unreadable as error:
             self._exclude(position, str(error))
             raise
@@ -164,7 +159,7 @@ class ClipSet:
         first = self._first.setdefault(digest, position)
         if first != position:
             add("duplicate", name, f"as {self.clips[first].name}")
-        if facts.is_silent(self._rules.channels):
+        if facts.silent:
             self._state[position] = _SILENT
             add("silent", name)
         if facts.clipped:
@@ -180,13 +175,6 @@ class ClipSet:
                 self._state[position] = _UNUSABLE
                 self._reasons[position] = reason
                 self.problems.add(kind_of(reason), self.clips[position].name, reason)
-
-    def _note_silence(self, position: int) -> None:
-        """A clip that only this protocol's rules make silent, e.g. by the mean of its channels."""
-        with self._lock:
-            if self._state[position] == _AUDIBLE:
-                self._state[position] = _SILENT
-                self.problems.add("silent", self.clips[position].name)
 
 
 def _first_loader(protocol: EvalProtocol) -> tuple[LoaderRules, int]:
@@ -221,23 +209,26 @@ def open_clips(
     elif not path.is_dir():
         raise InputError(f"{path}: no such folder, table or prepared corpus")
     elif reader.is_corpus(path) or any(path.glob("*/dataset_info.json")):
-        clips = clip_sources.corpus_clips(path, split, progress)
+        clips = clip_sources.corpus_clips(path, problems, split, progress)
     else:
-        clips = clip_sources.folder_clips(path, problems, captions, follow_links)
-        captions = None
+        clips = clip_sources.folder_clips(path, problems, follow_links)
     if captions is not None:
         clips = clip_sources.with_captions(clips, captions, problems)
     if not clips:
         raise InputError(f"{path}: no sound files in it{_reasons(problems)}")
-    wanted = min((n for n in (limit, protocol.limit) if n is not None), default=len(clips))
-    if wanted < 1:
-        raise InputError(f"limit {limit}: at least one clip is needed")
-    clips = sorted(clips, key=lambda clip: clip.name)[:wanted]
+    clips = _first(clips, [n for n in (limit, protocol.limit) if n is not None])
     if any(clip.caption for clip in clips):
         for clip in clips:
             if not clip.caption:
                 problems.add("no_caption", clip.name)
     return ClipSet(str(source), clips, problems, protocol)
+
+
+def _first(clips: list[Clip], limits: list[int]) -> list[Clip]:
+    """The first clips by name, by the smallest limit."""
+    if limits and min(limits) < 1:
+        raise InputError(f"limit {min(limits)}: at least one clip is needed")
+    return sorted(clips, key=lambda clip: clip.name)[: min(limits, default=None)]
 
 
 def _reasons(problems: Problems) -> str:

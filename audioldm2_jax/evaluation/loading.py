@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,39 +23,45 @@ _IN_MEMORY = 1 << 24  # samples of a file; longer ones are decoded again instead
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What a file holds, before any rule.
+    """What a file holds, and what of it a network reads.
 
-    sample_rate: Hz. seconds: its length. silent_channels: for each channel, whether its amplitude
-    about its mean stays below SILENCE. clipped: whether too many samples are at full scale.
+    sample_rate: Hz. seconds: its length. silent: whether the network reads silence; an offset alone
+    is silence, before any scaling. clipped: whether too many samples are at full scale.
     """
 
     sample_rate: int
     seconds: float
-    silent_channels: tuple[bool, ...]
+    silent: bool
     clipped: bool
 
-    def is_silent(self, channels: str) -> bool:
-        """Whether what a loader reads is silent. channels: "first" or "mean" of them."""
-        return self.silent_channels[0] if channels == "first" else all(self.silent_channels)
 
+def read_facts(data: bytes, rules: LoaderRules, sample_rate: int, name: str = "") -> ClipFacts:
+    """Decodes a whole file, and loads it for a network at `sample_rate` (Hz).
 
-def read_facts(data: bytes, name: str = "") -> ClipFacts:
-    """Decodes a whole file once. name: the file's, for messages.
-
-    Raises Unreadable for data that is not audio, damaged, not finite, or shorter than 0.01 s.
+    name: the file's, for messages. Raises Unreadable for data that is not audio, damaged, not
+    finite, or shorter than 0.01 s, and as `load_clip` does.
     """
-    low, high, full = np.full(1, np.inf), np.full(1, -np.inf), np.zeros(1)
+    low, high, full = math.inf, -math.inf, np.zeros(1)
 
     def watch(block: np.ndarray) -> None:
         nonlocal low, high, full
-        low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
+        mono = _mono(block, rules)
+        low, high = min(low, float(mono.min())), max(high, float(mono.max()))
         full = full + (np.abs(block) >= _FULL_SCALE).sum(0)
 
-    info = audio_files.check_audio(data, name, watch=watch)
-    # An offset alone is silence.
-    silent = tuple(bool(x) for x in (high - low) / 2 <= SILENCE)
+    with _codec_errors(), np.errstate(invalid="ignore"):
+        info = audio_files.check_audio(data, name, watch=watch)
+    # What resampling removes, as sound above the network's band, is silence to the network.
+    silent = (high - low) / 2 <= SILENCE or (
+        float(np.abs(load_clip(data, rules, sample_rate, name)).max(initial=0.0)) < SILENCE
+    )
     clipped = bool(full.max() > CLIPPED_SHARE * info.samples)
     return ClipFacts(info.sample_rate, info.seconds, silent, clipped)
+
+
+def _mono(block: np.ndarray, rules: LoaderRules) -> np.ndarray:
+    """[samples, channels] -> [samples]."""
+    return block[:, 0] if rules.channels == "first" else block.mean(1)
 
 
 def load_clip(data: bytes, rules: LoaderRules, sample_rate: int, name: str = "") -> np.ndarray:
@@ -63,20 +71,28 @@ def load_clip(data: bytes, rules: LoaderRules, sample_rate: int, name: str = "")
     Unreadable for data that does not decode, is not finite or has no samples, and for a rate that
     the resampler does not take.
     """
-    with audio_files.open_audio(data, name) as file:
-        source = file.samplerate
-    blocks, offset, gain = _statistics(data, name, rules)
-    pieces = ((block - offset) * gain for block in blocks)
-    try:
+    with _codec_errors():
+        with audio_files.open_audio(data, name) as file:
+            source = file.samplerate
+        blocks, offset, gain = _statistics(data, name, rules)
+        pieces = ((block - offset) * gain for block in blocks)
         if rules.via_rate:
             pieces = RESAMPLERS[rules.resampler](pieces, source, rules.via_rate)
             pieces = _filled(pieces, round(rules.min_seconds * rules.via_rate))
             source = rules.via_rate
         pieces = RESAMPLERS[rules.resampler](pieces, source, sample_rate)
-        audio = _first_seconds(pieces, rules, sample_rate)
+        return _finish(_first_seconds(pieces, rules, sample_rate), rules, sample_rate)
+
+
+@contextmanager
+def _codec_errors() -> Iterator[None]:
+    """Raises Unreadable for what codecs and resamplers raise."""
+    try:
+        yield
     except InputError as error:  # of rates
         raise Unreadable(str(error)) from None
-    return _finish(audio, rules, sample_rate)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise Unreadable(f"cannot be decoded ({type(error).__name__})") from None
 
 
 def mono_blocks(data: bytes, name: str, rules: LoaderRules) -> Iterator[np.ndarray]:
@@ -85,7 +101,7 @@ def mono_blocks(data: bytes, name: str, rules: LoaderRules) -> Iterator[np.ndarr
         for block in file.blocks():
             if rules.int16 == "read":
                 block = np.clip(np.floor(block * 32768), -32768, 32767) / 32768
-            mono = block[:, 0] if rules.channels == "first" else block.mean(1)
+            mono = _mono(block, rules)
             if not np.isfinite(mono).all():
                 raise Unreadable(audio_files.NOT_FINITE)
             yield np.ascontiguousarray(mono, np.float32)

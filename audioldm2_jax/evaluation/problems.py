@@ -53,12 +53,6 @@ class Problems:
         """Forgets a kind, before it is counted anew."""
         self.counts[kind], self.examples[kind] = 0, []
 
-    @property
-    def left_out(self) -> int:
-        """How many clips and files are left out, those by name (hidden, links) not counted."""
-        by_name = ("hidden", "link")
-        return sum(self.counts[k] for k, v in KINDS.items() if v.left_out and k not in by_name)
-
     def as_dict(self) -> dict[str, dict]:
         """{kind: {"count", "left_out", "rule", "names", "reasons"}} of the kinds that occur."""
         return {

@@ -17,7 +17,7 @@ from audioldm2_jax.audio import resample as soxr_hq
 from audioldm2_jax.errors import InputError
 
 Blocks = Iterable[np.ndarray]  # float32 [samples], one after another
-_LARGEST = 1 << 24  # values of a filter bank: 44101 and 16000 Hz, say, share no factor
+_LARGEST = 1 << 23  # values of a filter bank: 44101 and 16000 Hz, say, share no factor
 _CHUNK = 1 << 21  # values that are filtered at once
 
 
@@ -66,7 +66,7 @@ class Sinc:
             yield out[: length - written]
 
 
-@functools.lru_cache(16)
+@functools.lru_cache(8)
 def filter_bank(rule: Sinc, down: int, up: int) -> tuple[np.ndarray, int, int]:
     """Filters of coprime rates for several steps of `down` input samples at once.
 

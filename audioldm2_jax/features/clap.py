@@ -16,14 +16,15 @@ def fit_clip(audio, config: ClapMelConfig) -> jax.Array:
     """Audio of exactly the configured length. audio: [B, samples] -> [B, config.samples].
 
     Longer clips are cut to their first samples: the reference crops at random, and scores would
-    not be repeatable. Shorter ones are repeated and zero-padded as `config.padding` says.
+    not be repeatable. Shorter ones are repeated and zero-padded as `config.padding` says. NumPy
+    arrays stay such, without a compilation for each length.
     """
-    length = config.samples
+    xp, length = (np if isinstance(audio, np.ndarray) else jnp), config.samples
     audio = audio[:, :length]
     if audio.shape[1] < length and config.padding in ("repeat", "repeatpad"):
         copies = length // audio.shape[1] + (config.padding == "repeat")
-        audio = jnp.tile(audio, (1, copies))[:, :length]
-    return jnp.pad(audio, ((0, 0), (0, length - audio.shape[1])))
+        audio = xp.tile(audio, (1, copies))[:, :length]
+    return xp.pad(audio, ((0, 0), (0, length - audio.shape[1])))
 
 
 def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
@@ -31,6 +32,16 @@ def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
 
     audio: [B, samples] at the config's rate -> [B, 1 + samples // hop, mels]. The filters of models
     with fusion are torchaudio's (HTK scale, no norm), those of the others librosa's (Slaney).
+    """
+    pad = config.fft // 2
+    audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (pad, pad)), mode="reflect")
+    return framed_clap_log_mel(audio, config)
+
+
+def framed_clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
+    """`clap_log_mel` of audio whose ends are reflected already.
+
+    audio: [B, samples] -> [B, 1 + (samples - fft) // hop, mels].
     """
     from transformers.audio_utils import mel_filter_bank
 
@@ -43,7 +54,7 @@ def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
         norm=None if config.fusion else "slaney",
         mel_scale="htk" if config.fusion else "slaney",
     ).astype(np.float32)
-    power = jnp.square(jnp.abs(stft(audio, config.fft, config.hop, config.fft // 2)))
+    power = jnp.square(jnp.abs(stft(audio, config.fft, config.hop, 0)))
     mel = jnp.einsum("btk,kf->btf", power, filters, precision=jax.lax.Precision.HIGHEST)
     return 10.0 * jnp.log10(jnp.maximum(mel, 1e-10))
 

@@ -15,13 +15,18 @@ FBANK_MEAN, FBANK_DEVIATION = -4.2677393, 4.5689974
 
 
 @functools.cache
-def kaldi_filters(bins: int, fft: int, sample_rate: int, low: float = 20.0) -> np.ndarray:
-    """Kaldi's filter bank, triangles in its mel scale: [fft / 2 + 1, bins]; the last row is 0."""
+def kaldi_filters(
+    bins: int, fft: int, sample_rate: int, low: float = 20.0, high: float | None = None
+) -> np.ndarray:
+    """Kaldi's filter bank, triangles in its mel scale: [fft / 2 + 1, bins]; the last row is 0.
+
+    low, high: Hz; None is half the sample rate.
+    """
 
     def mel(hertz):
         return 1127.0 * np.log1p(np.asarray(hertz, np.float64) / 700.0)
 
-    edges = np.linspace(mel(low), mel(sample_rate / 2), bins + 2)
+    edges = np.linspace(mel(low), mel(high or sample_rate / 2), bins + 2)
     bins_mel = mel(np.arange(fft // 2) * sample_rate / fft)[:, None]
     rise = (bins_mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins_mel) / (edges[2:] - edges[1:-1])

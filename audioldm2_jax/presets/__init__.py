@@ -11,6 +11,7 @@ from audioldm2_jax.presets.parts import (  # noqa: F401
     GPT2Config,
     HiFiGANConfig,
     HTSATConfig,
+    MusicNNConfig,
     PANNsConfig,
     PhonemeConfig,
     ProjectionConfig,
@@ -20,4 +21,5 @@ from audioldm2_jax.presets.parts import (  # noqa: F401
     T5Config,
     UNetConfig,
     VAEConfig,
+    VGGishConfig,
 )

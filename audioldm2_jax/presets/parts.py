@@ -222,6 +222,34 @@ class PANNsConfig:
 
 
 @dataclass(frozen=True)
+class VGGishConfig:
+    """VGGish (arXiv 1609.09430): widths of its convolutions by stage, of hidden layers, and of its
+    embeddings. Its front end is fixed: `features.vggish`.
+    """
+
+    stages: tuple[tuple[int, ...], ...] = ((64,), (128,), (256, 256), (512, 512))
+    hidden: tuple[int, ...] = (4096, 4096)
+    width: int = 128
+
+
+@dataclass(frozen=True)
+class MusicNNConfig:
+    """MusicNN (arXiv 1909.06654), a tagger of music; its front end is fixed: `features.musicnn`.
+
+    timbral: (mel bins, channels) of each convolution over time and frequency; temporal: (frames,
+    channels) of each over time. middle: channels of the three residual convolutions. width: of the
+    last hidden layer. labels: the classes' names, where they are known.
+    """
+
+    timbral: tuple[tuple[int, int], ...] = ((38, 204), (67, 204))
+    temporal: tuple[tuple[int, int], ...] = ((128, 51), (64, 51), (32, 51))
+    middle: int = 64
+    width: int = 200
+    classes: int = 50
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class HiFiGANConfig:
     """HiFi-GAN generator. `normalize` subtracts the stored mean and divides by the stored scale.
 

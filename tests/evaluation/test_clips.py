@@ -136,7 +136,7 @@ def test_warnings_name_duplicates_clipping_rates_and_what_is_left_out(tmp_path):
     text = "\n".join(clips.warnings())
     for part in (
         "2 of 8 clips (25.0%) are silent",
-        "7 clips or files are left out, 8 are read",
+        "6 clips are left out, 8 are read",
         "1 of 8 clips repeat others byte for byte",
         "1 of 8 clips are clipped",
         "7 at 16000, 1 at 44100 Hz",
@@ -225,6 +225,24 @@ def test_texts_of_a_folder(tmp_path):
     assert [clip.caption for clip in open_clips(tmp_path, AUTHORS).clips] == ["a bell", "a dog", ""]
 
 
+def test_records_of_generated_clips_are_texts_and_other_json_is_ignored(tmp_path):
+    for name in ("a", "b"):
+        _tone(tmp_path / f"{name}.wav", number=ord(name))
+    record = {
+        "prompt": "a bell",
+        "negative_prompt": "low quality",
+        "transcription": None,
+        "seed": 1,
+    }
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    (tmp_path / "b.json").write_text("[1, 2")
+    (tmp_path / "metadata.json").write_text('{"model": "x"}')
+    clips = open_clips(tmp_path, AUTHORS)
+    assert [clip.captions for clip in clips.clips] == [("a bell",), ()]
+    assert _read_all(clips) == ["a.wav", "b.wav"]
+    assert not any(clips.problems.counts[kind] for kind in ("not_audio", "unreadable"))
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -251,6 +269,25 @@ def test_captions_from_a_list_elsewhere(tmp_path, name, content):
     assert [clip.caption for clip in clips.clips] == ["one", "two", ""]
     counts = clips.problems.counts
     assert (counts["missing"], counts["no_caption"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("", "the table has no rows|no header|empty"),
+        ("colour,caption\nred,a bell\n", "no column names the audio files"),
+        ("file_name,caption\na.wav,\xe9".encode("latin-1"), "line 2 is not UTF-8"),
+    ],
+)
+def test_bad_tables_of_captions(tmp_path, content, message):
+    _tone(tmp_path / "audio" / "a.wav")
+    table = tmp_path / "list.csv"
+    if content is not None:
+        table.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message) as error:
+        open_clips(tmp_path / "audio", AUTHORS, captions=table)
+    assert "list.csv" in str(error.value)
 
 
 def test_captions_by_name(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.evaluation import features
-from audioldm2_jax.evaluation.backbones.base import Backbone, Row
+from audioldm2_jax.evaluation.backbones.base import Backbone, Batches, Row
 from audioldm2_jax.evaluation.features import extract
 
 
@@ -55,7 +55,7 @@ class Patches(Backbone):
     name, sample_rate, sha256, labels = "patches", 100, "0" * 64, ("a", "b", "c")
 
     def __init__(self, scale=1.0):
-        super().__init__({"scale": np.float32(scale)}, _moments)
+        super().__init__(Batches({"scale": np.float32(scale)}, _moments))
 
     def rows(self, waveform):
         return [Row(waveform[i : i + 5], 5) for i in range(0, len(waveform) - 4, 5)]

@@ -119,15 +119,29 @@ def test_peak_is_that_of_the_rule_and_silence_stays():
         np.testing.assert_array_equal(silent, np.zeros(4000))
 
 
+def _facts(data, channels="first", sample_rate=16000):
+    return loading.read_facts(data, replace(RAW, channels=channels), sample_rate)
+
+
 def test_facts_of_a_file():
     audio = np.zeros((8000, 2), np.float32)
     audio[:, 0] = 0.3  # an offset is silence
     audio[:, 1] = np.sin(np.arange(8000)) * 0.5
-    facts = loading.read_facts(_encode(audio))
+    facts = _facts(_encode(audio))
     assert (facts.sample_rate, facts.seconds, facts.clipped) == (16000, 0.5, False)
-    assert facts.silent_channels == (True, False)
-    assert facts.is_silent("first") and not facts.is_silent("mean")
-    assert loading.read_facts(_encode(np.clip(audio * 4, -1, 1))).clipped
+    assert facts.silent and not _facts(_encode(audio), "mean").silent
+    assert _facts(_encode(np.clip(audio * 4, -1, 1))).clipped
+
+
+def test_silence_is_what_the_network_reads():
+    wave = 0.5 * np.sin(2 * np.pi * 15000 * np.arange(48000) / 48000)
+    high, soxr = _encode(wave * np.hanning(48000), 48000), replace(RAW, resampler="soxr_hq")
+    assert loading.read_facts(high, soxr, 16000).silent
+    assert not loading.read_facts(high, soxr, 48000).silent
+    opposite = _encode(np.stack([wave, -wave], 1), 48000)
+    assert _facts(opposite, "mean", 48000).silent and not _facts(opposite, "first", 48000).silent
+    faint = replace(RAW, peak_db=-1.0)  # scaling does not make a sound of silence
+    assert loading.read_facts(_encode(wave * 1e-4, 48000), faint, 48000).silent
 
 
 @pytest.mark.parametrize(
@@ -140,7 +154,7 @@ def test_facts_of_a_file():
     ],
 )
 def test_bad_files_are_unreadable(data, message):
-    for read in (loading.read_facts, lambda data: loading.load_clip(data, RAW, 16000)):
+    for read in (_facts, lambda data: loading.load_clip(data, RAW, 16000)):
         with pytest.raises(Unreadable, match=message):
             read(data)
 
@@ -148,3 +162,16 @@ def test_bad_files_are_unreadable(data, message):
 def test_rates_that_a_resampler_lacks_are_unreadable():
     with pytest.raises(Unreadable, match="decimation from 44100 to 16000 Hz"):
         loading.load_clip(_encode(_stereo(), 44100), replace(RAW, resampler="decimate"), 16000)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
+def test_what_codecs_raise_is_unreadable(monkeypatch, error):
+    data = _encode(_stereo())
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("audioldm2_jax.data.ingest.audio_files.Decoder.read", fail)
+    for read in (_facts, lambda data: loading.load_clip(data, RAW, 16000)):
+        with pytest.raises(Unreadable, match="broken: it cannot be decoded|cannot be decoded"):
+            read(data)

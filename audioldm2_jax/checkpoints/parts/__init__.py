@@ -11,17 +11,20 @@ from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
     gpt2,
+    musicnn,
     panns,
     phonemes,
     projection,
     t5,
     unet,
     vae,
+    vggish,
     vocoder,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
-# {name: part}. A config.json is of the first part that describes it, so PANNs precede AudioMAE.
+# {name: part}. A config.json is of the first part that describes it; those with a mark of their
+# own precede AudioMAE.
 PARTS: dict[str, Part] = {
     part.name: part
     for part in (
@@ -34,6 +37,8 @@ PARTS: dict[str, Part] = {
         vae.PART,
         vocoder.PART,
         panns.PART,
+        vggish.PART,
+        musicnn.PART,
         audiomae.PART,
     )
 }

@@ -1,7 +1,8 @@
-"""Weight files as tensors by name: safetensors and torch's archives, whole or in shards.
+"""Weight files as tensors by name: safetensors, torch's archives and TensorFlow's bundles.
 
-No torch is needed, and no code in a file runs.
+Neither torch nor TensorFlow is needed, and no code in a file runs.
 """
 
 from audioldm2_jax.checkpoints.weights.base import ArrayReader, Weights, unwrap  # noqa: F401
 from audioldm2_jax.checkpoints.weights.open import candidates, find, read, write  # noqa: F401
+from audioldm2_jax.checkpoints.weights.tensorflow import read_bundle  # noqa: F401

@@ -11,6 +11,7 @@ import numpy as np
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints.weights.base import Weights, check_names
 from audioldm2_jax.checkpoints.weights.safetensors import read_safetensors, write_safetensors
+from audioldm2_jax.checkpoints.weights.tensorflow import read_tensorflow
 from audioldm2_jax.checkpoints.weights.torch import read_torch
 from audioldm2_jax.errors import InputError, note
 
@@ -72,7 +73,7 @@ def _rank(name: str) -> tuple | None:
 
 
 def read(path: Path, choice: str = "auto") -> Weights:
-    """Opens a weight file or a shard index.
+    """Opens a weight file, a shard index, or the .index of a TensorFlow checkpoint.
 
     choice: see `torch.read_torch`. Raises InputError for a file that is damaged, asks for
     code, or holds more tensors than any model.
@@ -90,6 +91,8 @@ def read(path: Path, choice: str = "auto") -> Weights:
         slices, metadata = read_safetensors(path)
         check_names(slices, path)
         return Weights(slices, metadata)
+    if path.name.endswith(".index"):
+        return read_tensorflow(path)
     return read_torch(path, choice)
 
 

@@ -37,71 +37,40 @@ class Row(NamedTuple):
 Apply = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]]
 
 
-class Backbone(abc.ABC):
-    """A network whose features metrics compare.
+class Batches:
+    """Runs a network on rows, in batches over the devices of this host.
 
-    name: of `BACKBONES`. sample_rate: of its waveforms, Hz. sha256: of its weights. labels: names
-    of its classes, () without logits. multi_label: whether classes are independent. version: of the
-    computation, for caches; a change of results counts it up. settings: of the same network, that
-    change its results.
+    params: of the network; apply: a pure function of rows, one object for each configuration, so
+    that its programs are compiled once. devices: None is all of this host. step: rows' sizes are
+    its multiples. A device takes at most `most_rows` rows of `most_values` values in all, a quarter
+    of these on a CPU, whose cores few rows keep busy.
     """
 
-    name: str
-    sample_rate: int
-    sha256: str
-    labels: tuple[str, ...] = ()
-    multi_label: bool = True
-    version: int = 1
-    settings: str = ""
-
-    # Rows' sizes are multiples of `step`; a device takes `most_values` values, `most_rows` rows.
-    step: int = 1
-    most_rows: int = 32
-    most_values: int = 1 << 22
-
-    def __init__(self, params: dict, apply: Apply, devices: Sequence[jax.Device] | None = None):
-        """params: of the network; apply: a pure function of rows, one object for each network
-        configuration, so that its programs are compiled once. devices: None is all of this host.
-        """
+    def __init__(
+        self,
+        params: dict,
+        apply: Apply,
+        devices: Sequence[jax.Device] | None = None,
+        *,
+        step: int = 1,
+        most_rows: int = 64,
+        most_values: int = 1 << 22,
+    ):
         devices = tuple(devices or jax.local_devices())
         mesh = _mesh(devices)
         self._program, self._devices = _program(apply, mesh), len(devices)
         self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
         self._sizes: list[int] = []
-        if devices[0].platform == "cpu":  # whose cores few clips keep busy
-            self.most_values //= 4
+        self._step, self.most_rows = step, most_rows
+        self._most_values = most_values // (4 if devices[0].platform == "cpu" else 1)
 
-    @abc.abstractmethod
-    def rows(self, waveform: np.ndarray) -> list[Row]:
-        """The inputs of a clip: at least one. waveform: float32 [samples]."""
-
-    def clip_logits(self, logits: np.ndarray) -> np.ndarray:
-        """Logits of a clip [K] from those of its rows [P, K]."""
-        return logits.mean(0)
-
-    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[ClipOutput]:
-        """Outputs of clips, of any lengths, at `sample_rate`; each is float32 [samples]."""
-        rows = [self.rows(np.asarray(waveform, np.float32)) for waveform in waveforms]
-        flat = [row for clip in rows for row in clip]
-        outputs = self._run(flat)
-        clips, start = [], 0
-        for clip in rows:
-            parts = outputs[start : start + len(clip)]
-            start += len(clip)
-            embeddings = np.stack([embedding for embedding, _ in parts])
-            logits = [part for _, part in parts if part is not None]
-            clips.append(
-                ClipOutput(embeddings, self.clip_logits(np.stack(logits)) if logits else None)
-            )
-        return clips
-
-    def _run(self, rows: list[Row]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    def __call__(self, rows: list[Row]) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """(embedding, logits) of each row; long rows first, whose sizes then serve shorter ones."""
         outputs: list = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i].values))
         while order:
             size = self._size(len(rows[order[0]].values))
-            most = self._batch(size, rows[order[0]].values)
+            most = self._most(size, rows[order[0]].values)
             chosen = [i for i in order[:most] if self._size(len(rows[i].values)) == size]
             order = order[len(chosen) :]
             # Powers of two for each device, so that a set's last batch takes few programs.
@@ -122,15 +91,60 @@ class Backbone(abc.ABC):
         if not fits:
             # Most sets have one length, the first. Later ones leave room for a little longer ones.
             least = length * 11 // 10 if self._sizes else length
-            fits = [-(-least // self.step) * self.step]
+            fits = [-(-least // self._step) * self._step]
             self._sizes.append(fits[0])
         return min(fits)
 
-    def _batch(self, size: int, values: np.ndarray) -> int:
+    def _most(self, size: int, values: np.ndarray) -> int:
         """Rows of one call: a power of two for each device."""
         width = size * int(np.prod(values.shape[1:], dtype=int))
-        rows = max(1, min(self.most_rows, self.most_values // width))
+        rows = max(1, min(self.most_rows, self._most_values // width))
         return self._devices << (rows.bit_length() - 1)
+
+
+class Backbone(abc.ABC):
+    """A network whose features metrics compare.
+
+    name: of `registry.BACKBONES`. sample_rate: of its waveforms, Hz. sha256: of its weights.
+    labels: names of its classes, () without logits. multi_label: whether classes are independent.
+    version: of the computation, for caches; a change of results counts it up. settings: choices
+    that change results of the same weights.
+    """
+
+    name: str
+    sample_rate: int
+    sha256: str
+    labels: tuple[str, ...] = ()
+    multi_label: bool = True
+    version: int = 1
+    settings: str = ""
+
+    def __init__(self, batches: Batches):
+        """batches: of the network that gives embeddings and logits."""
+        self.batches = batches
+
+    @abc.abstractmethod
+    def rows(self, waveform: np.ndarray) -> list[Row]:
+        """The inputs of a clip: at least one. waveform: float32 [samples]."""
+
+    def clip_logits(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of a clip [K] from those of its rows [P, K]."""
+        return logits.mean(0)
+
+    def __call__(self, waveforms: Sequence[np.ndarray]) -> list[ClipOutput]:
+        """Outputs of clips, of any lengths, at `sample_rate`; each is float32 [samples]."""
+        rows = [self.rows(np.asarray(waveform, np.float32)) for waveform in waveforms]
+        outputs = self.batches([row for clip in rows for row in clip])
+        clips, start = [], 0
+        for clip in rows:
+            parts = outputs[start : start + len(clip)]
+            start += len(clip)
+            embeddings = np.stack([embedding for embedding, _ in parts])
+            logits = [part for _, part in parts if part is not None]
+            clips.append(
+                ClipOutput(embeddings, self.clip_logits(np.stack(logits)) if logits else None)
+            )
+        return clips
 
 
 def _stack(rows: list[Row], size: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.backbones.base import Backbone, Row
+from audioldm2_jax.evaluation.backbones.base import Backbone, Batches, Row
 from audioldm2_jax.evaluation.backbones.weights import sha256
 from audioldm2_jax.features.mel import framed_decibel_mel
 from audioldm2_jax.models.panns import Cnn14
@@ -26,7 +26,6 @@ class PANNs(Backbone):
     """
 
     name = "panns"
-    most_rows = 64
 
     def __init__(self, path, devices=None):
         part = single.load(path)
@@ -35,8 +34,8 @@ class PANNs(Backbone):
         self.config: PANNsConfig = part.config
         self.labels = part.config.labels or tuple(map(str, range(part.config.classes)))
         self.sample_rate, self.sha256 = part.config.sample_rate, sha256(path)
-        self.step = 16 * part.config.hop
-        super().__init__(part.params, _apply(part.config), devices)
+        step = 16 * part.config.hop
+        super().__init__(Batches(part.params, _apply(part.config), devices, step=step))
 
     def rows(self, waveform: np.ndarray) -> list[Row]:
         """The clip with both ends reflected, and its number of frames."""
@@ -76,7 +75,7 @@ class Classifier:
 
     def __init__(self, folder, batch: int = 32):
         self._backbone = PANNs(folder)
-        self._backbone.most_rows = batch
+        self._backbone.batches.most_rows = batch
         self.labels, self.sample_rate = self._backbone.config.labels, self._backbone.sample_rate
 
     def __call__(self, waveforms: Iterable) -> ClassifierOutput:

@@ -14,21 +14,29 @@ from audioldm2_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Published:
-    """A published file. address: where it is to be had; note: how, where that is not plain."""
+    """A published file.
+
+    address: where it is to be had; note: how, where that is not plain. wheel: a pattern of files in
+    the cache folder that hold it.
+    """
 
     address: str
     note: str = ""
+    wheel: str = ""
 
 
 _CLAP = "https://huggingface.co/lukewys/laion_clap/resolve/main"
+_MUSICNN = Published(
+    "https://pypi.org/project/musicnn", "pip download musicnn --no-deps", "musicnn-*.whl"
+)
 PUBLISHED = {
     "Cnn14_16k_mAP=0.438.pth": Published("https://zenodo.org/records/3987831"),
     "Cnn14_mAP=0.431.pth": Published("https://zenodo.org/records/3987831"),
     "vggish-10086976.pth": Published(
         "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
     ),
-    "MTT_musicnn": Published("https://pypi.org/project/musicnn", "pip download musicnn --no-deps"),
-    "MSD_musicnn": Published("https://pypi.org/project/musicnn", "pip download musicnn --no-deps"),
+    "MTT_musicnn": _MUSICNN,
+    "MSD_musicnn": _MUSICNN,
     **{
         name: Published(f"{_CLAP}/{name}")
         for name in (
@@ -52,10 +60,12 @@ def find(slot: str, name: str) -> Path:
 
     slot: the backbone, for the message. Raises InputError that says where to get it.
     """
-    path = cache_folder() / name
+    path, published = cache_folder() / name, PUBLISHED.get(name)
     if path.exists():
         return path
-    published = PUBLISHED.get(name)
+    if published and published.wheel:
+        for wheel in sorted(cache_folder().glob(published.wheel)):
+            return wheel
     source = f"; it is at {published.address}" if published else ""
     source += f" ({published.note})" if published and published.note else ""
     raise InputError(

@@ -127,7 +127,12 @@ def _hears(clips: Clips) -> bool:
     """Whether a row takes CLAP's audio tower: for its condition, or to rank candidates."""
     if isinstance(clips, Model):
         return clips.condition == "audio" or clips.generation.candidates > 1
-    return isinstance(clips, Training) and clips.generation.candidates > 1
+    if not isinstance(clips, Training):
+        return False
+    shares = [
+        v.partition("=")[2] for v in clips.overrides if v.startswith("settings.p_clap_audio=")
+    ]
+    return clips.generation.candidates > 1 or any(float(share) > 0 for share in shares)
 
 
 def _checkpoint_needs(name: str, sources: Sources, *, hears: bool) -> list[Need]:

@@ -1,9 +1,8 @@
-"""Bootstrap intervals of a metric over clips, and its values by class."""
+"""Bootstrap intervals of a metric over clips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -75,37 +74,3 @@ def rows_of_clips(clip_index: np.ndarray, clips: np.ndarray) -> np.ndarray:
     lengths = ends - begins
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return order[np.repeat(begins, lengths) + within]
-
-
-class ClassValue(NamedTuple):
-    """A metric within a class. value: None for too few clips; n: its clips."""
-
-    value: float | None
-    n: int
-
-
-def by_class(
-    function: Callable[[np.ndarray], float],
-    labels: Sequence[str | Sequence[str]],
-    *,
-    least: int = 10,
-) -> dict[str, ClassValue]:
-    """{label: value and count}, labels in alphabetical order.
-
-    function(indices) -> the metric of these clips. labels: [N], one or several each; a clip counts
-    in each of its classes. Classes of fewer than `least` clips, and those whose clips are too few
-    for the metric itself (InputError), have a count and no value.
-    """
-    members: dict[str, list[int]] = {}
-    for i, names in enumerate(labels):
-        for name in {names} if isinstance(names, str) else set(names):
-            members.setdefault(name, []).append(i)
-    values = {}
-    for name in sorted(members):
-        indices = np.array(members[name])
-        try:
-            value = float(function(indices)) if len(indices) >= least else None
-        except InputError:
-            value = None
-        values[name] = ClassValue(value, len(indices))
-    return values

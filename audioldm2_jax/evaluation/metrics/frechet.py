@@ -42,8 +42,10 @@ def resampled_distances(reference, generated, counts) -> np.ndarray:
     factor, centre = x.factor, y.mean(0)
     y = y - centre
     product, squares = factor @ y.T, np.square(y).sum(1)
-    fixed, distances = np.vdot(factor, factor), []
-    for column in np.asarray(counts, np.float64).T:
+    fixed, counts, distances = np.vdot(factor, factor), np.asarray(counts, np.float64), []
+    if counts.ndim != 2 or len(counts) != len(y):
+        raise InputError(f"counts {counts.shape} of {len(y)} rows of features")
+    for column in counts.T:
         rows, n = np.flatnonzero(column), column.sum()
         if n < 2:
             raise InputError(f"a resample of {n:.0f} rows, at least 2 are needed")

@@ -1,27 +1,15 @@
-"""Silent clips: no metric of a distribution names them, so their share stands beside each."""
+"""Silence: metrics of distributions may reward it, so each judge and report asks for it first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
-from audioldm2_jax.errors import InputError
-
-PEAK = 1e-4  # of full scale, -80 dB: what is not louder anywhere is silent
+from audioldm2_jax.data.ingest.audio_files import SILENCE
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether no sample exceeds PEAK; also of a clip without samples. waveform: [samples]."""
-    return not np.any(np.abs(waveform) > PEAK)
+    """Whether no sample exceeds SILENCE, 80 dB below full scale; also of no samples at all.
 
-
-def silent_share(waveforms: Iterable[np.ndarray]) -> float:
-    """The share of silent clips. waveforms: [samples] each, one at a time.
-
-    Raises InputError for no clip at all.
+    waveform: [samples].
     """
-    silent = [is_silent(waveform) for waveform in waveforms]
-    if not silent:
-        raise InputError("the share of silent clips needs at least 1 clip")
-    return float(np.mean(silent))
+    return not np.any(np.abs(waveform) > SILENCE)

@@ -1,11 +1,10 @@
-"""Intervals that hold what they promise, rows of resampled clips, and values by class."""
+"""Intervals that hold what they promise, and rows of resampled clips."""
 
 import numpy as np
 import pytest
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.metrics.bootstrap import (
-    by_class,
     interval,
     percentiles,
     resample_counts,
@@ -85,6 +84,8 @@ def test_all_frechet_resamples_at_once(clips, width):
     assert once == pytest.approx(frechet_distance(x, y), rel=1e-6)
     with pytest.raises(InputError, match="a resample of 1 rows"):
         resampled_distances(x, y, np.eye(2 * clips))
+    with pytest.raises(InputError, match=f"of {2 * clips} rows of features"):
+        resampled_distances(x, y, counts)
 
 
 def test_all_kernel_resamples_at_once():
@@ -111,15 +112,3 @@ def test_rows_of_clips():
     assert rows_of_clips(clip_index, np.array([2, 0, 2])).tolist() == [2, 4, 5, 0, 1, 2, 4, 5]
     assert rows_of_clips(clip_index, np.array([3, 1])).tolist() == [3]
     assert sorted(rows_of_clips(clip_index, np.arange(5))) == list(range(7))
-
-
-def test_by_class():
-    scores = np.array([1.0, 2, 3, 4, 5])
-    labels = [("dog", "rain"), "dog", ["dog"], ["rain", "rain"], ()]
-    result = by_class(lambda i: scores[i].mean(), labels, least=3)
-    assert result == {"dog": (2.0, 3), "rain": (None, 2)}
-    assert list(by_class(len, labels, least=1)) == ["dog", "rain"]
-    # Too few for the metric itself.
-    x = np.random.default_rng(0).standard_normal((5, 2))
-    result = by_class(lambda i: frechet_distance(x, x[i]), ["a", "a", "b", "a", "a"], least=1)
-    assert result["a"].value >= 0 and result["b"] == (None, 1)

@@ -1,0 +1,376 @@
+"""Generated clips against a reference set: all figures that weights and data allow."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+import scipy
+from tqdm import tqdm
+
+from audioldm2_jax.data.ingest.file_ref import Unreadable
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation import figures as compute
+from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs, open_clips, pair
+from audioldm2_jax.evaluation.features import Features, extract
+from audioldm2_jax.evaluation.figures import Sampling, Sets
+from audioldm2_jax.evaluation.judged import judge_clips
+from audioldm2_jax.evaluation.kinds import KINDS
+from audioldm2_jax.evaluation.metrics.clap import clap_score
+from audioldm2_jax.evaluation.metrics.reconstruction import lsd, psnr, ssim
+from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits, relevant_ranks
+from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
+from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
+from audioldm2_jax.evaluation.results import EvalResult, Figure
+from audioldm2_jax.version import __version__
+
+DISTANCES = ("FD", "FAD", "KAD")
+PAIRED = ("KL", "KL_sigmoid")
+RECONSTRUCTION = {"PSNR": psnr, "SSIM": ssim, "LSD": lsd}
+RECALLS = {"R@1": 1, "R@5": 5, "R@10": 10}
+
+
+def evaluate(
+    generated: ClipSet | str | Path,
+    reference: ClipSet | str | Path,
+    protocol: EvalProtocol,
+    metrics: str | Sequence[str] = "all",
+    weights: Mapping[str, str | Path] | None = None,
+    *,
+    limit: int | None = None,
+    bootstrap: int = 200,
+    seed: int = 0,
+    cache: Path | None = None,
+    generation: dict | None = None,
+    progress: bool = True,
+) -> EvalResult:
+    """All figures of a set of clips.
+
+    generated, reference: sets, or folders and corpora that `clips.open_clips` takes. metrics,
+    weights: as of `plan.plan_evaluation`. limit: only the first clips by name. bootstrap: resamples
+    of intervals, 0 for none; seed: of these and of the parts of sets behind ladders. cache: a
+    folder of features by content, so that a stopped run goes on. generation: the manifest of clips
+    that were generated for this (`generated.generate_clips`).
+
+    Raises InputError, before any clip is read for a network, for sets that are empty, for weights
+    that cannot be used, and for metrics asked for by name that cannot be computed.
+    """
+    plan = plan_evaluation(protocol, metrics, weights)
+    sets = [
+        clips if isinstance(clips, ClipSet) else open_clips(clips, plan.protocol, limit=limit)
+        for clips in (generated, reference)
+    ]
+    sampling = Sampling(bootstrap, seed)
+    return run_plan(plan, *sets, sampling, cache=cache, generation=generation, progress=progress)
+
+
+def run_plan(
+    plan: Plan,
+    generated: ClipSet,
+    reference: ClipSet,
+    sampling: Sampling,
+    *,
+    cache: Path | None = None,
+    generation: dict | None = None,
+    progress: bool = True,
+) -> EvalResult:
+    """Figures of a checked plan; arguments as of `evaluate`. Raises InputError as it does."""
+    for clips in (generated, reference):
+        _inspect(clips, progress)
+    pairs = pair(generated, reference, plan.protocol)
+    check_data(plan, usable(generated), usable(reference), pairs)
+    work = _Work(plan, generated, reference, pairs, sampling, cache, progress)
+    for network in dict.fromkeys(plan.networks[m] for m in plan.present(*plan.networks)):
+        work.add_network(network)
+    work.add_waveforms()
+    work.add_judges()
+    return work.result(generation)
+
+
+@dataclass
+class _Work:
+    """Figures as they are computed."""
+
+    plan: Plan
+    generated: ClipSet
+    reference: ClipSet
+    pairs: Pairs
+    sampling: Sampling
+    cache: Path | None
+    progress: bool
+    figures: dict[str, Figure] = field(default_factory=dict)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)  # of generated clips, NaN: none
+    ladders: dict[str, list[list[float]]] = field(default_factory=dict)
+    class_distances: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    backbones: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        columns = zip(self.pairs.generated, self.pairs.reference)
+        self.mates = {self.generated.clips[i].name: self.reference.clips[j] for i, j in columns}
+        self.index = {clip.name: i for i, clip in enumerate(self.generated.clips)}
+
+    def add_network(self, network: Network) -> None:
+        """Figures of the metrics that a network serves."""
+        spec, backbone = network.spec, network.backbone
+        self.backbones[f"{spec.name} {spec.weights}"] = backbone.sha256
+        metrics = [
+            m for m in self.plan.present(*self.plan.networks) if self.plan.networks[m] == network
+        ]
+        generated, reference = (
+            extract(clips, backbone, spec.loader, cache=self.cache, progress=self.progress)
+            for clips in (self.generated, self.reference)
+        )
+        sets = Sets(generated, reference, self._pair_rows(generated, reference))
+        for metric in metrics:
+            least = KINDS[metric].least
+            readable = min(len(generated.names), len(reference.names))
+            if readable < least:
+                note = f"{readable} readable clips in a set; it takes at least {least}"
+                self.figures[metric] = Figure(metric, None, note=note)
+            else:
+                self._add(metric, sets, network)
+
+    def _pair_rows(self, generated: Features, reference: Features):
+        """Rows of readable clips that belong together, or None for sets that are not paired."""
+        if not self.pairs.is_paired:
+            return None
+        rows = {name: i for i, name in enumerate(reference.names)}
+        together = [
+            (i, rows[mate.name])
+            for i, name in enumerate(generated.names)
+            if (mate := self.mates.get(name)) is not None and mate.name in rows
+        ]
+        return tuple(np.array(together, int).reshape(-1, 2).T)
+
+    def _add(self, metric: str, sets: Sets, network: Network) -> None:
+        note, protocol, sampling = network.spec.name, self.plan.protocol, self.sampling
+        if metric in DISTANCES:
+            labels = self._labels(sets)
+            figure = compute.distance_figure(metric, sets, protocol, sampling, note)
+            self.ladders[metric] = compute.ladder(metric, sets, protocol, sampling.seed)
+            self.class_distances[metric] = compute.class_distances(
+                metric, sets, labels, protocol, note
+            )
+        elif metric == "FAD_inf":
+            figure, self.ladders[metric] = compute.infinity_figure(sets, sampling, note)
+        elif metric == "KID":
+            figure = compute.kid_figure(sets, protocol, sampling, note)
+        elif metric == "IS":
+            figure = compute.inception_figure(sets, protocol, sampling, note)
+        elif metric in PAIRED:
+            values = compute.pair_scores(metric, sets, protocol)
+            names = [sets.generated.names[i] for i in sets.pairs[0]]
+            self._add_scores(metric, names, values, f"{note}, {protocol.kl_direction}")
+            return
+        else:
+            self._add_text(metric, sets, network)
+            return
+        self.figures[metric] = figure
+
+    def _add_text(self, metric: str, sets: Sets, network: Network) -> None:
+        """CLAP score and retrieval of clips by their captions."""
+        captions = [self._caption(name) for name in sets.generated.names]
+        rows = [i for i, caption in enumerate(captions) if caption]
+        names = [sets.generated.names[i] for i in rows]
+        text = network.backbone.text_features([captions[i] for i in rows])
+        audio = sets.generated.embeddings[rows]
+        if metric == "CLAP":
+            self._add_scores(metric, names, clap_score(text, audio), network.spec.weights)
+            return
+        ranks = relevant_ranks(text, audio)
+        retrieved = average_precisions(ranks, 10)
+        if metric in RECALLS:
+            retrieved = hits(ranks, RECALLS[metric])
+        note = f"{len(rows)} captions; {network.spec.weights}"
+        self.figures[metric] = compute.mean_figure(metric, retrieved, self.sampling, note)
+
+    def _add_scores(self, metric: str, names: Sequence[str], values, note: str) -> None:
+        """A mean over clips, and the score of each."""
+        scores = np.full(len(self.generated.clips), np.nan)
+        scores[[self.index[name] for name in names]] = values
+        self.scores[metric] = scores
+        self.figures[metric] = compute.mean_figure(
+            metric, np.asarray(values, np.float64), self.sampling, note
+        )
+
+    def add_waveforms(self) -> None:
+        """PSNR, SSIM and LSD of pairs of waveforms."""
+        metrics = tuple(self.plan.present(*RECONSTRUCTION))
+        if not metrics:
+            return
+        spec = self.plan.protocol.slot("classifier")
+        names, rows = [], []
+        for name, mate in self.mates.items():
+            clip = self.generated.clips[self.index[name]]
+            try:
+                waves = (
+                    self.reference.read(mate, spec.loader, spec.sample_rate),
+                    self.generated.read(clip, spec.loader, spec.sample_rate),
+                )
+            except Unreadable:
+                continue
+            names.append(name)
+            rows.append([_compared(metric, *waves, spec.sample_rate) for metric in metrics])
+        for metric, values in zip(metrics, np.array(rows, np.float64).T):
+            self._add_scores(metric, names, values, f"of {spec.sample_rate} Hz")
+
+    def add_judges(self) -> None:
+        """Scores by judges, each of which gives several metrics."""
+        for judge in dict.fromkeys(
+            self.plan.judges[m] for m in self.plan.present(*self.plan.judges)
+        ):
+            self.backbones[judge.name] = judge.sha256()
+            scores = judge_clips(
+                judge,
+                self.generated,
+                self.reference,
+                self.mates,
+                cache=self.cache,
+                progress=self.progress,
+            )
+            for metric in self.plan.present(*judge.metrics):
+                note = f"{judge.package} {judge.wheel.version}"
+                self.scores[metric] = scores[metric].values
+                self.figures[metric] = compute.judged_figure(
+                    metric, scores[metric], self.sampling, note
+                )
+
+    def _labels(self, sets: Sets) -> dict[str, list[Sequence[str]]]:
+        """Labels of the readable clips of both sets; a generated clip has those of its pair."""
+        references = {clip.name: clip.labels for clip in self.reference.clips}
+        return {
+            "generated": [self._label(name) for name in sets.generated.names],
+            "reference": [references[name] for name in sets.reference.names],
+        }
+
+    def _label(self, name: str) -> Sequence[str]:
+        mate = self.mates.get(name)
+        own = self.generated.clips[self.index[name]].labels
+        return mate.labels if mate is not None and mate.labels else own
+
+    def _caption(self, name: str) -> str:
+        mate = self.mates.get(name)
+        own = self.generated.clips[self.index[name]].caption
+        return own or (mate.caption if mate is not None else "")
+
+    def result(self, generation: dict | None) -> EvalResult:
+        """All figures in the order of tables, absent ones with the reason."""
+        self._add_silence()
+        figures = [
+            self.figures.get(m) or Figure(m, None, note=self.plan.absent.get(m, ""))
+            for m in self.plan.wanted.keys
+        ]
+        protocol = self.plan.protocol
+        counts = {name: len(clips.usable) for name, clips in self._sets().items()}
+        return EvalResult(
+            generated=self.generated.name,
+            reference=self.reference.name,
+            protocol=protocol,
+            hash=protocol_hash(protocol, self.backbones, counts),
+            backbones=dict(sorted(self.backbones.items())),
+            figures=[self._with_silence(figure) for figure in figures],
+            per_class=self._classes(),
+            problems={name: clips.problems.as_dict() for name, clips in self._sets().items()},
+            warnings=self._warnings(generation),
+            clips=[self._clip(i) for i in self.generated.usable],
+            ladders=self.ladders,
+            generation=_settings(generation),
+            versions={
+                "audioldm2_jax": __version__,
+                "jax": jax.__version__,
+                "numpy": np.__version__,
+                "scipy": scipy.__version__,
+                "python": platform.python_version(),
+            },
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            device=jax.devices()[0].device_kind,
+        )
+
+    def _add_silence(self) -> None:
+        """The share of silent clips: no other figure tells it."""
+        count, silent = len(self.generated.usable), len(self.generated.silent)
+        if next(self.plan.present("silent_share"), None):
+            self.figures["silent_share"] = Figure("silent_share", silent / count, n=count)
+
+    def _with_silence(self, figure: Figure) -> Figure:
+        """The figure, with a note where silent clips count in it."""
+        silent = len(self.generated.silent)
+        if not silent or figure.value is None:
+            return figure
+        note = f"{silent} of {len(self.generated.usable)} clips silent; {figure.note}"
+        return dataclasses.replace(figure, note=note.rstrip("; "))
+
+    def _warnings(self, generation: dict | None) -> list[str]:
+        """A line for all that a reader must know before a figure is quoted."""
+        lines = [*self.generated.warnings(), *self.reference.warnings(), *self.pairs.lines]
+        if generation and generation["failed"]:
+            lines.append(f"{len(generation['failed'])} clips were not finite and are left out")
+        return lines
+
+    def _sets(self) -> dict[str, ClipSet]:
+        return {"generated": self.generated, "reference": self.reference}
+
+    def _clip(self, i: int) -> dict:
+        """What the result says of one generated clip."""
+        clip = self.generated.clips[i]
+        mate = self.mates.get(clip.name)
+        scores = {m: float(v[i]) for m, v in self.scores.items() if np.isfinite(v[i])}
+        return {
+            "name": clip.name,
+            "reference": mate.name if mate is not None else "",
+            "caption": self._caption(clip.name),
+            "labels": list(self._label(clip.name)),
+            "silent": bool(np.isin(i, self.generated.silent)),
+            **scores,
+        }
+
+    def _classes(self) -> dict[str, list[Figure]]:
+        """Means and distances of each label, for sets with at least two labels."""
+        clips = self.generated.clips
+        labels = [self._label(clip.name) for clip in clips]
+        if len({name for names in labels for name in names}) < 2:
+            return {}
+        classes = compute.class_figures(labels, self.scores, self.sampling)
+        for figures in self.class_distances.values():
+            for name, figure in figures.items():
+                classes.setdefault(name, []).append(figure)
+        return {name: figures for name, figures in sorted(classes.items()) if figures}
+
+
+def usable(clips: ClipSet) -> list[Clip]:
+    """The clips of an inspected set that can be used. Raises InputError if there are none."""
+    good = [clips.clips[i] for i in clips.usable]
+    if not good:
+        raise InputError(f"{clips.name}: no clip can be used ({'; '.join(clips.problems.lines())})")
+    return good
+
+
+def _inspect(clips: ClipSet, progress: bool) -> None:
+    """Decodes all clips once, so that all problems are known before any other work."""
+    label = f"checking {Path(clips.name).name}"
+    with tqdm(
+        total=len(clips), desc=label, unit="clip", file=sys.stderr, disable=not progress
+    ) as bar:
+        clips.inspect_all(bar.update)
+
+
+def _compared(metric: str, reference, generated, sample_rate: int) -> float:
+    """A pair's PSNR, SSIM or LSD; nan for clips that it does not take (too short, silent)."""
+    try:
+        return RECONSTRUCTION[metric](reference, generated, sample_rate)
+    except InputError:
+        return float("nan")
+
+
+def _settings(generation: dict | None) -> dict | None:
+    """The settings of generated clips, without what is said of single ones."""
+    if generation is None:
+        return None
+    return {key: value for key, value in generation.items() if key not in ("clips", "failed")}

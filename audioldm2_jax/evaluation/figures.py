@@ -1,0 +1,267 @@
+"""From features to figures: values, bootstrap intervals, and what N does to distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioldm2_jax.evaluation.features import Features
+from audioldm2_jax.evaluation.judges import Scores
+from audioldm2_jax.evaluation.metrics.bootstrap import (
+    interval,
+    percentiles,
+    resample_counts,
+    rows_of_clips,
+)
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance, resampled_distances
+from audioldm2_jax.evaluation.metrics.inception import inception_score
+from audioldm2_jax.evaluation.metrics.infinity import frechet_infinity
+from audioldm2_jax.evaluation.metrics.infinity import ladder as metric_ladder
+from audioldm2_jax.evaluation.metrics.kad import kernel_audio_distance, median_distance
+from audioldm2_jax.evaluation.metrics.kernels import cubic, gaussian, unbiased_mmd
+from audioldm2_jax.evaluation.metrics.kid import kernel_inception_distance
+from audioldm2_jax.evaluation.metrics.kl import per_clip_kl
+from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
+from audioldm2_jax.evaluation.protocol import EvalProtocol
+from audioldm2_jax.evaluation.results import Figure
+
+_FEWEST = 8  # clips of a class or of a step of a ladder that a distance is computed of
+_POINTS = 25  # of an extrapolation, from 500 rows on, as fadtk draws them
+_ROWS = 500
+LEAST_ROWS = 32  # of features that an extrapolation starts with
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How intervals are drawn. resamples: 0 for none."""
+
+    resamples: int = 200
+    seed: int = 0
+
+
+@dataclass
+class Sets:
+    """Features of both sets by one network. pairs: rows of clips [P], [P] that belong together."""
+
+    generated: Features
+    reference: Features
+    pairs: tuple[np.ndarray, np.ndarray] | None = None
+
+    def rows(self, which: str, clips: np.ndarray) -> np.ndarray:
+        """Embeddings [F, D] of some clips of "generated" or "reference", one after another."""
+        features: Features = getattr(self, which)
+        return features.embeddings[rows_of_clips(np.asarray(features.clip_index), clips)]
+
+
+def distance_of(metric: str, reference: np.ndarray, protocol: EvalProtocol) -> Callable:
+    """The distance from a reference [N, D] as a function of generated embeddings [M, D].
+
+    FD, FAD: Frechet. KAD: kernel distance.
+    """
+    if metric != "KAD":
+        statistics = GaussianStatistics.of(reference, name="reference")
+        return lambda generated: frechet_distance(statistics, generated)
+    return lambda generated: kernel_audio_distance(
+        reference, generated, bandwidth=_bandwidth(reference, generated, protocol)
+    )
+
+
+def distance_figure(
+    metric: str, sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
+) -> Figure:
+    """A distance of the sets; its interval resamples generated clips, the reference is fixed."""
+    x, y = sets.reference.embeddings, sets.generated.embeddings
+    value = distance_of(metric, x, protocol)(y)
+    counts = _counts(sets, sampling)
+    low = high = None
+    if counts is not None and metric == "KAD":
+        kernel = gaussian(_bandwidth(x, y, protocol))
+        low, high = _kernel_interval(kernel, x, y, counts, value, scale=100)
+    elif counts is not None:
+        low, high = percentiles(resampled_distances(x, y, counts), centre=value)
+        low = max(0.0, low)
+    note = f"{len(y)} rows of {y.shape[1]} features; {note}"
+    return Figure(metric, value, low, high, len(sets.generated.names), note)
+
+
+def kid_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
+    """KID over subsets; its interval is that of the distance of whole sets, moved to the value."""
+    x, y = sets.reference.embeddings, sets.generated.embeddings
+    value, deviation = kernel_inception_distance(
+        x,
+        y,
+        subsets=protocol.kid_subsets,
+        subset_size=protocol.kid_subset_size,
+        seed=protocol.kid_seed,
+    )
+    counts, low, high = _counts(sets, sampling), None, None
+    if counts is not None:
+        low, high = _kernel_interval(cubic, x, y, counts, value)
+    size = min(protocol.kid_subset_size, len(x), len(y))
+    text = f"{protocol.kid_subsets} subsets of {size}, deviation {deviation:.2g}; {note}"
+    return Figure("KID", value, low, high, len(sets.generated.names), text)
+
+
+def _counts(sets: Sets, sampling: Sampling) -> np.ndarray | None:
+    """How often each resample of clips holds each row: [F, S]; None without intervals."""
+    clips = len(sets.generated.names)
+    if sampling.resamples < 2 or clips < 2:
+        return None
+    counts = resample_counts(clips, resamples=sampling.resamples, seed=sampling.seed)
+    return counts[np.asarray(sets.generated.clip_index)]
+
+
+def _kernel_interval(kernel, x, y, counts, value: float, *, scale: float = 1.0):
+    """The interval of a kernel distance around its value."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    centre = x.mean(0) if kernel is not cubic else 0.0  # distances cancel less so
+    values = scale * unbiased_mmd(kernel, x - centre, y - centre, y_counts=counts)
+    return percentiles(values, centre=value)
+
+
+def _bandwidth(reference, generated, protocol: EvalProtocol) -> float:
+    """KAD's: the reference's median distance; kadtk's code takes the generated set's."""
+    rows = generated if protocol.name == "kadtk" else reference
+    return median_distance(np.asarray(rows, np.float64))
+
+
+def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
+    """The Inception score of the generated clips; its note has the deviation over splits."""
+    logits, splits = sets.generated.logits, {"splits": protocol.is_splits, "seed": protocol.is_seed}
+    value, deviation = inception_score(logits, **splits)
+
+    def resampled(clips) -> float:
+        return inception_score(logits[clips], **splits)[0]
+
+    text = f"{protocol.is_splits} splits, deviation {deviation:.2g}; {note}"
+    count = len(logits)
+    return Figure("IS", value, *_interval(resampled, count, sampling, value), count, text)
+
+
+def infinity_figure(sets: Sets, sampling: Sampling, note: str) -> tuple[Figure, list[list[float]]]:
+    """FAD extrapolated to infinitely many clips, and the points (rows, FAD) behind it."""
+    rows = len(sets.generated.embeddings)
+    if rows < LEAST_ROWS:
+        note = f"{rows} patches; the extrapolation takes at least {LEAST_ROWS}"
+        return Figure("FAD_inf", None, note=note), []
+    least = min(_ROWS, rows // 4)
+    fit = frechet_infinity(
+        sets.reference.embeddings,
+        sets.generated.embeddings,
+        points=min(_POINTS, rows - least),
+        least=least,
+        seed=sampling.seed,
+    )
+    note = f"from {least} to {rows} patches, R2 {fit.r2:.3f}; {note}"
+    count = len(sets.generated.names)
+    return Figure("FAD_inf", fit.value, n=count, note=note), [[n, y] for n, y in fit.points]
+
+
+def pair_scores(metric: str, sets: Sets, protocol: EvalProtocol) -> np.ndarray:
+    """KL or KL_sigmoid of each pair [P], in the protocol's direction."""
+    assert sets.pairs and sets.reference.logits is not None and sets.generated.logits is not None
+    generated, reference = sets.pairs
+    return per_clip_kl(
+        sets.reference.logits[reference],
+        sets.generated.logits[generated],
+        independent=metric == "KL_sigmoid",
+        direction=protocol.kl_direction,
+        epsilon=protocol.kl_epsilon,
+    )
+
+
+def mean_figure(metric: str, scores: np.ndarray, sampling: Sampling, note: str = "") -> Figure:
+    """The mean of scores of clips [N], those that are not finite left out and counted."""
+    finite = scores[np.isfinite(scores)]
+    if not len(finite):
+        return Figure(metric, None, note="no clip has a finite score")
+    if len(finite) < len(scores):
+        left = len(scores) - len(finite)
+        note = f"{left} clip{'s' * (left > 1)} without a score; {note}".rstrip("; ")
+    low, high = _interval(lambda clips: float(finite[clips].mean()), len(finite), sampling)
+    return Figure(metric, float(finite.mean()), low, high, len(finite), note)
+
+
+def judged_figure(metric: str, scores: Scores, sampling: Sampling, note: str) -> Figure:
+    """The weighted mean of a judge's scores."""
+    judged = np.flatnonzero(np.isfinite(scores.values) & (scores.weights > 0))
+    if not len(judged):
+        return Figure(metric, None, note=f"no clip could be judged; {note}")
+    low, high = _interval(lambda i: scores.mean(judged[i]), len(judged), sampling)
+    return Figure(metric, scores.mean(), low, high, len(judged), note)
+
+
+def ladder(metric: str, sets: Sets, protocol: EvalProtocol, seed: int) -> list[list[float]]:
+    """(N, distance) of ever larger parts of the generated set: how a distance falls with N.
+
+    The reference is whole; several parts of each size are averaged. [] for few clips.
+    """
+    count = len(sets.generated.names)
+    if count < 2 * _FEWEST:
+        return []
+    distance = distance_of(metric, sets.reference.embeddings, protocol)
+    steps = metric_ladder(lambda i: distance(sets.rows("generated", i)), count, seed=seed)
+    return [[size, mean] for size, mean, _ in steps]
+
+
+def class_figures(
+    labels: Sequence[Sequence[str]], scores: Mapping[str, np.ndarray], sampling: Sampling
+) -> dict[str, list[Figure]]:
+    """Means of clips' scores for each label. labels: of each clip; scores: {metric: [N]}.
+
+    A clip counts for each of its labels. Labels in order of their names.
+    """
+    members: dict[str, list[int]] = {}
+    for i, names in enumerate(labels):
+        for name in names:
+            members.setdefault(name, []).append(i)
+    return {
+        name: [
+            mean_figure(metric, values[members[name]], sampling)
+            for metric, values in scores.items()
+        ]
+        for name in sorted(members)
+    }
+
+
+def _interval(
+    value: Callable[[np.ndarray], float],
+    count: int,
+    sampling: Sampling,
+    centre: float | None = None,
+) -> tuple[float | None, float | None]:
+    if sampling.resamples < 2 or count < 2:
+        return None, None
+    options = {"resamples": sampling.resamples, "seed": sampling.seed}
+    low, high = interval(value, count, centre=centre, **options)
+    return (low, high) if np.isfinite(low) else (None, None)
+
+
+def class_distances(
+    metric: str,
+    sets: Sets,
+    labels: Mapping[str, Sequence[Sequence[str]]],
+    protocol: EvalProtocol,
+    note: str,
+) -> dict[str, Figure]:
+    """A distance within each label that enough clips of both sets have.
+
+    labels: {"generated" or "reference": labels of each clip}.
+    """
+    members = {
+        which: {
+            name: np.array([i for i, names in enumerate(of_clips) if name in names])
+            for name in {name for names in of_clips for name in names}
+        }
+        for which, of_clips in labels.items()
+    }
+    figures = {}
+    for name in sorted(members["generated"].keys() & members["reference"].keys()):
+        clips = {which: members[which][name] for which in members}
+        if min(map(len, clips.values())) >= _FEWEST:
+            distance = distance_of(metric, sets.rows("reference", clips["reference"]), protocol)
+            value = distance(sets.rows("generated", clips["generated"]))
+            figures[name] = Figure(metric, value, n=len(clips["generated"]), note=note)
+    return figures

@@ -1,0 +1,98 @@
+"""Scores of clips by judges, each clip's kept by content, so that a stopped run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from audioldm2_jax import files
+from audioldm2_jax.data.ingest.file_ref import Unreadable
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.clips import Clip, ClipSet
+from audioldm2_jax.evaluation.judges import Judge, Scores
+from audioldm2_jax.evaluation.rules import LoaderRules
+
+RULES = LoaderRules("mean", False, resampler="soxr_hq")
+RATE = 24000  # Hz that clips are read at; each judge takes its own from it
+
+
+def judge_clips(
+    judge: Judge,
+    generated: ClipSet,
+    reference: ClipSet,
+    pairs: Mapping[str, Clip],
+    *,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Scores]:
+    """{metric: scores in the order of the generated clips}; NaN for those that are not judged.
+
+    pairs: {name of a generated clip: its reference clip}, of which a transcript is taken where the
+    generated clip has none. A clip that cannot be read has no score.
+    """
+    bar = tqdm(generated.clips, desc=judge.name, unit="clip", file=sys.stderr, disable=not progress)
+    rows = [_scored(judge, clip, generated, reference, pairs.get(clip.name), cache) for clip in bar]
+    nothing = (float("nan"), 0.0)
+    return {
+        metric: Scores(*np.array([row.get(metric, nothing) for row in rows], np.float64).T)
+        for metric in judge.metrics
+    }
+
+
+def _scored(judge, clip, generated, reference, pair, cache) -> dict[str, tuple[float, float]]:
+    """{metric: (value, weight)} of one clip, from the cache where it is there."""
+    paired = judge.needs == "pairs"
+    transcript = clip.transcript or (pair.transcript if pair else "")
+    if (paired and pair is None) or (judge.needs == "transcript" and not transcript):
+        return {}
+    try:
+        parts = [judge.sha256(), generated.content_hash(clip), transcript]
+        parts += [reference.content_hash(pair)] if paired else []
+        path = _cached(cache, judge.name, parts)
+        if path is not None and (row := _read(path)) is not None:
+            return row
+        spoken = dataclasses.replace(clip, transcript=transcript)
+        sound = (clip.name, generated.read(clip, RULES, RATE), RATE, spoken)
+        other = [(pair.name, reference.read(pair, RULES, RATE), RATE, pair)] if paired else None
+    except Unreadable:
+        return {}
+    scores = judge.run([sound], other)
+    row = {name: (float(s.values[0]), float(s.weights[0])) for name, s in scores.items()}
+    if path is not None:
+        _write(path, row)
+    return row
+
+
+def _cached(cache: Path | None, judge: str, parts: Sequence[str]) -> Path | None:
+    if cache is None:
+        return None
+    key = hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
+    return cache / "judges" / judge / f"{key}.json"
+
+
+def _read(path: Path) -> dict[str, tuple[float, float]] | None:
+    """A clip's scores; None where they are not there or damaged."""
+    with contextlib.suppress(InputError, TypeError, ValueError):
+        return {name: _pair(value) for name, value in files.read_json(path).items()}
+    return None
+
+
+def _write(path: Path, row: Mapping[str, tuple[float, float]]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.cannot(path.parent, "write", error) from None
+    files.write_json(path, {n: [None if math.isnan(v) else v, w] for n, (v, w) in row.items()})
+
+
+def _pair(value) -> tuple[float, float]:
+    score, weight = value
+    return float("nan") if score is None else float(score), float(weight)

@@ -1,0 +1,248 @@
+"""`audioldm2-jax evaluate` from sounds to files: results, resumption, bad input, generation."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from audioldm2_jax.cli import evaluate as command
+from audioldm2_jax.cli.main import main
+from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.results import METRICS, EvalResult
+from tests.evaluation.clip_folders import LABELS, RATE, tone, write_classifier, write_clips
+
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """tagger/, ours/ and theirs/, whose captions and labels are in a table."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_classifier(folder / "tagger")
+    write_clips(folder / "ours", COUNT, seed=1)
+    write_clips(folder / "theirs", COUNT, seed=2, texts=True)
+    return folder
+
+
+def evaluate(world, ours, out, *more, theirs=None):
+    weights = [f"--weights={slot}={world / 'tagger'}" for slot in ("classifier", "fad")]
+    sets = [str(ours), str(theirs or world / "theirs")]
+    return main(["evaluate", *sets, *weights, "--output", str(out), "-q", *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def out(world, tmp_path_factory):
+    """A whole evaluation."""
+    out = tmp_path_factory.mktemp("out") / "a"
+    assert evaluate(world, world / "ours", out, "--bootstrap", 20) == 0
+    return out
+
+
+def without_time(path):
+    return {k: v for k, v in json.loads(path.read_text()).items() if k != "date"}
+
+
+def test_all_figures_or_their_reasons(out):
+    result = EvalResult.load(out / "result.json")
+    assert [figure.metric for figure in result.figures] == list(METRICS)
+    present = {figure.metric for figure in result.figures if figure.value is not None}
+    distances = {"FD", "FAD", "FAD_inf", "KAD", "KID"}
+    assert present >= distances | {"KL", "KL_sigmoid", "IS", "PSNR", "SSIM", "LSD", "silent_share"}
+    for figure in result.figures:
+        assert figure.note or figure.metric == "silent_share"
+        if figure.low is not None:
+            assert figure.low <= figure.value <= figure.high and figure.n == COUNT
+    assert "music" in result.figure("note_F1").note
+    assert "--weights" in result.figure("CLAP").note, "which file, and by which option"
+    assert result.figure("silent_share").value == 0
+    assert result.backbones["panns exported classifier"] and len(result.hash) == 12
+    assert [name for name, _ in result.ladders["FD"]] == [10, 20, 40]
+    assert result.ladders["FD"][0][1] > result.ladders["FD"][-1][1], "biased at small N"
+
+
+def test_clips_classes_and_their_means(out):
+    result = EvalResult.load(out / "result.json")
+    assert len(result.clips) == COUNT and result.clips[3]["caption"] == "a sound 3"
+    kl = np.array([clip["KL"] for clip in result.clips])
+    assert kl.mean() == pytest.approx(result.figure("KL").value) and kl.std() > 0
+    assert list(result.per_class) == sorted(LABELS[:2])
+    classes = {name: {f.metric: f for f in fs} for name, fs in result.per_class.items()}
+    for i, name in enumerate(LABELS[:2]):
+        assert classes[name]["KL"].value == pytest.approx(kl[i::2].mean())
+        assert classes[name]["FD"].n == COUNT // 2
+
+
+def test_files_beside_the_result(out):
+    assert {p.name for p in out.iterdir()} == {"cache", *command.FILES}
+    page = (out / "report.html").read_text()
+    assert page.count("<audio") == 4 * 5 and "data:audio/mpeg;base64," in page
+    assert (out / "figures.csv").read_text().count("\n") > len(METRICS)
+
+
+def test_a_second_run_reads_the_cache_and_agrees(world, out, tmp_path, monkeypatch, capsys):
+    """Without a network: all features come from the cache. A killed run's leftovers do no harm."""
+    before = without_time(out / "result.json")
+    monkeypatch.setattr(PANNs, "rows", lambda *given: pytest.fail("computed again"))
+    for name in command.FILES:
+        (out / name).unlink()
+    assert evaluate(world, world / "ours", out, "--bootstrap", 20) == 0
+    assert without_time(out / "result.json") == before
+    text = capsys.readouterr().out
+    assert text.startswith(f"{world / 'ours'} against {world / 'theirs'}\nprotocol audioldm_eval")
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(world, out, tmp_path, monkeypatch):
+    real, calls = PANNs.rows, []
+
+    def stops(self, wave):
+        calls.append(1)
+        if len(calls) > COUNT:  # within the reference set
+            raise KeyboardInterrupt
+        return real(self, wave)
+
+    monkeypatch.setattr(PANNs, "rows", stops)
+    assert evaluate(world, world / "ours", tmp_path / "b", "--bootstrap", 20) == 130
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["cache"]
+    calls.clear()
+    monkeypatch.setattr(PANNs, "rows", lambda *given: calls.append(1) or real(*given))
+    assert evaluate(world, world / "ours", tmp_path / "b", "--bootstrap", 20) == 0
+    assert len(calls) == COUNT, "the generated set's features were there"
+    assert without_time(tmp_path / "b" / "result.json") == without_time(out / "result.json")
+
+
+def test_silence_shows_in_every_figure_and_warning(world, tmp_path, capsys):
+    ours = write_clips(tmp_path / "ours", COUNT, seed=1)
+    for i in range(10):
+        soundfile.write(ours / f"clip{i:02}.wav", np.zeros(6400), RATE)
+    (ours / "clip39.wav").write_bytes(b"not a sound")
+    soundfile.write(ours / "clip38.wav", np.full(6400, np.nan), RATE, subtype="FLOAT")
+    assert evaluate(world, ours, tmp_path / "out", "--metrics", "FD,silent_share,KL_sigmoid",
+                    "--protocol", "kadtk", "--bootstrap", 0) == 2  # fmt: skip
+    assert "unpaired" in capsys.readouterr().err, "38 of 40 are less than 99 %"
+    assert evaluate(world, ours, tmp_path / "out", "--metrics", "FD,silent_share") == 0
+    result = EvalResult.load(tmp_path / "out" / "result.json")
+    assert result.figure("silent_share").value == pytest.approx(10 / 38)
+    assert "10 of 38 clips silent" in result.figure("FD").note
+    assert any("silent" in line for line in result.warnings)
+    assert any("2 clips are left out" in line for line in result.warnings)
+    assert "warning: " in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'role="alert"' in page and "clip39.wav" in page
+
+
+def test_comparison_names_what_differs(world, out, tmp_path, capsys):
+    assert evaluate(world, world / "ours", tmp_path / "b", "--metrics", "FD", "--limit", 30,
+                    "--protocol", "kadtk", "--bootstrap", 0) == 0  # fmt: skip
+    capsys.readouterr()
+    assert (
+        main(["evaluate", "--compare", *(str(f / "result.json") for f in (out, tmp_path / "b"))])
+        == 0
+    )
+    text = capsys.readouterr().out
+    assert "pairing: name in audioldm_eval, stem in kadtk" in text and "40 and 30" in text
+
+
+TAGGER = ("--weights", "classifier={tagger}")
+BAD = {
+    "one set": (["{ours}"], "name two sets"),
+    "no folder": (["{ours}", "{world}/nothing"], "no such folder"),
+    "no sounds": (["{world}/empty", "{theirs}"], "no sound files"),
+    "metric": (["{ours}", "{theirs}", "--metrics", "FDD"], "did you mean FD"),
+    "no weights": (["{ours}", "{theirs}", "--metrics", "FAD"], "vggish-10086976.pth"),
+    "weights without path": (["{ours}", "{theirs}", "--weights", "fad"], "NAME=PATH"),
+    "weights of nothing": (["{ours}", "{theirs}", "--weights", "x=."], "not of protocol"),
+    "weights that are not": (["{ours}", "{theirs}", "--weights", "fad={world}/no"], "no such file"),
+    "weights of another kind": (["{ours}", "{theirs}", "--weights", "fad={ours}"], "config.json"),
+    "protocol": (["{ours}", "{theirs}", "--protocol", "x"], "no protocol 'x'"),
+    "negative count": (["{ours}", "{theirs}", "--bootstrap", "-1"], "--bootstrap is -1"),
+    "no clip": (["{ours}", "{theirs}", "--limit", "0"], "--limit is 0"),
+    "no effect": (["{ours}", "{theirs}", "--seconds", "3"], "name a --model"),
+    "too few": (
+        ["{ours}", "{theirs}", "--limit", "5", "--metrics", "IS", *TAGGER],
+        "5 clips in a set; it takes at least 10",
+    ),
+    "no pairs": (
+        ["{world}/alone", "{theirs}", "--metrics", "KL", *TAGGER],
+        "unpaired",
+    ),
+    "captions": (
+        ["{ours}", "{ours}", "--metrics", "WER"],
+        "transcripts|not installed",
+    ),
+    "compare with sets": (["{ours}", "--compare", "a.json"], "leave out"),
+    "compare one": (["--compare", "{out}/result.json"], "at least two"),
+    "compare another file": (["--compare", "{ours}/clip00.wav", "{ours}/clip00.wav"], "."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(world, out, tmp_path, capsys, name):
+    (world / "empty").mkdir(exist_ok=True)
+    if not (world / "alone").exists():
+        (world / "alone").mkdir()
+        for i in range(2):
+            soundfile.write(world / "alone" / f"other{i}.wav", tone(i), RATE)
+    places = {k: world / k for k in ("ours", "theirs", "tagger")} | {"world": world, "out": out}
+    arguments, message = BAD[name]
+    words = [word.format(**places) for word in arguments]
+    assert main(["evaluate", *words, "--output", str(tmp_path / "new"), "-q"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert re.search(message, error), error
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_result_of_other_sets_is_not_replaced(world, out, capsys):
+    before = (out / "result.json").read_bytes()
+    assert evaluate(world, world / "theirs", out, "--metrics", "FD") == 2
+    assert "choose another --output" in capsys.readouterr().err
+    assert (out / "result.json").read_bytes() == before
+
+
+def test_weights_have_names_with_equal_signs():
+    entries = ["Cnn14_16k_mAP=0.438.pth=a=b.pth", "fad=x=y"]
+    assert command.read_weights(entries) == {"Cnn14_16k_mAP=0.438.pth": "a=b.pth", "fad": "x=y"}
+    with pytest.raises(InputError, match="stands twice"):
+        command.read_weights(["fad=a", "fad=b"])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    write_random(folder, "tiny")
+    return folder
+
+
+def test_a_model_is_evaluated_on_the_captions_of_the_reference(world, model, tmp_path, capsys):
+    theirs = write_clips(tmp_path / "theirs", 3, seed=3, texts=True)
+    clips, out = tmp_path / "clips", tmp_path / "out"
+    words = ["--model", model, "-dur", 0.5, "--steps", 1, "--metrics", "FD,KL", "--bootstrap", 0]
+    assert evaluate(world, clips, out, *words, theirs=theirs) == 0
+    result = EvalResult.load(out / "result.json")
+    assert result.figure("KL").n == 3 and result.generation["steps"] == 1
+    assert [clip["caption"] for clip in result.clips] == [f"a sound {i}" for i in range(3)]
+    record = json.loads((tmp_path / "clips.generation.json").read_text())
+    assert record["clips"]["clip01.wav"]["prompt"] == "a sound 1"
+    times = {p: p.stat().st_mtime_ns for p in clips.iterdir()}
+    assert evaluate(world, clips, out, *words, theirs=theirs) == 0
+    assert {p: p.stat().st_mtime_ns for p in clips.iterdir()} == times
+    capsys.readouterr()
+    assert evaluate(world, clips, out, *words, "--seed", 5, theirs=theirs) == 2
+    assert "generated with seed 0, not 5" in capsys.readouterr().err
+
+
+def test_what_cannot_be_computed_is_told_before_generation(world, model, tmp_path, capsys):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("rain\nwind\n")
+    words = ["--model", model, "--prompts", prompts, "--metrics", "KL"]
+    assert evaluate(world, tmp_path / "clips", tmp_path / "out", *words) == 2
+    assert "unpaired" in capsys.readouterr().err
+    words = ["--model", model]
+    ours = world / "ours"
+    assert evaluate(world, tmp_path / "clips", tmp_path / "out", *words, theirs=ours) == 2
+    assert "40 of 40 clips have no caption" in capsys.readouterr().err
+    assert not (tmp_path / "clips").exists() and not (tmp_path / "out").exists()
