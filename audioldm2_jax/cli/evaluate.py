@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import sys
 
-from audioldm2_jax import files
+from audioldm2_jax import extras, files
 from audioldm2_jax.cli.device import add_device, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError, printable
 
-EXTRA = "eval"
 EXAMPLES = (
     Example(
         "audioldm2-jax evaluate mine/ audiocaps-test/ --protocol audioldm_eval "
@@ -127,6 +126,7 @@ def run(options) -> int:
     distributed.initialize()
     use_device(options.device)
     from audioldm2_jax.backend import enable_cache
+    from audioldm2_jax.data.corpus import reader
     from audioldm2_jax.evaluation.clips import open_clips
     from audioldm2_jax.evaluation.evaluate import run_plan
     from audioldm2_jax.evaluation.figures import Sampling
@@ -136,6 +136,8 @@ def run(options) -> int:
     from audioldm2_jax.evaluation.report.write import check_folder, write_report
     from audioldm2_jax.pipelines.output import check_writable
 
+    if any(reader.is_corpus(files.user_path(p)) for p in (options.generated, options.reference)):
+        extras.require("train")
     protocol, folder = named_protocol(options.protocol), files.user_path(options.output)
     captions, limit = options.captions, options.limit
     reference = open_clips(

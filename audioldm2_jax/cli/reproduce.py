@@ -65,6 +65,8 @@ def _add_run(add):
 
     output = "folder of the results; default reproduced/TABLE"
     add("--output", "-o", default=None, metavar="DIR", help=output)
+    protocol = "of another toolkit than the table's, such as musicnn, whose weights a wheel holds"
+    add("--protocol", default=None, metavar="NAME", help=f"{protocol}; default the table's")
     limit = "only N clips of each corpus, the first ones drawn"
     add("--limit", type=int, default=None, metavar="N", help=limit)
     weights = (
@@ -116,6 +118,8 @@ def _run(options, table, rows, sources) -> int:
 
     check_writable(folder)
     result = reproduce(table, rows, sources, settings, folder)
+    if not distributed.is_main():
+        return 0
     print(table_text(result))
     if not options.quiet:
         paths = " ".join(printable(folder / name) for name in FILES)
@@ -128,6 +132,7 @@ def _settings(options):
     from audioldm2_jax.cli.evaluate import read_weights
     from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.evaluation.benchmark.run_settings import RunSettings
+    from audioldm2_jax.evaluation.protocol import named_protocol
     from audioldm2_jax.pipelines.values import check_count
 
     check_device(options.device)
@@ -137,7 +142,10 @@ def _settings(options):
     check_count("--batch", options.batch, 1)
     if options.dtype is not None:
         parse_dtype(options.dtype)
+    if options.protocol is not None:
+        named_protocol(options.protocol)
     return RunSettings(
+        protocol=options.protocol or "",
         limit=options.limit,
         weights=read_weights(options.weights),
         bootstrap=options.bootstrap,

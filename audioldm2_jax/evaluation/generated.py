@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.audio import save_audio
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.errors import InputError, NumericalError, note
 from audioldm2_jax.evaluation.clips import ClipSet, open_clips
 from audioldm2_jax.evaluation.rules import EvalProtocol
+from audioldm2_jax.log import Counter
 from audioldm2_jax.pipelines.file_names import check_name, identity, split
 from audioldm2_jax.pipelines.loading import OpenCheckpoint
 from audioldm2_jax.pipelines.memory import check_memory, check_model
@@ -147,31 +147,43 @@ def generate_clips(
     missing = [
         i
         for i, name in enumerate(plan.names)
-        if not is_whole(plan.folder / name, rate, record["samples"])
+        if name not in record["failed"]
+        and not is_whole(plan.folder / name, rate, record["samples"])
     ]
-    if not missing:
-        return record
-    _write(plan, record)
-    pipe = Pipeline.from_opened(plan.opened)
-    own = missing[jax.process_index() :: jax.process_count()]
+    # By number: processes that start later see fewer clips missing.
+    own = [i for i in missing if i % jax.process_count() == jax.process_index()]
     failed: list[str] = []
-    with tqdm(total=len(own), unit="clip", file=sys.stderr, disable=not progress) as bar:
-        for start in range(0, len(own), plan.batch):
-            numbers = own[start : start + plan.batch]
-            samples = _generate(pipe, plan, numbers, failed, conditions)
-            if samples and record["samples"] is None:
-                record |= {"samples": samples}
-                _write(plan, record)
-            bar.update(len(numbers))
-    if len(failed) == len(own):
+    if own:
+        _write(plan, record)
+        _generate_all(plan, own, failed, conditions, progress)
+    shares = distributed.gather_bytes(json.dumps(failed).encode())
+    record["failed"] = sorted(
+        {*record["failed"], *(n for part in shares for n in json.loads(part))}
+    )
+    if len(record["failed"]) == len(plan.names):
         raise NumericalError(f"{plan.opened.source}: no clip is finite; try --dtype fp32")
-    record["failed"] = sorted(failed)
-    _write(plan, record)
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("generated clips of an evaluation")
+    if missing:
+        _write(plan, record)
     return record
+
+
+def _generate_all(
+    plan: Generation,
+    own: list[int],
+    failed: list[str],
+    conditions: Conditions | None,
+    progress: bool,
+) -> None:
+    """Generates clips in batches. failed: gets the names of those that are not finite."""
+    pipe, record = Pipeline.from_opened(plan.opened), plan.record
+    counter = Counter(f"generating {plan.folder}", len(own), visible=progress)
+    for start in range(0, len(own), plan.batch):
+        numbers = own[start : start + plan.batch]
+        samples = _generate(pipe, plan, numbers, failed, conditions)
+        if samples and record["samples"] is None:
+            record["samples"] = samples
+            _write(plan, record)
+        counter.add(len(numbers))
 
 
 def _generate(
@@ -318,7 +330,8 @@ def _merged(folder: Path, record: dict) -> dict:
                 f"{folder}: {name} was generated of another prompt, or stood elsewhere in the "
                 "list; choose another folder"
             )
-    return record | {"samples": old.get("samples"), "clips": old["clips"] | record["clips"]}
+    kept = {"samples": old.get("samples"), "failed": old.get("failed", [])}
+    return record | kept | {"clips": old["clips"] | record["clips"]}
 
 
 def _short(value) -> str:

@@ -86,6 +86,8 @@ def plan_evaluation(
                 plan.leave_out(metric, network)
             elif kind.logits and not network.backbone.labels:
                 plan.leave_out(metric, f"{network.spec.name} has no class probabilities")
+            elif kind.captions and (reason := _no_texts(network.backbone)):
+                plan.leave_out(metric, reason)
             else:
                 plan.networks[metric] = network
     return plan
@@ -105,8 +107,7 @@ def _with_weights(
         paths[slot] = path = files.user_path(weights[name])
         if not path.exists():
             raise InputError(f"--weights {name}={path}: no such file or folder")
-        if path.is_dir():
-            protocol = protocol.with_slot(slot, _classifier_spec(spec, path))
+        protocol = protocol.with_slot(slot, _own_spec(spec, path))
     if unknown := [name for name in weights if name not in used]:
         names = ", ".join(n for slot, spec in protocol.slots for n in (slot, spec.weights))
         raise InputError(
@@ -115,13 +116,16 @@ def _with_weights(
     return protocol, paths
 
 
-def _classifier_spec(spec: BackboneSpec, folder: Path) -> BackboneSpec:
-    """The slot's network, replaced by a classifier that `audioldm2-jax export` wrote."""
-    part = single.load(folder)
-    if part.name != "panns":
-        raise InputError(f"{folder}: holds a {part.name}; a classifier is needed")
-    rate = part.config.sample_rate
-    return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
+def _own_spec(spec: BackboneSpec, path: Path) -> BackboneSpec:
+    """The slot's network with the weights of a path, under their own name.
+
+    A classifier that `audioldm2-jax export` wrote takes the slot, with its own sample rate.
+    """
+    if path.is_dir() and single.kind_of(path) == "panns":
+        rate = single.load(path).config.sample_rate
+        return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
+    # MusicNN's wheel holds several weights: their name chooses.
+    return spec if spec.name == "musicnn" else replace(spec, weights=path.name)
 
 
 def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | str:
@@ -135,6 +139,17 @@ def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | st
                 raise
             opened[key] = str(error)
     return opened[key]
+
+
+def _no_texts(backbone: Backbone) -> str:
+    """Why a network does not read texts, such as for lack of a tokenizer; "" if it does."""
+    if not hasattr(backbone, "text_features"):
+        return f"{backbone.name} reads no texts"
+    try:
+        backbone.text_features(["sound"])
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def check_data(

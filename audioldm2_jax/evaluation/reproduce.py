@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.backend import enable_cache
 from audioldm2_jax.errors import InputError, NumericalError, note
 from audioldm2_jax.evaluation.benchmark import corrupted_rows, generated_rows, training_rows
@@ -22,7 +22,7 @@ from audioldm2_jax.evaluation.benchmark.table_text import table_csv, table_markd
 from audioldm2_jax.evaluation.benchmark.work import Work
 from audioldm2_jax.evaluation.kinds import Wanted
 from audioldm2_jax.evaluation.plan import plan_evaluation
-from audioldm2_jax.evaluation.protocol import named_protocol
+from audioldm2_jax.evaluation.protocol import differences, named_protocol
 from audioldm2_jax.evaluation.results import METRICS
 from audioldm2_jax.evaluation.tables import (
     Corrupted,
@@ -68,7 +68,8 @@ def reproduce(
     check_sources(table, sources)
     keys = tuple(metric for metric in METRICS if metric in table.metrics)
     wanted = Wanted(keys, frozenset(), frozenset({"speech", "music"}))
-    plan = plan_evaluation(named_protocol(table.protocol), wanted, settings.weights)
+    protocol = named_protocol(settings.protocol or table.protocol)
+    plan = plan_evaluation(protocol, wanted, settings.weights)
     enable_cache()
     work = Work(plan, table.metrics, sources, settings, folder)
     work.row_folder(None)
@@ -81,6 +82,8 @@ def reproduce(
             "seed": settings.seed,
             "weights": {name: str(path) for name, path in settings.weights.items()},
             "absent": dict(plan.absent),
+            "protocol": protocol.name,
+            "differences": differences(plan.protocol, named_protocol(table.protocol)),
         },
         versions={
             "audioldm2_jax": __version__,
@@ -102,7 +105,7 @@ def run_row(work: Work, row: Row) -> RowResult:
     lacking = needs(row, work.sources)
     if any(not need.fetched for need in lacking):
         return RowResult(row, "missing", needs=lacking)
-    if work.settings.progress:
+    if work.settings.progress and distributed.is_main():
         note(f"{row.name}: {row.system}")
     try:
         points = RUNNERS[type(row.clips)](work, row)
@@ -122,10 +125,12 @@ def run_row(work: Work, row: Row) -> RowResult:
 
 
 def write_table(result: TableResult, folder: Path) -> list[Path]:
-    """Writes result.json, table.csv, table.md and table.html; returns their paths.
+    """Writes result.json, table.csv, table.md and table.html, by the first of several processes.
 
-    Raises InputError where they cannot be written.
+    Returns their paths. Raises InputError where they cannot be written.
     """
+    if not distributed.is_main():
+        return []
     contents = {
         FIGURES: table_csv(result),
         MARKDOWN: table_markdown(result),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -217,6 +218,25 @@ def model(tmp_path_factory):
     return folder
 
 
+def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
+    """Its score names the weights; without a tokenizer the reason is told before any work."""
+    clap = tmp_path / "clap"
+    shutil.copytree(model / "text_encoder", clap)
+    shutil.copytree(model / "feature_extractor", clap, dirs_exist_ok=True)
+    words = ["--weights", f"clap={clap}", "--metrics", "CLAP,R@1,mAP@10", "--limit", 4]
+    assert evaluate(world, world / "ours", tmp_path / "out", *words) == 2
+    assert "tokenizer" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    shutil.copytree(model / "tokenizer", clap, dirs_exist_ok=True)
+    assert evaluate(world, world / "ours", tmp_path / "out", *words) == 0
+    result = EvalResult.load(tmp_path / "out" / "result.json")
+    scores = [clip["CLAP"] for clip in result.clips]
+    assert result.figure("CLAP").value == pytest.approx(np.mean(scores)) and np.std(scores) > 0
+    assert all(-1 <= score <= 1 for score in scores)
+    assert 0 <= result.figure("R@1").value <= result.figure("mAP@10").value <= 1
+    assert result.figure("CLAP").note == "clap" and "clap clap" in result.backbones
+
+
+@pytest.mark.slow
 def test_a_model_is_evaluated_on_the_captions_of_the_reference(world, model, tmp_path, capsys):
     theirs = write_clips(tmp_path / "theirs", 3, seed=3, texts=True)
     clips, out = tmp_path / "clips", tmp_path / "out"

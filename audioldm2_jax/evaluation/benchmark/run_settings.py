@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class RunSettings:
-    """limit: clips of each row. weights: of networks, as of `plan.plan_evaluation`. bootstrap:
-    resamples of intervals. batch: clips at once. dtype: of models; progress: bars on stderr.
+    """protocol: in place of the table's, "" for its own. limit: clips of each row. weights: of
+    networks, as of `plan.plan_evaluation`. bootstrap: resamples of intervals. batch: clips at once.
+    dtype: of models. progress: bars on stderr.
     """
 
+    protocol: str = ""
     limit: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     bootstrap: int = 200

@@ -17,7 +17,7 @@ from audioldm2_jax.evaluation.report import plots
 from audioldm2_jax.evaluation.report.style import STYLE
 from audioldm2_jax.evaluation.report.tables import better
 from audioldm2_jax.evaluation.results import METRICS
-from audioldm2_jax.evaluation.tables import LISTENERS, Corrupted
+from audioldm2_jax.evaluation.tables import LISTENERS, Corrupted, Training
 
 _STYLE = """
 .published { color: var(--soft); } pre { overflow-x: auto; background: var(--rule);
@@ -28,7 +28,8 @@ _STYLE = """
 def page(result: TableResult) -> str:
     """The page: the table, curves over steps or shares, what is missing, how rows are made."""
     table = result.table
-    facts = (table.source, f"protocol {table.protocol}", result.date, result.device)
+    protocol = f"protocol {result.settings['protocol']}"
+    facts = (table.source, protocol, result.date, result.device)
     sections = [
         f'<header><h1>{_safe(table.title)}</h1><p class="facts">'
         f"{' &middot; '.join(_safe(fact) for fact in facts if fact)}</p></header>",
@@ -70,12 +71,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
 
 
 def _warning(result: TableResult) -> str:
-    limit = result.settings.get("limit")
-    if not limit:
+    if not result.differences:
         return ""
+    items = "".join(f"<li>{_safe(line)}</li>" for line in result.differences)
     return (
-        '<div class="warning" role="alert"><h2>Not comparable</h2><ul><li>'
-        f"only {limit} clips of each corpus: distances are biased upwards</li></ul></div>"
+        '<div class="warning" role="alert"><h2>Not comparable with the published figures</h2>'
+        f"<p>They differ in:</p><ul>{items}</ul></div>"
     )
 
 
@@ -99,22 +100,24 @@ def _figures(result: TableResult) -> str:
 
 
 def _curves(result: TableResult) -> str:
-    """A plot for each metric and row that has several points."""
+    """A plot for each metric, with a curve of each row that has several points."""
     parts = []
     for metric in result.table.metrics:
-        for row in result.rows:
-            points = [
-                (p.at, p.figures[metric].value)
-                for p in row.points
-                if p.at is not None and p.figures[metric].value is not None
-            ]
-            if len(points) > 1:
-                share = isinstance(row.row.clips, Corrupted)
-                x_name = "share of corrupted clips" if share else "training steps"
-                title = f"{metric}: {row.row.name}"
-                svg = plots.curve(points, title=title, x_name=x_name, y_name=metric)
+        for kind, x_name in ((Corrupted, "share of corrupted clips"), (Training, "training steps")):
+            rows = {r.row.name: r for r in result.rows if isinstance(r.row.clips, kind)}
+            series = {name: _points(row, metric) for name, row in rows.items()}
+            series = {name: points for name, points in series.items() if len(points) > 1}
+            if series:
+                title = f"{metric} over {x_name}"
+                svg = plots.curves(series, title=title, x_name=x_name, y_name=metric)
                 parts.append(f"<figure>{svg}<figcaption>{_safe(title)}</figcaption></figure>")
     return _section("Curves", '<div class="plots">', *parts, "</div>") if parts else ""
+
+
+def _points(row: RowResult, metric: str) -> list[tuple[float, float]]:
+    """(step or share, value) of a row's points that have the metric."""
+    figures = [(point.at, point.figures[metric].value) for point in row.points]
+    return [(at, value) for at, value in figures if at is not None and value is not None]
 
 
 def _missing(rows: Sequence[RowResult]) -> str:

@@ -101,10 +101,19 @@ class TableResult:
     table: Table
     rows: list[RowResult]
     settings: dict
-    protocol_hash: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     date: str = ""
     device: str = ""
+
+    @property
+    def differences(self) -> list[str]:
+        """Why ours are not comparable with the published figures: rules of protocols that differ,
+        networks of our own in place of published ones, few clips; [] where nothing is known.
+        """
+        lines = list(self.settings.get("differences", ()))
+        if limit := self.settings.get("limit"):
+            lines.append(f"only {limit} clips of each corpus, and distances fall with more clips")
+        return lines
 
     def as_dict(self) -> dict:
         """What JSON can hold."""

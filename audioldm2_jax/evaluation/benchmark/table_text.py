@@ -83,15 +83,16 @@ def table_text(result: TableResult) -> str:
     lines = [
         f"{table.name}: {table.title}",
         f"published: {table.source}",
-        f"ours: protocol {table.protocol}, on {result.device}",
+        f"ours: protocol {result.settings['protocol']}, on {result.device}",
         "",
         *aligned([header(result), *cells(result)]),
     ]
     for row in result.rows:
         lines += _remarks(row)
     lines += [""] * bool(table.notes) + [f"note: {text}" for text in table.notes]
-    if limit := result.settings.get("limit"):
-        lines.append(f"note: only {limit} clips of each corpus: compare nothing with the paper")
+    if result.differences:
+        lines += ["", "Ours are not comparable with the published figures, for they differ in:"]
+        lines += [line for text in result.differences for line in _wrapped(text)]
     return "\n".join(printable(line) for line in lines)
 
 
@@ -119,11 +120,15 @@ def table_markdown(result: TableResult) -> str:
     table, names = result.table, header(result)
     rows = [names, ["---"] * len(names), *cells(result)]
     lines = [f"# {table.title}", "", f"Published: {table.source}.", ""]
-    lines += [f"Ours: protocol `{table.protocol}`, {result.date}, on {result.device}.", ""]
+    protocol = result.settings["protocol"]
+    lines += [f"Ours: protocol `{protocol}`, {result.date}, on {result.device}.", ""]
     lines += ["| " + " | ".join(_escaped(text) for text in row) + " |" for row in rows]
     remarks = [line for row in result.rows for line in _remark_items(row)]
     lines += ["", *remarks] if remarks else []
     lines += ["", *(f"- {_escaped(text)}" for text in table.notes)] if table.notes else []
+    if result.differences:
+        lines += ["", "Ours are not comparable with the published figures, for they differ in:", ""]
+        lines += [f"- {_escaped(text)}" for text in result.differences]
     return "\n".join(lines) + "\n"
 
 
@@ -160,11 +165,19 @@ def _csv_lines(result: TableResult, row: RowResult):
         for point in points:
             f = point.figures[metric]
             figure = (point.at, f.value, f.low, f.high, f.n)
-            end = (result.table.protocol, point.hash, f.note)
+            end = (result.settings["protocol"], point.hash, f.note)
             yield (*start, metric, *figure, *published, *end)
         if not points:
             blank = (None, None, None, None, None)
-            yield (*start, metric, *blank, *published, result.table.protocol, "", row.row.note)
+            yield (
+                *start,
+                metric,
+                *blank,
+                *published,
+                result.settings["protocol"],
+                "",
+                row.row.note,
+            )
 
 
 def _safe(value):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.evaluation.benchmark.references import Reference, open_reference, write_list
 from audioldm2_jax.evaluation.benchmark.run_settings import RunSettings
 from audioldm2_jax.evaluation.benchmark.sources import Sources
@@ -49,7 +49,8 @@ class Work:
             assert path is not None, corpus.name
             reference = open_reference(corpus, path, self.plan.protocol, self.settings.limit)
             self.row_folder(None)
-            write_list(reference, self.folder)
+            if distributed.is_main():
+                write_list(reference, self.folder)
             self._references[corpus] = reference
         return self._references[corpus]
 
@@ -115,7 +116,8 @@ class Work:
         point.key = key
         kept = [p for p in stored.values() if p.at != at]
         content = {"points": [dataclasses.asdict(p) for p in (*kept, point)]}
-        files.write_json(path, content)
+        if distributed.is_main():
+            files.write_json(path, content)
         return point
 
     def score(
@@ -139,5 +141,6 @@ class Work:
         )
         folder = self.row_folder(row)
         folder = folder if at is None else folder / f"at-{at:g}"
-        write_report(result, folder, generated, reference.clip_set, count=3)
+        if distributed.is_main():
+            write_report(result, folder, generated, reference.clip_set, count=3)
         return Point.of(result, self.metrics, at)

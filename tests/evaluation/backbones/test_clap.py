@@ -18,6 +18,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.clap import CLAP
 from audioldm2_jax.presets import CLAPConfig, ClapMelConfig, HTSATConfig, RobertaConfig
 from audioldm2_jax.presets.models import tiny
+from tests.evaluation.backbones.independence import check_independence
 
 TEXTS = ["a dog barks", "", "rain on a tin roof while somebody plays the piano far away " * 3]
 
@@ -58,6 +59,7 @@ def test_features_are_those_of_transformers(tmp_path, tokenizer, fusion, monkeyp
         assert output.embeddings.shape == (1, 24) and output.logits is None
         np.testing.assert_allclose(output.embeddings, expected, atol=2e-4)
     np.testing.assert_allclose(backbone.text_features(TEXTS), text, atol=1e-5)
+    check_independence(lambda devices: CLAP(tmp_path / "clap", devices), waves(3.3, 10.9, 11.2))
     # A text alone is the text among others.
     np.testing.assert_allclose(backbone.text_features(TEXTS[:1]), text[:1], atol=1e-5)
     assert backbone.text_features([]).shape == (0, 24)

@@ -17,6 +17,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.musicnn import MusicNN
 from audioldm2_jax.presets import MusicNNConfig
 from tests.checkpoints.bundles import write_bundle
+from tests.evaluation.backbones.independence import check_independence
 
 CONFIG = MusicNNConfig(((38, 5), (67, 4)), ((128, 3), (64, 3), (32, 2)), 6, 7, 3)
 LABELS = ("guitar", "slow", "choral")
@@ -95,6 +96,12 @@ def test_features_are_those_of_the_package(package):
         np.testing.assert_allclose(output.embeddings, embeddings, rtol=1e-3, atol=1e-3)
         probabilities = torch.sigmoid(logits).mean(0)
         np.testing.assert_allclose(1 / (1 + np.exp(-output.logits)), probabilities, atol=1e-4)
+
+
+def test_clips_are_independent(package):
+    check_independence(
+        lambda devices: MusicNN(package[0], devices=devices), waves(96000, 47616, 95488, 7)
+    )
 
 
 def test_wheel_folder_and_our_form_are_one(package, tmp_path):

@@ -136,6 +136,10 @@ def test_what_is_missing_is_told_and_the_rest_runs(world, tmp_path, monkeypatch,
     text = capsys.readouterr().out
     assert "    audioldm2-jax prepare DOWNLOADS corpora/esc50 --corpus data/esc50\n" in text
     assert "    --train\n" in text
+    words = ["reproduce", str(world / "table.py"), "--rows", "text", "-o", str(tmp_path / "hub")]
+    assert main([*words, f"--corpus=esc50={world / 'corpus'}", "-q"]) == 0
+    assert rows_of(tmp_path / "hub")["text"]["state"] == "missing"
+    assert "    hf download cvssp/audioldm-s-full\n" in capsys.readouterr().out
     wrong = [f"--outputs=other={world / 'raw' / '..' / 'model'}"]
     assert reproduce(world, tmp_path / "out", "other", more=wrong) == 0
     row = rows_of(tmp_path / "out")["other"]
@@ -147,7 +151,9 @@ def test_a_limit_is_told(world, tmp_path, capsys):
     assert reproduce(world, tmp_path / "out", "other", more=more) == 0
     row = rows_of(tmp_path / "out")["other"]
     assert row["points"][0]["clips"] == 4 and row["points"][0]["figures"]["FD"]["n"] == 4
-    assert "only 4 clips" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "not comparable with the published" in text and "  only 4 clips" in text
+    assert "classifier.weights" in text, "a network of our own is told"
 
 
 class Tones:
@@ -243,6 +249,7 @@ def test_a_training_run_is_scored_at_its_steps(world, tmp_path, capsys):
 
 def test_wrong_options_are_one_line(world, tmp_path, capsys):
     wrong = {
+        "--protocol=musicn": "choose one of",
         "--limit=0": "--limit is 0",
         "--weights=fad": "NAME=PATH",
         "--corpus=esc5=x": "did you mean esc50",
