@@ -13,6 +13,7 @@ from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.results import METRICS, EvalResult
 from tests.evaluation.clip_folders import LABELS, RATE, tone, write_classifier, write_clips
 
@@ -63,6 +64,32 @@ def test_all_figures_or_their_reasons(out):
     assert result.backbones["panns exported classifier"] and len(result.hash) == 12
     assert [name for name, _ in result.ladders["FD"]] == [10, 20, 40]
     assert result.ladders["FD"][0][1] > result.ladders["FD"][-1][1], "biased at small N"
+
+
+def test_figures_are_those_of_the_files_themselves(world, out):
+    """Read, padded and judged here by hand: loader, pairs, directions and resamples are right."""
+    network, outputs = PANNs(world / "tagger"), {}
+    for name in ("ours", "theirs"):
+        waves = [soundfile.read(world / name / f"clip{i:02}.wav")[0] for i in range(COUNT)]
+        waves = [np.pad(wave - wave.mean(), (0, 2 * RATE - len(wave))) for wave in waves]
+        clips = network([wave.astype(np.float32) for wave in waves])
+        outputs[name] = [
+            np.stack([c.embeddings[0] for c in clips]),
+            np.stack([c.logits for c in clips]),
+        ]
+    (x, p), (y, q) = outputs["theirs"], outputs["ours"]
+    result = EvalResult.load(out / "result.json")
+    assert result.figure("FD").value == pytest.approx(frechet_distance(x, y), rel=1e-4)
+    p, q = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True) for logits in (p, q))
+    divergences = (p * np.log(p / (q + 1e-6))).sum(1)
+    assert result.figure("KL").value == pytest.approx(divergences.mean(), rel=1e-3)
+    assert [c["KL"] for c in result.clips] == pytest.approx(list(divergences), rel=1e-2, abs=1e-4)
+    rows = [
+        resample.mean() for resample in np.random.default_rng(0).choice(divergences, (2000, COUNT))
+    ]
+    low, high = np.quantile(rows, [0.025, 0.975])
+    figure = result.figure("KL")
+    assert figure.high - figure.low == pytest.approx(high - low, rel=0.5), "of 20 resamples"
 
 
 def test_clips_classes_and_their_means(out):
