@@ -11,7 +11,7 @@ from audioldm2_jax.configs.common import stage_config, variant
 
 FOLDER = os.environ.get("STUDY", "study")
 # States that the study evaluates: of every run these steps.
-STEPS = (100, 200, 400, 800, 1600)
+STEPS = (100, 200, 400, 800)
 
 
 def get_config(arg: str = ""):

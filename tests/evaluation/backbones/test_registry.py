@@ -9,7 +9,7 @@ import pytest
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.backbones import weights
+from audioldm2_jax.evaluation.backbones import registry, weights
 from audioldm2_jax.evaluation.backbones.registry import BACKBONES, open_backbone
 from audioldm2_jax.presets import PANNsConfig
 
@@ -26,12 +26,13 @@ def spec(name="panns", file="Cnn14_16k_mAP=0.438.pth", rate=16000):
     return SimpleNamespace(name=name, weights=file, sample_rate=rate, hop_seconds=0.0)
 
 
-def test_missing_weights_are_named_with_their_address(cache):
+def test_missing_weights_are_named_with_their_address(cache, monkeypatch):
+    monkeypatch.setattr(registry, "installed", lambda: None)
     for name, file, address in (
         ("panns", "Cnn14_16k_mAP=0.438.pth", "https://zenodo.org/records/3987831"),
         ("vggish", "vggish-10086976.pth", "https://github.com/harritaylor/torchvggish/releases"),
         ("clap", "630k-audioset-best.pt", "https://huggingface.co/lukewys/laion_clap"),
-        ("musicnn", "MTT_musicnn", "https://pypi.org/project/musicnn"),
+        ("musicnn", "MTT_musicnn", "https://github.com/jordipons/musicnn"),
     ):
         assert name in BACKBONES
         with pytest.raises(InputError) as error:
@@ -62,8 +63,10 @@ def test_an_installed_musicnn_is_found_without_an_import(cache, tmp_path, monkey
     """The package would import TensorFlow; only its place is asked for."""
     cache.mkdir(parents=True)
     (cache / "musicnn-0.1.0-py3-none-any.whl").write_bytes(np.zeros(9, np.uint8).tobytes())
-    with pytest.raises(InputError, match="musicnn-0.1.0-py3-none-any.whl: no readable wheel"):
-        open_backbone(spec("musicnn", "MTT_musicnn"))
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "installed", lambda: None)
+        with pytest.raises(InputError, match="musicnn-0.1.0-py3-none-any.whl: no readable wheel"):
+            open_backbone(spec("musicnn", "MTT_musicnn"))
     info = tmp_path / "site" / "musicnn-0.1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\n")
