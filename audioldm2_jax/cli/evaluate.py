@@ -126,7 +126,6 @@ def run(options) -> int:
     distributed.initialize()
     use_device(options.device)
     from audioldm2_jax.backend import enable_cache
-    from audioldm2_jax.data.corpus import reader
     from audioldm2_jax.evaluation.clips import open_clips
     from audioldm2_jax.evaluation.evaluate import run_plan
     from audioldm2_jax.evaluation.figures import Sampling
@@ -136,19 +135,14 @@ def run(options) -> int:
     from audioldm2_jax.evaluation.report.write import check_folder, write_report
     from audioldm2_jax.pipelines.output import check_writable
 
-    if any(reader.is_corpus(files.user_path(p)) for p in (options.generated, options.reference)):
-        extras.require("train")
     protocol, folder = named_protocol(options.protocol), files.user_path(options.output)
-    captions, limit = options.captions, options.limit
-    reference = open_clips(
-        options.reference, protocol, captions=captions, limit=limit, split=options.split
-    )
+    reference = _open_reference(options, protocol)
     check_folder(folder, options.generated, reference.name)
     check_writable(folder)
     plan = plan_evaluation(protocol, options.metrics, read_weights(options.weights or []))
     enable_cache()
     if options.model is None:
-        generated, manifest = open_clips(options.generated, protocol, limit=limit), None
+        generated, manifest = open_clips(options.generated, protocol, limit=options.limit), None
     else:
         generated, manifest = _generate(options, plan, reference)
     result = run_plan(
@@ -166,6 +160,22 @@ def run(options) -> int:
         if not options.quiet:
             print(f"written: {' '.join(printable(path) for path in paths)}", file=sys.stderr)
     return 0
+
+
+def _open_reference(options, protocol):
+    """The set of clips to score against. Raises InputError, also where corpora need an extra."""
+    from audioldm2_jax.data.corpus import reader
+    from audioldm2_jax.evaluation.clips import open_clips
+
+    if any(reader.is_corpus(files.user_path(p)) for p in (options.generated, options.reference)):
+        extras.require("train")
+    return open_clips(
+        options.reference,
+        protocol,
+        captions=options.captions,
+        limit=options.limit,
+        split=options.split,
+    )
 
 
 def _compare(options) -> int:
