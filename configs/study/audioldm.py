@@ -1,4 +1,4 @@
-"""The study's AudioLDM: pre-trained on CLAP's vector of sounds; from it, or from scratch, on text.
+"""The study's small AudioLDM: pre-trained on sounds, or fine-tuned, or from scratch.
 
 python -m audioldm2_jax.recipes.study.build runs all of them; docs/study.md.
 audioldm2-jax train --config=study/audioldm:pretrain --workdir=study/runs/pretrain
