@@ -148,7 +148,12 @@ def _checkpoint_needs(name: str, sources: Sources, *, hears: bool) -> list[Need]
         command = f"audioldm2-jax convert {official}.ckpt checkpoints/{official}"
         return [Need(f"the authors' file {official}.ckpt{_record(official)}", how, command)]
     hub_id = registry.OFFICIAL_FILES.get(model, hub_id)
-    if is_local or _is_cached(hub_id):
+    if is_local:
+        return []
+    if hub_id.count("/") > 1:  # no hub id: what a run of one's own writes
+        how = f"train and export it, or give --checkpoint {name}=FOLDER"
+        return [Need(f"the checkpoint in {model}", how, f"audioldm2-jax export RUN {model}")]
+    if _is_cached(hub_id):
         return []
     how = (
         "it is fetched from the hub when the row runs; without a network, fetch it elsewhere and "

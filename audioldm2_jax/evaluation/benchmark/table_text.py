@@ -53,11 +53,9 @@ def ours(result: RowResult, metric: str) -> str:
 
 
 def interval_of(summary: Summary) -> str:
-    """The interval of our (best) figure; "" without one."""
-    figure = summary.figure
-    if figure is None or figure.low is None or figure.high is None:
-        return ""
-    return f"{number(figure.low)} .. {number(figure.high)}"
+    """The interval of our figure, of both figures where there are two; "" without one."""
+    figures = [f for f in (summary.figure, summary.last) if f and None not in (f.low, f.high)]
+    return "; ".join(f"{number(f.low)} .. {number(f.high)}" for f in figures)
 
 
 def header(result: TableResult) -> list[str]:
