@@ -195,7 +195,7 @@ def _check(options) -> None:
     """Raises InputError for the first option that cannot be used, before JAX starts."""
     from audioldm2_jax.cli.prompts import check_text
     from audioldm2_jax.dtypes import parse_dtype
-    from audioldm2_jax.evaluation.kinds import wanted
+    from audioldm2_jax.evaluation.kinds import select_metrics
     from audioldm2_jax.pipelines.values import check_count
 
     if not options.generated or not options.reference:
@@ -205,7 +205,7 @@ def _check(options) -> None:
         check_count(f"--{name}", getattr(options, name), least)
     if options.limit is not None:
         check_count("--limit", options.limit, 1)
-    wanted(options.metrics)
+    select_metrics(options.metrics)
     read_weights(options.weights or [])
     if options.dtype is not None:
         parse_dtype(options.dtype)
@@ -217,7 +217,7 @@ def _check(options) -> None:
 
 def _check_no_generation(options) -> None:
     """Raises InputError for options that have no effect without --model."""
-    given = {
+    values = {
         "--prompts": options.prompts,
         "--seconds": options.seconds,
         "--guidance": options.guidance,
@@ -226,7 +226,7 @@ def _check_no_generation(options) -> None:
         "--dtype": options.dtype,
         "--candidates": None if options.candidates == 1 else options.candidates,
     }
-    for name, value in given.items():
+    for name, value in values.items():
         if value is not None:
             raise InputError(f"{name}: is of generated clips; name a --model, or leave it out")
 

@@ -267,7 +267,7 @@ class _Work:
         self._add_silence()
         figures = [
             self.figures.get(m) or Figure(m, None, note=self.plan.absent.get(m, ""))
-            for m in self.plan.wanted.keys
+            for m in self.plan.selection.keys
         ]
         protocol = self.plan.protocol
         counts = {name: len(clips.usable) for name, clips in self._sets().items()}

@@ -117,14 +117,14 @@ def plan_generation(
         missing = names[[bool(text) for text in transcripts].index(False)]
         raise InputError(f"{missing}: {opened.source} speaks, and this clip has no transcript")
     fields = (field.name for field in dataclasses.fields(settings))
-    given = {name: getattr(settings, name) for name in fields if name != "batch"}
+    arguments = {name: getattr(settings, name) for name in fields if name != "batch"}
     request = check_request(
         opened.config,
         opened.convention,
         prompt=[prompt.prompt for prompt in prompts],
         transcription=transcripts if speaks else None,
         source=opened.source,
-        **given,
+        **arguments,
     )
     check_model(opened.config, opened.dtype, opened.source)
     check_memory(opened.config, request.part(0, settings.batch), opened.dtype)
@@ -245,16 +245,16 @@ def is_whole(path: Path, sample_rate: int, samples: int | None) -> bool:
 
 def _file_names(prompts: Sequence[ClipPrompt]) -> tuple[str, ...]:
     """Names of WAV files, distinct and inside their folder. Raises InputError."""
-    names, seen = [], {}
+    names, owners = [], {}
     if not prompts:
         raise InputError("no prompts: the list, or the captions of the reference, are empty")
     for prompt in prompts:
         *parents, last = prompt.name.split("/")
         parts = [split(check_name(part))[0] for part in parents] + [check_name(last)]
         name = "/".join([*parts[:-1], f"{split(parts[-1])[0]}.wav"])
-        if (key := identity(name)) in seen:
-            raise InputError(f"{prompt.name}: its file {name} would be that of {seen[key]}, too")
-        seen[key] = prompt.name
+        if (key := identity(name)) in owners:
+            raise InputError(f"{prompt.name}: its file {name} would be that of {owners[key]}, too")
+        owners[key] = prompt.name
         names.append(name)
     return tuple(names)
 
@@ -330,8 +330,8 @@ def _merged(folder: Path, record: dict) -> dict:
                 f"{folder}: {name} was generated of another prompt, or stood elsewhere in the "
                 "list; choose another folder"
             )
-    kept = {"samples": old.get("samples"), "failed": old.get("failed", [])}
-    return record | kept | {"clips": old["clips"] | record["clips"]}
+    progress_entries = {"samples": old.get("samples"), "failed": old.get("failed", [])}
+    return record | progress_entries | {"clips": old["clips"] | record["clips"]}
 
 
 def _short(value) -> str:

@@ -14,7 +14,7 @@ from audioldm2_jax.evaluation.backbones.registry import open_backbone
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs
 from audioldm2_jax.evaluation.generated import ClipPrompt
 from audioldm2_jax.evaluation.judges import JUDGES, Judge
-from audioldm2_jax.evaluation.kinds import KINDS, Wanted, wanted
+from audioldm2_jax.evaluation.kinds import KINDS, MetricSelection, select_metrics
 from audioldm2_jax.evaluation.pairing import pair_names
 from audioldm2_jax.evaluation.protocol import METRIC_SLOTS, BackboneSpec, EvalProtocol
 
@@ -36,7 +36,7 @@ class Plan:
     absent: {metric: why it cannot be computed}.
     """
 
-    wanted: Wanted
+    selection: MetricSelection
     protocol: EvalProtocol
     networks: dict[str, Network] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
@@ -44,27 +44,27 @@ class Plan:
 
     def present(self, *metrics: str) -> Iterator[str]:
         """Those of `metrics` that are asked for and can be computed."""
-        return (m for m in metrics if m in self.wanted.keys and m not in self.absent)
+        return (m for m in metrics if m in self.selection.keys and m not in self.absent)
 
     def leave_out(self, metric: str, reason: str) -> None:
         """Notes why a metric is absent. Raises InputError if it was asked for by its own name."""
-        if metric in self.wanted.by_name:
+        if metric in self.selection.by_name:
             raise InputError(f"{metric}: {reason}")
         self.absent.setdefault(metric, reason)
 
 
 def plan_evaluation(
     protocol: EvalProtocol,
-    metrics: str | Sequence[str] | Wanted = "all",
+    metrics: str | Sequence[str] | MetricSelection = "all",
     weights: Mapping[str, str | Path] | None = None,
 ) -> Plan:
     """Opens the networks and judges of all metrics that the weights allow.
 
-    metrics: keys and groups (`kinds.wanted`), or what these became. weights: {slot, network or
+    metrics: keys and groups, or `kinds.select_metrics` of them. weights: {slot, network or
     published file: path}. Raises InputError for another name, for weights that cannot be used, and
     for a metric that is asked for by its own name and lacks its network.
     """
-    asked = metrics if isinstance(metrics, Wanted) else wanted(metrics)
+    asked = metrics if isinstance(metrics, MetricSelection) else select_metrics(metrics)
     protocol, paths = _with_weights(protocol, weights or {})
     plan = Plan(asked, protocol)
     opened: dict[BackboneSpec, Network | str] = {}
@@ -162,10 +162,10 @@ def check_data(
     count = min(len(generated), len(reference))
     spoken = any(clip.transcript for clip in (*generated, *reference))
     described = any(clip.caption for clip in (*generated, *reference))
-    for metric in plan.wanted.keys:
+    for metric in plan.selection.keys:
         kind = KINDS[metric]
         least = max(kind.least, plan.protocol.is_splits) if metric == "IS" else kind.least
-        if reason := plan.wanted.unfit(metric, speech=spoken):
+        if reason := plan.selection.unfit(metric, speech=spoken):
             plan.absent[metric] = reason  # rather than which package it lacks
         elif kind.paired and not pairs.is_paired:
             plan.leave_out(metric, "; ".join(["unpaired", *pairs.lines]))

@@ -20,7 +20,7 @@ from audioldm2_jax.evaluation.benchmark.table_page import page
 from audioldm2_jax.evaluation.benchmark.table_results import Point, RowResult, TableResult
 from audioldm2_jax.evaluation.benchmark.table_text import table_csv, table_markdown
 from audioldm2_jax.evaluation.benchmark.work import Work
-from audioldm2_jax.evaluation.kinds import Wanted
+from audioldm2_jax.evaluation.kinds import MetricSelection
 from audioldm2_jax.evaluation.plan import plan_evaluation
 from audioldm2_jax.evaluation.protocol import differences, named_protocol
 from audioldm2_jax.evaluation.results import METRICS
@@ -67,9 +67,9 @@ def reproduce(
     """
     check_sources(table, sources)
     keys = tuple(metric for metric in METRICS if metric in table.metrics)
-    wanted = Wanted(keys, frozenset(), frozenset({"speech", "music"}))
+    selection = MetricSelection(keys, frozenset(), frozenset({"speech", "music"}))
     protocol = named_protocol(settings.protocol or table.protocol)
-    plan = plan_evaluation(protocol, wanted, settings.weights)
+    plan = plan_evaluation(protocol, selection, settings.weights)
     enable_cache()
     work = Work(plan, table.metrics, sources, settings, folder)
     work.row_folder(None)

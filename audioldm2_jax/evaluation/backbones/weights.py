@@ -94,6 +94,6 @@ def sha256(path) -> str:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    found = weights.find(folder)
-    shards = sorted(folder.glob("*-of-*")) if found.name.endswith(".json") else []
-    return [folder / "config.json", found, *shards]
+    file = weights.find(folder)
+    shards = sorted(folder.glob("*-of-*")) if file.name.endswith(".json") else []
+    return [folder / "config.json", file, *shards]

@@ -113,13 +113,13 @@ def make(
         ClipPrompt(clip.name, VOICE if speaks else clip.caption, clip.transcript, clip.labels)
         for clip in reference.clips
     ]
-    given = dataclasses.asdict(generation)
+    arguments = dataclasses.asdict(generation)
     seconds = reference.corpus.seconds
     plan = plan_generation(
         opened,
         prompts,
         folder,
-        GenerationSettings(seconds=seconds, batch=settings.batch, **given),
+        GenerationSettings(seconds=seconds, batch=settings.batch, **arguments),
         condition=condition,
     )
     conditions = audio_conditions(reference) if condition == "audio" else None

@@ -88,8 +88,8 @@ def check_sources(table: Table, sources: Sources) -> None:
                 raise InputError(f"{option} {name}={path}: no such folder")
 
 
-def _check(option: str, given: Mapping, known: Sequence[str], table: Table) -> None:
-    for name in given:
+def _check(option: str, values: Mapping, known: Sequence[str], table: Table) -> None:
+    for name in values:
         if name not in known:
             names = list(dict.fromkeys(known))
             near = get_close_matches(name, names, 1, 0.5)

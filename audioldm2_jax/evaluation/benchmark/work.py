@@ -114,8 +114,8 @@ class Work:
         scored = against() if against else reference
         point = self.score(row, scored, generated, manifest, at)
         point.key = key
-        kept = [p for p in stored.values() if p.at != at]
-        content = {"points": [dataclasses.asdict(p) for p in (*kept, point)]}
+        others = [p for p in stored.values() if p.at != at]
+        content = {"points": [dataclasses.asdict(p) for p in (*others, point)]}
         if distributed.is_main():
             files.write_json(path, content)
         return point
