@@ -87,13 +87,19 @@ def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Sing
     elif musicnn.MARK in source:
         part, interpret = musicnn.PART, musicnn.config_of_shapes
     else:
-        source = weights.unwrap(source, lambda name: name == "fc_audioset.weight")
+        source = weights.unwrap(source, lambda name: name == panns.MARK)
     config: Any = interpret({name: source.shape(name) for name in source}, where)
     if part is panns.PART:
         config = panns.check_front_end(source, config, where)
     like = part.shapes(config, where)
     params = to_params(source, part.table(config), like, put=cast_to(dtype), where=where)
     return Single(part.name, config, params)
+
+
+def is_published_file(path: Path) -> bool:
+    """Whether a file holds a network that `from_tensors` reads. Raises InputError if damaged."""
+    source = weights.unwrap(weights.read(path), lambda name: name == panns.MARK)
+    return any(mark in source for mark in (panns.MARK, vggish.MARK, musicnn.MARK))
 
 
 def save(model: Single, folder) -> None:

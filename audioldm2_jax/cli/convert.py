@@ -104,6 +104,12 @@ def _from_file(path, target, options):
     from audioldm2_jax.checkpoints.authors.source import open_file
 
     log = _logger(options)
+    if single.is_published_file(path):
+        for name in ("tokenizers", "weights"):
+            if (value := getattr(options, name)) not in (None, "auto"):
+                raise InputError(f"--{name} {value}: {path} is of one network that has none")
+        single.save(_cast(single.load(path), options), target)
+        return
     source = open_file(path, options.weights)
     log(f"{path} holds {' '.join(source.parts)}")
     if source.is_model:

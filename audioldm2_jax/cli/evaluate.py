@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import sys
 
-from audioldm2_jax import files
+from audioldm2_jax import extras, files
 from audioldm2_jax.cli.device import add_device, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError, printable
 
-EXTRA = "eval"
 EXAMPLES = (
     Example(
         "audioldm2-jax evaluate mine/ audiocaps-test/ --protocol audioldm_eval "
@@ -137,16 +136,13 @@ def run(options) -> int:
     from audioldm2_jax.pipelines.output import check_writable
 
     protocol, folder = named_protocol(options.protocol), files.user_path(options.output)
-    captions, limit = options.captions, options.limit
-    reference = open_clips(
-        options.reference, protocol, captions=captions, limit=limit, split=options.split
-    )
+    reference = _open_reference(options, protocol)
     check_folder(folder, options.generated, reference.name)
     check_writable(folder)
-    plan = plan_evaluation(protocol, options.metrics, _weights(options.weights or []))
+    plan = plan_evaluation(protocol, options.metrics, read_weights(options.weights or []))
     enable_cache()
     if options.model is None:
-        generated, manifest = open_clips(options.generated, protocol, limit=limit), None
+        generated, manifest = open_clips(options.generated, protocol, limit=options.limit), None
     else:
         generated, manifest = _generate(options, plan, reference)
     result = run_plan(
@@ -166,6 +162,22 @@ def run(options) -> int:
     return 0
 
 
+def _open_reference(options, protocol):
+    """The set of clips to score against. Raises InputError, also where corpora need an extra."""
+    from audioldm2_jax.data.corpus import reader
+    from audioldm2_jax.evaluation.clips import open_clips
+
+    if any(reader.is_corpus(files.user_path(p)) for p in (options.generated, options.reference)):
+        extras.require("train")
+    return open_clips(
+        options.reference,
+        protocol,
+        captions=options.captions,
+        limit=options.limit,
+        split=options.split,
+    )
+
+
 def _compare(options) -> int:
     from audioldm2_jax.evaluation.report.tables import comparison_text
     from audioldm2_jax.evaluation.results import EvalResult
@@ -183,7 +195,7 @@ def _check(options) -> None:
     """Raises InputError for the first option that cannot be used, before JAX starts."""
     from audioldm2_jax.cli.prompts import check_text
     from audioldm2_jax.dtypes import parse_dtype
-    from audioldm2_jax.evaluation.kinds import wanted
+    from audioldm2_jax.evaluation.kinds import select_metrics
     from audioldm2_jax.pipelines.values import check_count
 
     if not options.generated or not options.reference:
@@ -193,8 +205,8 @@ def _check(options) -> None:
         check_count(f"--{name}", getattr(options, name), least)
     if options.limit is not None:
         check_count("--limit", options.limit, 1)
-    wanted(options.metrics)
-    _weights(options.weights or [])
+    select_metrics(options.metrics)
+    read_weights(options.weights or [])
     if options.dtype is not None:
         parse_dtype(options.dtype)
     if options.model is None:
@@ -205,7 +217,7 @@ def _check(options) -> None:
 
 def _check_no_generation(options) -> None:
     """Raises InputError for options that have no effect without --model."""
-    given = {
+    values = {
         "--prompts": options.prompts,
         "--seconds": options.seconds,
         "--guidance": options.guidance,
@@ -214,12 +226,12 @@ def _check_no_generation(options) -> None:
         "--dtype": options.dtype,
         "--candidates": None if options.candidates == 1 else options.candidates,
     }
-    for name, value in given.items():
+    for name, value in values.items():
         if value is not None:
             raise InputError(f"{name}: is of generated clips; name a --model, or leave it out")
 
 
-def _weights(entries: list[str]) -> dict[str, str]:
+def read_weights(entries: list[str]) -> dict[str, str]:
     """--weights NAME=PATH by name. The published names hold a `=`, which only paths may, too."""
     weights = {}
     for entry in entries:

@@ -7,11 +7,13 @@ by clip.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.cli.help import Example
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.cli.device import add_device, check_device, use_device
+from audioldm2_jax.cli.help import Example, choices
+from audioldm2_jax.errors import InputError, printable
 
 EXTRA = "train"  # corpora are read
 EXAMPLES = (
@@ -20,12 +22,28 @@ EXAMPLES = (
         "audioldm2-jax reproduce study_table1 --plan",
         "rows, published figures, and what each row still needs; nothing runs",
     ),
+    Example(
+        "audioldm2-jax reproduce audioldm2_audiocaps --rows audioldm2-full tango "
+        "--corpus audiocaps=corpora/audiocaps --outputs tango=clips/tango "
+        "--weights fad=vggish-10086976.pth",
+        "two rows, one of another system's clips, with the metrics that the weights allow",
+    ),
+    Example(
+        "audioldm2-jax reproduce study_figure1 --checkpoint cvssp/audioldm2=nano --limit 50",
+        "a small run: the model of the package stands in for a published one",
+    ),
 )
 
 
 def add_arguments(parser) -> None:
     """Adds the command's arguments to its parser."""
-    add = parser.add_argument
+    _add_table(parser.add_argument)
+    _add_run(parser.add_argument)
+    add_device(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def _add_table(add):
     add("table", metavar="TABLE", nargs="?", help="a table's name, or a file TABLE.py")
     add("--list", action="store_true", help="print the tables that there are")
     plan = "print the rows, their published figures and what is missing; run nothing"
@@ -40,6 +58,26 @@ def add_arguments(parser) -> None:
     add("--checkpoint", action="append", default=[], metavar="NAME=MODEL", help=checkpoint)
     train = "train the rows that are training runs; what they cost is printed first"
     add("--train", action="store_true", help=train)
+
+
+def _add_run(add):
+    from audioldm2_jax.dtypes import DTYPES
+
+    output = "folder of the results; default reproduced/TABLE"
+    add("--output", "-o", default=None, metavar="DIR", help=output)
+    protocol = "of another toolkit than the table's, such as musicnn, whose weights a wheel holds"
+    add("--protocol", default=None, metavar="NAME", help=f"{protocol}; default the table's")
+    limit = "only N clips of each corpus, the first ones drawn"
+    add("--limit", type=int, default=None, metavar="N", help=limit)
+    weights = (
+        "weights of a network: PATH a published file or an exported classifier, NAME the slot "
+        "(classifier, fad, clap), the network or the published file; may be repeated"
+    )
+    add("--weights", action="append", default=[], metavar="NAME=PATH", help=weights)
+    add("--bootstrap", type=int, default=200, metavar="N", help="resamples of intervals; 0: none")
+    add("-b", "--batch", type=int, default=4, metavar="N", help="clips generated at once")
+    dtype = "of models; default bf16 on GPU and TPU, fp32 on CPU"
+    add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
 
 
 def run(options) -> int:
@@ -61,8 +99,60 @@ def run(options) -> int:
     rows = select_rows(table, options.rows)
     sources = _sources(options)
     check_sources(table, sources)
-    print(plan_text(table, rows, sources))
+    if options.plan:
+        print(plan_text(table, rows, sources))
+        return 0
+    return _run(options, table, rows, sources)
+
+
+def _run(options, table, rows, sources) -> int:
+    settings = _settings(options)
+    folder = Path(files.user_path(options.output or f"reproduced/{table.name}"))
+    from audioldm2_jax import distributed
+
+    distributed.initialize()
+    use_device(options.device)
+    from audioldm2_jax.evaluation.benchmark.table_text import table_text
+    from audioldm2_jax.evaluation.reproduce import FILES, reproduce
+    from audioldm2_jax.pipelines.output import check_writable
+
+    check_writable(folder)
+    result = reproduce(table, rows, sources, settings, folder)
+    if not distributed.is_main():
+        return 0
+    print(table_text(result))
+    if not options.quiet:
+        paths = " ".join(printable(folder / name) for name in FILES)
+        print(f"written: {paths}", file=sys.stderr)
     return 0
+
+
+def _settings(options):
+    """Raises InputError for the first option that cannot be used."""
+    from audioldm2_jax.cli.evaluate import read_weights
+    from audioldm2_jax.dtypes import parse_dtype
+    from audioldm2_jax.evaluation.benchmark.run_settings import RunSettings
+    from audioldm2_jax.evaluation.protocol import named_protocol
+    from audioldm2_jax.pipelines.values import check_count
+
+    check_device(options.device)
+    if options.limit is not None:
+        check_count("--limit", options.limit, 1)
+    check_count("--bootstrap", options.bootstrap, 0)
+    check_count("--batch", options.batch, 1)
+    if options.dtype is not None:
+        parse_dtype(options.dtype)
+    if options.protocol is not None:
+        named_protocol(options.protocol)
+    return RunSettings(
+        protocol=options.protocol or "",
+        limit=options.limit,
+        weights=read_weights(options.weights),
+        bootstrap=options.bootstrap,
+        batch=options.batch,
+        dtype=options.dtype,
+        progress=not options.quiet,
+    )
 
 
 def _sources(options):

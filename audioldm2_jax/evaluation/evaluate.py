@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import scipy
-from tqdm import tqdm
 
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
@@ -29,6 +27,7 @@ from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits,
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
 from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
 from audioldm2_jax.evaluation.results import EvalResult, Figure
+from audioldm2_jax.log import Counter
 from audioldm2_jax.version import __version__
 
 DISTANCES = ("FD", "FAD", "KAD")
@@ -134,8 +133,11 @@ class _Work:
             if readable < least:
                 note = f"{readable} readable clips in a set; it takes at least {least}"
                 self.figures[metric] = Figure(metric, None, note=note)
-            else:
+                continue
+            try:
                 self._add(metric, sets, network)
+            except InputError as error:  # what the other figures need not suffer for
+                self.figures[metric] = Figure(metric, None, note=str(error))
 
     def _pair_rows(self, generated: Features, reference: Features):
         """Rows of readable clips that belong together, or None for sets that are not paired."""
@@ -265,7 +267,7 @@ class _Work:
         self._add_silence()
         figures = [
             self.figures.get(m) or Figure(m, None, note=self.plan.absent.get(m, ""))
-            for m in self.plan.wanted.keys
+            for m in self.plan.selection.keys
         ]
         protocol = self.plan.protocol
         counts = {name: len(clips.usable) for name, clips in self._sets().items()}
@@ -354,11 +356,8 @@ def usable(clips: ClipSet) -> list[Clip]:
 
 def _inspect(clips: ClipSet, progress: bool) -> None:
     """Decodes all clips once, so that all problems are known before any other work."""
-    label = f"checking {Path(clips.name).name}"
-    with tqdm(
-        total=len(clips), desc=label, unit="clip", file=sys.stderr, disable=not progress
-    ) as bar:
-        clips.inspect_all(bar.update)
+    counter = Counter(f"checking {clips.name}", len(clips), visible=progress)
+    clips.inspect_all(counter.add)
 
 
 def _compared(metric: str, reference, generated, sample_rate: int) -> float:

@@ -1,7 +1,7 @@
 """Features on disk by content: what was computed once is not computed again.
 
 The key of a clip is of its encoded bytes, the loader's rules, and the network with its weights. Its
-files are whole or absent; a damaged one is named in a note, and its clips are computed again.
+files are whole or absent; a damaged one is deleted with a note, and its clips are computed again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,7 @@ class FeatureCache:
             try:
                 self._open = path, _read(path)
             except InputError as error:
-                note(f"{error}; its clips are computed again")
-                self._forget(path)
+                self._discard(path, error)
                 return None
         outputs = self._open[1]
         return outputs[position] if position < len(outputs) else None
@@ -75,7 +75,11 @@ class FeatureCache:
             return
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:32]
         path = self.folder / f"{name}.npz"
-        files.write_bytes(path, _encode(keys, outputs))
+        try:
+            files.write_bytes(path, _encode(keys, outputs))
+        except InputError:
+            if not path.is_file():  # else another run has just written the same clips
+                raise
         self._places |= {key: (path, i) for i, key in enumerate(keys)}
         if self._open is not None and self._open[0] == path:
             self._open = None
@@ -92,13 +96,17 @@ class FeatureCache:
             try:
                 keys = _member(path, "keys")
             except InputError as error:
-                note(f"{error}; its clips are computed again")
+                self._discard(path, error)
                 continue
             if keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == _KEY:
                 self._places |= {key.tobytes(): (path, i) for i, key in enumerate(keys)}
 
-    def _forget(self, path: Path) -> None:
+    def _discard(self, path: Path, error: InputError) -> None:
+        """Deletes a damaged file, with a note."""
+        note(f"{error}; it is deleted and its clips are computed again")
         self._places = {key: place for key, place in self._places.items() if place[0] != path}
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _encode(keys: Sequence[bytes], outputs: Sequence[ClipOutput]) -> bytes:

@@ -135,8 +135,9 @@ def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, not
     def resampled(clips) -> float:
         return inception_score(logits[clips], **splits)[0]
 
-    text = f"{protocol.is_splits} splits, deviation {deviation:.2g}; {note}"
-    count = len(logits)
+    text, count = f"{protocol.is_splits} splits, deviation {deviation:.2g}; {note}", len(logits)
+    if count < 2 * protocol.is_splits:
+        text = f"near 1 whatever the clips: splits of one clip; {text}"
     return Figure("IS", value, *_interval(resampled, count, sampling, value), count, text)
 
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 import soundfile
-from tqdm import tqdm
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.audio import save_audio
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.errors import InputError, NumericalError, note
 from audioldm2_jax.evaluation.clips import ClipSet, open_clips
 from audioldm2_jax.evaluation.rules import EvalProtocol
+from audioldm2_jax.log import Counter
 from audioldm2_jax.pipelines.file_names import check_name, identity, split
 from audioldm2_jax.pipelines.loading import OpenCheckpoint
 from audioldm2_jax.pipelines.memory import check_memory, check_model
@@ -31,6 +32,8 @@ from audioldm2_jax.pipelines.request import Request, check_request
 from audioldm2_jax.pipelines.text_to_audio import Pipeline
 from audioldm2_jax.version import __version__
 
+# CLAP features [P, D] of the clips of these numbers, as `Pipeline.run` takes clap_features.
+Conditions = Callable[[Pipeline, Sequence[int]], np.ndarray]
 # Entries of a manifest that may differ between the runs that fill a folder.
 _BESIDE_SETTINGS = ("clips", "failed", "samples", "sample_rate", "device", "versions")
 
@@ -92,13 +95,19 @@ def read_manifest(folder) -> dict | None:
 
 
 def plan_generation(
-    opened: OpenCheckpoint, prompts: Sequence[ClipPrompt], folder, settings: GenerationSettings
+    opened: OpenCheckpoint,
+    prompts: Sequence[ClipPrompt],
+    folder,
+    settings: GenerationSettings,
+    *,
+    condition: str = "text",
 ) -> Generation:
     """Checks all that can be checked before weights are read.
 
-    Clip i is clip i of the seed, so that a longer list keeps the clips of a shorter one. Raises
-    InputError for prompts and settings that the model cannot use, for names that no file can have,
-    for a folder that cannot be written or that holds clips of other settings.
+    condition: what the manifest says the clips are conditioned on. Clip i is clip i of the seed, so
+    that a longer list keeps the clips of a shorter one. Raises InputError for prompts and settings
+    that the model cannot use, for names that no file can have, for a folder that cannot be written
+    or that holds clips of other settings.
     """
     folder = files.user_path(folder)
     names = _file_names(prompts)
@@ -108,69 +117,91 @@ def plan_generation(
         missing = names[[bool(text) for text in transcripts].index(False)]
         raise InputError(f"{missing}: {opened.source} speaks, and this clip has no transcript")
     fields = (field.name for field in dataclasses.fields(settings))
-    given = {name: getattr(settings, name) for name in fields if name != "batch"}
+    arguments = {name: getattr(settings, name) for name in fields if name != "batch"}
     request = check_request(
         opened.config,
         opened.convention,
         prompt=[prompt.prompt for prompt in prompts],
         transcription=transcripts if speaks else None,
         source=opened.source,
-        **given,
+        **arguments,
     )
     check_model(opened.config, opened.dtype, opened.source)
     check_memory(opened.config, request.part(0, settings.batch), opened.dtype)
     check_writable(folder)
-    record = _record(opened, request, names, prompts)
+    record = _record(opened, request, names, prompts) | {"condition": condition}
     return Generation(opened, folder, names, request, settings.batch, _merged(folder, record))
 
 
-def generate_clips(plan: Generation, *, progress: bool = True) -> dict:
+def generate_clips(
+    plan: Generation, *, conditions: Conditions | None = None, progress: bool = True
+) -> dict:
     """Generates the clips that are missing; returns the manifest.
 
-    Each clip is written as soon as its batch is finished, 16-bit WAV as the network made it. Of
-    several processes each generates its share. A clip whose result is not finite is left out and
-    named under "failed". Raises InputError where a file cannot be written, and NumericalError if no
-    clip at all is finite.
+    conditions: in place of the prompts' CLAP features. Each clip is written as soon as its batch is
+    finished, 16-bit WAV as the network made it. Of several processes each generates its share. A
+    clip whose result is not finite is left out and named under "failed". Raises InputError where a
+    file cannot be written, and NumericalError if no clip at all is finite.
     """
     record, rate = plan.record, plan.opened.config.vocoder.sample_rate
     missing = [
         i
         for i, name in enumerate(plan.names)
-        if not is_whole(plan.folder / name, rate, record["samples"])
+        if name not in record["failed"]
+        and not is_whole(plan.folder / name, rate, record["samples"])
     ]
-    if not missing:
-        return record
-    _write(plan, record)
-    pipe = Pipeline.from_opened(plan.opened)
-    own = missing[jax.process_index() :: jax.process_count()]
+    # By number: processes that start later see fewer clips missing.
+    own = [i for i in missing if i % jax.process_count() == jax.process_index()]
     failed: list[str] = []
-    with tqdm(total=len(own), unit="clip", file=sys.stderr, disable=not progress) as bar:
-        for start in range(0, len(own), plan.batch):
-            numbers = own[start : start + plan.batch]
-            samples = _generate(pipe, plan, numbers, failed)
-            if samples and record["samples"] is None:
-                record |= {"samples": samples}
-                _write(plan, record)
-            bar.update(len(numbers))
-    if len(failed) == len(own):
+    if own:
+        _write(plan, record)
+        _generate_all(plan, own, failed, conditions, progress)
+    shares = distributed.gather_bytes(json.dumps(failed).encode())
+    record["failed"] = sorted(
+        {*record["failed"], *(n for part in shares for n in json.loads(part))}
+    )
+    if len(record["failed"]) == len(plan.names):
         raise NumericalError(f"{plan.opened.source}: no clip is finite; try --dtype fp32")
-    record["failed"] = sorted(failed)
-    _write(plan, record)
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("generated clips of an evaluation")
+    if missing:
+        _write(plan, record)
     return record
 
 
-def _generate(pipe: Pipeline, plan: Generation, numbers: list[int], failed: list[str]) -> int:
+def _generate_all(
+    plan: Generation,
+    own: list[int],
+    failed: list[str],
+    conditions: Conditions | None,
+    progress: bool,
+) -> None:
+    """Generates clips in batches. failed: gets the names of those that are not finite."""
+    pipe, record = Pipeline.from_opened(plan.opened), plan.record
+    counter = Counter(f"generating {plan.folder}", len(own), visible=progress)
+    for start in range(0, len(own), plan.batch):
+        numbers = own[start : start + plan.batch]
+        samples = _generate(pipe, plan, numbers, failed, conditions)
+        if samples and record["samples"] is None:
+            record["samples"] = samples
+            _write(plan, record)
+        counter.add(len(numbers))
+
+
+def _generate(
+    pipe: Pipeline,
+    plan: Generation,
+    numbers: list[int],
+    failed: list[str],
+    conditions: Conditions | None = None,
+) -> int:
     """Generates and writes clips; returns their length in samples, 0 if none is finite."""
     clips = tuple(plan.request.clips[i] for i in numbers)
     try:
-        output = pipe.run(dataclasses.replace(plan.request, clips=clips), progress=False)
+        request = dataclasses.replace(plan.request, clips=clips)
+        vectors = conditions(pipe, numbers) if conditions else None
+        output = pipe.run(request, clap_features=vectors, progress=False)
     except NumericalError:
         if len(numbers) > 1:
-            return max(_generate(pipe, plan, [i], failed) for i in numbers)
+            return max(_generate(pipe, plan, [i], failed, conditions) for i in numbers)
         failed.append(plan.names[numbers[0]])
         note(f"{failed[-1]}: the result is not finite; the clip is left out")
         return 0
@@ -214,16 +245,16 @@ def is_whole(path: Path, sample_rate: int, samples: int | None) -> bool:
 
 def _file_names(prompts: Sequence[ClipPrompt]) -> tuple[str, ...]:
     """Names of WAV files, distinct and inside their folder. Raises InputError."""
-    names, seen = [], {}
+    names, owners = [], {}
     if not prompts:
         raise InputError("no prompts: the list, or the captions of the reference, are empty")
     for prompt in prompts:
         *parents, last = prompt.name.split("/")
         parts = [split(check_name(part))[0] for part in parents] + [check_name(last)]
         name = "/".join([*parts[:-1], f"{split(parts[-1])[0]}.wav"])
-        if (key := identity(name)) in seen:
-            raise InputError(f"{prompt.name}: its file {name} would be that of {seen[key]}, too")
-        seen[key] = prompt.name
+        if (key := identity(name)) in owners:
+            raise InputError(f"{prompt.name}: its file {name} would be that of {owners[key]}, too")
+        owners[key] = prompt.name
         names.append(name)
     return tuple(names)
 
@@ -299,7 +330,8 @@ def _merged(folder: Path, record: dict) -> dict:
                 f"{folder}: {name} was generated of another prompt, or stood elsewhere in the "
                 "list; choose another folder"
             )
-    return record | {"samples": old.get("samples"), "clips": old["clips"] | record["clips"]}
+    progress_entries = {"samples": old.get("samples"), "failed": old.get("failed", [])}
+    return record | progress_entries | {"clips": old["clips"] | record["clips"]}
 
 
 def _short(value) -> str:

@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from audioldm2_jax import files
 from audioldm2_jax.data.ingest.file_ref import Unreadable
@@ -19,9 +17,11 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.clips import Clip, ClipSet
 from audioldm2_jax.evaluation.judges import Judge, Scores
 from audioldm2_jax.evaluation.rules import LoaderRules
+from audioldm2_jax.log import Counter
 
 RULES = LoaderRules("mean", False, resampler="soxr_hq")
-RATE = 24000  # Hz that clips are read at; each judge takes its own from it
+# Hz that clips are read at: each judge's own, so that they are resampled once.
+RATES = {"words": 16000, "dnsmos": 16000, "voices": 16000, "pitch": 16000, "notes": 22050}
 
 
 def judge_clips(
@@ -38,8 +38,10 @@ def judge_clips(
     pairs: {name of a generated clip: its reference clip}, of which a transcript is taken where the
     generated clip has none. A clip that cannot be read has no score.
     """
-    bar = tqdm(generated.clips, desc=judge.name, unit="clip", file=sys.stderr, disable=not progress)
-    rows = [_scored(judge, clip, generated, reference, pairs.get(clip.name), cache) for clip in bar]
+    counter, rows = Counter(judge.name, len(generated.clips), visible=progress), []
+    for clip in generated.clips:
+        rows.append(_scored(judge, clip, generated, reference, pairs.get(clip.name), cache))
+        counter.add()
     nothing = (float("nan"), 0.0)
     return {
         metric: Scores(*np.array([row.get(metric, nothing) for row in rows], np.float64).T)
@@ -60,8 +62,9 @@ def _scored(judge, clip, generated, reference, pair, cache) -> dict[str, tuple[f
         if path is not None and (row := _read(path)) is not None:
             return row
         spoken = dataclasses.replace(clip, transcript=transcript)
-        sound = (clip.name, generated.read(clip, RULES, RATE), RATE, spoken)
-        other = [(pair.name, reference.read(pair, RULES, RATE), RATE, pair)] if paired else None
+        rate = RATES[judge.name]
+        sound = (clip.name, generated.read(clip, RULES, rate), rate, spoken)
+        other = [(pair.name, reference.read(pair, RULES, rate), rate, pair)] if paired else None
     except Unreadable:
         return {}
     scores = judge.run([sound], other)

@@ -69,7 +69,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MetricSelection:
     """Metric keys in the order of tables; those asked for by their own name, and by group."""
 
     keys: tuple[str, ...]
@@ -90,7 +90,7 @@ class Wanted:
         return ""
 
 
-def wanted(metrics: str | Sequence[str]) -> Wanted:
+def select_metrics(metrics: str | Sequence[str]) -> MetricSelection:
     """Metric keys and groups, as a text with commas or a list; capitals do not matter.
 
     Raises InputError for another name, with the nearest one.
@@ -110,4 +110,4 @@ def wanted(metrics: str | Sequence[str]) -> Wanted:
         (groups if key in GROUPS else by_name).add(key)
     keys = by_name.union(*(GROUPS[group] for group in groups))
     order = tuple(key for key in METRICS if key in keys)
-    return Wanted(order, frozenset(by_name), frozenset(groups))
+    return MetricSelection(order, frozenset(by_name), frozenset(groups))

@@ -111,19 +111,19 @@ def _statistics(
     data: bytes, name: str, rules: LoaderRules
 ) -> tuple[Iterable[np.ndarray], np.float32, np.float32]:
     """A file's mono blocks, what is subtracted from them, and what they are multiplied by then."""
-    kept: list[np.ndarray] = []
+    loaded: list[np.ndarray] = []
     total, count, low, high = 0.0, 0, 0.0, 0.0
     for block in mono_blocks(data, name, rules):
         total, count = total + float(block.sum(dtype=np.float64)), count + len(block)
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         if count <= _IN_MEMORY:
-            kept.append(block)
+            loaded.append(block)
     if not count:
         raise Unreadable("no samples")
     offset = total / count if rules.demean else 0.0
     peak = max(high - offset, offset - low)
     gain = 10 ** (rules.peak_db / 20) / peak if _scales(rules, "input") and peak > 0 else 1.0
-    blocks = kept if count <= _IN_MEMORY else mono_blocks(data, name, rules)
+    blocks = loaded if count <= _IN_MEMORY else mono_blocks(data, name, rules)
     return blocks, np.float32(offset), np.float32(gain)
 
 

@@ -14,7 +14,7 @@ from audioldm2_jax.evaluation.backbones.registry import open_backbone
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs
 from audioldm2_jax.evaluation.generated import ClipPrompt
 from audioldm2_jax.evaluation.judges import JUDGES, Judge
-from audioldm2_jax.evaluation.kinds import KINDS, Wanted, wanted
+from audioldm2_jax.evaluation.kinds import KINDS, MetricSelection, select_metrics
 from audioldm2_jax.evaluation.pairing import pair_names
 from audioldm2_jax.evaluation.protocol import METRIC_SLOTS, BackboneSpec, EvalProtocol
 
@@ -36,7 +36,7 @@ class Plan:
     absent: {metric: why it cannot be computed}.
     """
 
-    wanted: Wanted
+    selection: MetricSelection
     protocol: EvalProtocol
     networks: dict[str, Network] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
@@ -44,27 +44,27 @@ class Plan:
 
     def present(self, *metrics: str) -> Iterator[str]:
         """Those of `metrics` that are asked for and can be computed."""
-        return (m for m in metrics if m in self.wanted.keys and m not in self.absent)
+        return (m for m in metrics if m in self.selection.keys and m not in self.absent)
 
     def leave_out(self, metric: str, reason: str) -> None:
         """Notes why a metric is absent. Raises InputError if it was asked for by its own name."""
-        if metric in self.wanted.by_name:
+        if metric in self.selection.by_name:
             raise InputError(f"{metric}: {reason}")
         self.absent.setdefault(metric, reason)
 
 
 def plan_evaluation(
     protocol: EvalProtocol,
-    metrics: str | Sequence[str] = "all",
+    metrics: str | Sequence[str] | MetricSelection = "all",
     weights: Mapping[str, str | Path] | None = None,
 ) -> Plan:
     """Opens the networks and judges of all metrics that the weights allow.
 
-    metrics: keys and groups (`kinds.wanted`). weights: {slot, network or published file: path}.
-    Raises InputError for another name, for weights that cannot be used, and for a metric that is
-    asked for by its own name and lacks its network.
+    metrics: keys and groups, or `kinds.select_metrics` of them. weights: {slot, network or
+    published file: path}. Raises InputError for another name, for weights that cannot be used, and
+    for a metric that is asked for by its own name and lacks its network.
     """
-    asked = wanted(metrics)
+    asked = metrics if isinstance(metrics, MetricSelection) else select_metrics(metrics)
     protocol, paths = _with_weights(protocol, weights or {})
     plan = Plan(asked, protocol)
     opened: dict[BackboneSpec, Network | str] = {}
@@ -86,6 +86,8 @@ def plan_evaluation(
                 plan.leave_out(metric, network)
             elif kind.logits and not network.backbone.labels:
                 plan.leave_out(metric, f"{network.spec.name} has no class probabilities")
+            elif kind.captions and (reason := _no_texts(network.backbone)):
+                plan.leave_out(metric, reason)
             else:
                 plan.networks[metric] = network
     return plan
@@ -105,8 +107,7 @@ def _with_weights(
         paths[slot] = path = files.user_path(weights[name])
         if not path.exists():
             raise InputError(f"--weights {name}={path}: no such file or folder")
-        if path.is_dir():
-            protocol = protocol.with_slot(slot, _classifier_spec(spec, path))
+        protocol = protocol.with_slot(slot, _own_spec(spec, path))
     if unknown := [name for name in weights if name not in used]:
         names = ", ".join(n for slot, spec in protocol.slots for n in (slot, spec.weights))
         raise InputError(
@@ -115,13 +116,16 @@ def _with_weights(
     return protocol, paths
 
 
-def _classifier_spec(spec: BackboneSpec, folder: Path) -> BackboneSpec:
-    """The slot's network, replaced by a classifier that `audioldm2-jax export` wrote."""
-    part = single.load(folder)
-    if part.name != "panns":
-        raise InputError(f"{folder}: holds a {part.name}; a classifier is needed")
-    rate = part.config.sample_rate
-    return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
+def _own_spec(spec: BackboneSpec, path: Path) -> BackboneSpec:
+    """The slot's network with the weights of a path, under their own name.
+
+    A classifier that `audioldm2-jax export` wrote takes the slot, with its own sample rate.
+    """
+    if path.is_dir() and single.kind_of(path) == "panns":
+        rate = single.load(path).config.sample_rate
+        return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
+    # MusicNN's wheel holds several weights: their name chooses.
+    return spec if spec.name == "musicnn" else replace(spec, weights=path.name)
 
 
 def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | str:
@@ -137,6 +141,17 @@ def _opened(opened: dict, spec: BackboneSpec, path: Path | None) -> Network | st
     return opened[key]
 
 
+def _no_texts(backbone: Backbone) -> str:
+    """Why a network does not read texts, such as for lack of a tokenizer; "" if it does."""
+    if not hasattr(backbone, "text_features"):
+        return f"{backbone.name} reads no texts"
+    try:
+        backbone.text_features(["sound"])
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def check_data(
     plan: Plan, generated: Sequence[Clip], reference: Sequence[Clip], pairs: Pairs
 ) -> None:
@@ -147,10 +162,10 @@ def check_data(
     count = min(len(generated), len(reference))
     spoken = any(clip.transcript for clip in (*generated, *reference))
     described = any(clip.caption for clip in (*generated, *reference))
-    for metric in plan.wanted.keys:
+    for metric in plan.selection.keys:
         kind = KINDS[metric]
         least = max(kind.least, plan.protocol.is_splits) if metric == "IS" else kind.least
-        if reason := plan.wanted.unfit(metric, speech=spoken):
+        if reason := plan.selection.unfit(metric, speech=spoken):
             plan.absent[metric] = reason  # rather than which package it lacks
         elif kind.paired and not pairs.is_paired:
             plan.leave_out(metric, "; ".join(["unpaired", *pairs.lines]))

@@ -170,8 +170,8 @@ def soxr(blocks: Blocks, source: int, target: int) -> Iterator[np.ndarray]:
     blocks = _not_empty(blocks)
     first, second = next(blocks, None), next(blocks, None)
     if source == target or second is None:
-        given = (block for block in (first, second) if block is not None)
-        yield from (soxr_hq(block, source, target) for block in (*given, *blocks))
+        present = (block for block in (first, second) if block is not None)
+        yield from (soxr_hq(block, source, target) for block in (*present, *blocks))
         return
     stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
     for block in (first, second):

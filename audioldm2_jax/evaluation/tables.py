@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import TypeAlias
 
 from audioldm2_jax.errors import InputError
@@ -16,6 +17,7 @@ from audioldm2_jax.evaluation.results import METRICS
 CONDITIONS = ("text", "audio")
 CORRUPTIONS = ("noise", "masking", "interference", "order")
 SELECTIONS = ("all", "random", "stratified")
+TEXTS = ("caption", "labels", "transcript")  # of a clip, for prompts
 # Scores by listeners, which no program computes.
 LISTENERS = {
     "OVL": "overall quality by listeners, 1 to 5",
@@ -72,6 +74,12 @@ class Corpus:
         _one_of("selection", self.selection, SELECTIONS)
         if (self.selection == "all") != (self.count == 0):
             raise InputError(f"corpus {self.name}: selection {self.selection}, count {self.count}")
+        try:
+            named = {name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None}
+        except ValueError as error:
+            raise InputError(f"corpus {self.name}: prompt {self.prompt!r}: {error}") from None
+        if unknown := named - {*TEXTS}:
+            raise InputError(f"corpus {self.name}: prompt with {{{min(unknown)}}}, not of {TEXTS}")
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,8 @@ class Pipeline:
         clips, frames = request.clips, request.duration.frames
         self._check_words(clips)
         self._check_memory(request)
-        given = {"loa": loa, "clap_features": clap_features}
-        texts = text.inject(self._tokenise(clips, together=True), self.config, **given)
+        injectable = {"loa": loa, "clap_features": clap_features}
+        texts = text.inject(self._tokenise(clips, together=True), self.config, **injectable)
         if latents is not None:
             shape = latents_shape(self.config, frames, request.waveforms)
             latents = check_latents(latents, shape)
@@ -213,8 +213,8 @@ class Pipeline:
         size = self._runner.batch_size(request.waveforms)
         batch = make_batch(clips, texts, frames, schedule, self.config, size=size, latents=latents)
         waves, features = self._sample(batch, progress)
-        given |= {"latents": latents}
-        injected = [name for name, values in given.items() if values is not None]
+        injectable |= {"latents": latents}
+        injected = [name for name, values in injectable.items() if values is not None]
         return self._output(request, waves, features, progress, injected)
 
     def generate(

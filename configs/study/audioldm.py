@@ -1,4 +1,4 @@
-"""The study's AudioLDM: pre-trained on CLAP's vector of sounds; from it, or from scratch, on text.
+"""The study's small AudioLDM: pre-trained on sounds, or fine-tuned, or from scratch.
 
 python -m audioldm2_jax.recipes.study.build runs all of them; docs/study.md.
 audioldm2-jax train --config=study/audioldm:pretrain --workdir=study/runs/pretrain
@@ -11,7 +11,7 @@ from audioldm2_jax.configs.common import stage_config, variant
 
 FOLDER = os.environ.get("STUDY", "study")
 # States that the study evaluates: of every run these steps.
-STEPS = (100, 200, 400, 800, 1600)
+STEPS = (100, 200, 400, 800)
 
 
 def get_config(arg: str = ""):

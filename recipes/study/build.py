@@ -1,47 +1,25 @@
-"""Corpora, pre-training and the runs of the study; goes on after a stop.
+"""Corpora and the pre-trained model of the study; goes on after a stop.
 
-    python -m audioldm2_jax.recipes.study.build [--seeds 0 1 2] [--until corpora|pretrain]
+    python -m audioldm2_jax.recipes.study.build [--until corpora]
 
-Everything comes to lie in $STUDY (default `study`). recipes/study/scores.py evaluates the runs.
+Everything comes to lie in $STUDY (default `study`). The tables small_study_* of configs/tables
+train and score the runs: `audioldm2-jax reproduce`.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
-from dataclasses import dataclass
 from pathlib import Path
 
 from audioldm2_jax.checkpoints import download, hub
-from audioldm2_jax.configs.study.audioldm import FOLDER, STEPS
+from audioldm2_jax.configs.study.audioldm import FOLDER
 from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.recipes.nano.build import run
-from audioldm2_jax.recipes.study.corpora import BUILDERS, SECONDS, TRAINED
+from audioldm2_jax.recipes.study.corpora import BUILDERS, SECONDS
 
 PRETRAINING = ("--count", 16_000, "--seed", 7)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training of the study. corpus: of BUILDERS; condition: text or audio, in training."""
-
-    corpus: str
-    pretrained: bool
-    condition: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        start = "pretrained" if self.pretrained else "scratch"
-        return f"{self.corpus}-{start}-{self.condition}-{self.seed}"
-
-
-def runs(seeds) -> list[Run]:
-    """All runs: the first seed's first, so that one table is complete before the next begins."""
-    cells = itertools.product(seeds, BUILDERS, (True, False), ("text", "audio"))
-    return [Run(corpus, start, condition, seed) for seed, corpus, start, condition in cells]
 
 
 def build_corpora(folder: Path) -> None:
@@ -82,39 +60,14 @@ def pretrain(folder: Path) -> None:
         run("export", folder / "runs" / "pretrain", folder / "models" / "pretrained")
 
 
-def finetune(folder: Path, cell: Run) -> None:
-    """One run, and the checkpoint of each step that is evaluated."""
-    workdir, start = folder / "runs" / cell.name, "pretrained" if cell.pretrained else "start"
-    missing = [step for step in STEPS if not (folder / "models" / cell.name / str(step)).is_dir()]
-    if not missing:
-        return
-    values = {
-        "base_checkpoint": folder / "models" / start,
-        "init_from_base": cell.pretrained,
-        "settings.p_clap_audio": float(cell.condition == "audio"),
-        "data.sources": f"{folder}/{cell.corpus}-encoded:{TRAINED[cell.corpus]}",
-        "seed": cell.seed,
-    }
-    options = [f"--config.{name}={value}" for name, value in values.items()]
-    run("train", "--config=study/audioldm:finetune", f"--workdir={workdir}", *options)
-    for step in missing:
-        target = folder / "models" / cell.name / str(step)
-        run("export", workdir, target, "--step", step)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
-    parser.add_argument("--until", choices=("corpora", "pretrain", "runs"), default="runs")
-    options = parser.parse_args()
-    folder = Path(FOLDER)
+    parser.add_argument("--until", choices=("corpora", "pretrain"), default="pretrain")
+    until, folder = parser.parse_args().until, Path(FOLDER)
     build_corpora(folder)
-    if options.until == "corpora":
-        return
-    init_model(folder)
-    pretrain(folder)
-    for cell in runs(options.seeds) if options.until == "runs" else ():
-        finetune(folder, cell)
+    if until == "pretrain":
+        init_model(folder)
+        pretrain(folder)
 
 
 if __name__ == "__main__":

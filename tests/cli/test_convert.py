@@ -22,9 +22,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoints"))
 import test_authors as authors
 
 from audioldm2_jax.checkpoints import hub, registry, single
+from audioldm2_jax.checkpoints.convert import from_params
+from audioldm2_jax.checkpoints.init import random_params
+from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import VGGishConfig
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -176,6 +180,22 @@ def test_audiomae(tmp_path):
 class Evil:
     def __reduce__(self):
         return os.system, ("touch /tmp/this-file-must-not-exist",)
+
+
+def test_files_of_backbones(tmp_path, capsys):
+    """torchvggish's file and back; options of other files are refused."""
+    config = VGGishConfig(stages=((4,), (4,)), hidden=(6,), width=5)
+    params = random_params("vggish", config)
+    state = from_params(params, PARTS["vggish"].table(config))
+    torch.save({k: torch.tensor(np.array(v)) for k, v in state.items()}, tmp_path / "vggish.pth")
+    assert convert(tmp_path / "vggish.pth", tmp_path / "vggish") == 0
+    again = single.load(tmp_path / "vggish")
+    assert (again.name, again.config) == ("vggish", config)
+    jax.tree.map(np.testing.assert_array_equal, again.params, params)
+    line = refused(
+        capsys, tmp_path / "x", tmp_path / "vggish.pth", tmp_path / "x", "--weights", "ema"
+    )
+    assert "is of one network that has none" in line
 
 
 def test_hostile_files(tensors, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.results import METRICS, EvalResult
 from tests.evaluation.clip_folders import LABELS, RATE, tone, write_classifier, write_clips
 
@@ -62,6 +64,32 @@ def test_all_figures_or_their_reasons(out):
     assert result.backbones["panns exported classifier"] and len(result.hash) == 12
     assert [name for name, _ in result.ladders["FD"]] == [10, 20, 40]
     assert result.ladders["FD"][0][1] > result.ladders["FD"][-1][1], "biased at small N"
+
+
+def test_figures_are_those_of_the_files_themselves(world, out):
+    """Read, padded and judged here by hand: loader, pairs, directions and resamples are right."""
+    network, outputs = PANNs(world / "tagger"), {}
+    for name in ("ours", "theirs"):
+        waves = [soundfile.read(world / name / f"clip{i:02}.wav")[0] for i in range(COUNT)]
+        waves = [np.pad(wave - wave.mean(), (0, 2 * RATE - len(wave))) for wave in waves]
+        clips = network([wave.astype(np.float32) for wave in waves])
+        outputs[name] = [
+            np.stack([c.embeddings[0] for c in clips]),
+            np.stack([c.logits for c in clips]),
+        ]
+    (x, p), (y, q) = outputs["theirs"], outputs["ours"]
+    result = EvalResult.load(out / "result.json")
+    assert result.figure("FD").value == pytest.approx(frechet_distance(x, y), rel=1e-4)
+    p, q = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True) for logits in (p, q))
+    divergences = (p * np.log(p / (q + 1e-6))).sum(1)
+    assert result.figure("KL").value == pytest.approx(divergences.mean(), rel=1e-3)
+    assert [c["KL"] for c in result.clips] == pytest.approx(list(divergences), rel=1e-2, abs=1e-4)
+    rows = [
+        resample.mean() for resample in np.random.default_rng(0).choice(divergences, (2000, COUNT))
+    ]
+    low, high = np.quantile(rows, [0.025, 0.975])
+    figure = result.figure("KL")
+    assert figure.high - figure.low == pytest.approx(high - low, rel=0.5), "of 20 resamples"
 
 
 def test_clips_classes_and_their_means(out):
@@ -205,9 +233,9 @@ def test_the_result_of_other_sets_is_not_replaced(world, out, capsys):
 
 def test_weights_have_names_with_equal_signs():
     entries = ["Cnn14_16k_mAP=0.438.pth=a=b.pth", "fad=x=y"]
-    assert command._weights(entries) == {"Cnn14_16k_mAP=0.438.pth": "a=b.pth", "fad": "x=y"}
+    assert command.read_weights(entries) == {"Cnn14_16k_mAP=0.438.pth": "a=b.pth", "fad": "x=y"}
     with pytest.raises(InputError, match="stands twice"):
-        command._weights(["fad=a", "fad=b"])
+        command.read_weights(["fad=a", "fad=b"])
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +245,25 @@ def model(tmp_path_factory):
     return folder
 
 
+def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
+    """Its score names the weights; without a tokenizer the reason is told before any work."""
+    clap = tmp_path / "clap"
+    shutil.copytree(model / "text_encoder", clap)
+    shutil.copytree(model / "feature_extractor", clap, dirs_exist_ok=True)
+    words = ["--weights", f"clap={clap}", "--metrics", "CLAP,R@1,mAP@10", "--limit", 4]
+    assert evaluate(world, world / "ours", tmp_path / "out", *words) == 2
+    assert "tokenizer" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    shutil.copytree(model / "tokenizer", clap, dirs_exist_ok=True)
+    assert evaluate(world, world / "ours", tmp_path / "out", *words) == 0
+    result = EvalResult.load(tmp_path / "out" / "result.json")
+    scores = [clip["CLAP"] for clip in result.clips]
+    assert result.figure("CLAP").value == pytest.approx(np.mean(scores)) and np.std(scores) > 0
+    assert all(-1 <= score <= 1 for score in scores)
+    assert 0 <= result.figure("R@1").value <= result.figure("mAP@10").value <= 1
+    assert result.figure("CLAP").note == "clap" and "clap clap" in result.backbones
+
+
+@pytest.mark.slow
 def test_a_model_is_evaluated_on_the_captions_of_the_reference(world, model, tmp_path, capsys):
     theirs = write_clips(tmp_path / "theirs", 3, seed=3, texts=True)
     clips, out = tmp_path / "clips", tmp_path / "out"

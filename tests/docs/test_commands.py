@@ -37,6 +37,7 @@ def models(tmp_path_factory):
     for preset in ("tiny", "tiny-audioldm", "tiny-speech"):
         write_random(folder / preset, preset)
     hub.save(random_checkpoint(with_audiomae(PRESETS["tiny"]())), folder / "start")
+    write_authors(folder)
     return folder
 
 
@@ -56,7 +57,6 @@ def place(tmp_path, models, corpora, monkeypatch):
         (tmp_path / name).symlink_to(ROOT / name)
     for model in models.iterdir():
         (tmp_path / model.name).symlink_to(model)
-    write_authors(tmp_path)
     (tmp_path / "corpora").mkdir()
     for corpus in corpora.iterdir():
         if not corpus.name.endswith("-raw"):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.evaluation import generated
 from audioldm2_jax.evaluation.generated import (
@@ -33,7 +32,8 @@ class Tones:
     def from_opened(cls, opened):
         return cls()
 
-    def run(self, request, *, progress):
+    def run(self, request, *, clap_features, progress):
+        assert clap_features is None
         clips = [
             0.5 * np.sin(np.arange(8000) * len(c.prompt) * (1 + c.clip)) for c in request.clips
         ]
@@ -46,10 +46,8 @@ def tones(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    write_random(folder, "tiny")
-    return open_checkpoint(folder, progress=False)
+def opened():
+    return open_checkpoint("nano", progress=False)
 
 
 @pytest.fixture
@@ -143,6 +141,13 @@ def test_a_clip_that_is_not_finite_is_left_out_and_named(opened, tmp_path, monke
     record = generate_clips(plan_generation(opened, PROMPTS, ours, SETTINGS), progress=False)
     assert record["failed"] == ["sub/b.wav"] and list(waves(ours)) == ["a.wav"]
     assert "sub/b.wav: the result is not finite" in capsys.readouterr().err
+    # The next run knows it, and does not try again.
+    monkeypatch.setattr(generated, "_generate", lambda *given: pytest.fail("tried again"))
+    again = plan_generation(opened, PROMPTS, ours, SETTINGS)
+    assert generate_clips(again, progress=False)["failed"] == ["sub/b.wav"]
+    monkeypatch.undo()
+    monkeypatch.setattr(generated, "Pipeline", Tones)
+    monkeypatch.setattr(Tones, "run", run)
     with pytest.raises(NumericalError, match="no clip is finite"):
         generate_clips(
             plan_generation(opened, PROMPTS[1:], tmp_path / "b", SETTINGS), progress=False

@@ -12,6 +12,7 @@ import soundfile
 
 from audioldm2_jax.data.untrained import write_random
 from tests.data.corpora import write_corpus
+from tests.evaluation.clip_folders import write_classifier
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "audiomae.py"
@@ -28,6 +29,7 @@ def write_inputs(folder: Path) -> Path:
         soundfile.write(folder / "sound" / f"{i:02d}.wav", wave, 16000)
         (folder / "sound" / f"{i:02d}.txt").write_text(f"tone {i}")
     write_corpus(folder / "corpus", 40)
+    write_classifier(folder / "tagger")
     assert main(COMMANDS["train"].words(folder, folder / "run")) == 0
     return folder
 
@@ -79,6 +81,13 @@ def trained_of(target: Path) -> dict:
     return losses | {"states": states}
 
 
+def evaluated_of(target: Path) -> dict:
+    """The result but for its date, and the names of the files beside it."""
+    result = json.loads((target / "result.json").read_text())
+    assert result.pop("date")
+    return result | {"files": sorted(p.name for p in target.iterdir())}
+
+
 COMMANDS = {
     "generate": Command(
         _words("generate -t dog --model_name {i}/model -s {t} -dur 0.5 --steps 1 -q --pictures"),
@@ -98,4 +107,11 @@ COMMANDS = {
         trained_of,
     ),
     "export": Command(_words("export {i}/run {t}"), bytes_of),
+    "evaluate": Command(
+        _words(
+            "evaluate {i}/sound {i}/corpus --weights classifier={i}/tagger --metrics FD,KAD,IS "
+            "--bootstrap 3 --output {t} -q"
+        ),
+        evaluated_of,
+    ),
 }

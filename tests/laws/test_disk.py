@@ -25,6 +25,7 @@ FINISHED = {
     "encode": "dataset_info.json",
     "train": "checkpoints/3/_CHECKPOINT_METADATA",
     "export": "config.json",
+    "evaluate": "result.json",
 }
 
 

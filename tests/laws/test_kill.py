@@ -16,7 +16,7 @@ import pytest
 
 from tests.laws.commands import COMMANDS, ROOT
 
-KILLED = ("convert", "prepare", "soundscapes", "encode", "train", "export")
+KILLED = ("convert", "prepare", "soundscapes", "encode", "train", "export", "evaluate")
 PROGRAM = """
 import os, signal, sys
 from audioldm2_jax.cli.main import main

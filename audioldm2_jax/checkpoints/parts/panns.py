@@ -18,6 +18,8 @@ from audioldm2_jax.models.panns import Cnn14
 from audioldm2_jax.presets import PANNsConfig
 
 _ARCHITECTURE = "PANNs"
+# The tensor by which a published file is known.
+MARK = "fc_audioset.weight"
 
 
 def read_config(files: PartFiles) -> PANNsConfig:
@@ -75,7 +77,7 @@ def config_of_shapes(shapes: dict[str, tuple[int, ...]], where: str) -> PANNsCon
     """
     count = sum(name.endswith(".conv1.weight") for name in shapes)
     firsts = [shapes.get(f"conv_block{i + 1}.conv1.weight", ()) for i in range(min(count, 17))]
-    last = shapes.get("fc_audioset.weight", ())
+    last = shapes.get(MARK, ())
     plain = len(last) == 2 and 0 < len(firsts) <= 16 and all(len(s) == 4 for s in firsts)
     sizes = (*last, *(shape[0] for shape in firsts)) if plain else (0,)
     if not plain or not all(1 <= size <= WIDTH for size in sizes):

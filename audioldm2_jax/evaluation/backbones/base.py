@@ -166,6 +166,12 @@ def _mesh(devices: tuple[jax.Device, ...]) -> Mesh:
 @functools.cache
 def _program(apply: Apply, mesh: Mesh):
     """The compiled function over all devices. apply: kept by `functools.cache`, too."""
+
+    def run(params, values, extents):
+        # Accelerators multiply in fewer bits by default, and figures would depend on the device.
+        with jax.default_matmul_precision("highest"):
+            return apply(params, values, extents)
+
     rows = PartitionSpec("rows")
     specs = {"in_specs": (PartitionSpec(), rows, rows), "out_specs": rows}
-    return jax.jit(jax.shard_map(apply, mesh=mesh, check_vma=False, **specs))
+    return jax.jit(jax.shard_map(run, mesh=mesh, check_vma=False, **specs))

@@ -32,7 +32,8 @@ class CLAP(Backbone):
 
     path: a folder as transformers saves ClapModel, or LAION's .pt file. The tokenizer of a file is
     the folder `tokenizer` beside it, or roberta-base of the hub's cache. Models with fusion read
-    all of longer clips: the whole resized, and three crops. Raises InputError for other models.
+    all of longer clips: the whole resized, and three crops. Shorter ones are their own crops, as
+    for LAION's code if a clip is alone in its batch. Raises InputError for other models.
     """
 
     name, multi_label = "clap", False
@@ -54,7 +55,7 @@ class CLAP(Backbone):
         self._texts = Batches(part.params, text, devices, step=16)
 
     def rows(self, waveform: np.ndarray) -> list[Row]:
-        """The clip cut or repeated to 10 s; with fusion its images, and whether crops count."""
+        """The clip cut or repeated to 10 s; with fusion its four images."""
         mel, waveform = self.config.mel, waveform if len(waveform) else np.zeros(1, np.float32)
         if not mel.fusion:
             return [Row(fit_clip(waveform[None], mel)[0], 0)]
@@ -66,7 +67,7 @@ class CLAP(Backbone):
         log_mel, count = log_mel[:frames], 1 + mel.samples // mel.hop
         if frames == count:
             return [Row(np.stack([log_mel] * 4), 0)]
-        return [Row(fused_images(log_mel, count), 1)]
+        return [Row(fused_images(log_mel, count), 0)]
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of texts: [N, D]. Raises InputError if there is no tokenizer."""
@@ -75,13 +76,14 @@ class CLAP(Backbone):
                 f"{self._path}: no tokenizer with it; put roberta-base's files into the folder "
                 f"{self._path.parent / 'tokenizer'}, or go online once"
             )
+        if not texts:
+            return np.zeros((0, self.config.width), np.float32)
         limit = min(self._tokens, self._tokenizer.model_max_length)
         ids = self._tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
         pad = self.config.text.pad_id
         # Zeros behind a row's end become padding tokens.
         rows = [Row(np.asarray(line, np.float32) - pad, len(line)) for line in ids]
-        features = [embedding for embedding, _ in self._texts(rows)]
-        return np.stack(features) if features else np.zeros((0, self.config.width), np.float32)
+        return np.stack([embedding for embedding, _ in self._texts(rows)])
 
 
 def _load_file(path: Path) -> single.Single:
@@ -94,9 +96,9 @@ def _load_file(path: Path) -> single.Single:
 def _functions(config: CLAPConfig):
     """The functions of rows of audio, of long clips' mels, and of texts; see `base.Apply`."""
 
-    def audio(params, values, longer):
+    def audio(params, values, extents):
         mel = values if config.mel.fusion else clap_log_mel(values, config.mel)
-        return clap_image_features(params, mel, longer > 0, config), None
+        return clap_image_features(params, mel, jnp.ones(len(mel), bool), config), None
 
     def mels(params, values, extents):
         return framed_clap_log_mel(values, config.mel), None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BACKBONES: dict[str, Callable[[Path, BackboneSpec], Backbone]] = {
     "panns": lambda path, spec: PANNs(path),
-    "vggish": lambda path, spec: VGGish(path, getattr(spec, "hop_seconds", 0.0)),
+    "vggish": lambda path, spec: VGGish(path, spec.hop_seconds),
     "clap": lambda path, spec: CLAP(path),
     "musicnn": lambda path, spec: MusicNN(path, spec.weights),
 }

@@ -27,7 +27,7 @@ class Published:
 
 _CLAP = "https://huggingface.co/lukewys/laion_clap/resolve/main"
 _MUSICNN = Published(
-    "https://pypi.org/project/musicnn", "pip download musicnn --no-deps", "musicnn-*.whl"
+    "https://github.com/jordipons/musicnn", "pip install --no-deps musicnn==0.1.0", "musicnn-*.whl"
 )
 PUBLISHED = {
     "Cnn14_16k_mAP=0.438.pth": Published("https://zenodo.org/records/3987831"),
@@ -94,6 +94,6 @@ def sha256(path) -> str:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    found = weights.find(folder)
-    shards = sorted(folder.glob("*-of-*")) if found.name.endswith(".json") else []
-    return [folder / "config.json", found, *shards]
+    file = weights.find(folder)
+    shards = sorted(folder.glob("*-of-*")) if file.name.endswith(".json") else []
+    return [folder / "config.json", file, *shards]

@@ -34,8 +34,8 @@ def cell(figure: Published | None) -> str:
 def describe_clips(clips: Clips) -> str:
     """What a row's clips come from, in a line."""
     if isinstance(clips, Model):
-        given = "the text" if clips.condition == "text" else "CLAP's vector of the recording"
-        return f"{clips.checkpoint} given {given}; {describe_generation(clips.generation)}"
+        condition = "the text" if clips.condition == "text" else "CLAP's vector of the recording"
+        return f"{clips.checkpoint} given {condition}; {describe_generation(clips.generation)}"
     if isinstance(clips, Training):
         values = " ".join(clips.overrides)
         steps = f"{len(clips.steps)} times up to step {clips.steps[-1]}"

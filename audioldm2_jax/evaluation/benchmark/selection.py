@@ -46,12 +46,12 @@ def select(
     if corpus.selection == "random":
         drawn = drawn[: corpus.count]
     elif corpus.selection == "stratified":
-        seen: dict[str, int] = {}
+        counts: dict[str, int] = {}
         chosen = []
         for item in drawn:
             label = next(iter(labels(item)), "")
-            seen[label] = seen.get(label, 0) + 1
-            if seen[label] <= corpus.count:
+            counts[label] = counts.get(label, 0) + 1
+            if counts[label] <= corpus.count:
                 chosen.append(item)
         drawn = chosen
     return drawn[:limit]

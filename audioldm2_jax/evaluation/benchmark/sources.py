@@ -88,8 +88,8 @@ def check_sources(table: Table, sources: Sources) -> None:
                 raise InputError(f"{option} {name}={path}: no such folder")
 
 
-def _check(option: str, given: Mapping, known: Sequence[str], table: Table) -> None:
-    for name in given:
+def _check(option: str, values: Mapping, known: Sequence[str], table: Table) -> None:
+    for name in values:
         if name not in known:
             names = list(dict.fromkeys(known))
             near = get_close_matches(name, names, 1, 0.5)
@@ -127,7 +127,12 @@ def _hears(clips: Clips) -> bool:
     """Whether a row takes CLAP's audio tower: for its condition, or to rank candidates."""
     if isinstance(clips, Model):
         return clips.condition == "audio" or clips.generation.candidates > 1
-    return isinstance(clips, Training) and clips.generation.candidates > 1
+    if not isinstance(clips, Training):
+        return False
+    shares = [
+        v.partition("=")[2] for v in clips.overrides if v.startswith("settings.p_clap_audio=")
+    ]
+    return clips.generation.candidates > 1 or any(float(share) > 0 for share in shares)
 
 
 def _checkpoint_needs(name: str, sources: Sources, *, hears: bool) -> list[Need]:
@@ -143,7 +148,12 @@ def _checkpoint_needs(name: str, sources: Sources, *, hears: bool) -> list[Need]
         command = f"audioldm2-jax convert {official}.ckpt checkpoints/{official}"
         return [Need(f"the authors' file {official}.ckpt{_record(official)}", how, command)]
     hub_id = registry.OFFICIAL_FILES.get(model, hub_id)
-    if is_local or _is_cached(hub_id):
+    if is_local:
+        return []
+    if hub_id.count("/") > 1:  # no hub id: what a run of one's own writes
+        how = f"train and export it, or give --checkpoint {name}=FOLDER"
+        return [Need(f"the checkpoint in {model}", how, f"audioldm2-jax export RUN {model}")]
+    if _is_cached(hub_id):
         return []
     how = (
         "it is fetched from the hub when the row runs; without a network, fetch it elsewhere and "

@@ -211,7 +211,8 @@ def _classes(per_class: Mapping[str, Sequence[Figure]]) -> str:
         ]
         rows.sort(key=lambda row: row[1], reverse=bool(METRICS[metric][1]))
         if rows:
-            title = f"{metric} of each class, best first"
+            first = f", the first {_MOST_BARS} of {len(rows)}" if len(rows) > _MOST_BARS else ""
+            title = f"{metric} of each class, best first{first}"
             parts.append(_plot(plots.bars(rows[:_MOST_BARS], title=title)))
     rows = [
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from audioldm2_jax.errors import printable
@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 560, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 44
 _ROW, _LABEL = 20, 170  # of bars: height of one, width of the names
 _SHORTEST = 24  # letters of a name
+SERIES = 6  # curves that one plot tells apart (style.py)
 
 
 def _svg(width: int, height: int, title: str, body: Sequence[str]) -> str:
@@ -96,6 +97,26 @@ def curve(points: Sequence[Sequence[float]], *, title: str, x_name: str, y_name:
     body = [*axes.frame(), f'<polyline points="{path}" class="curve"/>']
     body += [_dot(x, y, f"{p[0]:g}: {number(p[1])}") for (x, y), p in zip(pixels, points)]
     return _svg(WIDTH, HEIGHT, title, body)
+
+
+def curves(
+    series: Mapping[str, Sequence[Sequence[float]]], *, title: str, x_name: str, y_name: str
+) -> str:
+    """A curve through the points (x, y) of each name, told apart by colour, dashes and a legend."""
+    named = {n: sorted((float(x), float(y)) for x, y in p) for n, p in series.items()}
+    points = [point for of_name in named.values() for point in of_name]
+    axes = _Axes([x for x, _ in points], [0.0, *(y for _, y in points)], x_name, y_name)
+    body = axes.frame()
+    for i, (name, of_name) in enumerate(named.items()):
+        pixels, kind = [axes.at(x, y) for x, y in of_name], f"of{i % SERIES}"
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
+        body.append(f'<polyline points="{path}" class="curve {kind}"/>')
+        for (x, y), (left, top) in zip(of_name, pixels):
+            body.append(_dot(left, top, f"{name}, {x:g}: {number(y)}", f"dot {kind}"))
+        top = HEIGHT + 16 * i + 8
+        body.append(_line(_LEFT, top, _LEFT + 36, top, f"curve {kind}"))
+        body.append(_text(_LEFT + 44, top + 4, name, "start"))
+    return _svg(WIDTH, HEIGHT + 16 * len(named) + 8, title, body)
 
 
 def extrapolation(

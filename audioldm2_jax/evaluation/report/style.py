@@ -41,5 +41,10 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
 .curve { fill: none; stroke: var(--mark); stroke-width: 2; }
 .dot { fill: var(--mark); } .intercept { fill: var(--back); stroke: var(--mark); stroke-width: 2; }
 .bar { fill: var(--bar); } .whisker { stroke: var(--ink); stroke-width: 1.5; }
+.curve.of1 { stroke: #b4552f; stroke-dasharray: 7 3; } .dot.of1 { fill: #b4552f; }
+.curve.of2 { stroke: #2f8f5b; stroke-dasharray: 2 3; } .dot.of2 { fill: #2f8f5b; }
+.curve.of3 { stroke: #8a4fb0; stroke-dasharray: 9 3 2 3; } .dot.of3 { fill: #8a4fb0; }
+.curve.of4 { stroke: #9a7a00; stroke-dasharray: 4 2; } .dot.of4 { fill: #9a7a00; }
+.curve.of5 { stroke: #1f8a99; stroke-dasharray: 1 2; } .dot.of5 { fill: #1f8a99; }
 @media print { audio { display: none; } details > * { display: block; } }
 """

@@ -63,9 +63,11 @@ def _cell(value):
 
 
 def result_text(result: EvalResult) -> str:
-    """What the command prints: the figures, which protocol they follow, warnings."""
+    """What the command prints: figures, what they follow, what is absent and why, warnings."""
     rows = [
-        (f.metric, number(f.value), interval(f), str(f.n or "-"), f.note) for f in result.figures
+        (f.metric, number(f.value), interval(f), str(f.n or "-"), f.note)
+        for f in result.figures
+        if f.value is not None
     ]
     lines = [
         f"{result.generated} against {result.reference}",
@@ -73,7 +75,14 @@ def result_text(result: EvalResult) -> str:
         "",
         *aligned([_COLUMNS, *rows]),
     ]
-    lines += [""] * bool(result.warnings) + [f"warning: {line}" for line in result.warnings]
+    reasons: dict[str, list[str]] = {}
+    for figure in result.figures:
+        if figure.value is None:
+            reasons.setdefault(figure.note, []).append(figure.metric)
+    absent = [f"not computed: {', '.join(keys)}: {note}" for note, keys in reasons.items()]
+    warnings = [f"warning: {line}" for line in result.warnings]
+    for block in (absent, warnings):
+        lines += ["", *block] if block else []
     return "\n".join(printable(line) for line in lines)
 
 

@@ -13,10 +13,15 @@ from audioldm2_jax.checkpoints import single
 from audioldm2_jax.checkpoints.convert import from_params
 from audioldm2_jax.checkpoints.init import random_params
 from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.data.soundscapes import make_clip
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.musicnn import MusicNN
+from audioldm2_jax.evaluation.backbones.registry import open_backbone
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
+from audioldm2_jax.evaluation.protocol import PROTOCOLS
 from audioldm2_jax.presets import MusicNNConfig
 from tests.checkpoints.bundles import write_bundle
+from tests.evaluation.backbones.independence import check_independence
 
 CONFIG = MusicNNConfig(((38, 5), (67, 4)), ((128, 3), (64, 3), (32, 2)), 6, 7, 3)
 LABELS = ("guitar", "slow", "choral")
@@ -97,6 +102,12 @@ def test_features_are_those_of_the_package(package):
         np.testing.assert_allclose(1 / (1 + np.exp(-output.logits)), probabilities, atol=1e-4)
 
 
+def test_clips_are_independent(package):
+    check_independence(
+        lambda devices: MusicNN(package[0], devices=devices), waves(96000, 47616, 95488, 7)
+    )
+
+
 def test_wheel_folder_and_our_form_are_one(package, tmp_path):
     site, wheel = package
     opened = [MusicNN(path) for path in (site, site / "musicnn", wheel)]
@@ -140,3 +151,25 @@ def test_the_published_networks_have_this_size():
     assert shapes["middle_0_conv"]["kernel"].shape == (7, 561, 64)
     assert shapes["hidden"]["kernel"].shape == (1506, 200)
     assert shapes["norm_input"]["scale"].shape == (1,)
+
+
+def test_published_weights_know_music():
+    """The wheel's own network, which nobody here trained, on synthetic sounds."""
+    backbone = open_backbone(PROTOCOLS["musicnn"].slot("fad"))
+    assert backbone.sha256.startswith("5a310d76") and len(backbone.labels) == 50
+
+    def listen(seed, **kind):
+        clips = [make_clip(seed, i, seconds=3.1, **kind).audio for i in range(12)]
+        outputs = backbone(clips)
+        logits = np.mean([output.logits for output in outputs], 0)
+        tags = {backbone.labels[i] for i in np.argsort(-logits)[:5]}
+        return np.concatenate([output.embeddings for output in outputs]), tags
+
+    music, tags = listen(0, kinds={"music": 1.0})
+    assert {"classical", "guitar"} <= tags
+    more, _ = listen(5, kinds={"music": 1.0})
+    same = frechet_distance(music, more)
+    for name in ("drill", "white_noise"):
+        other, tags = listen(0, only=name)
+        assert frechet_distance(music, other) > 2 * same
+        assert "guitar" not in tags

@@ -1,10 +1,11 @@
-"""VGGish against the definition of A. torchvggish in torch and NumPy, on random weights."""
+"""VGGish against Google's front end in NumPy and torchvggish's network in torch, random weights."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from audioldm2_jax import tree
 from audioldm2_jax.checkpoints import single
 from audioldm2_jax.checkpoints.convert import from_params
 from audioldm2_jax.checkpoints.init import random_params
@@ -13,6 +14,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.vggish import VGGish
 from audioldm2_jax.features.vggish import vggish_log_mel
 from audioldm2_jax.presets import VGGishConfig
+from tests.evaluation.backbones.independence import check_independence
 
 CONFIG = VGGishConfig(stages=((4,), (6,), (6, 8), (8, 8)), hidden=(12, 10), width=5)
 
@@ -83,6 +85,10 @@ def test_embeddings_are_those_of_the_definition(file):
         )
 
 
+def test_clips_are_independent(file):
+    check_independence(lambda devices: VGGish(file, devices=devices), waves(32000, 15600, 30960, 7))
+
+
 def test_counts_of_patches():
     """10 s have 998 frames and 10 patches, and so have 10.24 s."""
     backbone = VGGish.__new__(VGGish)
@@ -111,7 +117,9 @@ def test_the_folder_of_a_file_is_the_file(file, tmp_path):
     again = VGGish(tmp_path / "vggish")
     clips = waves(16000)
     np.testing.assert_array_equal(again(clips)[0].embeddings, VGGish(file)(clips)[0].embeddings)
-    assert PARTS["vggish"].shapes(VGGishConfig())["hidden_0"]["kernel"].shape == (12288, 4096)
+    shapes = PARTS["vggish"].shapes(VGGishConfig())
+    assert shapes["hidden_0"]["kernel"].shape == (12288, 4096)
+    assert tree.count(shapes) == 72_141_184
 
 
 def test_other_files_are_refused(file, tmp_path):

@@ -1,0 +1,60 @@
+"""Two processes of one job: each computes its clips, and both get the features of all."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PROGRAM = """
+import sys
+import numpy as np
+from types import SimpleNamespace
+from audioldm2_jax import distributed
+distributed.initialize()
+from audioldm2_jax.evaluation.backbones.base import Backbone, Batches, Row
+from audioldm2_jax.evaluation.features import extract
+from audioldm2_jax.evaluation.rules import LoaderRules
+
+class Double(Backbone):
+    name, sample_rate, sha256 = "double", 100, "0" * 64
+    def __init__(self):
+        super().__init__(Batches({}, lambda params, rows, extents: (2 * rows, None)))
+    def rows(self, waveform):
+        return [Row(waveform, 0)] * (1 + int(waveform[0]) % 3)
+
+class Set:
+    name, clips = "set", tuple(SimpleNamespace(name=f"{i:02}") for i in range(7))
+    def read(self, clip, rules, rate):
+        return np.array([int(clip.name), 1], np.float32)
+
+features = extract(Set(), Double(), LoaderRules())
+np.savez(sys.argv[1], names=features.names, index=features.clip_index, values=features.embeddings)
+"""
+
+
+@pytest.mark.slow
+def test_two_hosts_have_all_features(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    job = {"COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "NUM_PROCESSES": "2"}
+    job |= {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / f"{i}.npz")],
+            env=os.environ | job | {"PROCESS_ID": str(i)},
+        )
+        for i in range(2)
+    ]
+    assert [host.wait(timeout=120) for host in hosts] == [0, 0]
+    for i in range(2):
+        result = np.load(tmp_path / f"{i}.npz")
+        assert list(result["names"]) == [f"{k:02}" for k in range(7)]
+        index = np.repeat(np.arange(7), 1 + np.arange(7) % 3)
+        np.testing.assert_array_equal(result["index"], index)
+        np.testing.assert_array_equal(result["values"], 2 * np.stack([index, index**0], 1))
