@@ -161,7 +161,7 @@ class _Work:
                 metric, sets, labels, protocol, note
             )
         elif metric == "FAD_inf":
-            figure, self.ladders[metric] = compute.infinity_figure(sets, sampling, note)
+            figure, self.ladders[metric] = compute.infinity_figure(sets, protocol, sampling, note)
         elif metric == "KID":
             figure = compute.kid_figure(sets, protocol, sampling, note)
         elif metric == "IS":

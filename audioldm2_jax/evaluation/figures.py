@@ -122,8 +122,8 @@ def _kernel_interval(kernel, x, y, counts, value: float, *, scale: float = 1.0):
 
 
 def _bandwidth(reference, generated, protocol: EvalProtocol) -> float:
-    """KAD's: the reference's median distance; kadtk's code takes the generated set's."""
-    rows = generated if protocol.name == "kadtk" else reference
+    """KAD's: the median distance within the protocol's set."""
+    rows = generated if protocol.kad_bandwidth == "generated" else reference
     return median_distance(np.asarray(rows, np.float64))
 
 
@@ -141,7 +141,9 @@ def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, not
     return Figure("IS", value, *_interval(resampled, count, sampling, value), count, text)
 
 
-def infinity_figure(sets: Sets, sampling: Sampling, note: str) -> tuple[Figure, list[list[float]]]:
+def infinity_figure(
+    sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
+) -> tuple[Figure, list[list[float]]]:
     """FAD extrapolated to infinitely many clips, and the points (rows, FAD) behind it."""
     rows = len(sets.generated.embeddings)
     if rows < LEAST_ROWS:
@@ -153,6 +155,7 @@ def infinity_figure(sets: Sets, sampling: Sampling, note: str) -> tuple[Figure, 
         sets.generated.embeddings,
         points=min(_POINTS, rows - least),
         least=least,
+        replace=protocol.fad_inf_replace,
         seed=sampling.seed,
     )
     note = f"from {least} to {rows} patches, R2 {fit.r2:.3f}; {note}"

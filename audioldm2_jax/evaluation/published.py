@@ -142,7 +142,8 @@ def kadtk() -> EvalProtocol:
 
     kadtk/emb_loader.py: the mean of the channels, torchaudio's Kaiser resampling, written to and
     read from 16-bit files. kadtk/model_loader.py: panns-cnn14-16k, vggish, clap-laion-audio.
-    It stores embeddings as float16; this is not reproduced.
+    kad.py takes the bandwidth of the generated set; its FAD-infinity is fadtk's fad.py, which draws
+    rows with replacement. It stores embeddings as float16; this is not reproduced.
     """
     wave = LoaderRules("mean", demean=False, int16="write", resampler="sinc_kaiser")
     return EvalProtocol(
@@ -153,6 +154,8 @@ def kadtk() -> EvalProtocol:
             ("fad", BackboneSpec("vggish", 16000, VGGISH, wave)),
             ("clap", _clap("630k-audioset-best.pt", wave)),
         ),
+        kad_bandwidth="generated",
+        fad_inf_replace=True,
         pairing="stem",
     )
 

@@ -19,6 +19,7 @@ def _other(value):
     words = {
         "reference||generated": "generated||reference",
         "name": "stem",
+        "reference": "generated",
         "first": "mean",
         "input": "output",
         "sinc_hann": "soxr_hq",
@@ -104,6 +105,7 @@ def test_absent_metrics_have_a_reason():
         (lambda: LoaderRules(resampler="fast"), "resampler 'fast'"),
         (lambda: LoaderRules(min_seconds=2.0, max_seconds=1.0), "max_seconds 1.0 is below"),
         (lambda: dataclasses.replace(AUTHORS, pairing="order"), "pairing 'order'"),
+        (lambda: dataclasses.replace(AUTHORS, kad_bandwidth="both"), "kad_bandwidth 'both'"),
         (lambda: dataclasses.replace(AUTHORS, limit=0), "limit 0"),
         (lambda: protocols.named_protocol("fad"), "no protocol 'fad'; choose one of audioldm_eval"),
     ],
