@@ -75,6 +75,14 @@ class ClipSet:
         self._inspect(clip)
         return self._digests[self._position[clip.name]].hex()
 
+    def digest(self) -> str:
+        """SHA-256 of the encoded bytes of all usable clips, in hex; names and order do not count.
+
+        Of clips that were read: `inspect_all` first.
+        """
+        digests = sorted(self._digests[int(i)] for i in self.usable if int(i) in self._digests)
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+
     def inspect_all(self, progress: Callable[[int], object] | None = None) -> None:
         """Decodes every clip that was not read yet, so that all counts are complete.
 

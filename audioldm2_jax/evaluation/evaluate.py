@@ -27,6 +27,7 @@ from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits,
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
 from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
 from audioldm2_jax.evaluation.results import EvalResult, Figure
+from audioldm2_jax.evaluation.settings import evaluation_settings
 from audioldm2_jax.log import Counter
 from audioldm2_jax.version import __version__
 
@@ -262,6 +263,18 @@ class _Work:
         own = self.generated.clips[self.index[name]].caption
         return own or (mate.caption if mate is not None else "")
 
+    def _texts(self) -> list[tuple[str, str]] | None:
+        """(caption, transcript) of each generated clip, if a figure depends on them."""
+        of_texts = {m for m, kind in KINDS.items() if kind.captions or kind.transcripts}
+        if not any(f.value is not None for f in self.figures.values() if f.metric in of_texts):
+            return None
+        clips = [self.generated.clips[i] for i in self.generated.usable]
+        mates = [self.mates.get(clip.name) for clip in clips]
+        return [
+            (self._caption(clip.name), clip.transcript or (mate.transcript if mate else ""))
+            for clip, mate in zip(clips, mates)
+        ]
+
     def result(self, generation: dict | None) -> EvalResult:
         """All figures in the order of tables, absent ones with the reason."""
         self._add_silence()
@@ -270,12 +283,14 @@ class _Work:
             for m in self.plan.selection.keys
         ]
         protocol = self.plan.protocol
-        counts = {name: len(clips.usable) for name, clips in self._sets().items()}
+        settings = evaluation_settings(
+            self.generated, self.reference, self._texts(), generation, self.sampling.seed
+        )
         return EvalResult(
             generated=self.generated.name,
             reference=self.reference.name,
             protocol=protocol,
-            hash=protocol_hash(protocol, self.backbones, counts),
+            hash=protocol_hash(protocol, self.backbones, settings),
             backbones=dict(sorted(self.backbones.items())),
             figures=[self._with_silence(figure) for figure in figures],
             per_class=self._classes(),
@@ -284,6 +299,7 @@ class _Work:
             clips=[self._clip(i) for i in self.generated.usable],
             ladders=self.ladders,
             generation=_settings(generation),
+            settings=settings,
             versions={
                 "audioldm2_jax": __version__,
                 "jax": jax.__version__,
