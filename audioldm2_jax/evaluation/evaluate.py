@@ -302,7 +302,7 @@ class _Work:
             figures=[self._with_silence(figure) for figure in figures],
             per_class=self._classes(),
             problems={name: clips.problems.as_dict() for name, clips in self._sets().items()},
-            warnings=self._warnings(generation),
+            warnings=self._warnings(),
             clips=[self._clip(i) for i in self.generated.usable],
             ladders=self.ladders,
             generation=_settings(generation),
@@ -332,12 +332,9 @@ class _Work:
         note = f"{silent} of {len(self.generated.usable)} clips silent; {figure.note}"
         return dataclasses.replace(figure, note=note.rstrip("; "))
 
-    def _warnings(self, generation: dict | None) -> list[str]:
+    def _warnings(self) -> list[str]:
         """A line for all that a reader must know before a figure is quoted."""
-        lines = [*self.generated.warnings(), *self.reference.warnings(), *self.pairs.lines]
-        if generation and generation["failed"]:
-            lines.append(f"{len(generation['failed'])} clips were not finite and are left out")
-        return lines
+        return [*self.generated.warnings(), *self.reference.warnings(), *self.pairs.lines]
 
     def _sets(self) -> dict[str, ClipSet]:
         return {"generated": self.generated, "reference": self.reference}
