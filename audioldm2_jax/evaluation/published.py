@@ -81,7 +81,7 @@ def stable_audio_metrics() -> EvalProtocol:
     src/passt_kld.py: librosa at 32 kHz, mean of the channels, the peak at -1 dBFS; KL(generated ||
     reference). src/clap_score.py: the same at 48 kHz, then 16 bits. src/openl3_fd.py: the peak at
     -1 dBFS before soxr; both channels. AudioCaps there is 4875 captions, a copy of the reference
-    for each; names are the captions' ids.
+    for each, named by the captions' ids: such a reference folder has to be written beforehand.
     """
     classifier = LoaderRules(
         "mean", demean=False, peak_db=-1.0, peak_at="output", resampler="soxr_hq"
@@ -110,8 +110,6 @@ def stable_audio_metrics() -> EvalProtocol:
         kl_direction="generated||reference",
         pairing="stem",
         paired_share=0.0,
-        captions_per_clip=5,
-        duplicate_references=True,
     )
 
 

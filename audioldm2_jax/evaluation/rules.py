@@ -110,9 +110,7 @@ class EvalProtocol:
     start. skip_equal_pairs: whether SSIM leaves out pairs of infinite PSNR, too. pairing: clips are
     paired by file name or by its stem. paired_share: paired metrics need pairs for more than this
     share of both sets.
-    captions_per_clip: captions of a reference clip that clips are generated for.
-    duplicate_references: whether the reference set holds a copy for each caption. limit: only the
-    first clips by name. Raises InputError for other words.
+    limit: only the first clips by name. Raises InputError for other words.
     """
 
     name: str
@@ -131,8 +129,6 @@ class EvalProtocol:
     skip_equal_pairs: bool = False
     pairing: str = "name"
     paired_share: float = 0.99
-    captions_per_clip: int = 1
-    duplicate_references: bool = False
     limit: int | None = None
 
     def __post_init__(self):
