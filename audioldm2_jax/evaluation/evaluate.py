@@ -374,7 +374,7 @@ def _inspect(clips: ClipSet, progress: bool) -> None:
 
 
 def _compared(metric: str, reference, generated, sample_rate: int) -> float:
-    """A pair's PSNR, SSIM or LSD; nan for clips that it does not take (too short, silent)."""
+    """A pair's PSNR, SSIM or LSD; nan for clips that it does not take (too short)."""
     try:
         return RECONSTRUCTION[metric](reference, generated, sample_rate)
     except InputError:
