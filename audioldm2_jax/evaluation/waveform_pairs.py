@@ -24,7 +24,7 @@ def waveform_scores(
 ) -> dict[str, float]:
     """Scores of clips [samples]: infinite for a PSNR of equal mels, and for an SSIM skipped there.
 
-    nan for clips that a metric does not take (too short, silent, another rate).
+    nan for clips that a metric does not take (too short, another rate).
     """
     scores = dict.fromkeys(metrics, math.nan)
     shift = protocol.lsd_shift_samples

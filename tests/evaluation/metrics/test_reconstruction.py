@@ -102,7 +102,24 @@ def test_lsd_of_known_distortions(waves):
     half = noise * np.where(np.arange(32000) < 16000, 1, 0.5)
     half[:10] = noise[:10] = 5  # the same peak, and the mean shifts by next to nothing
     assert lsd(noise, half, RATE) == pytest.approx(np.log10(4) / 2, rel=0.05)
-    assert np.isnan(lsd(clean, np.zeros(8000), RATE))
+
+
+def test_silence_has_a_bad_lsd(waves):
+    """Far worse than noise of another sound, also where an offset or a last bit is left of it."""
+    clean, random = waves[0], np.random.default_rng(3)
+    noise = random.standard_normal(8000)
+    worst = lsd(clean, noise, RATE)
+    assert worst < 3
+    # ssr_eval's constants: log10 of power over 1e-24 for no sound at all.
+    power = np.mean(np.log10(np.square(clean / np.abs(clean).max()) + 1e-30))
+    assert lsd(clean, np.zeros(8000), RATE) == pytest.approx(24 + power, abs=2)
+    assert lsd(np.zeros(8000), clean, RATE) == lsd(np.zeros(8000), np.zeros(8000), RATE) == 12
+    offset = np.full(8000, 0.3, np.float32)
+    faint = 5e-5 * np.sign(noise)
+    for silent in (offset, offset + 1e-8 * noise, faint):
+        assert 2 * worst < lsd(clean, silent, RATE) < 30
+        assert 2 * worst < lsd(silent, clean, RATE) < 30
+    assert lsd(faint, faint, RATE) == pytest.approx(0, abs=1e-6)
 
 
 def test_clips_too_short(waves):
