@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import io
 import json
+import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _KEY = 16  # bytes
+_ARRAYS = ("keys", "counts", "embeddings")  # of a file, besides logits where a network has classes
+# What zipfile and numpy raise for damage; RuntimeError is of encryption, and of unknown versions
+# as its subclass NotImplementedError.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 class FeatureCache:
@@ -44,6 +56,7 @@ class FeatureCache:
         self._places: dict[bytes, tuple[Path, int]] = {}
         self._open: tuple[Path, list[ClipOutput]] | None = None
         self.folder = None
+        self._logits = bool(backbone.labels)
         if folder is not None:
             self.folder = files.user_path(folder) / f"{backbone.name}-{self._identity.hex()[:16]}"
             self._scan(self.folder)
@@ -62,12 +75,11 @@ class FeatureCache:
         path, position = self._places[key]
         if self._open is None or self._open[0] != path:
             try:
-                self._open = path, _read(path)
+                self._open = path, _read(path, self._logits)
             except InputError as error:
                 self._discard(path, error)
                 return None
-        outputs = self._open[1]
-        return outputs[position] if position < len(outputs) else None
+        return self._open[1][position]
 
     def put(self, keys: Sequence[bytes], outputs: Sequence[ClipOutput]) -> None:
         """Writes outputs as one file. Raises InputError if it cannot be written."""
@@ -94,12 +106,13 @@ class FeatureCache:
             if path.name.startswith("."):
                 continue  # of a writer that was killed
             try:
-                keys = _member(path, "keys")
+                (keys,) = _members(path, ("keys",), self._logits)
+                if keys.dtype != np.uint8 or keys.ndim != 2 or keys.shape[1] != _KEY:
+                    raise _damaged(path)
             except InputError as error:
                 self._discard(path, error)
                 continue
-            if keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == _KEY:
-                self._places |= {key.tobytes(): (path, i) for i, key in enumerate(keys)}
+            self._places |= {key.tobytes(): (path, i) for i, key in enumerate(keys)}
 
     def _discard(self, path: Path, error: InputError) -> None:
         """Deletes a damaged file, with a note."""
@@ -123,34 +136,44 @@ def _encode(keys: Sequence[bytes], outputs: Sequence[ClipOutput]) -> bytes:
     return content.getvalue()
 
 
-def _member(path: Path, name: str) -> np.ndarray:
-    """An array of a file. Raises InputError for a damaged one."""
+def _members(path: Path, names: Sequence[str], logits: bool) -> list[np.ndarray]:
+    """Arrays of a file that must hold exactly those of `_encode`, logits too if `logits`.
+
+    Raises InputError for a damaged one.
+    """
+    expected = {f"{name}.npy" for name in _ARRAYS + ("logits",) * logits}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError):
-        raise InputError(f"{path}: a damaged file of features") from None
+        with zipfile.ZipFile(path) as archive:
+            # Only what `np.savez` writes, so that no flipped bit starts a decompressor.
+            stored = all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+            if not stored or sorted(archive.namelist()) != sorted(expected):
+                raise _damaged(path)
+            # Whole members, of which zipfile checks the CRC before numpy parses any byte.
+            contents = [archive.read(f"{name}.npy") for name in names]
+        return [np.load(io.BytesIO(content), allow_pickle=False) for content in contents]
+    except _DAMAGE:
+        raise _damaged(path) from None
 
 
-def _read(path: Path) -> list[ClipOutput]:
-    """The outputs in a file. Raises InputError for a damaged one."""
-    counts, embeddings = _member(path, "counts"), _member(path, "embeddings")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            has_logits = "logits" in archive.files
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        has_logits = False
-    logits = _member(path, "logits") if has_logits else None
+def _read(path: Path, logits: bool) -> list[ClipOutput]:
+    """The outputs in a file, with logits or without. Raises InputError for a damaged one."""
+    keys, counts, embeddings, *rest = _members(path, _ARRAYS + ("logits",) * logits, logits)
     fits = (
         counts.ndim == 1
         and embeddings.ndim == 2
         and counts.dtype == np.int64
         and embeddings.dtype == np.float32
+        and len(counts) == len(keys)
         and (counts > 0).all()
         and counts.sum() == len(embeddings)
-        and (logits is None or (logits.ndim == 2 and len(logits) == len(counts)))
+        and all(rows.ndim == 2 and len(rows) == len(counts) for rows in rest)
     )
     if not fits:
-        raise InputError(f"{path}: a damaged file of features")
+        raise _damaged(path)
     parts = np.split(embeddings, np.cumsum(counts)[:-1])
-    return [ClipOutput(p, None if logits is None else logits[i]) for i, p in enumerate(parts)]
+    rows = rest[0] if logits else [None] * len(parts)
+    return [ClipOutput(part, row) for part, row in zip(parts, rows)]
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path}: a damaged file of features")

@@ -122,8 +122,8 @@ def _kernel_interval(kernel, x, y, counts, value: float, *, scale: float = 1.0):
 
 
 def _bandwidth(reference, generated, protocol: EvalProtocol) -> float:
-    """KAD's: the reference's median distance; kadtk's code takes the generated set's."""
-    rows = generated if protocol.name == "kadtk" else reference
+    """KAD's: the median distance within the protocol's set."""
+    rows = generated if protocol.kad_bandwidth == "generated" else reference
     return median_distance(np.asarray(rows, np.float64))
 
 
@@ -138,10 +138,14 @@ def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, not
     text, count = f"{protocol.is_splits} splits, deviation {deviation:.2g}; {note}", len(logits)
     if count < 2 * protocol.is_splits:
         text = f"near 1 whatever the clips: splits of one clip; {text}"
-    return Figure("IS", value, *_interval(resampled, count, sampling, value), count, text)
+    low, high = _interval(resampled, count, sampling, value)
+    low = low if low is None else max(1.0, low)  # no score is below 1
+    return Figure("IS", value, low, high, count, text)
 
 
-def infinity_figure(sets: Sets, sampling: Sampling, note: str) -> tuple[Figure, list[list[float]]]:
+def infinity_figure(
+    sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
+) -> tuple[Figure, list[list[float]]]:
     """FAD extrapolated to infinitely many clips, and the points (rows, FAD) behind it."""
     rows = len(sets.generated.embeddings)
     if rows < LEAST_ROWS:
@@ -153,6 +157,7 @@ def infinity_figure(sets: Sets, sampling: Sampling, note: str) -> tuple[Figure, 
         sets.generated.embeddings,
         points=min(_POINTS, rows - least),
         least=least,
+        replace=protocol.fad_inf_replace,
         seed=sampling.seed,
     )
     note = f"from {least} to {rows} patches, R2 {fit.r2:.3f}; {note}"
@@ -177,7 +182,7 @@ def mean_figure(metric: str, scores: np.ndarray, sampling: Sampling, note: str =
     """The mean of scores of clips [N], those that are not finite left out and counted."""
     finite = scores[np.isfinite(scores)]
     if not len(finite):
-        return Figure(metric, None, note="no clip has a finite score")
+        return Figure(metric, None, note=f"no clip has a finite score; {note}".rstrip("; "))
     if len(finite) < len(scores):
         left = len(scores) - len(finite)
         note = f"{left} clip{'s' * (left > 1)} without a score; {note}".rstrip("; ")

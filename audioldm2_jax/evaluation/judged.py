@@ -59,7 +59,7 @@ def _scored(judge, clip, generated, reference, pair, cache) -> dict[str, tuple[f
         parts = [judge.sha256(), generated.content_hash(clip), transcript]
         parts += [reference.content_hash(pair)] if paired else []
         path = _cached(cache, judge.name, parts)
-        if path is not None and (row := _read(path)) is not None:
+        if path is not None and (row := _read(path, judge)) is not None:
             return row
         spoken = dataclasses.replace(clip, transcript=transcript)
         rate = RATES[judge.name]
@@ -81,10 +81,11 @@ def _cached(cache: Path | None, judge: str, parts: Sequence[str]) -> Path | None
     return cache / "judges" / judge / f"{key}.json"
 
 
-def _read(path: Path) -> dict[str, tuple[float, float]] | None:
-    """A clip's scores; None where they are not there or damaged."""
-    with contextlib.suppress(InputError, TypeError, ValueError):
-        return {name: _pair(value) for name, value in files.read_json(path).items()}
+def _read(path: Path, judge: Judge) -> dict[str, tuple[float, float]] | None:
+    """A clip's scores, one of each metric; None where they are not there or damaged."""
+    with contextlib.suppress(InputError, TypeError, ValueError, AttributeError):
+        row = {name: _pair(value) for name, value in files.read_json(path).items()}
+        return row if row.keys() == set(judge.metrics) else None
     return None
 
 

@@ -56,9 +56,9 @@ class Corpus:
 
     name: a builder's folder in data/. split: of the prepared corpus, several as `a+b`. prompt: how
     a clip's text is made of {caption}, {labels}, {transcript}. selection: all clips of the split,
-    `random` (`count` of them) or `stratified` (`count` of each label); see `evaluation.selection`.
-    train_split: what training rows read, without the selected clips. seconds: of a generated clip,
-    None for as trained.
+    `random` (`count` of them) or `stratified` (`count` of each label); see
+    `evaluation.benchmark.selection`. train_split: what training rows read, without the selected
+    clips. seconds: of a generated clip, None for as trained.
     """
 
     name: str

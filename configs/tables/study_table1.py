@@ -52,6 +52,6 @@ TABLE = Table(
         "The study names neither the size of its AudioLDM nor guidance and steps: S, and the "
         "authors' settings, are ours.",
         "The study's lists of clips are unpublished; ESC-50's is a fold, the others are drawn by "
-        "name (audioldm2_jax/evaluation/selection.py).",
+        "name (audioldm2_jax/evaluation/benchmark/selection.py).",
     ),
 )

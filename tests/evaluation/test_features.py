@@ -157,6 +157,47 @@ def test_damaged_files_are_computed_again(tmp_path, small_chunks, capsys):
     assert not capsys.readouterr().err
 
 
+def test_any_flipped_byte_does_no_harm(tmp_path, small_chunks, capsys):
+    """Of a zip's directory, too: other methods, flags, versions and names of its members."""
+    clips = clip_set(2)
+    extract(clips, Patches(), Rules(), cache=tmp_path)
+    (path,) = tmp_path.glob("*/*.npz")
+    content, rng, damaged = path.read_bytes(), np.random.default_rng(0), 0
+    directory = content.index(b"PK\x01\x02")
+    # No CRC covers the directory: two thirds of the flips are there.
+    places = [*rng.integers(0, len(content), 100), *rng.integers(directory, len(content), 200)]
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        clips.reads.clear()
+        check(extract(clips, Patches(), Rules(), cache=tmp_path), clips)
+        said = f"{path}: a damaged file of features; it is deleted" in capsys.readouterr().err
+        assert said == bool(clips.reads)
+        damaged += said
+    assert damaged > 100
+
+
+class Mute(Patches):
+    """The same network without classes."""
+
+    labels = ()
+
+    def __call__(self, waveforms):
+        return [output._replace(logits=None) for output in super().__call__(waveforms)]
+
+
+@pytest.mark.parametrize("writer, reader", [(Mute, Patches), (Patches, Mute)])
+def test_files_have_the_arrays_of_their_network(tmp_path, small_chunks, capsys, writer, reader):
+    clips = clip_set()
+    extract(clips, writer(), Rules(), cache=tmp_path)
+    result = extract(clips, reader(), Rules(), cache=tmp_path)
+    assert capsys.readouterr().err.count("a damaged file of features") == 4
+    assert (result.logits is None) == (reader is Mute)
+    assert extract(clips, reader(), Rules(), cache=tmp_path).names == result.names
+    assert not capsys.readouterr().err
+
+
 def test_values_that_are_not_finite_are_an_error():
     with pytest.raises(NumericalError, match="patches gives values that are not finite"):
         extract(clip_set(), Patches(np.nan), Rules())

@@ -50,9 +50,12 @@ def test_each_clip_is_scored_once_and_then_read(sets, tmp_path, monkeypatch):
     again = judge_clips(judge, *sets, {}, **given)["DNSMOS_OVRL"]
     assert len(calls) == 4 and (again.values == scores.values).all()
     (damaged, *_) = sorted((tmp_path / "cache" / "judges" / "dnsmos").iterdir())
-    damaged.write_text("{")
-    again = judge_clips(judge, *sets, {}, **given)["DNSMOS_OVRL"]
-    assert len(calls) == 5 and (again.values == scores.values).all()
+    whole = damaged.read_text()
+    for content in ("{", "[1]", "{}", '{"DNSMOS_OVRL": 1}', whole.replace("SIG", "SIH")):
+        damaged.write_text(content)
+        again = judge_clips(judge, *sets, {}, **given)["DNSMOS_OVRL"]
+        assert len(calls) == 5 and (again.values == scores.values).all()
+        calls.pop()
 
 
 def test_clips_that_cannot_be_judged_have_no_score(sets, tmp_path, monkeypatch):

@@ -53,7 +53,8 @@ def corrupted(work: Work, row: Row) -> list[Point]:
 
     @functools.cache
     def sets() -> tuple[Reference, dict[str, Clip]]:
-        folder = work.row_folder(row) / f"clips-{_digest([content, reference.path, names])}"
+        origin = [content, reference.digest, [(c.name, c.labels) for c in reference.clips]]
+        folder = work.row_folder(row) / f"clips-{_digest(origin)}"
         maker = _Maker(kind.kind, reference, rules, folder)
         vocoder = MelVocoder.load(checkpoint) if kind.kind in _ON_MEL else None
         clean, changed = maker.write(vocoder, progress=work.settings.progress)

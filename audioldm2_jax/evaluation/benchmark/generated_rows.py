@@ -10,7 +10,7 @@ import numpy as np
 
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.benchmark.references import Reference, wav_name
+from audioldm2_jax.evaluation.benchmark.references import Reference, content_digest, wav_name
 from audioldm2_jax.evaluation.benchmark.table_results import Point
 from audioldm2_jax.evaluation.benchmark.work import Work
 from audioldm2_jax.evaluation.clips import ClipSet, Problems, open_clips
@@ -44,12 +44,8 @@ def outputs(work: Work, row: Row) -> list[Point]:
     reference, folder = work.reference(row.corpus), work.sources.output(row)
     assert folder is not None, row.name
     clips = open_outputs(folder, reference, work.plan.protocol)
-    names = [
-        (c.name, path.stat().st_size)
-        for c in clips.clips
-        if (path := Path(getattr(c.source, "path", ""))).is_file()
-    ]
-    return [work.point(row, reference, lambda: (clips, None), [str(folder.resolve()), names])]
+    content = [str(folder.resolve()), content_digest(clips.clips)]
+    return [work.point(row, reference, lambda: (clips, None), content)]
 
 
 def open_outputs(folder: Path, reference: Reference, protocol: EvalProtocol) -> ClipSet:
@@ -79,7 +75,9 @@ def model(work: Work, row: Row) -> list[Point]:
     assert isinstance(row.clips, Model)
     clips, reference = row.clips, work.reference(row.corpus)
     checkpoint = work.sources.checkpoint(clips.checkpoint)
-    folder = work.row_folder(row) / "clips"
+    # Clips by audio condition follow from the reference's sounds; those of prompts do not.
+    name = f"clips-{reference.digest}" if clips.condition == "audio" else "clips"
+    folder = work.row_folder(row) / name
     content = [checkpoint, work.digest(checkpoint)]
 
     def make_clips():

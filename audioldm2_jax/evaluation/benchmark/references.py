@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from audioldm2_jax import files
 from audioldm2_jax.data.corpus import reader
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.benchmark.selection import prompt_of, select
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Problems, open_clips
@@ -26,6 +30,26 @@ class Reference:
     clips: tuple[Clip, ...]
     clip_set: ClipSet
     notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the clips' names and bytes; reads every clip once."""
+        return content_digest(self.clips)
+
+
+def content_digest(clips: Iterable[Clip]) -> str:
+    """SHA-256 of names and encoded bytes, in any order: 16 hex digits.
+
+    A clip that cannot be read counts by its name and the reason.
+    """
+    digest = hashlib.sha256()
+    for clip in sorted(clips, key=lambda clip: clip.name):
+        try:
+            content = hashlib.sha256(clip.source.read()).hexdigest()
+        except Unreadable as error:
+            content = str(error)
+        digest.update(f"{clip.name}\0{content}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
 
 
 def open_reference(

@@ -70,13 +70,17 @@ class Work:
         return self._digests[checkpoint]
 
     def key(self, row: Row, reference: Reference, at: float | None, content) -> str:
-        """Of all that a point is computed from. content: what its clips are made of, as JSON."""
+        """Of all that a point is computed from. content: what its clips are made of, as JSON.
+
+        Raises InputError for a judge whose files are missing.
+        """
         networks = {m: n.backbone.sha256 for m, n in sorted(self.plan.networks.items())}
-        judges = sorted(self.plan.judges)
+        judges = {m: judge.sha256() for m, judge in sorted(self.plan.judges.items())}
         parts = {
             "clips": [type(row.clips).__name__, dataclasses.asdict(row.clips)],
             "corpus": dataclasses.asdict(row.corpus),
-            "names": [(c.name, c.caption, c.transcript) for c in reference.clips],
+            "names": [(c.name, c.caption, c.transcript, c.labels) for c in reference.clips],
+            "reference": reference.digest,
             "path": str(reference.path.resolve()),
             "protocol": flat_rules(self.plan.protocol),
             "networks": networks,

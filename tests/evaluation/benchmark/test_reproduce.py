@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audioldm2_jax.audio import save_audio
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.corpus.prepare import prepare
 from audioldm2_jax.data.ingest.clip_record import ClipRecord
@@ -16,9 +17,17 @@ from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.evaluation import generated
 from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.benchmark.references import open_reference
+from audioldm2_jax.evaluation.benchmark.run_settings import RunSettings
+from audioldm2_jax.evaluation.benchmark.sources import Sources
 from audioldm2_jax.evaluation.benchmark.table_files import load_table
+from audioldm2_jax.evaluation.benchmark.work import Work
 from audioldm2_jax.evaluation.corruption import corrupted_names
-from tests.evaluation.clip_folders import RATE, tone, write_classifier
+from audioldm2_jax.evaluation.kinds import MetricSelection
+from audioldm2_jax.evaluation.plan import Plan
+from audioldm2_jax.evaluation.protocol import PROTOCOLS
+from audioldm2_jax.evaluation.tables import Corpus, Recordings, Row
+from tests.evaluation.clip_folders import RATE, tone, write_classifier, write_clips
 from tests.kernels import xla_kernels
 
 COUNT = 12
@@ -195,15 +204,85 @@ def test_a_model_goes_on(world, tmp_path, monkeypatch):
     assert reproduce(world, out, "text", "again") == 0 and not made
 
 
+def test_figures_follow_the_bytes_of_clips(world, tmp_path):
+    """Outputs and corpus audio that are written anew, under their names and with their sizes."""
+    corpus, other = tmp_path / "corpus", write_clips(tmp_path / "other", COUNT, seed=1)
+    write_clips(corpus, COUNT, texts=True)
+    rows, out = ("other", "interference"), tmp_path / "out"
+    more = [f"--outputs=other={other}", f"--corpus=esc50={corpus}"]
+
+    def figures():
+        assert reproduce(world, out, *rows, more=more, corpus=False) == 0
+        return [values(rows_of(out)[name], "FD") for name in rows]
+
+    first, sizes = figures(), [path.stat().st_size for path in sorted(other.iterdir())]
+    assert figures() == first
+    for i, path in enumerate(sorted(other.iterdir())):
+        save_audio(path, tone(2000 + i), RATE)
+    assert [path.stat().st_size for path in sorted(other.iterdir())] == sizes
+    second = figures()
+    assert second[0] != first[0] and second[1] == first[1]
+    for i, path in enumerate(sorted(corpus.glob("*.wav"))):
+        save_audio(path, tone(3000 + i), RATE)
+    third = figures()
+    assert third[0] != second[0]
+    assert third[1][0] == pytest.approx(0, abs=1e-3) and third[1][1:] != second[1][1:]
+
+
+def test_audio_conditions_follow_the_bytes_of_clips(world, tmp_path, monkeypatch):
+    class Heard(Tones):
+        def audio_features(self, waves, rate):
+            return np.abs(waves).mean(1, keepdims=True)
+
+        def run(self, request, *, clap_features, progress):
+            waves = [tone(int(1e6 * feature)) for feature in clap_features[:, 0]]
+            return SimpleNamespace(audio=np.array(waves), sample_rate=RATE)
+
+    monkeypatch.setattr(generated, "Pipeline", Heard)
+    corpus, out = write_clips(tmp_path / "corpus", COUNT, texts=True), tmp_path / "out"
+    more = ["--limit", 4, f"--corpus=esc50={corpus}"]
+    distances = []
+    for seed in (0, 3):
+        for i, path in enumerate(sorted(corpus.glob("*.wav"))):
+            save_audio(path, tone(1000 * seed + i), RATE)
+        assert reproduce(world, out, "audio", more=more, corpus=False) == 0
+        assert rows_of(out)["audio"]["state"] == "part", rows_of(out)["audio"]["lines"]
+        distances += values(rows_of(out)["audio"], "FD")
+    assert distances[0] != distances[1]
+    first, second = (
+        {p.read_bytes() for p in f.iterdir()} for f in (out / "audio").glob("clips-*/")
+    )
+    assert len(first) == len(second) == 4 and not first & second
+
+
+def test_a_judge_is_known_by_its_weights(tmp_path):
+    """A point's key changes with the weights of a judge, which keeps its name."""
+    corpus = Corpus("esc50", "fold5", "{labels}")
+    protocol = PROTOCOLS["musicnn"]
+    reference = open_reference(corpus, write_clips(tmp_path / "c", 2, texts=True), protocol)
+    row = Row("truth", "recordings", corpus, Recordings())
+    keys = []
+    for sha256 in ("a", "a", "b"):
+        judges = {"DNSMOS_OVRL": SimpleNamespace(name="dnsmos", sha256=lambda h=sha256: h)}
+        plan = Plan(
+            MetricSelection(("DNSMOS_OVRL",), frozenset(), frozenset()), protocol, judges=judges
+        )
+        work = Work(plan, ("DNSMOS_OVRL",), Sources(), RunSettings(), tmp_path)
+        keys.append(work.key(row, reference, None, "recordings"))
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.slow
 def test_a_model_by_text_and_by_audio(world, tmp_path):
     """The same clip numbers and prompts: the condition alone differs."""
     out = tmp_path / "out"
     assert reproduce(world, out, "text", "audio", more=["--limit", 2]) == 0
-    manifests = [json.loads((out / n / "clips.generation.json").read_text()) for n in rows_of(out)]
+    manifests = [
+        json.loads(next(out.glob(f"{n}/clips*.generation.json")).read_text()) for n in rows_of(out)
+    ]
     assert [m["condition"] for m in manifests] == ["text", "audio"]
     name = next(iter(manifests[0]["clips"]))
-    waves = [soundfile.read(out / row / "clips" / name)[0] for row in ("text", "audio")]
+    waves = [soundfile.read(next(out.glob(f"{row}/clips*/{name}")))[0] for row in ("text", "audio")]
     assert np.abs(waves[0] - waves[1]).max() > 1e-4
 
 

@@ -1,9 +1,12 @@
 """Tables: every file of configs/tables/ is one, and says only what the package knows."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
+import audioldm2_jax
 from audioldm2_jax.checkpoints import registry
 from audioldm2_jax.checkpoints.download import bundled
 from audioldm2_jax.cli.main import main
@@ -25,6 +28,9 @@ def test_a_table_names_what_there_is(name):
     table = load_table(name)
     assert table.name == name and table.protocol in PROTOCOLS and table.source
     assert {*table.metrics} <= {*METRICS} and table.metrics
+    package = Path(audioldm2_jax.__file__).parent.parent
+    for path in re.findall(r"[\w./]+\.(?:py|md)\b", " ".join(table.notes)):
+        assert (package / path).is_file(), path
     for row in table.rows:
         assert row.corpus.name in list_builders()
         checkpoint = checkpoint_of(row.clips)

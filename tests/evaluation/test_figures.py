@@ -1,0 +1,54 @@
+"""Figures follow the protocol's rules, whatever its name, and their intervals are possible."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from audioldm2_jax.evaluation import figures
+from audioldm2_jax.evaluation.features import Features
+from audioldm2_jax.evaluation.figures import Sampling, Sets
+from audioldm2_jax.evaluation.metrics.infinity import frechet_infinity
+from audioldm2_jax.evaluation.metrics.kad import kernel_audio_distance
+from audioldm2_jax.evaluation.protocol import PROTOCOLS, protocol_hash
+
+ONCE = Sampling(resamples=0)
+
+
+def features(count, *, scale=1.0, logits=None, width=3):
+    random = np.random.default_rng(count)
+    rows = (scale * random.standard_normal((count, width))).astype(np.float32)
+    names = [f"{i}.wav" for i in range(count)]
+    return Features(names, rows, np.arange(count), logits, "any", "", ())
+
+
+def test_protocols_of_one_hash_have_one_kad_and_fad_inf():
+    """The kernel's bandwidth and the draws are rules; the protocol's name is not."""
+    sets = Sets(features(60, scale=2.0), features(50))
+    x, y = sets.reference.embeddings, sets.generated.embeddings
+    kads = {w: kernel_audio_distance(x, y, bandwidth=w) for w in ("reference", "generated")}
+    assert len(set(kads.values())) == 2
+    for name, bandwidth, replace in (
+        ("kadtk", "generated", True),
+        ("audioldm_eval", "reference", False),
+    ):
+        other = dataclasses.replace(PROTOCOLS[name], name="mine")
+        assert protocol_hash(other) == protocol_hash(PROTOCOLS[name])
+        drawn = frechet_infinity(x, y, points=25, least=15, replace=replace).value
+        for protocol in (PROTOCOLS[name], other):
+            figure = figures.distance_figure("KAD", sets, protocol, ONCE, "")
+            assert figure.value == pytest.approx(kads[bandwidth], rel=1e-9)
+            figure, _ = figures.infinity_figure(sets, protocol, ONCE, "")
+            assert figure.value == drawn
+
+
+def test_no_interval_ends_below_the_least_value_of_its_metric():
+    """IS is at least 1, and a distance at least 0: moved intervals are cut off there."""
+    protocol, sampling = PROTOCOLS["audioldm_eval"], Sampling(resamples=50)
+    rows = 20 * np.eye(12, 4)  # splits of one clip and of two: most resamples' score is 1
+    sets = Sets(features(12, logits=rows), features(24))
+    figure = figures.inception_figure(sets, protocol, sampling, "")
+    assert 1.0 == figure.low <= figure.value <= figure.high
+    assert figures.inception_figure(sets, protocol, ONCE, "").low is None
+    sets = Sets(features(24), features(24))
+    assert figures.distance_figure("FD", sets, protocol, sampling, "").low == 0
