@@ -46,7 +46,6 @@ class ClipSet:
             twice = Counter(clip.name for clip in self.clips).most_common(1)[0][0]
             raise InputError(f"{name}: several clips have the name {twice!r}; rename them")
         self._rules, self._rate = _first_loader(protocol)
-        self._copies = protocol.duplicate_references
         self._state = np.zeros(len(self.clips), np.uint8)
         self._digests: dict[int, bytes] = {}
         self._reasons: dict[int, str] = {}
@@ -129,7 +128,7 @@ class ClipSet:
         if left_out := len(self.clips) - total + counts["missing"]:
             clips = "clip is" if left_out == 1 else "clips are"
             lines.append(f"{self.name}: {left_out} {clips} left out, {total} are read")
-        if counts["duplicate"] and not self._copies:
+        if counts["duplicate"]:
             lines.append(
                 f"{self.name}: {counts['duplicate']} of {total} clips repeat others byte for byte, "
                 "which changes FD, FAD and IS"

@@ -22,18 +22,22 @@ from audioldm2_jax.evaluation.figures import Sampling, Sets
 from audioldm2_jax.evaluation.judged import judge_clips
 from audioldm2_jax.evaluation.kinds import KINDS, too_few
 from audioldm2_jax.evaluation.metrics.clap import clap_score
-from audioldm2_jax.evaluation.metrics.reconstruction import lsd, psnr, ssim
 from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits, relevant_ranks
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
 from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
 from audioldm2_jax.evaluation.results import EvalResult, Figure
 from audioldm2_jax.evaluation.settings import evaluation_settings
+from audioldm2_jax.evaluation.waveform_pairs import (
+    PAIR_LOADER,
+    RECONSTRUCTION,
+    pair_note,
+    waveform_scores,
+)
 from audioldm2_jax.log import Counter
 from audioldm2_jax.version import __version__
 
 DISTANCES = ("FD", "FAD", "KAD")
 PAIRED = ("KL", "KL_sigmoid")
-RECONSTRUCTION = {"PSNR": psnr, "SSIM": ssim, "LSD": lsd}
 RECALLS = {"R@1": 1, "R@5": 5, "R@10": 10}
 
 
@@ -211,21 +215,24 @@ class _Work:
         metrics = tuple(self.plan.present(*RECONSTRUCTION))
         if not metrics:
             return
-        spec = self.plan.protocol.slot("classifier")
-        names, rows = [], []
+        protocol, names, rows = self.plan.protocol, [], []
+        rate = protocol.slot("classifier").sample_rate
         for name, mate in self.mates.items():
             clip = self.generated.clips[self.index[name]]
             try:
                 waves = (
-                    self.reference.read(mate, spec.loader, spec.sample_rate),
-                    self.generated.read(clip, spec.loader, spec.sample_rate),
+                    self.reference.read(mate, PAIR_LOADER, rate),
+                    self.generated.read(clip, PAIR_LOADER, rate),
                 )
             except Unreadable:
                 continue
             names.append(name)
-            rows.append([_compared(metric, *waves, spec.sample_rate) for metric in metrics])
-        for metric, values in zip(metrics, np.array(rows, np.float64).T):
-            self._add_scores(metric, names, values, f"of {spec.sample_rate} Hz")
+            rows.append(waveform_scores(*waves, rate, metrics, protocol))
+        for metric in metrics:
+            values = np.array([row[metric] for row in rows], np.float64)
+            note = pair_note(metric, values, rate, protocol)
+            unequal = np.flatnonzero(~np.isinf(values))
+            self._add_scores(metric, [names[i] for i in unequal], values[unequal], note)
 
     def add_judges(self) -> None:
         """Scores by judges, each of which gives several metrics."""
@@ -374,14 +381,6 @@ def _inspect(clips: ClipSet, progress: bool) -> None:
     """Decodes all clips once, so that all problems are known before any other work."""
     counter = Counter(f"checking {clips.name}", len(clips), visible=progress)
     clips.inspect_all(counter.add)
-
-
-def _compared(metric: str, reference, generated, sample_rate: int) -> float:
-    """A pair's PSNR, SSIM or LSD; nan for clips that it does not take (too short)."""
-    try:
-        return RECONSTRUCTION[metric](reference, generated, sample_rate)
-    except InputError:
-        return float("nan")
 
 
 def _settings(generation: dict | None) -> dict | None:

@@ -182,7 +182,7 @@ def mean_figure(metric: str, scores: np.ndarray, sampling: Sampling, note: str =
     """The mean of scores of clips [N], those that are not finite left out and counted."""
     finite = scores[np.isfinite(scores)]
     if not len(finite):
-        return Figure(metric, None, note="no clip has a finite score")
+        return Figure(metric, None, note=f"no clip has a finite score; {note}".rstrip("; "))
     if len(finite) < len(scores):
         left = len(scores) - len(finite)
         note = f"{left} clip{'s' * (left > 1)} without a score; {note}".rstrip("; ")

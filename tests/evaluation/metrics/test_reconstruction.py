@@ -95,7 +95,7 @@ def test_lsd_of_known_distortions(waves):
     assert lsd(clean, clean, RATE) == pytest.approx(0, abs=1e-6)
     assert lsd(clean, 0.1 * clean + 0.2, RATE) == pytest.approx(0, abs=1e-6)
     late = np.concatenate([np.zeros(7 * 160), clean])
-    assert lsd(clean, late, RATE, shift_hops=7) == pytest.approx(0, abs=1e-6)
+    assert lsd(clean, late, RATE, shift_samples=1120) == pytest.approx(0, abs=1e-6)
     assert lsd(clean, late, RATE) > 0.5
     # Frames of half the amplitude in all bins differ by log10(4).
     noise = np.random.default_rng(1).standard_normal(32000)
@@ -126,7 +126,7 @@ def test_clips_too_short(waves):
     for call, message in (
         (lambda: psnr(waves[0][:100], waves[1], RATE), "at least 257 samples"),
         (lambda: ssim(waves[0][:800], waves[1], RATE), "6 frames of mel: SSIM needs at least 7"),
-        (lambda: lsd(waves[0], waves[1][:1000], RATE, shift_hops=7), "at least 1 samples"),
+        (lambda: lsd(waves[0], waves[1][:1000], RATE, shift_samples=1120), "at least 1 samples"),
         (lambda: psnr(*waves, 22050), "of 16000 or 32000 Hz"),
         (lambda: psnr(np.stack([waves[0]] * 2), waves[0], RATE), "a clip of shape"),
     ):
