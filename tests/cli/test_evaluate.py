@@ -172,6 +172,19 @@ def test_one_pair_has_a_divergence_and_no_distance(world, tmp_path, capsys):
     assert "FD: 1 clip in a set; it takes at least 2" in capsys.readouterr().err
 
 
+def test_links_are_read_when_asked_for(world, tmp_path, capsys):
+    """In both sets, as the reason that stands beside a skipped link says."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            (tmp_path / name / f"clip{i:02}.wav").symlink_to(world / name / f"clip{i:02}.wav")
+    given = [world, tmp_path / "ours", tmp_path / "out", "--metrics", "KL"]
+    assert evaluate(*given, theirs=tmp_path / "theirs") == 2
+    assert "left out 3, a link: clip00.wav (link; --follow_links reads" in capsys.readouterr().err
+    assert evaluate(*given, "--follow_links", theirs=tmp_path / "theirs") == 0
+    assert EvalResult.load(tmp_path / "out" / "result.json").figure("KL").n == 3
+
+
 def test_comparison_names_what_differs(world, out, tmp_path, capsys):
     assert evaluate(world, world / "ours", tmp_path / "b", "--metrics", "FD", "--limit", 30,
                     "--protocol", "kadtk", "--bootstrap", 0) == 0  # fmt: skip
