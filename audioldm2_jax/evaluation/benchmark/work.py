@@ -47,7 +47,13 @@ class Work:
         if corpus not in self._references:
             path = self.sources.corpus(corpus.name)
             assert path is not None, corpus.name
-            reference = open_reference(corpus, path, self.plan.protocol, self.settings.limit)
+            reference = open_reference(
+                corpus,
+                path,
+                self.plan.protocol,
+                self.settings.limit,
+                follow_links=self.settings.follow_links,
+            )
             self.row_folder(None)
             if distributed.is_main():
                 write_list(reference, self.folder)

@@ -155,6 +155,17 @@ def test_what_is_missing_is_told_and_the_rest_runs(world, tmp_path, monkeypatch,
     assert row["state"] == "failed" and "no sound files" in row["lines"][0]
 
 
+def test_links_are_read_when_asked_for(world, tmp_path):
+    (tmp_path / "links").mkdir()
+    for path in (world / "other").iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path)
+    out, more = tmp_path / "out", [f"--outputs=other={tmp_path / 'links'}", "--limit", 4]
+    reproduce(world, out, "other", more=more)
+    assert "--follow_links" in rows_of(out)["other"]["lines"][0]
+    assert reproduce(world, out, "other", more=[*more, "--follow_links"]) == 0
+    assert rows_of(out)["other"]["points"][0]["figures"]["KL"]["n"] == 4
+
+
 def test_a_limit_is_told(world, tmp_path, capsys):
     more = ["--limit", 4, f"--outputs=Another system={world / 'other'}"]
     assert reproduce(world, tmp_path / "out", "other", more=more) == 0
