@@ -96,14 +96,14 @@ def check_inputs(folder: Path, inputs: dict) -> None:
     folder: of the row.
     """
     path, advice = folder / "run" / INPUTS, "delete the row's folder, or choose another --output"
-    if path.is_file():
+    if (path.parent / "config.json").exists():  # a run has begun there
+        if not path.is_file():
+            raise InputError(f"{path.parent}: no {INPUTS} says what it was trained on; {advice}")
         old = files.read_json(path)
         for name in sorted(old.keys() | inputs.keys()):
             if old.get(name) != inputs.get(name):
                 before, now = (short(values.get(name)) for values in (old, inputs))
                 raise InputError(f"{folder}: trained with {name} {before}, not {now}; {advice}")
-    elif (path.parent / "config.json").exists():
-        raise InputError(f"{path.parent}: no {INPUTS} says what it was trained on; {advice}")
     elif distributed.is_main():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
