@@ -46,7 +46,6 @@ class ClipSet:
             twice = Counter(clip.name for clip in self.clips).most_common(1)[0][0]
             raise InputError(f"{name}: several clips have the name {twice!r}; rename them")
         self._rules, self._rate = _first_loader(protocol)
-        self._copies = protocol.duplicate_references
         self._state = np.zeros(len(self.clips), np.uint8)
         self._digests: dict[int, bytes] = {}
         self._reasons: dict[int, str] = {}
@@ -75,6 +74,14 @@ class ClipSet:
         self._inspect(clip)
         return self._digests[self._position[clip.name]].hex()
 
+    def digest(self) -> str:
+        """SHA-256 of the encoded bytes of all usable clips, in hex; names and order do not count.
+
+        Of clips that were read: `inspect_all` first.
+        """
+        digests = sorted(self._digests[int(i)] for i in self.usable if int(i) in self._digests)
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+
     def inspect_all(self, progress: Callable[[int], object] | None = None) -> None:
         """Decodes every clip that was not read yet, so that all counts are complete.
 
@@ -91,6 +98,10 @@ class ClipSet:
     def usable(self) -> np.ndarray:
         """Positions of the clips that are not known to be unusable: int [N]."""
         return np.flatnonzero(self._state != _UNUSABLE)
+
+    def reason(self, position: int) -> str:
+        """Why the clip at a position cannot be used; "" if nothing such is known."""
+        return self._reasons.get(position, "")
 
     @property
     def silent(self) -> np.ndarray:
@@ -115,8 +126,9 @@ class ClipSet:
                 "FAD and KL can look good on silence"
             )
         if left_out := len(self.clips) - total + counts["missing"]:
-            lines.append(f"{self.name}: {left_out} clips are left out, {total} are read")
-        if counts["duplicate"] and not self._copies:
+            clips = "clip is" if left_out == 1 else "clips are"
+            lines.append(f"{self.name}: {left_out} {clips} left out, {total} are read")
+        if counts["duplicate"]:
             lines.append(
                 f"{self.name}: {counts['duplicate']} of {total} clips repeat others byte for byte, "
                 "which changes FD, FAD and IS"
@@ -239,24 +251,39 @@ def _reasons(problems: Problems) -> str:
 def pair(generated: ClipSet, reference: ClipSet, protocol: EvalProtocol) -> Pairs:
     """Pairs the usable clips of two sets by the protocol's rule; see `pairing.pair_names`.
 
-    Positions are those of the sets' `clips`. `problems` of both sets count the unmatched clips.
+    An unusable clip keeps its partner from others, and its pair counts in the share that the
+    protocol needs; then the pair is left out, and `lines` tell it. Positions are those of the sets'
+    `clips`. `problems` of both sets count the unmatched clips.
     """
-    usable = [s.usable for s in (generated, reference)]
-    names = [[s.clips[i].name for i in u] for s, u in zip((generated, reference), usable)]
-    pairs = pairing.pair_names(*names, protocol)
-    ours, theirs = usable
-    for clips, positions, side in (
-        (generated, ours, pairs.unmatched_generated),
-        (reference, theirs, pairs.unmatched_reference),
-    ):
+    sets = (generated, reference)
+    names = [[clip.name for clip in clips.clips] for clips in sets]
+    listed = pairing.pair_names(*names, protocol)
+    partners = (listed.generated, listed.reference)
+    kept = [np.union1d(clips.usable, side) for clips, side in zip(sets, partners)]
+    pairs = pairing.pair_names(*([n[i] for i in k] for n, k in zip(names, kept)), protocol)
+    ours, theirs = kept[0][pairs.generated], kept[1][pairs.reference]
+    good = np.isin(ours, generated.usable) & np.isin(theirs, reference.usable)
+    lines = pairs.lines + _left_out(generated, reference, ours, theirs, good)
+    ours, theirs, lost = ours[good], theirs[good], (ours[~good], theirs[~good])
+    unmatched = [np.setdiff1d(clips.usable, side) for clips, side in zip(sets, (ours, theirs))]
+    for clips, positions, partnered in zip(sets, unmatched, lost):
         clips.problems.clear("unmatched")
-        for position in positions[side]:
-            clips.problems.add("unmatched", clips.clips[position].name)
-    return Pairs(
-        ours[pairs.generated],
-        theirs[pairs.reference],
-        pairs.is_paired,
-        ours[pairs.unmatched_generated],
-        theirs[pairs.unmatched_reference],
-        pairs.lines,
-    )
+        for position in positions:
+            reason = "its partner cannot be used" if position in partnered else ""
+            clips.problems.add("unmatched", clips.clips[position].name, reason)
+    return Pairs(ours, theirs, pairs.is_paired and len(ours) > 0, *unmatched, lines)
+
+
+def _left_out(generated: ClipSet, reference: ClipSet, ours, theirs, good) -> list[str]:
+    """How many pairs have an unusable clip, in a line with the first reasons; [] for none."""
+    reasons = [
+        f"{side} {clips.clips[i].name}: {clips.reason(i)}"
+        for pair in zip(ours[~good], theirs[~good])
+        for side, clips, i in zip(("generated", "reference"), (generated, reference), pair)
+        if clips.reason(i)
+    ]
+    if not reasons:
+        return []
+    count, shown = int((~good).sum()), "; ".join(reasons[:3])
+    verb, more = "is" if count == 1 else "are", "; ..." if len(reasons) > 3 else ""
+    return [f"{count} of {len(good)} pairs {verb} left out, for unusable clips ({shown}{more})"]

@@ -20,19 +20,24 @@ from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs, open_clips, pai
 from audioldm2_jax.evaluation.features import Features, extract
 from audioldm2_jax.evaluation.figures import Sampling, Sets
 from audioldm2_jax.evaluation.judged import judge_clips
-from audioldm2_jax.evaluation.kinds import KINDS
+from audioldm2_jax.evaluation.kinds import KINDS, too_few
 from audioldm2_jax.evaluation.metrics.clap import clap_score
-from audioldm2_jax.evaluation.metrics.reconstruction import lsd, psnr, ssim
 from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits, relevant_ranks
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
 from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
 from audioldm2_jax.evaluation.results import EvalResult, Figure
+from audioldm2_jax.evaluation.settings import evaluation_settings
+from audioldm2_jax.evaluation.waveform_pairs import (
+    PAIR_LOADER,
+    RECONSTRUCTION,
+    pair_note,
+    waveform_scores,
+)
 from audioldm2_jax.log import Counter
 from audioldm2_jax.version import __version__
 
 DISTANCES = ("FD", "FAD", "KAD")
 PAIRED = ("KL", "KL_sigmoid")
-RECONSTRUCTION = {"PSNR": psnr, "SSIM": ssim, "LSD": lsd}
 RECALLS = {"R@1": 1, "R@5": 5, "R@10": 10}
 
 
@@ -59,7 +64,8 @@ def evaluate(
     that were generated for this (`generated.generate_clips`).
 
     Raises InputError, before any clip is read for a network, for sets that are empty, for weights
-    that cannot be used, and for metrics asked for by name that cannot be computed.
+    that cannot be used, and for metrics asked for by name for which networks, pairs, texts or clips
+    are lacking. What only features show is the note of a figure without a value.
     """
     plan = plan_evaluation(protocol, metrics, weights)
     sets = [
@@ -131,7 +137,7 @@ class _Work:
             least = KINDS[metric].least
             readable = min(len(generated.names), len(reference.names))
             if readable < least:
-                note = f"{readable} readable clips in a set; it takes at least {least}"
+                note = too_few(readable, least, "readable clip")
                 self.figures[metric] = Figure(metric, None, note=note)
                 continue
             try:
@@ -180,6 +186,8 @@ class _Work:
         """CLAP score and retrieval of clips by their captions."""
         captions = [self._caption(name) for name in sets.generated.names]
         rows = [i for i, caption in enumerate(captions) if caption]
+        if len(rows) < (least := KINDS[metric].least):
+            raise InputError(too_few(len(rows), least, "captioned clip"))
         names = [sets.generated.names[i] for i in rows]
         text = network.backbone.text_features([captions[i] for i in rows])
         audio = sets.generated.embeddings[rows]
@@ -207,21 +215,24 @@ class _Work:
         metrics = tuple(self.plan.present(*RECONSTRUCTION))
         if not metrics:
             return
-        spec = self.plan.protocol.slot("classifier")
-        names, rows = [], []
+        protocol, names, rows = self.plan.protocol, [], []
+        rate = protocol.slot("classifier").sample_rate
         for name, mate in self.mates.items():
             clip = self.generated.clips[self.index[name]]
             try:
                 waves = (
-                    self.reference.read(mate, spec.loader, spec.sample_rate),
-                    self.generated.read(clip, spec.loader, spec.sample_rate),
+                    self.reference.read(mate, PAIR_LOADER, rate),
+                    self.generated.read(clip, PAIR_LOADER, rate),
                 )
             except Unreadable:
                 continue
             names.append(name)
-            rows.append([_compared(metric, *waves, spec.sample_rate) for metric in metrics])
-        for metric, values in zip(metrics, np.array(rows, np.float64).T):
-            self._add_scores(metric, names, values, f"of {spec.sample_rate} Hz")
+            rows.append(waveform_scores(*waves, rate, metrics, protocol))
+        for metric in metrics:
+            values = np.array([row[metric] for row in rows], np.float64)
+            note = pair_note(metric, values, rate, protocol)
+            unequal = np.flatnonzero(~np.isinf(values))
+            self._add_scores(metric, [names[i] for i in unequal], values[unequal], note)
 
     def add_judges(self) -> None:
         """Scores by judges, each of which gives several metrics."""
@@ -262,6 +273,18 @@ class _Work:
         own = self.generated.clips[self.index[name]].caption
         return own or (mate.caption if mate is not None else "")
 
+    def _texts(self) -> list[tuple[str, str]] | None:
+        """(caption, transcript) of each generated clip, if a figure depends on them."""
+        of_texts = {m for m, kind in KINDS.items() if kind.captions or kind.transcripts}
+        if not any(f.value is not None for f in self.figures.values() if f.metric in of_texts):
+            return None
+        clips = [self.generated.clips[i] for i in self.generated.usable]
+        mates = [self.mates.get(clip.name) for clip in clips]
+        return [
+            (self._caption(clip.name), clip.transcript or (mate.transcript if mate else ""))
+            for clip, mate in zip(clips, mates)
+        ]
+
     def result(self, generation: dict | None) -> EvalResult:
         """All figures in the order of tables, absent ones with the reason."""
         self._add_silence()
@@ -270,20 +293,23 @@ class _Work:
             for m in self.plan.selection.keys
         ]
         protocol = self.plan.protocol
-        counts = {name: len(clips.usable) for name, clips in self._sets().items()}
+        settings = evaluation_settings(
+            self.generated, self.reference, self._texts(), generation, self.sampling.seed
+        )
         return EvalResult(
             generated=self.generated.name,
             reference=self.reference.name,
             protocol=protocol,
-            hash=protocol_hash(protocol, self.backbones, counts),
+            hash=protocol_hash(protocol, self.backbones, settings),
             backbones=dict(sorted(self.backbones.items())),
             figures=[self._with_silence(figure) for figure in figures],
             per_class=self._classes(),
             problems={name: clips.problems.as_dict() for name, clips in self._sets().items()},
-            warnings=self._warnings(generation),
+            warnings=self._warnings(),
             clips=[self._clip(i) for i in self.generated.usable],
             ladders=self.ladders,
             generation=_settings(generation),
+            settings=settings,
             versions={
                 "audioldm2_jax": __version__,
                 "jax": jax.__version__,
@@ -309,12 +335,9 @@ class _Work:
         note = f"{silent} of {len(self.generated.usable)} clips silent; {figure.note}"
         return dataclasses.replace(figure, note=note.rstrip("; "))
 
-    def _warnings(self, generation: dict | None) -> list[str]:
+    def _warnings(self) -> list[str]:
         """A line for all that a reader must know before a figure is quoted."""
-        lines = [*self.generated.warnings(), *self.reference.warnings(), *self.pairs.lines]
-        if generation and generation["failed"]:
-            lines.append(f"{len(generation['failed'])} clips were not finite and are left out")
-        return lines
+        return [*self.generated.warnings(), *self.reference.warnings(), *self.pairs.lines]
 
     def _sets(self) -> dict[str, ClipSet]:
         return {"generated": self.generated, "reference": self.reference}
@@ -358,14 +381,6 @@ def _inspect(clips: ClipSet, progress: bool) -> None:
     """Decodes all clips once, so that all problems are known before any other work."""
     counter = Counter(f"checking {clips.name}", len(clips), visible=progress)
     clips.inspect_all(counter.add)
-
-
-def _compared(metric: str, reference, generated, sample_rate: int) -> float:
-    """A pair's PSNR, SSIM or LSD; nan for clips that it does not take (too short, silent)."""
-    try:
-        return RECONSTRUCTION[metric](reference, generated, sample_rate)
-    except InputError:
-        return float("nan")
 
 
 def _settings(generation: dict | None) -> dict | None:

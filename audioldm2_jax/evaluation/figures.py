@@ -138,7 +138,9 @@ def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, not
     text, count = f"{protocol.is_splits} splits, deviation {deviation:.2g}; {note}", len(logits)
     if count < 2 * protocol.is_splits:
         text = f"near 1 whatever the clips: splits of one clip; {text}"
-    return Figure("IS", value, *_interval(resampled, count, sampling, value), count, text)
+    low, high = _interval(resampled, count, sampling, value)
+    low = low if low is None else max(1.0, low)  # no score is below 1
+    return Figure("IS", value, low, high, count, text)
 
 
 def infinity_figure(
@@ -180,7 +182,7 @@ def mean_figure(metric: str, scores: np.ndarray, sampling: Sampling, note: str =
     """The mean of scores of clips [N], those that are not finite left out and counted."""
     finite = scores[np.isfinite(scores)]
     if not len(finite):
-        return Figure(metric, None, note="no clip has a finite score")
+        return Figure(metric, None, note=f"no clip has a finite score; {note}".rstrip("; "))
     if len(finite) < len(scores):
         left = len(scores) - len(finite)
         note = f"{left} clip{'s' * (left > 1)} without a score; {note}".rstrip("; ")

@@ -20,8 +20,10 @@ import soundfile
 from audioldm2_jax import distributed, files
 from audioldm2_jax.audio import save_audio
 from audioldm2_jax.checkpoints import download
+from audioldm2_jax.data.ingest.audio_files import NOT_FINITE
+from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError, NumericalError, note
-from audioldm2_jax.evaluation.clips import ClipSet, open_clips
+from audioldm2_jax.evaluation.clips import Clip, ClipSet, open_clips
 from audioldm2_jax.evaluation.rules import EvalProtocol
 from audioldm2_jax.log import Counter
 from audioldm2_jax.pipelines.file_names import check_name, identity, split
@@ -220,18 +222,30 @@ def open_generated(
 ) -> ClipSet:
     """The generated clips, under the names and with the texts of their prompts.
 
-    Clips of the folder that are not of the plan, and those that could not be made, are left out.
+    Clips of the folder that are not of the plan are left out. One whose result was not finite is
+    in the set and cannot be used, as its file could not.
     """
     opened = open_clips(plan.folder, protocol)
     sources = {clip.name: clip for clip in opened.clips}
     clips = [
         dataclasses.replace(
-            sources[name], name=p.name, caption=p.prompt, transcript=p.transcript, labels=p.labels
+            sources.get(name, Clip(name, _NotFinite())),
+            name=p.name,
+            caption=p.prompt,
+            transcript=p.transcript,
+            labels=p.labels,
         )
         for name, p in zip(plan.names, prompts)
-        if name in sources
+        if name in sources or name in plan.record["failed"]
     ]
     return ClipSet(opened.name, clips, opened.problems, protocol)
+
+
+class _NotFinite:
+    """The source of a clip whose result was not finite."""
+
+    def read(self) -> bytes:
+        raise Unreadable(NOT_FINITE)
 
 
 def is_whole(path: Path, sample_rate: int, samples: int | None) -> bool:

@@ -21,6 +21,8 @@ def audioldm_eval() -> EvalProtocol:
     32 kHz, then torchaudio to 48 kHz; its first 10 s. That code also replaces a tenth of the
     embeddings by that of "" (unconditional_prob); this is not reproduced. The toolkit's default
     backbone has been MERT since 2024-09, whose figures mean nothing: cnn14 is what papers report.
+    eval.py: LSD drops the first 160 * 7 samples of a generated clip, at 32 kHz too; a pair of
+    infinite PSNR counts neither in PSNR nor in SSIM.
     """
     wave = LoaderRules(min_seconds=2.0)
     clap = LoaderRules(via_rate=32000, min_seconds=1.0, max_seconds=10.0)
@@ -32,6 +34,8 @@ def audioldm_eval() -> EvalProtocol:
             ("fad", BackboneSpec("vggish", 16000, VGGISH, wave)),
             ("clap", _clap("music_speech_audioset_epoch_15_esc_89.98.pt", clap)),
         ),
+        lsd_shift_samples=1120,
+        skip_equal_pairs=True,
     )
 
 
@@ -66,6 +70,8 @@ def tango() -> EvalProtocol:
             ("fad", BackboneSpec("vggish", 16000, VGGISH, fad)),
             ("clap", _clap("630k-audioset-best.pt", clap)),
         ),
+        lsd_shift_samples=1120,
+        skip_equal_pairs=True,
     )
 
 
@@ -75,7 +81,7 @@ def stable_audio_metrics() -> EvalProtocol:
     src/passt_kld.py: librosa at 32 kHz, mean of the channels, the peak at -1 dBFS; KL(generated ||
     reference). src/clap_score.py: the same at 48 kHz, then 16 bits. src/openl3_fd.py: the peak at
     -1 dBFS before soxr; both channels. AudioCaps there is 4875 captions, a copy of the reference
-    for each; names are the captions' ids.
+    for each, named by the captions' ids: such a reference folder has to be written beforehand.
     """
     classifier = LoaderRules(
         "mean", demean=False, peak_db=-1.0, peak_at="output", resampler="soxr_hq"
@@ -104,8 +110,6 @@ def stable_audio_metrics() -> EvalProtocol:
         kl_direction="generated||reference",
         pairing="stem",
         paired_share=0.0,
-        captions_per_clip=5,
-        duplicate_references=True,
     )
 
 

@@ -66,12 +66,12 @@ class Figure:
 class EvalResult:
     """Figures of one set of generated clips against one reference set.
 
-    generated, reference: the sets' names. hash: `protocol.protocol_hash` of the protocol and the
-    weights; figures of different hashes are not comparable. backbones: {name: sha256 of weights}.
-    per_class: {label of the reference: figures}. problems: {set: counts and names of bad clips}.
-    warnings: a line each, to be read with every figure. clips: scores of each clip, one dict with
-    `name` each. ladders: {metric: [[clips, value], ...]}, its bias at small N. generation: settings
-    of clips that were generated for it.
+    generated, reference: the sets' names. hash: `protocol.protocol_hash` of the protocol, the
+    weights and the settings; figures of different hashes are not comparable. backbones: {name:
+    sha256 of weights}. per_class: {label of the reference: figures}. problems: {set: counts and
+    names of bad clips}. warnings: a line each, to be read with every figure. clips: scores of each
+    clip, one dict with `name` each. ladders: {metric: [[clips, value], ...]}, its bias at small N.
+    generation: how clips were generated for it. settings: of `settings.evaluation_settings`.
     """
 
     generated: str
@@ -86,6 +86,7 @@ class EvalResult:
     clips: list[dict] = field(default_factory=list)
     ladders: dict[str, list[list[float]]] = field(default_factory=dict)
     generation: dict | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     date: str = ""
     device: str = ""

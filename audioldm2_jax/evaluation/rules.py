@@ -106,11 +106,11 @@ class EvalProtocol:
     kl_direction, kl_epsilon: the KL divergence, with the epsilon inside the second logarithm.
     is_*, kid_*: splits, subsets and seeds. kad_bandwidth: the set ("reference" or "generated")
     whose median distance is the bandwidth of KAD's kernel. fad_inf_replace: whether FAD-infinity
-    draws rows with replacement. pairing: clips are paired by file name or by its stem.
-    paired_share: paired metrics need pairs for more than this share of both sets.
-    captions_per_clip: captions of a reference clip that clips are generated for.
-    duplicate_references: whether the reference set holds a copy for each caption. limit: only the
-    first clips by name. Raises InputError for other words.
+    draws rows with replacement. lsd_shift_samples: samples that LSD cuts from a generated clip's
+    start. skip_equal_pairs: whether SSIM leaves out pairs of infinite PSNR, too. pairing: clips are
+    paired by file name or by its stem. paired_share: paired metrics need pairs for more than this
+    share of both sets.
+    limit: only the first clips by name. Raises InputError for other words.
     """
 
     name: str
@@ -125,16 +125,18 @@ class EvalProtocol:
     kid_seed: int = 2020
     kad_bandwidth: str = "reference"
     fad_inf_replace: bool = False
+    lsd_shift_samples: int = 0
+    skip_equal_pairs: bool = False
     pairing: str = "name"
     paired_share: float = 0.99
-    captions_per_clip: int = 1
-    duplicate_references: bool = False
     limit: int | None = None
 
     def __post_init__(self):
         _one_of("kl_direction", self.kl_direction, KL_DIRECTIONS)
         _one_of("kad_bandwidth", self.kad_bandwidth, KAD_BANDWIDTHS)
         _one_of("pairing", self.pairing, PAIRINGS)
+        if self.lsd_shift_samples < 0:
+            raise InputError(f"lsd_shift_samples {self.lsd_shift_samples}: 0 or more are expected")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit {self.limit}: at least one clip is needed")
 

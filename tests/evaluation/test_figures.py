@@ -1,4 +1,4 @@
-"""Figures follow the protocol's rules, whatever its name."""
+"""Figures follow the protocol's rules, whatever its name, and their intervals are possible."""
 
 import dataclasses
 
@@ -40,3 +40,15 @@ def test_protocols_of_one_hash_have_one_kad_and_fad_inf():
             assert figure.value == pytest.approx(kads[bandwidth], rel=1e-9)
             figure, _ = figures.infinity_figure(sets, protocol, ONCE, "")
             assert figure.value == drawn
+
+
+def test_no_interval_ends_below_the_least_value_of_its_metric():
+    """IS is at least 1, and a distance at least 0: moved intervals are cut off there."""
+    protocol, sampling = PROTOCOLS["audioldm_eval"], Sampling(resamples=50)
+    rows = 20 * np.eye(12, 4)  # splits of one clip and of two: most resamples' score is 1
+    sets = Sets(features(12, logits=rows), features(24))
+    figure = figures.inception_figure(sets, protocol, sampling, "")
+    assert 1.0 == figure.low <= figure.value <= figure.high
+    assert figures.inception_figure(sets, protocol, ONCE, "").low is None
+    sets = Sets(features(24), features(24))
+    assert figures.distance_figure("FD", sets, protocol, sampling, "").low == 0

@@ -19,6 +19,7 @@ from audioldm2_jax.evaluation.generated import (
     manifest_path,
     plan_generation,
 )
+from audioldm2_jax.evaluation.protocol import PROTOCOLS
 from audioldm2_jax.pipelines.loading import open_checkpoint
 
 PROMPTS = [ClipPrompt("a.wav", "a dog barks"), ClipPrompt("sub/b.flac", "rain")]
@@ -138,8 +139,14 @@ def test_a_clip_that_is_not_finite_is_left_out_and_named(opened, tmp_path, monke
         return real(self, request, **given)
 
     monkeypatch.setattr(Tones, "run", run)
-    record = generate_clips(plan_generation(opened, PROMPTS, ours, SETTINGS), progress=False)
+    plan = plan_generation(opened, PROMPTS, ours, SETTINGS)
+    record = generate_clips(plan, progress=False)
     assert record["failed"] == ["sub/b.wav"] and list(waves(ours)) == ["a.wav"]
+    # It is a clip of the set all the same, so that the others keep their pairs.
+    clips = generated.open_generated(plan, PROMPTS, PROTOCOLS["musicnn"])
+    clips.inspect_all()
+    assert [clip.name for clip in clips.clips] == ["a.wav", "sub/b.flac"]
+    assert list(clips.usable) == [0] and clips.problems.counts["not_finite"] == 1
     assert "sub/b.wav: the result is not finite" in capsys.readouterr().err
     # The next run knows it, and does not try again.
     monkeypatch.setattr(generated, "_generate", lambda *given: pytest.fail("tried again"))

@@ -53,6 +53,17 @@ def _change(value, path):
     return dataclasses.replace(value, **{field: _change(part, rest) if rest else _other(part)})
 
 
+def test_every_rule_is_executed():
+    """A rule that no code reads would be in the hash without a meaning."""
+    package = Path(protocols.__file__).parent
+    declared = [package / f"{name}.py" for name in ("rules", "published", "protocol")]
+    code = "".join(p.read_text() for p in package.rglob("*.py") if p not in declared)
+    for kind in (EvalProtocol, BackboneSpec, LoaderRules):
+        for field in dataclasses.fields(kind):
+            if field.name not in ("slots", "source"):  # one by `slot()`; the other is a reference
+                assert f".{field.name}" in code, f"nothing reads {kind.__name__}.{field.name}"
+
+
 def test_equal_rules_under_other_names_are_comparable():
     copy = dataclasses.replace(AUTHORS, name="ours", source="ours", limit=None)
     assert protocols.protocol_hash(copy) == protocols.protocol_hash(AUTHORS)

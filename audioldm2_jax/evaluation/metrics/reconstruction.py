@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.metrics.silence import is_silent
 from audioldm2_jax.features.mel_scale import slaney_filters
 
 _WINDOW = 7  # of SSIM: skimage's default
@@ -66,20 +67,21 @@ def ssim(reference, generated, sample_rate: int) -> float:
     return float(similarity[border:-border, border:-border].mean())
 
 
-def lsd(reference, generated, sample_rate: int, *, shift_hops: int = 0) -> float:
+def lsd(reference, generated, sample_rate: int, *, shift_samples: int = 0) -> float:
     """Log-spectral distance: the mean over frames of the RMS difference of log10 powers.
 
-    Windows of 46 ms, 10 ms apart; both clips without their mean and at a peak of 1. shift_hops:
-    hops of 10 ms by which the generated clip is late; `audioldm_eval` takes 7, HiFi-GAN's delay as
-    its authors measured it. nan where a clip is silent, which has no peak.
+    Windows of 46 ms, 10 ms apart; both clips without their mean and at a peak of 1. shift_samples:
+    by which the generated clip is late. `audioldm_eval` takes 1120 at any rate, HiFi-GAN's delay as
+    its authors measured it at 16 kHz. A silent clip (`silence.is_silent`, without its mean) is not
+    scaled up: then this is large, 24 for no sound at all, and 12 where the reference has none, or
+    both.
     """
     size, hop = int(2048 / (44100 / sample_rate)), sample_rate // 100
-    generated = np.asarray(generated)[shift_hops * hop :]
+    generated = np.asarray(generated)[shift_samples:]
     clips = [_clip(clip, 1) for clip in (reference, generated)]
     clips = [clip - clip.mean() for clip in clips]
-    peaks, length = [np.abs(clip).max() for clip in clips], min(map(len, clips))
-    if not all(peaks):
-        return float("nan")
+    length = min(map(len, clips))
+    peaks = [1.0 if is_silent(clip) else np.abs(clip).max() for clip in clips]
     target, estimate = (
         _magnitudes(clip[:length] / peak, size, hop, mode="constant")
         for clip, peak in zip(clips, peaks)

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from audioldm2_jax.errors import printable
 from audioldm2_jax.evaluation import protocol
 from audioldm2_jax.evaluation.results import METRICS, EvalResult, Figure
+from audioldm2_jax.evaluation.settings import differing_settings
 
+# Metrics whose value, or whose spread, depends on the number of clips.
+_OF_COUNT = ("FD", "FAD", "FAD_inf", "IS", "KID", "KAD", "R@1", "R@5", "R@10", "mAP@10")
 _COLUMNS = ("metric", "value", "95 % interval", "n", "note")
 
 
@@ -116,13 +119,15 @@ def different(a: EvalResult, b: EvalResult) -> list[str]:
         if a.backbones[name] != b.backbones[name]:
             hashes = f"{a.backbones[name][:12]} and {b.backbones[name][:12]}"
             lines.append(f"weights of {name}: {hashes}")
-    if a.reference != b.reference:
+    if a.reference != b.reference and not (a.settings and b.settings):  # of earlier versions
         lines.append(f"reference: {a.reference} and {b.reference}")
-    for f in a.figures:
-        other = b.figure(f.metric)
-        both = f.value is not None and other.value is not None
-        if f.metric in ("FD", "FAD") and both and f.n != other.n:
-            lines.append(f"clips of {f.metric}, whose bias depends on it: {f.n} and {other.n}")
+    lines += differing_settings(a.settings, b.settings)
+    counts: dict[tuple[int, int], list[str]] = {}
+    for metric in _OF_COUNT:
+        ours, theirs = a.figure(metric), b.figure(metric)
+        if ours.value is not None and theirs.value is not None and ours.n != theirs.n:
+            counts.setdefault((ours.n, theirs.n), []).append(metric)
+    lines += [f"clips of {', '.join(keys)}: {n} and {m}" for (n, m), keys in counts.items()]
     return lines
 
 

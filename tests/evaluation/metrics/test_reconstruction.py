@@ -95,21 +95,38 @@ def test_lsd_of_known_distortions(waves):
     assert lsd(clean, clean, RATE) == pytest.approx(0, abs=1e-6)
     assert lsd(clean, 0.1 * clean + 0.2, RATE) == pytest.approx(0, abs=1e-6)
     late = np.concatenate([np.zeros(7 * 160), clean])
-    assert lsd(clean, late, RATE, shift_hops=7) == pytest.approx(0, abs=1e-6)
+    assert lsd(clean, late, RATE, shift_samples=1120) == pytest.approx(0, abs=1e-6)
     assert lsd(clean, late, RATE) > 0.5
     # Frames of half the amplitude in all bins differ by log10(4).
     noise = np.random.default_rng(1).standard_normal(32000)
     half = noise * np.where(np.arange(32000) < 16000, 1, 0.5)
     half[:10] = noise[:10] = 5  # the same peak, and the mean shifts by next to nothing
     assert lsd(noise, half, RATE) == pytest.approx(np.log10(4) / 2, rel=0.05)
-    assert np.isnan(lsd(clean, np.zeros(8000), RATE))
+
+
+def test_silence_has_a_bad_lsd(waves):
+    """Far worse than noise of another sound, also where an offset or a last bit is left of it."""
+    clean, random = waves[0], np.random.default_rng(3)
+    noise = random.standard_normal(8000)
+    worst = lsd(clean, noise, RATE)
+    assert worst < 3
+    # ssr_eval's constants: log10 of power over 1e-24 for no sound at all.
+    power = np.mean(np.log10(np.square(clean / np.abs(clean).max()) + 1e-30))
+    assert lsd(clean, np.zeros(8000), RATE) == pytest.approx(24 + power, abs=2)
+    assert lsd(np.zeros(8000), clean, RATE) == lsd(np.zeros(8000), np.zeros(8000), RATE) == 12
+    offset = np.full(8000, 0.3, np.float32)
+    faint = 5e-5 * np.sign(noise)
+    for silent in (offset, offset + 1e-8 * noise, faint):
+        assert 2 * worst < lsd(clean, silent, RATE) < 30
+        assert 2 * worst < lsd(silent, clean, RATE) < 30
+    assert lsd(faint, faint, RATE) == pytest.approx(0, abs=1e-6)
 
 
 def test_clips_too_short(waves):
     for call, message in (
         (lambda: psnr(waves[0][:100], waves[1], RATE), "at least 257 samples"),
         (lambda: ssim(waves[0][:800], waves[1], RATE), "6 frames of mel: SSIM needs at least 7"),
-        (lambda: lsd(waves[0], waves[1][:1000], RATE, shift_hops=7), "at least 1 samples"),
+        (lambda: lsd(waves[0], waves[1][:1000], RATE, shift_samples=1120), "at least 1 samples"),
         (lambda: psnr(*waves, 22050), "of 16000 or 32000 Hz"),
         (lambda: psnr(np.stack([waves[0]] * 2), waves[0], RATE), "a clip of shape"),
     ):

@@ -66,3 +66,29 @@ def test_comparison_names_what_differs():
     text = comparison_text([a, b])
     assert "not comparable" in text and "12.50 (11.00 .. 14.00)" in text and "9.500" in text
     assert different(a, a) == [] and "not comparable" not in comparison_text([a, result()])
+
+
+def test_comparison_names_each_figure_that_depends_on_the_number_of_clips():
+    keys = ("FD", "FAD", "FAD_inf", "IS", "KID", "KAD", "R@1", "mAP@10")
+    a = result(figures=[Figure(key, 1.0, n=9) for key in (*keys, "KL")])
+    b = result(figures=[Figure(key, 1.0, n=5) for key in (*keys[1:], "KL")])
+    assert different(a, b) == ["clips of FAD, FAD_inf, IS, KID, KAD, R@1, mAP@10: 9 and 5"]
+
+
+def test_comparison_names_each_setting():
+    settings = {"reference clips": 12, "reference": "ab" * 32, "texts": None, "seed": 0}
+    a = result(settings=settings | {"generation": {"steps": 25, "guidance": 3.5}})
+    b = result(
+        reference="elsewhere",
+        settings={"reference clips": 3, "reference": "cd" * 32, "texts": "ef" * 32, "seed": 1}
+        | {"generation": {"steps": 200, "guidance": 3.5}},
+    )
+    assert different(a, b) == [
+        "reference clips: 12 and 3",
+        "sounds of the reference: abababababab and cdcdcdcdcdcd",
+        "seed of FAD_inf: 0 and 1",
+        "generation, steps: 25 and 200",
+    ]
+    c = result(settings=settings | {"generation": None})
+    assert different(c, a) == ["generation: settings are known of the second only"]
+    assert different(c, result(reference="a copy", settings=dict(c.settings))) == []
