@@ -69,11 +69,11 @@ class Work:
             raise files.cannot(folder, "write", error) from None
         return folder
 
-    def digest(self, checkpoint: str) -> str | None:
-        """Of a local checkpoint's files, computed once."""
-        if checkpoint not in self._digests:
-            self._digests[checkpoint] = weights_digest(checkpoint)
-        return self._digests[checkpoint]
+    def digest(self, source: str) -> str | None:
+        """Of the files of a local checkpoint or a corpus' folder, computed once."""
+        if source not in self._digests:
+            self._digests[source] = weights_digest(source)
+        return self._digests[source]
 
     def key(self, row: Row, reference: Reference, at: float | None, content) -> str:
         """Of all that a point is computed from. content: what its clips are made of, as JSON.
