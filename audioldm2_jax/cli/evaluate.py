@@ -55,6 +55,8 @@ def _add_sets(add):
     add("--captions", default=None, metavar="FILE", help=captions)
     split = "of a corpus REFERENCE; default test, else validation, else its only one"
     add("--split", default=None, metavar="NAME", help=split)
+    links = "read files and folders that symbolic links in GENERATED and REFERENCE lead to"
+    add("--follow_links", action="store_true", help=links)
     limit = "only the first N clips by name"
     add("--limit", type=int, default=None, metavar="N", help=limit)
     output = f"folder for {', '.join(FILES)}"
@@ -142,7 +144,12 @@ def run(options) -> int:
     plan = plan_evaluation(protocol, options.metrics, read_weights(options.weights or []))
     enable_cache()
     if options.model is None:
-        generated, manifest = open_clips(options.generated, protocol, limit=options.limit), None
+        generated, manifest = (
+            open_clips(
+                options.generated, protocol, limit=options.limit, follow_links=options.follow_links
+            ),
+            None,
+        )
     else:
         generated, manifest = _generate(options, plan, reference)
     result = run_plan(
@@ -175,6 +182,7 @@ def _open_reference(options, protocol):
         captions=options.captions,
         limit=options.limit,
         split=options.split,
+        follow_links=options.follow_links,
     )
 
 

@@ -54,6 +54,8 @@ def _add_table(add):
     add("--corpus", action="append", default=[], metavar="NAME=PATH", help=corpus)
     outputs = "another system's clips, named as the corpus' clips; may be repeated"
     add("--outputs", action="append", default=[], metavar="SYSTEM=FOLDER", help=outputs)
+    links = "read files and folders that symbolic links in folders of sound files lead to"
+    add("--follow_links", action="store_true", help=links)
     checkpoint = "what stands in for a checkpoint of the table; may be repeated"
     add("--checkpoint", action="append", default=[], metavar="NAME=MODEL", help=checkpoint)
     train = "train the rows that are training runs; what they cost is printed first"
@@ -151,6 +153,7 @@ def _settings(options):
         bootstrap=options.bootstrap,
         batch=options.batch,
         dtype=options.dtype,
+        follow_links=options.follow_links,
         progress=not options.quiet,
     )
 

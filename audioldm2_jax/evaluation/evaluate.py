@@ -20,7 +20,7 @@ from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs, open_clips, pai
 from audioldm2_jax.evaluation.features import Features, extract
 from audioldm2_jax.evaluation.figures import Sampling, Sets
 from audioldm2_jax.evaluation.judged import judge_clips
-from audioldm2_jax.evaluation.kinds import KINDS
+from audioldm2_jax.evaluation.kinds import KINDS, too_few
 from audioldm2_jax.evaluation.metrics.clap import clap_score
 from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits, relevant_ranks
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
@@ -64,7 +64,8 @@ def evaluate(
     that were generated for this (`generated.generate_clips`).
 
     Raises InputError, before any clip is read for a network, for sets that are empty, for weights
-    that cannot be used, and for metrics asked for by name that cannot be computed.
+    that cannot be used, and for metrics asked for by name for which networks, pairs, texts or clips
+    are lacking. What only features show is the note of a figure without a value.
     """
     plan = plan_evaluation(protocol, metrics, weights)
     sets = [
@@ -136,7 +137,7 @@ class _Work:
             least = KINDS[metric].least
             readable = min(len(generated.names), len(reference.names))
             if readable < least:
-                note = f"{readable} readable clips in a set; it takes at least {least}"
+                note = too_few(readable, least, "readable clip")
                 self.figures[metric] = Figure(metric, None, note=note)
                 continue
             try:
@@ -185,6 +186,8 @@ class _Work:
         """CLAP score and retrieval of clips by their captions."""
         captions = [self._caption(name) for name in sets.generated.names]
         rows = [i for i, caption in enumerate(captions) if caption]
+        if len(rows) < (least := KINDS[metric].least):
+            raise InputError(too_few(len(rows), least, "captioned clip"))
         names = [sets.generated.names[i] for i in rows]
         text = network.backbone.text_features([captions[i] for i in rows])
         audio = sets.generated.embeddings[rows]

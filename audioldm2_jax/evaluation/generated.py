@@ -335,8 +335,8 @@ def _merged(folder: Path, record: dict) -> dict:
     for key in record.keys() - set(_BESIDE_SETTINGS):
         if old.get(key) != record[key]:
             raise InputError(
-                f"{folder}: its clips were generated with {key} {_short(old.get(key))}, not "
-                f"{_short(record[key])}; choose another folder, or delete this one and {path.name}"
+                f"{folder}: its clips were generated with {key} {short(old.get(key))}, not "
+                f"{short(record[key])}; choose another folder, or delete this one and {path.name}"
             )
     for name in old["clips"].keys() & record["clips"].keys():
         if old["clips"][name] != record["clips"][name]:
@@ -348,7 +348,8 @@ def _merged(folder: Path, record: dict) -> dict:
     return record | progress_entries | {"clips": old["clips"] | record["clips"]}
 
 
-def _short(value) -> str:
+def short(value) -> str:
+    """A value for one line: at most 40 characters."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

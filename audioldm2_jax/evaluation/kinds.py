@@ -33,8 +33,8 @@ KINDS = {
     "FAD": Kind(backbone=True, least=2),
     "FAD_inf": Kind(backbone=True, least=8),
     "KAD": Kind(backbone=True, least=2),
-    "KL": Kind(backbone=True, paired=True, logits=True, least=2),
-    "KL_sigmoid": Kind(backbone=True, paired=True, logits=True, least=2),
+    "KL": Kind(backbone=True, paired=True, logits=True),
+    "KL_sigmoid": Kind(backbone=True, paired=True, logits=True),
     "IS": Kind(backbone=True, logits=True, least=2),
     "KID": Kind(backbone=True, least=2),
     "CLAP": Kind(backbone=True, captions=True),
@@ -88,6 +88,11 @@ class MetricSelection:
         if key in _MUSIC and "music" not in self.groups:
             return "judges music; ask for it by name"
         return ""
+
+
+def too_few(count: int, least: int, what: str = "clip") -> str:
+    """Why `count` clips of a set do not make a metric. what: the word for one of them."""
+    return f"{count} {what}{'s' * (count != 1)} in a set; it takes at least {least}"
 
 
 def select_metrics(metrics: str | Sequence[str]) -> MetricSelection:

@@ -14,7 +14,7 @@ from audioldm2_jax.evaluation.backbones.registry import open_backbone
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs
 from audioldm2_jax.evaluation.generated import ClipPrompt
 from audioldm2_jax.evaluation.judges import JUDGES, Judge
-from audioldm2_jax.evaluation.kinds import KINDS, MetricSelection, select_metrics
+from audioldm2_jax.evaluation.kinds import KINDS, MetricSelection, select_metrics, too_few
 from audioldm2_jax.evaluation.pairing import pair_names
 from audioldm2_jax.evaluation.protocol import METRIC_SLOTS, BackboneSpec, EvalProtocol
 
@@ -174,7 +174,7 @@ def check_data(
         elif kind.transcripts and not spoken:
             plan.leave_out(metric, "the clips have no transcripts; name a table with --captions")
         elif count < least:
-            plan.leave_out(metric, f"{count} clips in a set; it takes at least {least}")
+            plan.leave_out(metric, too_few(count, least))
 
 
 def check_planned(plan: Plan, prompts: Sequence[ClipPrompt], reference: ClipSet) -> None:

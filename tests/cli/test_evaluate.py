@@ -162,6 +162,29 @@ def test_silence_shows_in_every_figure_and_warning(world, tmp_path, capsys):
     assert 'role="alert"' in page and "clip39.wav" in page
 
 
+def test_one_pair_has_a_divergence_and_no_distance(world, tmp_path, capsys):
+    words = ["--limit", 1, "--metrics"]
+    assert evaluate(world, world / "ours", tmp_path / "out", *words, "KL,KL_sigmoid") == 0
+    figure = EvalResult.load(tmp_path / "out" / "result.json").figure("KL")
+    assert figure.n == 1 and np.isfinite(figure.value) and figure.low is None
+    capsys.readouterr()
+    assert evaluate(world, world / "ours", tmp_path / "out", *words, "FD") == 2
+    assert "FD: 1 clip in a set; it takes at least 2" in capsys.readouterr().err
+
+
+def test_links_are_read_when_asked_for(world, tmp_path, capsys):
+    """In both sets, as the reason that stands beside a skipped link says."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            (tmp_path / name / f"clip{i:02}.wav").symlink_to(world / name / f"clip{i:02}.wav")
+    given = [world, tmp_path / "ours", tmp_path / "out", "--metrics", "KL"]
+    assert evaluate(*given, theirs=tmp_path / "theirs") == 2
+    assert "left out 3, a link: clip00.wav (link; --follow_links reads" in capsys.readouterr().err
+    assert evaluate(*given, "--follow_links", theirs=tmp_path / "theirs") == 0
+    assert EvalResult.load(tmp_path / "out" / "result.json").figure("KL").n == 3
+
+
 def test_comparison_names_what_differs(world, out, tmp_path, capsys):
     assert evaluate(world, world / "ours", tmp_path / "b", "--metrics", "FD", "--limit", 30,
                     "--protocol", "kadtk", "--bootstrap", 0) == 0  # fmt: skip
@@ -261,6 +284,15 @@ def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
     assert all(-1 <= score <= 1 for score in scores)
     assert 0 <= result.figure("R@1").value <= result.figure("mAP@10").value <= 1
     assert result.figure("CLAP").note == "clap" and "clap clap" in result.backbones
+    # Of two captions, R@1 would be of few, and R@5 would be 1 whatever the clips.
+    (tmp_path / "two.csv").write_text("file_name,caption\nclip00.wav,a dog\nclip01.wav,rain\n")
+    theirs = write_clips(tmp_path / "theirs", 6, seed=2)
+    words = ["--weights", f"clap={clap}", "--metrics", "R@1,R@5", "--limit", 6]
+    words += ["--captions", tmp_path / "two.csv"]
+    assert evaluate(world, world / "ours", tmp_path / "few", *words, theirs=theirs) == 0
+    result = EvalResult.load(tmp_path / "few" / "result.json")
+    assert result.figure("R@1").n == 2 and result.figure("R@5").value is None
+    assert result.figure("R@5").note == "2 captioned clips in a set; it takes at least 6"
 
 
 @pytest.mark.slow

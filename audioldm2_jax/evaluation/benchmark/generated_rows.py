@@ -43,18 +43,22 @@ def outputs(work: Work, row: Row) -> list[Point]:
     """A folder of another system's clips. Raises InputError."""
     reference, folder = work.reference(row.corpus), work.sources.output(row)
     assert folder is not None, row.name
-    clips = open_outputs(folder, reference, work.plan.protocol)
+    clips = open_outputs(
+        folder, reference, work.plan.protocol, follow_links=work.settings.follow_links
+    )
     content = [str(folder.resolve()), content_digest(clips.clips)]
     return [work.point(row, reference, lambda: (clips, None), content)]
 
 
-def open_outputs(folder: Path, reference: Reference, protocol: EvalProtocol) -> ClipSet:
+def open_outputs(
+    folder: Path, reference: Reference, protocol: EvalProtocol, *, follow_links: bool = False
+) -> ClipSet:
     """Another system's clips under the names of the reference's, whatever their format.
 
     Clips that the reference does not have are left out: they are of other prompts. Raises
     InputError where none is of it.
     """
-    opened = open_clips(folder, protocol)
+    opened = open_clips(folder, protocol, follow_links=follow_links)
     known = {clip.name for clip in reference.clips}
     clips = {}
     for clip in opened.clips:

@@ -53,16 +53,22 @@ def content_digest(clips: Iterable[Clip]) -> str:
 
 
 def open_reference(
-    corpus: Corpus, path: Path, protocol: EvalProtocol, limit: int | None = None
+    corpus: Corpus,
+    path: Path,
+    protocol: EvalProtocol,
+    limit: int | None = None,
+    *,
+    follow_links: bool = False,
 ) -> Reference:
     """Opens a corpus' evaluation clips.
 
     path: a prepared corpus, or a folder of sound files, whose split is not asked for. limit: only
-    the first clips that are drawn. Raises InputError for a corpus without them, and for clips
-    without the texts that the corpus' prompt takes.
+    the first clips that are drawn. follow_links: reads links in a folder, too. Raises InputError
+    for a corpus without them, and for clips without the texts that the corpus' prompt takes.
     """
     prepared = reader.is_corpus(path) or any(path.glob("*/dataset_info.json"))
-    opened = open_clips(path, protocol, split=corpus.split if prepared else None)
+    split = corpus.split if prepared else None
+    opened = open_clips(path, protocol, split=split, follow_links=follow_links)
     chosen = select(
         opened.clips, corpus, name=lambda c: c.name, labels=lambda c: c.labels, limit=limit
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class RunSettings:
     """protocol: in place of the table's, "" for its own. limit: clips of each row. weights: of
     networks, as of `plan.plan_evaluation`. bootstrap: resamples of intervals. batch: clips at once.
-    dtype: of models. progress: bars on stderr.
+    dtype: of models. follow_links: reads links in folders of clips. progress: bars on stderr.
     """
 
     protocol: str = ""
@@ -20,4 +20,5 @@ class RunSettings:
     seed: int = 0
     batch: int = 4
     dtype: str | None = None
+    follow_links: bool = False
     progress: bool = True

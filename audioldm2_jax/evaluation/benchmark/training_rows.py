@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import shutil
 from pathlib import Path
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus.prepare import prepare
 from audioldm2_jax.data.ingest.clip_record import ClipRecord
@@ -18,11 +20,16 @@ from audioldm2_jax.evaluation.benchmark.references import open_reference, wav_na
 from audioldm2_jax.evaluation.benchmark.table_results import Point
 from audioldm2_jax.evaluation.benchmark.work import Work
 from audioldm2_jax.evaluation.clips import open_clips
+from audioldm2_jax.evaluation.generated import short
 from audioldm2_jax.evaluation.protocol import EvalProtocol
 from audioldm2_jax.evaluation.tables import Corpus, Row, Training
+from audioldm2_jax.training import entries
 from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import export
 from audioldm2_jax.training.loop import train
+from audioldm2_jax.training.run import sources_of
+
+INPUTS = "inputs.json"  # in a run's folder: what it is trained on and how
 
 
 def training(work: Work, row: Row) -> list[Point]:
@@ -35,7 +42,7 @@ def training(work: Work, row: Row) -> list[Point]:
     base = work.sources.checkpoint(run.base)
     folder = work.row_folder(row)
     config = run_config(work, row, base)
-    content = [work.digest(base), config.to_dict()]
+    inputs = run_inputs(work, config, base)
     if work.settings.progress:
         for line in cost_lines(row, config, len(reference.clips)):
             note(f"{row.name}: {line}")
@@ -43,6 +50,7 @@ def training(work: Work, row: Row) -> list[Point]:
     for step in run.steps:
 
         def make_clips(step=step):
+            check_inputs(folder, inputs)
             clips, target = folder / f"clips-{step}", folder / f"exported-{step}"
             if not (folder / "run" / "checkpoints" / str(step)).exists():
                 _train(config, folder / "run", step, quiet=not work.settings.progress)
@@ -52,7 +60,7 @@ def training(work: Work, row: Row) -> list[Point]:
             shutil.rmtree(target, ignore_errors=True)
             return generated
 
-        points.append(work.point(row, reference, make_clips, content, step))
+        points.append(work.point(row, reference, make_clips, inputs, step))
     return points
 
 
@@ -72,6 +80,36 @@ def run_config(work: Work, row: Row, base: str):
         f"keep_every={every}",
     ]
     return read_config(run.config, [f"--config.{value}" for value in values])
+
+
+def run_inputs(work: Work, config, base: str) -> dict:
+    """All that a run's states follow from: its values, the base's weights, the corpora's bytes."""
+    corpora = {source.path for source in sources_of(config.data.sources)}
+    digests = {f"bytes of {path}": work.digest(str(Path(path).resolve())) for path in corpora}
+    inputs = entries.flat(config) | {f"weights of {base}": work.digest(base)} | digests
+    return json.loads(json.dumps(inputs))  # as `check_inputs` reads them
+
+
+def check_inputs(folder: Path, inputs: dict) -> None:
+    """Keeps a run's inputs in its folder. Raises InputError where it has states of others.
+
+    folder: of the row.
+    """
+    path, advice = folder / "run" / INPUTS, "delete the row's folder, or choose another --output"
+    if (path.parent / "config.json").exists():  # a run has begun there
+        if not path.is_file():
+            raise InputError(f"{path.parent}: no {INPUTS} says what it was trained on; {advice}")
+        old = files.read_json(path)
+        for name in sorted(old.keys() | inputs.keys()):
+            if old.get(name) != inputs.get(name):
+                before, now = (short(values.get(name)) for values in (old, inputs))
+                raise InputError(f"{folder}: trained with {name} {before}, not {now}; {advice}")
+    elif distributed.is_main():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.cannot(path.parent, "write", error) from None
+        files.write_json(path, inputs)
 
 
 def _train(config, workdir: Path, step: int, *, quiet: bool) -> None:
@@ -103,7 +141,7 @@ def training_source(work: Work, row: Row) -> str:
     """`path:split` of the clips that a row trains on: none of them is scored.
 
     Where the evaluation clips are drawn from the splits of training, a corpus without them is
-    written beside the results, once. Raises InputError.
+    written beside the results, once for each content of the corpus. Raises InputError.
     """
     corpus, path = row.corpus, work.sources.corpus(row.corpus.name)
     assert path is not None, corpus.name
@@ -111,10 +149,12 @@ def training_source(work: Work, row: Row) -> str:
         raise InputError(f"row {row.name}: its corpus names no train_split")
     if not {*corpus.train_split.split("+")} & {*corpus.split.split("+")}:
         return f"{path}:{corpus.train_split}"
-    target = work.folder / f"{corpus.name}-train"
+    scored = {clip.name for clip in open_reference(corpus, path, work.plan.protocol).clips}
+    origin = [work.digest(str(path.resolve())), corpus.train_split, sorted(scored)]
+    text = json.dumps(origin).encode("utf-8", "surrogatepass")
+    target = work.folder / f"{corpus.name}-train-{hashlib.sha256(text).hexdigest()[:12]}"
     if not reader.is_corpus(target):
-        scored = open_reference(corpus, path, work.plan.protocol)
-        _write_rest(corpus, path, {clip.name for clip in scored.clips}, target, work.plan.protocol)
+        _write_rest(corpus, path, scored, target, work.plan.protocol)
     return f"{target}:train"
 
 

@@ -47,7 +47,13 @@ class Work:
         if corpus not in self._references:
             path = self.sources.corpus(corpus.name)
             assert path is not None, corpus.name
-            reference = open_reference(corpus, path, self.plan.protocol, self.settings.limit)
+            reference = open_reference(
+                corpus,
+                path,
+                self.plan.protocol,
+                self.settings.limit,
+                follow_links=self.settings.follow_links,
+            )
             self.row_folder(None)
             if distributed.is_main():
                 write_list(reference, self.folder)
@@ -63,11 +69,11 @@ class Work:
             raise files.cannot(folder, "write", error) from None
         return folder
 
-    def digest(self, checkpoint: str) -> str | None:
-        """Of a local checkpoint's files, computed once."""
-        if checkpoint not in self._digests:
-            self._digests[checkpoint] = weights_digest(checkpoint)
-        return self._digests[checkpoint]
+    def digest(self, source: str) -> str | None:
+        """Of the files of a local checkpoint or a corpus' folder, computed once."""
+        if source not in self._digests:
+            self._digests[source] = weights_digest(source)
+        return self._digests[source]
 
     def key(self, row: Row, reference: Reference, at: float | None, content) -> str:
         """Of all that a point is computed from. content: what its clips are made of, as JSON.

@@ -1,7 +1,9 @@
 """`audioldm2-jax reproduce` from a table's file to its figures, on tiny models and sounds."""
 
 import csv
+import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,16 +19,10 @@ from audioldm2_jax.data.ingest.report import Report
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.evaluation import generated
 from audioldm2_jax.evaluation.backbones.panns import PANNs
-from audioldm2_jax.evaluation.benchmark.references import open_reference
-from audioldm2_jax.evaluation.benchmark.run_settings import RunSettings
-from audioldm2_jax.evaluation.benchmark.sources import Sources
+from audioldm2_jax.evaluation.benchmark import training_rows
 from audioldm2_jax.evaluation.benchmark.table_files import load_table
-from audioldm2_jax.evaluation.benchmark.work import Work
+from audioldm2_jax.evaluation.clips import open_clips
 from audioldm2_jax.evaluation.corruption import corrupted_names
-from audioldm2_jax.evaluation.kinds import MetricSelection
-from audioldm2_jax.evaluation.plan import Plan
-from audioldm2_jax.evaluation.protocol import PROTOCOLS
-from audioldm2_jax.evaluation.tables import Corpus, Recordings, Row
 from tests.evaluation.clip_folders import RATE, tone, write_classifier, write_clips
 from tests.kernels import xla_kernels
 
@@ -155,6 +151,17 @@ def test_what_is_missing_is_told_and_the_rest_runs(world, tmp_path, monkeypatch,
     assert row["state"] == "failed" and "no sound files" in row["lines"][0]
 
 
+def test_links_are_read_when_asked_for(world, tmp_path):
+    (tmp_path / "links").mkdir()
+    for path in (world / "other").iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path)
+    out, more = tmp_path / "out", [f"--outputs=other={tmp_path / 'links'}", "--limit", 4]
+    reproduce(world, out, "other", more=more)
+    assert "--follow_links" in rows_of(out)["other"]["lines"][0]
+    assert reproduce(world, out, "other", more=[*more, "--follow_links"]) == 0
+    assert rows_of(out)["other"]["points"][0]["figures"]["KL"]["n"] == 4
+
+
 def test_a_limit_is_told(world, tmp_path, capsys):
     more = ["--limit", 4, f"--outputs=Another system={world / 'other'}"]
     assert reproduce(world, tmp_path / "out", "other", more=more) == 0
@@ -255,23 +262,6 @@ def test_audio_conditions_follow_the_bytes_of_clips(world, tmp_path, monkeypatch
     assert len(first) == len(second) == 4 and not first & second
 
 
-def test_a_judge_is_known_by_its_weights(tmp_path):
-    """A point's key changes with the weights of a judge, which keeps its name."""
-    corpus = Corpus("esc50", "fold5", "{labels}")
-    protocol = PROTOCOLS["musicnn"]
-    reference = open_reference(corpus, write_clips(tmp_path / "c", 2, texts=True), protocol)
-    row = Row("truth", "recordings", corpus, Recordings())
-    keys = []
-    for sha256 in ("a", "a", "b"):
-        judges = {"DNSMOS_OVRL": SimpleNamespace(name="dnsmos", sha256=lambda h=sha256: h)}
-        plan = Plan(
-            MetricSelection(("DNSMOS_OVRL",), frozenset(), frozenset()), protocol, judges=judges
-        )
-        work = Work(plan, ("DNSMOS_OVRL",), Sources(), RunSettings(), tmp_path)
-        keys.append(work.key(row, reference, None, "recordings"))
-    assert keys[0] == keys[1] != keys[2]
-
-
 @pytest.mark.slow
 def test_a_model_by_text_and_by_audio(world, tmp_path):
     """The same clip numbers and prompts: the condition alone differs."""
@@ -306,6 +296,58 @@ def test_corruptions_rise_with_their_share(world, tmp_path, capsys):
     assert "0 to " in text and "<svg" in (out / "table.html").read_text()
 
 
+def test_a_run_of_other_inputs_is_refused(world, tmp_path, monkeypatch):
+    """A changed value, base or corpus never scores the states of an earlier run."""
+    home, out, trained = tmp_path / "world", tmp_path / "out", []
+    shutil.copytree(world, home)
+
+    def train(config, workdir, *, quiet):
+        trained.append(config.steps)
+        (workdir / "checkpoints" / str(config.steps)).mkdir(parents=True)
+        (workdir / "config.json").write_text("{}")
+
+    def make(work, reference, checkpoint, generation, folder):
+        clips = write_clips(folder, len(reference.clips))
+        for path, clip in zip(sorted(clips.iterdir()), reference.clips):
+            path.rename(folder / clip.name)
+        return open_clips(folder, work.plan.protocol), None
+
+    monkeypatch.setattr(training_rows, "train", train)
+    monkeypatch.setattr(training_rows, "export", lambda run, target, step: target.mkdir())
+    monkeypatch.setattr(training_rows, "make", make)
+
+    def run():
+        assert reproduce(home, out, "trained", more=["--train"]) == 0
+        row = rows_of(out)["trained"]
+        return row["state"], " ".join(row["lines"])
+
+    assert run()[0] == "part" and trained == [1, 2]
+    table = (home / "table.py").read_text()
+    (home / "table.py").write_text(table.replace('"log_every=1"', '"log_every=1", "seed=3"'))
+    state, line = run()
+    assert state == "failed" and f"{out / 'trained'}: trained with seed 0, not 3; delete" in line
+    (home / "table.py").write_text(table)
+    assert run()[0] == "part" and trained == [1, 2]
+    (home / "model" / "note.txt").write_text("other weights")
+    state, line = run()
+    assert state == "failed" and f"trained with weights of {home / 'model'} " in line
+    (home / "model" / "note.txt").unlink()
+    rests = [p for p in out.glob("esc50-train*") if p.is_dir()]
+    records = [ClipRecord(f"4-{i}.wav", FileRef(str(world / "raw" / f"5-{i}.wav")),
+                          labels=(f"class {i % 3}",)) for i in range(COUNT)]  # fmt: skip
+    splits = {"fold4": records, "fold5": records[:0]}
+    splits["fold5"] = [dataclasses.replace(r, id=f"5-{i}.wav") for i, r in enumerate(records)]
+    shutil.rmtree(home / "corpus")
+    prepare(splits, home / "corpus", metadata={"name": "esc50"}, report=Report(), workers=1)
+    state, line = run()
+    assert state == "failed" and "trained with " in line and trained == [1, 2]
+    assert len([p for p in out.glob("esc50-train*") if p.is_dir()]) == len(rests) + 1 == 2
+    (out / "trained" / "run" / "inputs.json").unlink()
+    assert "no inputs.json says" in run()[1]
+    shutil.rmtree(out / "trained")
+    assert run()[0] == "part" and trained == [1, 2, 1, 2]
+
+
 @pytest.mark.slow
 def test_a_training_run_is_scored_at_its_steps(world, tmp_path, capsys):
     """Its corpus holds none of the scored clips; best and last are told; a second run is quick."""
@@ -318,7 +360,8 @@ def test_a_training_run_is_scored_at_its_steps(world, tmp_path, capsys):
     assert len(scored) == 3
     from audioldm2_jax.data.corpus import reader
 
-    trained = {e["id"].decode() for e in reader.open_split(out / "esc50-train", "train")}
+    (rest,) = out.glob("esc50-train-*")
+    trained = {e["id"].decode() for e in reader.open_split(rest, "train")}
     assert len(trained) > 8 and not trained & scored
     assert not list((out / "trained").glob("exported-*"))
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("trained "))

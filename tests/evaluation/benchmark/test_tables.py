@@ -52,6 +52,15 @@ def test_training_rows_are_runs_of_the_package(name):
         assert config.settings.p_clap_audio == (1.0 if row.name.endswith("-audio") else 0.0)
 
 
+def test_a_run_is_scored_where_the_study_was_best():
+    for row in load_table("study_table2").rows:
+        run = row.clips
+        assert isinstance(run, Training)
+        best = 1000 * int(re.findall(r"best at (\d+) thousand", row.note)[0])
+        others = {step for step in run.steps if step % 20_000}
+        assert best in run.steps and others <= {best}
+
+
 def cells(name, row):
     return {p.metric: p.value for p in {r.name: r for r in load_table(name).rows}[row].published}
 
