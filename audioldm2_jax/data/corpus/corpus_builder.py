@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import registered
 
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.corpus.builder_files import find_builder, list_builders
@@ -115,7 +116,9 @@ def _builder_class(path: Path) -> type[CorpusBuilder]:
         loaded = importlib.util.module_from_spec(spec)
         try:
             sys.modules[module] = loaded
-            spec.loader.exec_module(loaded)
+            # TFDS' registry refuses a second builder of one name, such as a copy of this folder.
+            with registered.skip_registration():
+                spec.loader.exec_module(loaded)
         except Exception as error:
             del sys.modules[module]
             raise InputError(

@@ -1,6 +1,7 @@
 """Builders of published corpora are found by their folders; help and docs list what there is."""
 
 import re
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_a_users_own_module_named_data_is_no_hindrance(monkeypatch):
     monkeypatch.setitem(sys.modules, "data", types.ModuleType("data"))
     monkeypatch.delitem(sys.modules, "data.esc50.esc50_dataset_builder", raising=False)
     assert "ESC" in load_builder(str(FOLDER)).info.citation
+
+
+def test_a_copy_of_a_builder_loads_beside_it(tmp_path):
+    """TFDS' registry knows one builder of a name."""
+    for parent in ("data", "corpora", "mine"):
+        copy = tmp_path / parent / "esc50"
+        shutil.copytree(FOLDER, copy)
+        assert load_builder(str(copy)).pkg_dir_path == copy.resolve()
+    assert load_builder(str(FOLDER)).pkg_dir_path == FOLDER.resolve()
 
 
 def test_a_new_folder_is_enough(tmp_path, monkeypatch, capsys):
