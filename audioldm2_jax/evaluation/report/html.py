@@ -8,11 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
-from audioldm2_jax.errors import printable
-from audioldm2_jax.evaluation.report import plots
-from audioldm2_jax.evaluation.report.style import STYLE
+from audioldm2_jax.evaluation.report import markup, plots
+from audioldm2_jax.evaluation.report.markup import safe
 from audioldm2_jax.evaluation.report.tables import better, interval, number
 from audioldm2_jax.evaluation.results import METRICS, EvalResult, Figure
 
@@ -50,7 +48,7 @@ def page(result: EvalResult, players: Mapping[str, Player], *, count: int = 5) -
     title = f"{result.generated} against {result.reference}"
     sections = [
         _head(result, title),
-        _warnings(result.warnings),
+        markup.warning("Warnings", result.warnings),
         _figures(result.figures),
         _curves(result),
         _ranked(result, players, count),
@@ -58,55 +56,16 @@ def page(result: EvalResult, players: Mapping[str, Player], *, count: int = 5) -
         _problems(result.problems),
         _protocol(result),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{_safe(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _safe(value) -> str:
-    return escape(printable(str(value)))
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section>\n<h2>{_safe(title)}</h2>\n{''.join(parts)}\n</section>"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table of cells that are escaped already; the first cell of a row names it."""
-    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in row[1:])
-        + "</tr>\n"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll"><table><caption>{_safe(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
-    )
+    return markup.document(title, sections)
 
 
 def _head(result: EvalResult, title: str) -> str:
     facts = [
-        f"protocol <code>{_safe(result.protocol.name)}</code>",
-        f"hash <code>{_safe(result.hash)}</code>",
-        *(_safe(text) for text in (result.date, result.device) if text),
+        f"protocol <code>{safe(result.protocol.name)}</code>",
+        f"hash <code>{safe(result.hash)}</code>",
+        *(safe(text) for text in (result.date, result.device) if text),
     ]
-    return (
-        f'<header><h1>{_safe(title)}</h1><p class="facts">{" &middot; ".join(facts)}</p></header>'
-    )
-
-
-def _warnings(lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
-    return f'<div class="warning" role="alert"><h2>Warnings</h2><ul>{items}</ul></div>'
+    return markup.header(title, facts)
 
 
 def _figures(figures: Sequence[Figure]) -> str:
@@ -121,23 +80,23 @@ def _figures(figures: Sequence[Figure]) -> str:
             interval(f),
             better(f.metric),
             str(f.n or "-"),
-            f'<span class="note">{_safe(f.note)}</span>',
+            f'<span class="note">{safe(f.note)}</span>',
         )
         for f in present
     ]
-    parts = [_table(header, rows, "Intervals by bootstrap over clips")] if rows else []
+    parts = [markup.table(header, rows, "Intervals by bootstrap over clips")] if rows else []
     if absent:
-        reasons = [(_metric(f.metric), _safe(f.note)) for f in absent]
-        table = _table(("metric", "reason"), reasons, "Metrics that are not computed")
+        reasons = [(_metric(f.metric), safe(f.note)) for f in absent]
+        table = markup.table(("metric", "reason"), reasons, "Metrics that are not computed")
         summary = f"{len(absent)} metrics are not computed: the reasons"
         parts.append(f"<details><summary>{summary}</summary>{table}</details>")
-    return _section("Figures", *parts)
+    return markup.section("Figures", *parts)
 
 
 def _metric(key: str) -> str:
     """A metric's key, and what it is as its title."""
     name = METRICS.get(key, (key, None))[0]
-    return f'<abbr title="{_safe(name)}">{_safe(key)}</abbr>'
+    return f'<abbr title="{safe(name)}">{safe(key)}</abbr>'
 
 
 def _curves(result: EvalResult) -> str:
@@ -158,7 +117,7 @@ def _curves(result: EvalResult) -> str:
         if len(values) > 1:
             title = f"{metric} of single clips"
             parts.append(_plot(plots.histogram(values, title=title, x_name=metric)))
-    return _section("Plots", '<div class="plots">', *parts, "</div>") if parts else ""
+    return markup.section("Plots", '<div class="plots">', *parts, "</div>") if parts else ""
 
 
 def _plot(svg: str) -> str:
@@ -172,15 +131,15 @@ def _ranked(result: EvalResult, players: Mapping[str, Player], count: int) -> st
     for title, clips in (("Best", best), ("Worst", worst)):
         if clips:
             rows = [_clip_row(clip, metric, players.get(clip["name"])) for clip in clips]
-            header = ("clip", _safe(metric), "generated", "reference")
-            parts.append(_table(header, rows, f"{title} clips by {metric}"))
-    return _section("Best and worst clips", *parts) if parts else ""
+            header = ("clip", safe(metric), "generated", "reference")
+            parts.append(markup.table(header, rows, f"{title} clips by {metric}"))
+    return markup.section("Best and worst clips", *parts) if parts else ""
 
 
 def _clip_row(clip: dict, metric: str, player: Player | None) -> tuple[str, ...]:
-    name = f'<span class="name">{_safe(clip["name"])}</span>'
+    name = f'<span class="name">{safe(clip["name"])}</span>'
     if caption := clip.get("caption"):
-        name += f'<br><span class="note">{_safe(caption)}</span>'
+        name += f'<br><span class="note">{safe(caption)}</span>'
     if clip.get("silent"):
         name += '<br><strong class="silent">silent</strong>'
     sounds = ("", "") if player is None else (player.generated, player.reference)
@@ -192,9 +151,7 @@ def _clip_row(clip: dict, metric: str, player: Player | None) -> tuple[str, ...]
 def _audio(source: str, name: str) -> str:
     if not source:
         return '<span class="no">-</span>'
-    return (
-        f'<audio controls preload="none" src="{escape(source)}" aria-label="{_safe(name)}"></audio>'
-    )
+    return f'<audio controls preload="none" src="{safe(source)}" aria-label="{safe(name)}"></audio>'
 
 
 def _classes(per_class: Mapping[str, Sequence[Figure]]) -> str:
@@ -216,15 +173,15 @@ def _classes(per_class: Mapping[str, Sequence[Figure]]) -> str:
             parts.append(_plot(plots.bars(rows[:_MOST_BARS], title=title)))
     rows = [
         (
-            f'<span class="name">{_safe(label)}</span>',
+            f'<span class="name">{safe(label)}</span>',
             str(max((f.n for f in figures.values()), default=0)),
             *(number(figures[m].value) if m in figures else "-" for m in metrics),
         )
         for label, figures in by_class.items()
     ]
-    table = _table(("class", "clips", *map(_safe, metrics)), rows, "Figures of each class")
+    table = markup.table(("class", "clips", *map(safe, metrics)), rows, "Figures of each class")
     note = "<p>Distances of few clips are biased upwards: compare classes of equal size only.</p>"
-    return _section("Classes", '<div class="plots">', *parts, "</div>", table, note)
+    return markup.section("Classes", '<div class="plots">', *parts, "</div>", table, note)
 
 
 def _problems(problems: Mapping[str, Mapping[str, Mapping]]) -> str:
@@ -232,42 +189,42 @@ def _problems(problems: Mapping[str, Mapping[str, Mapping]]) -> str:
     rows = []
     for which, kinds in problems.items():
         for kind, entry in kinds.items():
-            names = ", ".join(_safe(name) for name in entry["names"])
+            names = ", ".join(safe(name) for name in entry["names"])
             more = entry["count"] - len(entry["names"])
             names += f" and {more} more" if more > 0 else ""
             verdict = f"{'left out' if entry['left_out'] else 'kept'}; {entry['rule']}"
             rows.append(
                 (
-                    _safe(which),
-                    _safe(kind),
+                    safe(which),
+                    safe(kind),
                     str(entry["count"]),
-                    *(f'<span class="name">{text}</span>' for text in (_safe(verdict), names)),
+                    *(f'<span class="name">{text}</span>' for text in (safe(verdict), names)),
                 )
             )
     if not rows:
         return ""
     header = ("set", "problem", "clips", "rule", "names")
-    return _section("Problems", _table(header, rows, "Clips with problems"))
+    return markup.section("Problems", markup.table(header, rows, "Clips with problems"))
 
 
 def _protocol(result: EvalResult) -> str:
     """All that it takes to compute the figures again."""
     entries = dataclasses.asdict(result.protocol)
     slots = entries.pop("slots")
-    rows = [(_safe(key), _safe(value)) for key, value in entries.items()]
+    rows = [(safe(key), safe(value)) for key, value in entries.items()]
     for slot, spec in slots:
         text = ", ".join(f"{key} {value}" for key, value in spec.items() if key != "loader")
-        rows.append((_safe(f"slot {slot}"), _safe(text)))
+        rows.append((safe(f"slot {slot}"), safe(text)))
         loader = ", ".join(f"{key} {value}" for key, value in spec["loader"].items())
-        rows.append((_safe(f"loader of {slot}"), _safe(loader)))
+        rows.append((safe(f"loader of {slot}"), safe(loader)))
     rows += [
-        (_safe(f"weights of {name}"), f"sha256 <code>{_safe(sha)}</code>")
+        (safe(f"weights of {name}"), f"sha256 <code>{safe(sha)}</code>")
         for name, sha in result.backbones.items()
     ]
-    rows += [(_safe(name), _safe(version)) for name, version in result.versions.items()]
-    parts = [_table(("entry", "value"), rows, "Protocol, weights and versions")]
+    rows += [(safe(name), safe(version)) for name, version in result.versions.items()]
+    parts = [markup.table(("entry", "value"), rows, "Protocol, weights and versions")]
     if result.generation:
-        settings = [(_safe(k), _safe(v)) for k, v in result.generation.items()]
-        parts.append(_table(("entry", "value"), settings, "How the clips were generated"))
+        settings = [(safe(k), safe(v)) for k, v in result.generation.items()]
+        parts.append(markup.table(("entry", "value"), settings, "How the clips were generated"))
     summary = "<summary>All that it takes to compute these figures again</summary>"
-    return _section("Protocol", f"<details>{summary}", *parts, "</details>")
+    return markup.section("Protocol", f"<details>{summary}", *parts, "</details>")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from audioldm2_jax.errors import printable
+from audioldm2_jax.evaluation.report.markup import safe
 from audioldm2_jax.evaluation.report.tables import number
 from audioldm2_jax.pictures import tick_step
 
@@ -18,7 +17,7 @@ SERIES = 6  # curves that one plot tells apart (style.py)
 
 
 def _svg(width: int, height: int, title: str, body: Sequence[str]) -> str:
-    name = escape(printable(title))
+    name = safe(title)
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{name}"><title>{name}</title>{"".join(body)}</svg>'
@@ -27,10 +26,7 @@ def _svg(width: int, height: int, title: str, body: Sequence[str]) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", name: str = "") -> str:
     attribute = f' class="{name}"' if name else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attribute}>'
-        f"{escape(printable(text))}</text>"
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{attribute}>{safe(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:
@@ -66,7 +62,7 @@ class _Axes:
         parts.append(_line(_LEFT, bottom, WIDTH - _RIGHT, bottom, "axis"))
         parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, self._names[0]))
         middle = (_TOP + bottom) / 2
-        name = escape(printable(self._names[1]))
+        name = safe(self._names[1])
         parts.append(
             f'<text transform="translate(14 {middle:.0f}) rotate(-90)" '
             f'text-anchor="middle">{name}</text>'
@@ -140,7 +136,7 @@ def extrapolation(
 def _dot(x: float, y: float, title: str, name: str = "dot") -> str:
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" class="{name}">'
-        f"<title>{escape(printable(title))}</title></circle>"
+        f"<title>{safe(title)}</title></circle>"
     )
 
 
@@ -159,7 +155,7 @@ def histogram(values: Sequence[float], *, title: str, x_name: str, bins: int = 2
         text = f"{number(low + i * width)} to {number(low + (i + 1) * width)}: {count} clips"
         body.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 1, 0.5):.1f}" '
-            f'height="{bottom - top:.1f}" class="bar"><title>{escape(text)}</title></rect>'
+            f'height="{bottom - top:.1f}" class="bar"><title>{safe(text)}</title></rect>'
         )
     return _svg(WIDTH, HEIGHT, title, body)
 
@@ -177,7 +173,7 @@ def bars(rows: Sequence[tuple[str, float, float | None, float | None]], *, title
         x, end = sorted((zero, zero + value * scale))
         body.append(
             f'<rect x="{x:.1f}" y="{y + 3}" width="{end - x:.1f}" height="{_ROW - 7}" class="bar">'
-            f"<title>{escape(printable(name))}: {number(value)}</title></rect>"
+            f"<title>{safe(name)}: {number(value)}</title></rect>"
         )
         if least is not None and most is not None:
             middle = y + _ROW / 2 - 0.5
