@@ -1,7 +1,7 @@
 """The rows of the study at small scale: corpora, models, runs and sampling.
 
-The figures beside ours are the paper's (arXiv 2303.03857): of real corpora, 512 times the data and
-other networks; only their order can be compared.
+The figures beside ours are the paper's (arXiv 2303.03857): of real corpora, 200 times the clips of
+pre-training and other networks; only their order can be compared.
 """
 
 from audioldm2_jax.configs.study.audioldm import FOLDER, STEPS

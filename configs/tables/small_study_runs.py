@@ -5,7 +5,7 @@ audioldm2-jax reproduce small_study_runs --train --corpus esc50=study/esc \\
     --corpus urbansound8k=study/us8k --weights classifier=benchmarks/judges/panns
 The corpora have the shapes of ESC-50 and UrbanSound8K and are synthetic field recordings; the
 model is small (recipes/study, docs/study.md). FD, KL and IS are by the embedded model's judge, FAD
-by musicnn's published weights. A seed's eight rows take some three hours of two cores.
+by musicnn's published weights.
 """
 
 import itertools

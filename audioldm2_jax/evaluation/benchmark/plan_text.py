@@ -96,6 +96,6 @@ def plan_text(table: Table, rows: Sequence[Row], sources: Sources) -> str:
 
 
 def list_text(tables: Sequence[Table]) -> str:
-    """The tables in a line each, with the number of rows that need nothing but a checkpoint."""
+    """The tables in a line each, with their numbers of rows."""
     width = max(len(table.name) for table in tables)
     return "\n".join(f"{t.name:{width}}  {len(t.rows):2} rows  {t.title}" for t in tables)

@@ -162,7 +162,7 @@ def _checkpoint_needs(name: str, sources: Sources, *, hears: bool) -> list[Need]
     return [Need(f"weights of {model}", how, f"hf download {hub_id}", fetched=True)]
 
 
-# Where the authors publish their files (spec of AudioLDM's releases).
+# Zenodo records of the authors' files.
 _ZENODO = {
     "audioldm-s-full": 7600541,
     "audioldm-s-full-v2": 7698295,

@@ -12,7 +12,6 @@ from audioldm2_jax.evaluation.results import METRICS, EvalResult, Figure
 from audioldm2_jax.evaluation.tables import Corrupted, Row, Table, Training
 
 FORMAT = 1
-STATES = ("done", "part", "missing", "failed")
 
 
 @dataclass
