@@ -79,7 +79,6 @@ def reproduce(
         {
             "limit": settings.limit,
             "bootstrap": settings.bootstrap,
-            "seed": settings.seed,
             "weights": {name: str(path) for name, path in settings.weights.items()},
             "absent": dict(plan.absent),
             "protocol": protocol.name,

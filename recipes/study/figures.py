@@ -15,12 +15,12 @@ from pathlib import Path
 from audioldm2_jax import files
 from audioldm2_jax.configs.study.audioldm import FOLDER
 from audioldm2_jax.configs.study.common import METRICS
+from audioldm2_jax.evaluation.results import METRICS as METRIC_NAMES
 from audioldm2_jax.recipes.nano.build import ROOT
 
 TARGET = ROOT / "docs" / "study"
 RESULTS = ROOT / "benchmarks" / "results" / "study.json"
 TABLES = ("corruptions", "conditions", "runs")
-RISES = {"FD": False, "IS": True, "KL": False, "FAD": False}  # whether larger is better
 CORPORA = {"esc": "ESC-50's shape", "us8k": "UrbanSound8K's shape"}
 CELLS = [(start, by) for start in ("pretrained", "scratch") for by in ("text", "audio")]
 
@@ -50,7 +50,7 @@ def seeds_of(rows: dict, cell: str) -> list[list[dict]]:
 
 def best(points: list[dict], metric: str) -> dict:
     """The point of a run's best score over its steps, as the paper selects it."""
-    return (max if RISES[metric] else min)(points, key=lambda point: point[metric][0])
+    return (max if METRIC_NAMES[metric][1] else min)(points, key=lambda point: point[metric][0])
 
 
 def spread(values: list[float]) -> str:
@@ -87,6 +87,19 @@ def condition_table(rows: dict) -> Iterator[str]:
         corpus, condition = name.split("-")
         cells = (f"{v:.3g} ({low:.3g} to {high:.3g})" for v, low, high in map(point.get, METRICS))
         yield f"| {corpus} | {condition} | {' | '.join(cells)} |"
+
+
+def corruption_table(rows: dict) -> Iterator[str]:
+    """A line for each corruption of all clips, with 95 % intervals; IS from none to all."""
+    yield "| corruption of all clips | " + " | ".join(METRICS) + " |"
+    yield "|" + " --- |" * (len(METRICS) + 1)
+    for kind, (first, *_, last) in rows.items():
+        cells = []
+        for metric in METRICS:
+            value, low, high = last[metric]
+            start = f"{first[metric][0]:.3g} to " if metric == "IS" else ""
+            cells.append(f"{start}{value:.3g} ({low:.3g} to {high:.3g})")
+        yield f"| {kind} | {' | '.join(cells)} |"
 
 
 def draw_corruptions(rows: dict, path: Path) -> None:
@@ -154,6 +167,7 @@ def main():
     TARGET.mkdir(parents=True, exist_ok=True)
     if "corruptions" in record:
         draw_corruptions(record["corruptions"]["rows"], TARGET / "corruptions.png")
+        print(*corruption_table(record["corruptions"]["rows"]), "", sep="\n")
     if "conditions" in record:
         print(*condition_table(record["conditions"]["rows"]), "", sep="\n")
     if "runs" in record:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import sys
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.benchmark.generated_rows import joined
 from audioldm2_jax.evaluation.benchmark.references import Reference
 from audioldm2_jax.evaluation.benchmark.table_results import Point
-from audioldm2_jax.evaluation.benchmark.work import Work
+from audioldm2_jax.evaluation.benchmark.work import Work, json_digest
 from audioldm2_jax.evaluation.clips import Clip
 from audioldm2_jax.evaluation.corruption import (
     CorruptionRules,
@@ -49,18 +47,16 @@ def corrupted(work: Work, row: Row) -> list[Point]:
     rules, checkpoint = CorruptionRules(), work.sources.checkpoint(kind.vocoder)
     weights = work.digest(checkpoint) if kind.kind in _ON_MEL else None
     content = [dataclasses.asdict(rules), checkpoint, weights]
-    names = [clip.name for clip in reference.clips]
 
     @functools.cache
     def sets() -> tuple[Reference, dict[str, Clip]]:
         origin = [content, reference.digest, [(c.name, c.labels) for c in reference.clips]]
-        folder = work.row_folder(row) / f"clips-{_digest(origin)}"
+        folder = work.row_folder(row) / f"clips-{json_digest(origin)}"
         maker = _Maker(kind.kind, reference, rules, folder)
         vocoder = MelVocoder.load(checkpoint) if kind.kind in _ON_MEL else None
         clean, changed = maker.write(vocoder, progress=work.settings.progress)
         clip_set = joined(clean, f"clean clips of {reference.clip_set.name}", work.plan.protocol)
-        clips = tuple(clip for name in names for clip in clean if clip.name == name)
-        return dataclasses.replace(reference, clips=clips, clip_set=clip_set), changed
+        return dataclasses.replace(reference, clips=tuple(clean), clip_set=clip_set), changed
 
     def point(share: float) -> Point:
         def make_clips():
@@ -72,11 +68,6 @@ def corrupted(work: Work, row: Row) -> list[Point]:
         return work.point(row, reference, make_clips, content, share, against=lambda: sets()[0])
 
     return [point(share) for share in sorted(kind.shares)]
-
-
-def _digest(content) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclasses.dataclass
@@ -94,8 +85,8 @@ class _Maker:
         """(clean clips, corrupted clips by name). Clips that cannot be read are left out."""
         self.vocoder = vocoder
         self.front = vocoder.front_end if vocoder else MEL_16K
-        self.labels = {clip.name: clip.labels for clip in self.reference.clips}
         self.by_name = {clip.name: clip for clip in self.reference.clips}
+        self.labels = {name: clip.labels for name, clip in self.by_name.items()}
         for part in ("clean", "corrupted"):
             try:
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
@@ -125,7 +116,7 @@ class _Maker:
         """(clean, corrupted). Raises Unreadable."""
         name = clip.name
         if self.kind == "order":
-            events = [self._read(n) for n in draw_events(name, [*self.labels], self.rules)]
+            events = [self._read(n) for n in draw_events(name, [*self.by_name], self.rules)]
             order = event_order(name, self.rules)
             rate = self.front.sample_rate
             return (

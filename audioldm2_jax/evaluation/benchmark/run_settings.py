@@ -17,7 +17,6 @@ class RunSettings:
     limit: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     bootstrap: int = 200
-    seed: int = 0
     batch: int = 4
     dtype: str | None = None
     follow_links: bool = False

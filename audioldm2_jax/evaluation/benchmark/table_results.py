@@ -54,16 +54,16 @@ class RowResult:
         points = [p for p in self.points if p.figures[metric].value is not None]
         if not points:
             note = self.points[-1].figures[metric].note if self.points else ""
-            return Summary(metric, None, note=note)
+            return Summary(None, note=note)
         last = points[-1]
         if isinstance(self.row.clips, Training):
             larger = METRICS[metric][1]
             best = (max if larger else min)(points, key=lambda p: p.figures[metric].value)
-            return Summary(metric, best.figures[metric], best.at, last.figures[metric], last.at)
+            return Summary(best.figures[metric], best.at, last.figures[metric], last.at)
         if isinstance(self.row.clips, Corrupted):
             first = points[0].figures[metric]
-            return Summary(metric, first, points[0].at, last.figures[metric], last.at)
-        return Summary(metric, last.figures[metric])
+            return Summary(first, points[0].at, last.figures[metric], last.at)
+        return Summary(last.figures[metric])
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ class Summary:
     and the last; else one figure, None where it is absent (`note` says why).
     """
 
-    metric: str
     figure: Figure | None
     at: float | None = None
     last: Figure | None = None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from audioldm2_jax.errors import printable
 from audioldm2_jax.evaluation.benchmark.plan_text import cell
 from audioldm2_jax.evaluation.benchmark.table_results import RowResult, Summary, TableResult
-from audioldm2_jax.evaluation.report.tables import aligned, number
+from audioldm2_jax.evaluation.report.tables import aligned, csv_cell, number
 from audioldm2_jax.evaluation.results import METRICS
 from audioldm2_jax.evaluation.tables import LISTENERS, Training
 
@@ -150,7 +150,7 @@ def table_csv(result: TableResult) -> str:
     writer.writerow(CSV_HEADER)
     for row in result.rows:
         for line in _csv_lines(result, row):
-            writer.writerow([_safe(value) for value in line])
+            writer.writerow([csv_cell(value) for value in line])
     return file.getvalue()
 
 
@@ -176,11 +176,3 @@ def _csv_lines(result: TableResult, row: RowResult):
                 "",
                 row.row.note,
             )
-
-
-def _safe(value):
-    """A text that no spreadsheet takes for a formula; numbers and absent values as they are."""
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -18,7 +17,7 @@ from audioldm2_jax.errors import InputError, note
 from audioldm2_jax.evaluation.benchmark.generated_rows import make
 from audioldm2_jax.evaluation.benchmark.references import open_reference, wav_name
 from audioldm2_jax.evaluation.benchmark.table_results import Point
-from audioldm2_jax.evaluation.benchmark.work import Work
+from audioldm2_jax.evaluation.benchmark.work import Work, json_digest
 from audioldm2_jax.evaluation.clips import open_clips
 from audioldm2_jax.evaluation.generated import short
 from audioldm2_jax.evaluation.protocol import EvalProtocol
@@ -151,8 +150,7 @@ def training_source(work: Work, row: Row) -> str:
         return f"{path}:{corpus.train_split}"
     scored = {clip.name for clip in open_reference(corpus, path, work.plan.protocol).clips}
     origin = [work.digest(str(path.resolve())), corpus.train_split, sorted(scored)]
-    text = json.dumps(origin).encode("utf-8", "surrogatepass")
-    target = work.folder / f"{corpus.name}-train-{hashlib.sha256(text).hexdigest()[:12]}"
+    target = work.folder / f"{corpus.name}-train-{json_digest(origin)}"
     if not reader.is_corpus(target):
         _write_rest(corpus, path, scored, target, work.plan.protocol)
     return f"{target}:train"

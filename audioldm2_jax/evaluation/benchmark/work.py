@@ -30,6 +30,12 @@ POINTS = "points.json"
 MakeClips = Callable[[], tuple[ClipSet, dict | None]]
 
 
+def json_digest(content) -> str:
+    """16 hex digits of the SHA-256 of what JSON can hold; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 @dataclass
 class Work:
     """A table's run. folder: of its results, one folder a row; plan: its networks."""
@@ -92,12 +98,11 @@ class Work:
             "networks": networks,
             "judges": judges,
             "metrics": self.metrics,
-            "settings": [self.settings.bootstrap, self.settings.seed, self.settings.dtype],
+            "settings": [self.settings.bootstrap, self.settings.dtype],
             "at": at,
             "content": content,
         }
-        text = json.dumps(parts, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return json_digest(parts)
 
     def point(
         self,
@@ -144,7 +149,7 @@ class Work:
             plan,
             generated,
             reference.clip_set,
-            Sampling(self.settings.bootstrap, self.settings.seed),
+            Sampling(self.settings.bootstrap),
             cache=self.folder / "cache",
             generation=manifest,
             progress=self.settings.progress,

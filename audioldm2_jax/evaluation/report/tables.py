@@ -53,11 +53,11 @@ def figures_csv(result: EvalResult) -> str:
         for f in figures:
             row = (label, f.metric, f.value, f.low, f.high, f.n, f.note)
             names = (result.protocol.name, result.hash, result.generated, result.reference)
-            writer.writerow([_cell(value) for value in (*row, *names)])
+            writer.writerow([csv_cell(value) for value in (*row, *names)])
     return file.getvalue()
 
 
-def _cell(value):
+def csv_cell(value):
     """A text that no spreadsheet takes for a formula; numbers and absent values as they are."""
     if not isinstance(value, str):
         return value
