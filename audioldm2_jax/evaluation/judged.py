@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from audioldm2_jax import files
+from audioldm2_jax import distributed, files
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.clips import Clip, ClipSet
@@ -36,12 +38,16 @@ def judge_clips(
     """{metric: scores in the order of the generated clips}; NaN for those that are not judged.
 
     pairs: {name of a generated clip: its reference clip}, of which a transcript is taken where the
-    generated clip has none. A clip that cannot be read has no score.
+    generated clip has none. A clip that cannot be read has no score. Host i of n judges the clips
+    i, i + n, ...; every host has the scores of all.
     """
-    counter, rows = Counter(judge.name, len(generated.clips), visible=progress), []
-    for clip in generated.clips:
-        rows.append(_scored(judge, clip, generated, reference, pairs.get(clip.name), cache))
+    share = generated.clips[jax.process_index() :: jax.process_count()]
+    counter, own = Counter(judge.name, len(share), visible=progress), []
+    for clip in share:
+        own.append(_scored(judge, clip, generated, reference, pairs.get(clip.name), cache))
         counter.add()
+    shares = [json.loads(content) for content in distributed.gather_bytes(json.dumps(own).encode())]
+    rows = [shares[i % len(shares)][i // len(shares)] for i in range(len(generated.clips))]
     nothing = (float("nan"), 0.0)
     return {
         metric: Scores(*np.array([row.get(metric, nothing) for row in rows], np.float64).T)
@@ -94,7 +100,11 @@ def _write(path: Path, row: Mapping[str, tuple[float, float]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise files.cannot(path.parent, "write", error) from None
-    files.write_json(path, {n: [None if math.isnan(v) else v, w] for n, (v, w) in row.items()})
+    try:
+        files.write_json(path, {n: [None if math.isnan(v) else v, w] for n, (v, w) in row.items()})
+    except InputError:
+        if not path.is_file():  # else another host has just written an equal clip's scores
+            raise
 
 
 def _pair(value) -> tuple[float, float]:

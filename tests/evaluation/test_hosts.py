@@ -1,4 +1,4 @@
-"""Two processes of one job: each computes its clips, and both get the features of all."""
+"""Two processes of one job: each computes its clips, and both get features and scores of all."""
 
 import os
 import socket
@@ -12,12 +12,15 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import sys
+from pathlib import Path
 import numpy as np
-from types import SimpleNamespace
 from audioldm2_jax import distributed
 distributed.initialize()
 from audioldm2_jax.evaluation.backbones.base import Backbone, Batches, Row
 from audioldm2_jax.evaluation.features import extract
+from audioldm2_jax.evaluation.judged import judge_clips
+from audioldm2_jax.evaluation.judges import JUDGES, Judge
+from audioldm2_jax.evaluation.clips import Clip
 from audioldm2_jax.evaluation.rules import LoaderRules
 
 class Double(Backbone):
@@ -28,17 +31,37 @@ class Double(Backbone):
         return [Row(waveform, 0)] * (1 + int(waveform[0]) % 3)
 
 class Set:
-    name, clips = "set", tuple(SimpleNamespace(name=f"{i:02}") for i in range(7))
+    name, clips = "set", tuple(Clip(f"{i:02}", Path()) for i in range(7))
     def read(self, clip, rules, rate):
         return np.array([int(clip.name), 1], np.float32)
+    def content_hash(self, clip):
+        return str(int(clip.name) % 3)  # both hosts have clips of equal content
 
+judged = []
+def score(sound, reference):
+    judged.append(sound.waveform[0])
+    return dict.fromkeys(judge.metrics, (float(sound.waveform[0] % 3) or np.nan, 1.0))
+
+class Installed(Judge):
+    missing = lambda self: None
+    sha256 = lambda self: "0" * 64
+
+judge = JUDGES["dnsmos"]
+judge = Installed(**(vars(judge) | {"score": score}))
 features = extract(Set(), Double(), LoaderRules())
-np.savez(sys.argv[1], names=features.names, index=features.clip_index, values=features.embeddings)
+cached = judge_clips(judge, Set(), Set(), {}, cache=Path(sys.argv[2]), progress=False)
+judged.clear()
+scores = judge_clips(judge, Set(), Set(), {}, progress=False)["DNSMOS_SIG"].values
+np.testing.assert_array_equal(cached["DNSMOS_SIG"].values, scores)
+np.savez(
+    sys.argv[1], names=features.names, index=features.clip_index, values=features.embeddings,
+    judged=judged, scores=scores,
+)
 """
 
 
 @pytest.mark.slow
-def test_two_hosts_have_all_features(tmp_path):
+def test_two_hosts_have_all_features_and_scores(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -46,7 +69,7 @@ def test_two_hosts_have_all_features(tmp_path):
     job |= {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     hosts = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / f"{i}.npz")],
+            [sys.executable, "-c", PROGRAM, str(tmp_path / f"{i}.npz"), str(tmp_path)],
             env=os.environ | job | {"PROCESS_ID": str(i)},
         )
         for i in range(2)
@@ -58,3 +81,5 @@ def test_two_hosts_have_all_features(tmp_path):
         index = np.repeat(np.arange(7), 1 + np.arange(7) % 3)
         np.testing.assert_array_equal(result["index"], index)
         np.testing.assert_array_equal(result["values"], 2 * np.stack([index, index**0], 1))
+        np.testing.assert_array_equal(result["judged"], np.arange(i, 7, 2))
+        np.testing.assert_array_equal(result["scores"], [np.nan, 1, 2, np.nan, 1, 2, np.nan])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from audioldm2_jax import files
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.clips import open_clips
 from audioldm2_jax.evaluation.judged import judge_clips
 from audioldm2_jax.evaluation.judges import JUDGES
@@ -56,6 +58,23 @@ def test_each_clip_is_scored_once_and_then_read(sets, tmp_path, monkeypatch):
         again = judge_clips(judge, *sets, {}, **given)["DNSMOS_OVRL"]
         assert len(calls) == 5 and (again.values == scores.values).all()
         calls.pop()
+
+
+def test_scores_that_another_host_has_just_written_are_no_error(sets, tmp_path, monkeypatch):
+    judge = stand_in("dnsmos", loudness([]), monkeypatch)
+    write, given = files.write_json, {"cache": tmp_path / "cache", "progress": False}
+
+    def late(path, content):
+        if exists:
+            write(path, content)
+        raise InputError("replaced")
+
+    monkeypatch.setattr(files, "write_json", late)
+    exists = True
+    assert judge_clips(judge, *sets, {}, **given)["DNSMOS_SIG"].judged == 4
+    exists = False
+    with pytest.raises(InputError, match="replaced"):
+        judge_clips(judge, *sets, {}, **given | {"cache": tmp_path / "other"})
 
 
 def test_clips_that_cannot_be_judged_have_no_score(sets, tmp_path, monkeypatch):
