@@ -22,8 +22,6 @@ from audioldm2_jax.evaluation.rules import LoaderRules
 from audioldm2_jax.log import Counter
 
 RULES = LoaderRules("mean", False, resampler="soxr_hq")
-# Hz that clips are read at: each judge's own, so that they are resampled once.
-RATES = {"words": 16000, "dnsmos": 16000, "voices": 16000, "pitch": 16000, "notes": 22050}
 
 
 def judge_clips(
@@ -41,10 +39,12 @@ def judge_clips(
     generated clip has none. A clip that cannot be read has no score. Host i of n judges the clips
     i, i + n, ...; every host has the scores of all.
     """
+    sha256 = judge.sha256() if cache is not None else ""
     share = generated.clips[jax.process_index() :: jax.process_count()]
     counter, own = Counter(judge.name, len(share), visible=progress), []
     for clip in share:
-        own.append(_scored(judge, clip, generated, reference, pairs.get(clip.name), cache))
+        pair = pairs.get(clip.name)
+        own.append(_scored(judge, sha256, clip, generated, reference, pair, cache))
         counter.add()
     shares = [json.loads(content) for content in distributed.gather_bytes(json.dumps(own).encode())]
     rows = [shares[i % len(shares)][i // len(shares)] for i in range(len(generated.clips))]
@@ -55,20 +55,25 @@ def judge_clips(
     }
 
 
-def _scored(judge, clip, generated, reference, pair, cache) -> dict[str, tuple[float, float]]:
-    """{metric: (value, weight)} of one clip, from the cache where it is there."""
+def _scored(
+    judge, sha256, clip, generated, reference, pair, cache
+) -> dict[str, tuple[float, float]]:
+    """{metric: (value, weight)} of one clip, from the cache where it is there.
+
+    sha256: of the judge's network, which the cache's key holds.
+    """
     paired = judge.needs == "pairs"
     transcript = clip.transcript or (pair.transcript if pair else "")
     if (paired and pair is None) or (judge.needs == "transcript" and not transcript):
         return {}
     try:
-        parts = [judge.sha256(), generated.content_hash(clip), transcript]
+        parts = [sha256, generated.content_hash(clip), transcript]
         parts += [reference.content_hash(pair)] if paired else []
         path = _cached(cache, judge.name, parts)
         if path is not None and (row := _read(path, judge)) is not None:
             return row
         spoken = dataclasses.replace(clip, transcript=transcript)
-        rate = RATES[judge.name]
+        rate = judge.rate  # so that the clip is resampled once
         sound = (clip.name, generated.read(clip, RULES, rate), rate, spoken)
         other = [(pair.name, reference.read(pair, RULES, rate), rate, pair)] if paired else None
     except Unreadable:

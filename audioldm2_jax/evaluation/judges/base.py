@@ -129,13 +129,15 @@ def checked(name: str, waveform, sample_rate: int, transcript: str = "") -> Soun
 class Judge:
     """A published network behind metric keys.
 
-    score: (clip, its reference or None) -> {metric: (value, weight)}. needs: "transcript" of each
-    clip, "pairs" of clip and reference, or "". modules: packages beside the wheel that it imports.
+    rate: Hz that the network hears. score: (clip, its reference or None) -> {metric: (value,
+    weight)}. needs: "transcript" of each clip, "pairs" of clip and reference, or "". modules:
+    packages beside the wheel that it imports.
     """
 
     name: str
     metrics: tuple[str, ...]
     wheel: Wheel
+    rate: int
     score: Callable[[Sound, Sound | None], dict[str, tuple[float, float]]]
     needs: str = ""
     modules: tuple[str, ...] = ()

@@ -90,6 +90,7 @@ JUDGE = Judge(
     name="dnsmos",
     metrics=("DNSMOS_SIG", "DNSMOS_BAK", "DNSMOS_OVRL"),
     wheel=WHEEL,
+    rate=RATE,
     score=_score,
     modules=("onnxruntime",),
 )

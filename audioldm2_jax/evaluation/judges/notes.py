@@ -92,6 +92,7 @@ JUDGE = Judge(
     name="notes",
     metrics=("note_F1",),
     wheel=WHEEL,
+    rate=RATE,
     score=_score,
     needs="pairs",
     modules=("onnxruntime",),

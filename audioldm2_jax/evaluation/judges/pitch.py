@@ -80,6 +80,7 @@ JUDGE = Judge(
     name="pitch",
     metrics=("pitch_accuracy",),
     wheel=WHEEL,
+    rate=RATE,
     score=_score,
     needs="pairs",
     modules=("onnxruntime",),

@@ -125,6 +125,7 @@ JUDGE = Judge(
     name="voices",
     metrics=("speaker_similarity",),
     wheel=WHEEL,
+    rate=RATE,
     score=_score,
     needs="pairs",
     modules=("pocketsphinx",),

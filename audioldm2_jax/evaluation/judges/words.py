@@ -77,6 +77,7 @@ JUDGE = Judge(
     name="words",
     metrics=("WER", "CER"),
     wheel=WHEEL,
+    rate=RATE,
     score=_score,
     needs="transcript",
 )

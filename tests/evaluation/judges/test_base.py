@@ -25,7 +25,7 @@ def judge(needs=""):
         peak = np.abs(sound.waveform).max() - (np.abs(reference.waveform).max() if reference else 0)
         return {"peak": (float(peak), float(len(sound.transcript) or 1))}
 
-    return Judge("peaks", ("peak",), Wheel("numpy", "numpy", "2", "BSD", ()), score, needs)
+    return Judge("peaks", ("peak",), Wheel("numpy", "numpy", "2", "BSD", ()), RATE, score, needs)
 
 
 def clips(*peaks, transcript=""):
@@ -75,7 +75,7 @@ def test_missing_packages_are_one_line():
     ours = Wheel("no-such", "no_such_module", "1.2", "MIT", ("x",))
     assert alone.missing().endswith("pip install --no-deps no-such==1.2")
     assert ours.missing().endswith("pip install 'audioldm2-jax[eval]'")
-    absent = Judge("absent", ("x",), alone, lambda *_: {})
+    absent = Judge("absent", ("x",), alone, RATE, lambda *_: {})
     for call in (absent.sha256, lambda: absent.run(clips(0.1)), lambda: alone.path("x")):
         with pytest.raises(InputError, match="no-such is not installed"):
             call()
