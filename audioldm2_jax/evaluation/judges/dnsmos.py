@@ -20,6 +20,7 @@ WHEEL = Wheel(
     "MIT",
     ("dnsmos_models/sig_bak_ovr.onnx", "dnsmos_models/model_v8.onnx"),
 )
+_P835, _P808 = WHEEL.files
 RATE = 16000
 WINDOW = 144160  # samples: 9.01 s
 LOWEST = 1.0  # the worst opinion; what silence gets
@@ -43,7 +44,7 @@ def scores(waveforms: Iterable, sample_rate: int) -> dict[str, np.ndarray]:
     apart. Silent clips get 1.0, for the networks give silence a background of 3.5. Raises
     InputError if the package is missing or a clip is not finite.
     """
-    rows = [_opinions(sound) for sound in sounds(waveforms, sample_rate)]
+    rows = [[*_p835(sound), _p808(sound)] for sound in sounds(waveforms, sample_rate)]
     return dict(zip(KEYS, np.array(rows, np.float64).reshape(-1, len(KEYS)).T))
 
 
@@ -58,15 +59,20 @@ def windows(waveform: np.ndarray) -> np.ndarray:
     return views[::RATE][:count]
 
 
-def _opinions(sound: Sound) -> list[float]:
+def _p835(sound: Sound) -> np.ndarray:
+    """SIG, BAK and OVRL: [3]."""
     if sound.is_silent:
-        return [LOWEST] * len(KEYS)
-    opinions = []
-    for window in windows(sound.at(RATE)):
-        raw = _run("dnsmos_models/sig_bak_ovr.onnx", window[None])[0]
-        p808 = _run("dnsmos_models/model_v8.onnx", _decibels(window)[None])[0]
-        opinions.append([*(np.polyval(curve, x) for curve, x in zip(_CURVES, raw)), *p808])
-    return list(np.mean(opinions, 0))
+        return np.full(len(_CURVES), LOWEST)
+    raw = np.stack([_run(_P835, window[None])[0] for window in windows(sound.at(RATE))])
+    opinions = [np.polyval(curve, column) for curve, column in zip(_CURVES, raw.T)]
+    return np.mean(opinions, 1)
+
+
+def _p808(sound: Sound) -> float:
+    if sound.is_silent:
+        return LOWEST
+    raw = [_run(_P808, _decibels(window)[None])[0] for window in windows(sound.at(RATE))]
+    return float(np.mean(raw, dtype=np.float64))
 
 
 def _decibels(window: np.ndarray) -> np.ndarray:
@@ -82,8 +88,7 @@ def _run(file: str, values: np.ndarray) -> np.ndarray:
 
 
 def _score(sound: Sound, reference: Sound | None) -> dict[str, tuple[float, float]]:
-    values = dict(zip(KEYS, _opinions(sound)))
-    return {f"DNSMOS_{key}": (values[key], 1.0) for key in ("SIG", "BAK", "OVRL")}
+    return {f"DNSMOS_{key}": (value, 1.0) for key, value in zip(KEYS, _p835(sound))}
 
 
 JUDGE = Judge(

@@ -66,6 +66,16 @@ def test_opinions_are_those_of_speechmos(speech):
         assert ours[key][0] == pytest.approx(float(expected[f"{key.lower()}_mos"]), abs=1e-4), key
 
 
+def test_the_judge_runs_the_network_of_its_metrics_alone(speech, monkeypatch):
+    clip, networks, run = speech["f2", 0], [], dnsmos._run
+    expected = dnsmos.scores([clip], RATE)
+    monkeypatch.setattr(dnsmos, "_run", lambda file, x: networks.append(file) or run(file, x))
+    scores = dnsmos.JUDGE.run([("clip", clip, RATE, None)])
+    assert set(networks) == {"dnsmos_models/sig_bak_ovr.onnx"}
+    for key in ("SIG", "BAK", "OVRL"):
+        assert scores[f"DNSMOS_{key}"].values == expected[key], key
+
+
 def test_windows_of_opinions_are_a_second_apart():
     """A short clip is doubled until it is long enough; long clips keep every window."""
     wave = np.random.default_rng(0).uniform(-1, 1, 20 * 16000).astype(np.float32)
