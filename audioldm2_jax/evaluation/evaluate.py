@@ -302,7 +302,7 @@ class _Work:
             per_class=self._classes(),
             problems={name: clips.problems.as_dict() for name, clips in self._sets().items()},
             warnings=self._warnings(),
-            clips=[self._clip(i) for i in self.generated.usable],
+            clips=self._clips(),
             ladders=self.ladders,
             generation=_settings(generation),
             settings=settings,
@@ -338,8 +338,12 @@ class _Work:
     def _sets(self) -> dict[str, ClipSet]:
         return {"generated": self.generated, "reference": self.reference}
 
-    def _clip(self, i: int) -> dict:
-        """What the result says of one generated clip."""
+    def _clips(self) -> list[dict]:
+        """What the result says of each generated clip."""
+        silent = set(self.generated.silent.tolist())
+        return [self._clip(i, i in silent) for i in self.generated.usable]
+
+    def _clip(self, i: int, silent: bool) -> dict:
         clip = self.generated.clips[i]
         mate = self.mates.get(clip.name)
         scores = {m: float(v[i]) for m, v in self.scores.items() if np.isfinite(v[i])}
@@ -348,7 +352,7 @@ class _Work:
             "reference": mate.name if mate is not None else "",
             "caption": self._caption(clip.name),
             "labels": list(self._label(clip.name)),
-            "silent": bool(np.isin(i, self.generated.silent)),
+            "silent": silent,
             **scores,
         }
 
