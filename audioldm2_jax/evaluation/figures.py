@@ -219,10 +219,7 @@ def class_figures(
 
     A clip counts for each of its labels. Labels in order of their names.
     """
-    members: dict[str, list[int]] = {}
-    for i, names in enumerate(labels):
-        for name in names:
-            members.setdefault(name, []).append(i)
+    members = _members(labels)
     return {
         name: [
             mean_figure(metric, values[members[name]], sampling)
@@ -230,6 +227,15 @@ def class_figures(
         ]
         for name in sorted(members)
     }
+
+
+def _members(labels: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Positions of the clips of each label. labels: of each clip; one that repeats counts once."""
+    members: dict[str, list[int]] = {}
+    for i, names in enumerate(labels):
+        for name in dict.fromkeys(names):
+            members.setdefault(name, []).append(i)
+    return {name: np.array(clips) for name, clips in members.items()}
 
 
 def _interval(
@@ -256,13 +262,7 @@ def class_distances(
 
     labels: {"generated" or "reference": labels of each clip}.
     """
-    members = {
-        which: {
-            name: np.array([i for i, names in enumerate(of_clips) if name in names])
-            for name in {name for names in of_clips for name in names}
-        }
-        for which, of_clips in labels.items()
-    }
+    members = {which: _members(of_clips) for which, of_clips in labels.items()}
     figures = {}
     for name in sorted(members["generated"].keys() & members["reference"].keys()):
         clips = {which: members[which][name] for which in members}

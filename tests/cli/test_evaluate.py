@@ -14,6 +14,7 @@ from audioldm2_jax.cli import evaluate as command
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.backbones.clap import CLAP
 from audioldm2_jax.evaluation.backbones.panns import PANNs
 from audioldm2_jax.evaluation.generated import GenerationSettings
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
@@ -292,7 +293,7 @@ def model(tmp_path_factory):
     return folder
 
 
-def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
+def test_captions_are_scored_by_clap(world, model, tmp_path, capsys, monkeypatch):
     """Its score names the weights; without a tokenizer the reason is told before any work."""
     clap = tmp_path / "clap"
     shutil.copytree(model / "text_encoder", clap)
@@ -301,7 +302,12 @@ def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
     assert evaluate(world, world / "ours", tmp_path / "out", *words) == 2
     assert "tokenizer" in capsys.readouterr().err and not (tmp_path / "out").exists()
     shutil.copytree(model / "tokenizer", clap, dirs_exist_ok=True)
+    read, text_features = [], CLAP.text_features
+    monkeypatch.setattr(
+        CLAP, "text_features", lambda self, texts: read.extend(texts) or text_features(self, texts)
+    )
     assert evaluate(world, world / "ours", tmp_path / "out", *words) == 0
+    assert read == [f"a sound {i}" for i in range(4)], "once for all metrics"
     result = EvalResult.load(tmp_path / "out" / "result.json")
     scores = [clip["CLAP"] for clip in result.clips]
     assert result.figure("CLAP").value == pytest.approx(np.mean(scores)) and np.std(scores) > 0

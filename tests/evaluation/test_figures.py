@@ -8,6 +8,7 @@ import pytest
 from audioldm2_jax.evaluation import figures
 from audioldm2_jax.evaluation.features import Features
 from audioldm2_jax.evaluation.figures import Sampling, Sets
+from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.metrics.infinity import frechet_infinity
 from audioldm2_jax.evaluation.metrics.kad import kernel_audio_distance
 from audioldm2_jax.evaluation.protocol import PROTOCOLS, protocol_hash
@@ -52,3 +53,19 @@ def test_no_interval_ends_below_the_least_value_of_its_metric():
     assert figures.inception_figure(sets, protocol, ONCE, "").low is None
     sets = Sets(features(24), features(24))
     assert figures.distance_figure("FD", sets, protocol, sampling, "").low == 0
+
+
+def test_labels_that_repeat_count_a_clip_once():
+    """Means and distances are of the same clips of a label; too few clips have no distance."""
+    sets, protocol = Sets(features(30), features(24)), PROTOCOLS["audioldm_eval"]
+    labels = [["rain", "rain"], ["dog", "rain"], ["dog"]] * 10
+    scores = np.arange(30.0)
+    means = figures.class_figures(labels, {"KL": scores}, ONCE)
+    assert list(means) == ["dog", "rain"] and [m[0].n for m in means.values()] == [20, 20]
+    rain = np.flatnonzero(np.arange(30) % 3 < 2)
+    assert means["rain"][0].value == scores[rain].mean()
+    of_sets = {"generated": labels, "reference": [["dog"]] * 4 + [["rain"]] * 20}
+    distances = figures.class_distances("FD", sets, of_sets, protocol, "")
+    assert list(distances) == ["rain"] and distances["rain"].n == 20
+    x, y = sets.reference.embeddings[4:], sets.generated.embeddings[rain]
+    assert distances["rain"].value == pytest.approx(frechet_distance(x, y), rel=1e-9)
