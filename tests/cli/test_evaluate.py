@@ -1,5 +1,6 @@
 """`audioldm2-jax evaluate` from sounds to files: results, resumption, bad input, generation."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from audioldm2_jax import distributed
 from audioldm2_jax.cli import evaluate as command
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.backbones.clap import CLAP
 from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.generated import GenerationSettings
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.results import METRICS, EvalResult
 from tests.evaluation.clip_folders import LABELS, RATE, tone, write_classifier, write_clips
@@ -246,6 +249,27 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, out, tmp_path, caps
     assert error.startswith("error: ") and error.count("\n") == 1
     assert re.search(message, error), error
     assert not (tmp_path / "new").exists()
+
+
+def test_options_of_generation_have_no_effect_without_a_model(world, tmp_path, capsys):
+    values = {"prompts": "p.txt", "seconds": "3", "steps": "25", "sampler": "ddim", "eta": "0"}
+    values |= {"guidance": "2", "candidates": "1", "negative_prompt": "hum", "dtype": "fp32"}
+    values["batch"] = "4"
+    assert {*values} == {*command.SETTINGS, "prompts", "dtype"}
+    fields = {field.name for field in dataclasses.fields(GenerationSettings)}
+    assert fields == {*command.SETTINGS, "seed"}
+    for name, value in values.items():
+        output = tmp_path / name
+        assert evaluate(world / "ours", world / "theirs", output, f"--{name}", value) == 2
+        assert f"--{name}: is of generated clips" in capsys.readouterr().err
+        assert not output.exists()
+
+
+def test_options_are_read_before_jax_starts(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(distributed, "initialize", lambda: pytest.fail("JAX starts"))
+    output = tmp_path / "new"
+    assert evaluate(world / "ours", world / "theirs", output, "--protocol", "x") == 2
+    assert "no protocol 'x'" in capsys.readouterr().err
 
 
 def test_the_result_of_other_sets_is_not_replaced(world, out, capsys):
