@@ -164,7 +164,9 @@ class _Work:
         if metric in DISTANCES:
             labels = self._labels(sets)
             figure = compute.distance_figure(metric, sets, protocol, sampling, note)
-            self.ladders[metric] = compute.ladder(metric, sets, protocol, sampling.seed)
+            self.ladders[metric] = compute.ladder(
+                metric, sets, protocol, figure.value, sampling.seed
+            )
             self.class_distances[metric] = compute.class_distances(
                 metric, sets, labels, protocol, note
             )
