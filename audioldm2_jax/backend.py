@@ -6,14 +6,14 @@ machine lacks, such as a TPU of a rehearsal.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+
+from audioldm2_jax import files
 
 PLATFORMS = ("cpu", "gpu", "tpu")
 
@@ -94,7 +94,6 @@ def targeting(platform: str) -> Iterator[None]:
 def enable_cache() -> str | None:
     """Turns on the persistent compilation cache, unless the user set one; returns its folder."""
     if not jax.config.jax_compilation_cache_dir:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "audioldm2-jax" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(files.cache_folder("xla")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return jax.config.jax_compilation_cache_dir

@@ -32,6 +32,20 @@ def user_path(name) -> Path:
         raise InputError(f"{str(name)!r:.200}: no path ({error})") from None
 
 
+def cache_folder(name: str) -> Path:
+    """The package's folder of this name in the user's cache: $XDG_CACHE_HOME or ~/.cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "audioldm2-jax" / name
+
+
+def make_folder(path) -> None:
+    """Makes a folder, and those above it, where they are missing. Raises InputError."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot(path, "write", error) from None
+
+
 @contextmanager
 def atomic_file(path) -> Iterator[Path]:
     """A temporary path in the folder of `path`, moved to `path` at the end of the block.

@@ -75,3 +75,20 @@ def test_a_message_is_one_line_of_bounded_length():
     assert str(InputError("a\nb")) == "a\\nb"
     long = str(InputError("begin " + "x" * 10**6 + " end"))
     assert len(long) < 2000 and long.startswith("begin ") and long.endswith(" end")
+
+
+def test_a_folder_is_made_or_one_line(tmp_path):
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/b: cannot write"):
+        files.make_folder(tmp_path / "file" / "b")
+
+
+def test_the_cache_is_in_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert files.cache_folder("xla") == tmp_path / "audioldm2-jax" / "xla"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.cache_folder("xla") == tmp_path / ".cache" / "audioldm2-jax" / "xla"

@@ -35,6 +35,9 @@ EXAMPLES = (
     ),
 )
 FILES = ("result.json", "figures.csv", "report.html")
+# Options that are fields of GenerationSettings, whose defaults hold.
+SETTINGS = ("seconds", "steps", "sampler", "eta", "guidance", "candidates")
+SETTINGS += ("negative_prompt", "batch")
 
 
 def add_arguments(parser) -> None:
@@ -102,20 +105,21 @@ def _add_generation(add):
     seconds = "length of a clip; default as trained"
     names = ("-dur", "--seconds", "--duration")
     add(*names, type=float, default=None, metavar="SECONDS", help=seconds)
-    count = "clips made for each prompt, of which CLAP picks the best"
-    add("-n", "--candidates", type=int, default=1, metavar="N", help=count)
+    count = "clips made for each prompt, of which CLAP picks the best; default 1"
+    add("-n", "--candidates", type=int, default=None, metavar="N", help=count)
     scale = "classifier-free scale; default the model's own"
     add("-gs", "--guidance", "--guidance_scale", type=float, default=None, metavar="X", help=scale)
     sampler = "default the model's own"
     add("--sampler", default=None, metavar=choices(SAMPLERS), help=sampler)
-    add("--steps", type=int, default=25, metavar="N", help="sampling steps")
-    eta = "noise of ddim: 0 deterministic, 1 as the authors ran it"
-    add("--eta", type=float, default=0.0, metavar="ETA", help=eta)
+    add("--steps", type=int, default=None, metavar="N", help="sampling steps; default 25")
+    eta = "noise of ddim: 0 deterministic, the default, 1 as the authors ran it"
+    add("--eta", type=float, default=None, metavar="ETA", help=eta)
     away = "what to steer away from, for all clips"
     add("--negative_prompt", "--negative", default=None, metavar="TEXT", help=away)
     dtype = "of the model; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
-    add("-b", "--batch", type=int, default=4, metavar="N", help="clips generated at once")
+    batch = "clips generated at once; default 4"
+    add("-b", "--batch", type=int, default=None, metavar="N", help=batch)
 
 
 def run(options) -> int:
@@ -204,15 +208,18 @@ def _check(options) -> None:
     from audioldm2_jax.cli.prompts import check_text
     from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.evaluation.kinds import select_metrics
+    from audioldm2_jax.evaluation.protocol import named_protocol
     from audioldm2_jax.pipelines.values import check_count
 
     if not options.generated or not options.reference:
         raise InputError("name two sets of clips: audioldm2-jax evaluate GENERATED REFERENCE")
     check_device(options.device)
-    for name, least in (("bootstrap", 0), ("clips", 0), ("seed", 0), ("batch", 1), ("steps", 1)):
+    for name, least in (("bootstrap", 0), ("clips", 0), ("seed", 0)):
         check_count(f"--{name}", getattr(options, name), least)
-    if options.limit is not None:
-        check_count("--limit", options.limit, 1)
+    for name in ("limit", "batch", "steps"):
+        if (count := getattr(options, name)) is not None:
+            check_count(f"--{name}", count, 1)
+    named_protocol(options.protocol)
     select_metrics(options.metrics)
     read_weights(options.weights or [])
     if options.dtype is not None:
@@ -225,18 +232,9 @@ def _check(options) -> None:
 
 def _check_no_generation(options) -> None:
     """Raises InputError for options that have no effect without --model."""
-    values = {
-        "--prompts": options.prompts,
-        "--seconds": options.seconds,
-        "--guidance": options.guidance,
-        "--sampler": options.sampler,
-        "--negative_prompt": options.negative_prompt,
-        "--dtype": options.dtype,
-        "--candidates": None if options.candidates == 1 else options.candidates,
-    }
-    for name, value in values.items():
-        if value is not None:
-            raise InputError(f"{name}: is of generated clips; name a --model, or leave it out")
+    for name in ("prompts", *SETTINGS, "dtype"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name}: is of generated clips; name a --model, or leave it out")
 
 
 def read_weights(entries: list[str]) -> dict[str, str]:
@@ -276,17 +274,8 @@ def _generate(options, plan, reference):
     from audioldm2_jax.pipelines.loading import open_checkpoint
 
     prompts = _prompts(options, reference)
-    settings = GenerationSettings(
-        seconds=options.seconds,
-        steps=options.steps,
-        sampler=options.sampler,
-        eta=options.eta,
-        guidance=options.guidance,
-        candidates=options.candidates,
-        seed=options.seed,
-        negative_prompt=options.negative_prompt,
-        batch=options.batch,
-    )
+    given = {n: v for n in SETTINGS if (v := getattr(options, n)) is not None}
+    settings = GenerationSettings(seed=options.seed, **given)
     check_planned(plan, prompts, reference)
     opened = open_checkpoint(options.model, options.dtype, progress=not options.quiet)
     generation = plan_generation(opened, prompts, options.generated, settings)

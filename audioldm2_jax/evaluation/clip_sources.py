@@ -139,8 +139,7 @@ def _text(value) -> str:
 
 def _index(path: Path, problems: Problems, follow_links: bool) -> file_index.FileIndex:
     """All files below a folder; what it excludes is counted."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    scratch = cache / "audioldm2-jax" / "unpacked"
+    scratch = files.cache_folder("unpacked")
     index = file_index.FileIndex(path, scratch, Report(), follow_links=follow_links)
     links = (file_index.LINK, file_index.AGAIN)
     for name, reason in index.excluded.items():

@@ -18,6 +18,7 @@ import numpy as np
 from audioldm2_jax.checkpoints import download, hub, registry
 from audioldm2_jax.encoders.latents import vocode_mel
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.rules import one_of
 from audioldm2_jax.features.mel import MelConfig, log_mel, mel_config, mel_filters
 from audioldm2_jax.features.stft import stft
 from audioldm2_jax.presets import HiFiGANConfig
@@ -50,11 +51,8 @@ class CorruptionRules:
     seed: int = 0
 
     def __post_init__(self):
-        for field, words in (("noise", NOISES), ("fill", FILLS)):
-            if getattr(self, field) not in words:
-                raise InputError(
-                    f"{field} {getattr(self, field)!r}: choose one of {' '.join(words)}"
-                )
+        one_of("noise", self.noise, NOISES)
+        one_of("fill", self.fill, FILLS)
         if not 0 < self.span_share <= 1 or self.events < 2 or self.event_seconds <= 0:
             raise InputError("a span is a share above 0, events are two or more, of some length")
 

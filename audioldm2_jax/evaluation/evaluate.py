@@ -16,13 +16,12 @@ import scipy
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation import figures as compute
+from audioldm2_jax.evaluation.captioned import CaptionedClips
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs, open_clips, pair
 from audioldm2_jax.evaluation.features import Features, extract
 from audioldm2_jax.evaluation.figures import Sampling, Sets
 from audioldm2_jax.evaluation.judged import judge_clips
 from audioldm2_jax.evaluation.kinds import KINDS, too_few
-from audioldm2_jax.evaluation.metrics.clap import clap_score
-from audioldm2_jax.evaluation.metrics.retrieval import average_precisions, hits, relevant_ranks
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
 from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
 from audioldm2_jax.evaluation.results import EvalResult, Figure
@@ -38,7 +37,6 @@ from audioldm2_jax.version import __version__
 
 DISTANCES = ("FD", "FAD", "KAD")
 PAIRED = ("KL", "KL_sigmoid")
-RECALLS = {"R@1": 1, "R@5": 5, "R@10": 10}
 
 
 def evaluate(
@@ -133,6 +131,7 @@ class _Work:
             for clips in (self.generated, self.reference)
         )
         sets = Sets(generated, reference, self._pair_rows(generated, reference))
+        captioned = self._captioned(generated, network)
         for metric in metrics:
             least = KINDS[metric].least
             readable = min(len(generated.names), len(reference.names))
@@ -141,7 +140,10 @@ class _Work:
                 self.figures[metric] = Figure(metric, None, note=note)
                 continue
             try:
-                self._add(metric, sets, network)
+                if KINDS[metric].captions:
+                    self._add_text(metric, captioned, spec.weights)
+                else:
+                    self._add(metric, sets, spec.name)
             except InputError as error:  # what the other figures need not suffer for
                 self.figures[metric] = Figure(metric, None, note=str(error))
 
@@ -157,12 +159,14 @@ class _Work:
         ]
         return tuple(np.array(together, int).reshape(-1, 2).T)
 
-    def _add(self, metric: str, sets: Sets, network: Network) -> None:
-        note, protocol, sampling = network.spec.name, self.plan.protocol, self.sampling
+    def _add(self, metric: str, sets: Sets, note: str) -> None:
+        protocol, sampling = self.plan.protocol, self.sampling
         if metric in DISTANCES:
             labels = self._labels(sets)
             figure = compute.distance_figure(metric, sets, protocol, sampling, note)
-            self.ladders[metric] = compute.ladder(metric, sets, protocol, sampling.seed)
+            self.ladders[metric] = compute.ladder(
+                metric, sets, protocol, figure.value, sampling.seed
+            )
             self.class_distances[metric] = compute.class_distances(
                 metric, sets, labels, protocol, note
             )
@@ -172,34 +176,28 @@ class _Work:
             figure = compute.kid_figure(sets, protocol, sampling, note)
         elif metric == "IS":
             figure = compute.inception_figure(sets, protocol, sampling, note)
-        elif metric in PAIRED:
+        else:
+            assert metric in PAIRED, metric
             values = compute.pair_scores(metric, sets, protocol)
             names = [sets.generated.names[i] for i in sets.pairs[0]]
             self._add_scores(metric, names, values, f"{note}, {protocol.kl_direction}")
             return
-        else:
-            self._add_text(metric, sets, network)
-            return
         self.figures[metric] = figure
 
-    def _add_text(self, metric: str, sets: Sets, network: Network) -> None:
-        """CLAP score and retrieval of clips by their captions."""
-        captions = [self._caption(name) for name in sets.generated.names]
-        rows = [i for i, caption in enumerate(captions) if caption]
-        if len(rows) < (least := KINDS[metric].least):
-            raise InputError(too_few(len(rows), least, "captioned clip"))
-        names = [sets.generated.names[i] for i in rows]
-        text = network.backbone.text_features([captions[i] for i in rows])
-        audio = sets.generated.embeddings[rows]
+    def _captioned(self, generated: Features, network: Network) -> CaptionedClips:
+        captions = {i: self._caption(name) for i, name in enumerate(generated.names)}
+        captions = {i: caption for i, caption in captions.items() if caption}
+        return CaptionedClips(network.backbone, generated, captions)
+
+    def _add_text(self, metric: str, clips: CaptionedClips, weights: str) -> None:
+        """CLAP score and retrieval of clips by their captions. Raises InputError for few clips."""
+        if len(clips) < (least := KINDS[metric].least):
+            raise InputError(too_few(len(clips), least, "captioned clip"))
         if metric == "CLAP":
-            self._add_scores(metric, names, clap_score(text, audio), network.spec.weights)
+            self._add_scores(metric, clips.names, clips.scores(), weights)
             return
-        ranks = relevant_ranks(text, audio)
-        retrieved = average_precisions(ranks, 10)
-        if metric in RECALLS:
-            retrieved = hits(ranks, RECALLS[metric])
-        note = f"{len(rows)} captions; {network.spec.weights}"
-        self.figures[metric] = compute.mean_figure(metric, retrieved, self.sampling, note)
+        note, values = f"{len(clips)} captions; {weights}", clips.retrieval(metric)
+        self.figures[metric] = compute.mean_figure(metric, values, self.sampling, note)
 
     def _add_scores(self, metric: str, names: Sequence[str], values, note: str) -> None:
         """A mean over clips, and the score of each."""
@@ -306,7 +304,7 @@ class _Work:
             per_class=self._classes(),
             problems={name: clips.problems.as_dict() for name, clips in self._sets().items()},
             warnings=self._warnings(),
-            clips=[self._clip(i) for i in self.generated.usable],
+            clips=self._clips(),
             ladders=self.ladders,
             generation=_settings(generation),
             settings=settings,
@@ -342,8 +340,12 @@ class _Work:
     def _sets(self) -> dict[str, ClipSet]:
         return {"generated": self.generated, "reference": self.reference}
 
-    def _clip(self, i: int) -> dict:
-        """What the result says of one generated clip."""
+    def _clips(self) -> list[dict]:
+        """What the result says of each generated clip."""
+        silent = set(self.generated.silent.tolist())
+        return [self._clip(i, i in silent) for i in self.generated.usable]
+
+    def _clip(self, i: int, silent: bool) -> dict:
         clip = self.generated.clips[i]
         mate = self.mates.get(clip.name)
         scores = {m: float(v[i]) for m, v in self.scores.items() if np.isfinite(v[i])}
@@ -352,7 +354,7 @@ class _Work:
             "reference": mate.name if mate is not None else "",
             "caption": self._caption(clip.name),
             "labels": list(self._label(clip.name)),
-            "silent": bool(np.isin(i, self.generated.silent)),
+            "silent": silent,
             **scores,
         }
 

@@ -98,10 +98,7 @@ class FeatureCache:
 
     def _scan(self, folder: Path) -> None:
         """Notes the keys of all files."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.cannot(folder, "write", error) from None
+        files.make_folder(folder)
         for path in sorted(folder.glob("*.npz")):
             if path.name.startswith("."):
                 continue  # of a writer that was killed

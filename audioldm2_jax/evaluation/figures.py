@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,6 +43,24 @@ class Sampling:
 
 
 @dataclass
+class Rows:
+    """Embeddings [N, D] of a set, with what distances take of them, each computed once."""
+
+    embeddings: np.ndarray
+    name: str = "features"  # in messages
+
+    @cached_property
+    def statistics(self) -> GaussianStatistics:
+        """Mean and covariance. Raises InputError for numbers that are not finite."""
+        return GaussianStatistics.of(self.embeddings, name=self.name)
+
+    @cached_property
+    def median(self) -> float:
+        """The median distance between two rows. Raises InputError for fewer than two."""
+        return median_distance(np.asarray(self.embeddings, np.float64))
+
+
+@dataclass
 class Sets:
     """Features of both sets by one network. pairs: rows of clips [P], [P] that belong together."""
 
@@ -49,22 +68,31 @@ class Sets:
     reference: Features
     pairs: tuple[np.ndarray, np.ndarray] | None = None
 
-    def rows(self, which: str, clips: np.ndarray) -> np.ndarray:
-        """Embeddings [F, D] of some clips of "generated" or "reference", one after another."""
+    @cached_property
+    def generated_rows(self) -> Rows:
+        """All rows of the generated clips."""
+        return Rows(self.generated.embeddings, "generated")
+
+    @cached_property
+    def reference_rows(self) -> Rows:
+        """All rows of the reference clips."""
+        return Rows(self.reference.embeddings, "reference")
+
+    def rows(self, which: str, clips: np.ndarray) -> Rows:
+        """Rows of some clips of "generated" or "reference", one clip after another."""
         features: Features = getattr(self, which)
-        return features.embeddings[rows_of_clips(np.asarray(features.clip_index), clips)]
+        rows = rows_of_clips(np.asarray(features.clip_index), clips)
+        return Rows(features.embeddings[rows], which)
 
 
-def distance_of(metric: str, reference: np.ndarray, protocol: EvalProtocol) -> Callable:
-    """The distance from a reference [N, D] as a function of generated embeddings [M, D].
-
-    FD, FAD: Frechet. KAD: kernel distance.
-    """
+def distance(metric: str, reference: Rows, generated: Rows, protocol: EvalProtocol) -> float:
+    """FD or FAD: the Frechet distance; KAD: the kernel distance, by the protocol's bandwidth."""
     if metric != "KAD":
-        statistics = GaussianStatistics.of(reference, name="reference")
-        return lambda generated: frechet_distance(statistics, generated)
-    return lambda generated: kernel_audio_distance(
-        reference, generated, bandwidth=_bandwidth(reference, generated, protocol)
+        return frechet_distance(reference.statistics, generated.embeddings)
+    return kernel_audio_distance(
+        reference.embeddings,
+        generated.embeddings,
+        bandwidth=_bandwidth(reference, generated, protocol),
     )
 
 
@@ -72,15 +100,16 @@ def distance_figure(
     metric: str, sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str
 ) -> Figure:
     """A distance of the sets; its interval resamples generated clips, the reference is fixed."""
-    x, y = sets.reference.embeddings, sets.generated.embeddings
-    value = distance_of(metric, x, protocol)(y)
+    reference, generated = sets.reference_rows, sets.generated_rows
+    x, y = reference.embeddings, generated.embeddings
+    value = distance(metric, reference, generated, protocol)
     counts = _counts(sets, sampling)
     low = high = None
     if counts is not None and metric == "KAD":
-        kernel = gaussian(_bandwidth(x, y, protocol))
+        kernel = gaussian(_bandwidth(reference, generated, protocol))
         low, high = _kernel_interval(kernel, x, y, counts, value, scale=100)
     elif counts is not None:
-        low, high = percentiles(resampled_distances(x, y, counts), centre=value)
+        low, high = percentiles(resampled_distances(reference.statistics, y, counts), centre=value)
         low = max(0.0, low)
     note = f"{len(y)} rows of {y.shape[1]} features; {note}"
     return Figure(metric, value, low, high, len(sets.generated.names), note)
@@ -121,10 +150,9 @@ def _kernel_interval(kernel, x, y, counts, value: float, *, scale: float = 1.0):
     return percentiles(values, centre=value)
 
 
-def _bandwidth(reference, generated, protocol: EvalProtocol) -> float:
+def _bandwidth(reference: Rows, generated: Rows, protocol: EvalProtocol) -> float:
     """KAD's: the median distance within the protocol's set."""
-    rows = generated if protocol.kad_bandwidth == "generated" else reference
-    return median_distance(np.asarray(rows, np.float64))
+    return (generated if protocol.kad_bandwidth == "generated" else reference).median
 
 
 def inception_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
@@ -153,7 +181,7 @@ def infinity_figure(
         return Figure("FAD_inf", None, note=note), []
     least = min(_ROWS, rows // 4)
     fit = frechet_infinity(
-        sets.reference.embeddings,
+        sets.reference_rows.statistics,
         sets.generated.embeddings,
         points=min(_POINTS, rows - least),
         least=least,
@@ -199,16 +227,22 @@ def judged_figure(metric: str, scores: Scores, sampling: Sampling, note: str) ->
     return Figure(metric, scores.mean(), low, high, len(judged), note)
 
 
-def ladder(metric: str, sets: Sets, protocol: EvalProtocol, seed: int) -> list[list[float]]:
+def ladder(
+    metric: str, sets: Sets, protocol: EvalProtocol, value: float, seed: int
+) -> list[list[float]]:
     """(N, distance) of ever larger parts of the generated set: how a distance falls with N.
 
-    The reference is whole; several parts of each size are averaged. [] for few clips.
+    The reference is whole; several parts of each size are averaged. value: the distance of the
+    whole set, its last step. [] for few clips.
     """
     count = len(sets.generated.names)
     if count < 2 * _FEWEST:
         return []
-    distance = distance_of(metric, sets.reference.embeddings, protocol)
-    steps = metric_ladder(lambda i: distance(sets.rows("generated", i)), count, seed=seed)
+
+    def part(clips) -> float:
+        return distance(metric, sets.reference_rows, sets.rows("generated", clips), protocol)
+
+    steps = metric_ladder(part, count, whole=value, seed=seed)
     return [[size, mean] for size, mean, _ in steps]
 
 
@@ -219,10 +253,7 @@ def class_figures(
 
     A clip counts for each of its labels. Labels in order of their names.
     """
-    members: dict[str, list[int]] = {}
-    for i, names in enumerate(labels):
-        for name in names:
-            members.setdefault(name, []).append(i)
+    members = _members(labels)
     return {
         name: [
             mean_figure(metric, values[members[name]], sampling)
@@ -230,6 +261,15 @@ def class_figures(
         ]
         for name in sorted(members)
     }
+
+
+def _members(labels: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Positions of the clips of each label. labels: of each clip; one that repeats counts once."""
+    members: dict[str, list[int]] = {}
+    for i, names in enumerate(labels):
+        for name in dict.fromkeys(names):
+            members.setdefault(name, []).append(i)
+    return {name: np.array(clips) for name, clips in members.items()}
 
 
 def _interval(
@@ -256,18 +296,12 @@ def class_distances(
 
     labels: {"generated" or "reference": labels of each clip}.
     """
-    members = {
-        which: {
-            name: np.array([i for i, names in enumerate(of_clips) if name in names])
-            for name in {name for names in of_clips for name in names}
-        }
-        for which, of_clips in labels.items()
-    }
+    members = {which: _members(of_clips) for which, of_clips in labels.items()}
     figures = {}
     for name in sorted(members["generated"].keys() & members["reference"].keys()):
         clips = {which: members[which][name] for which in members}
         if min(map(len, clips.values())) >= _FEWEST:
-            distance = distance_of(metric, sets.rows("reference", clips["reference"]), protocol)
-            value = distance(sets.rows("generated", clips["generated"]))
+            rows = (sets.rows(which, clips[which]) for which in ("reference", "generated"))
+            value = distance(metric, *rows, protocol)
             figures[name] = Figure(metric, value, n=len(clips["generated"]), note=note)
     return figures

@@ -209,10 +209,7 @@ def _generate(
         return 0
     for i, wave in zip(numbers, output.audio):
         path = plan.folder / plan.names[i]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.cannot(path.parent, "write", error) from None
+        files.make_folder(path.parent)
         save_audio(path, wave.clip(-1, 1), output.sample_rate)
     return output.audio.shape[1]
 
@@ -355,9 +352,6 @@ def short(value) -> str:
 
 
 def _write(plan: Generation, record: dict) -> None:
-    if jax.process_index() == 0:
-        try:
-            plan.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.cannot(plan.folder, "write", error) from None
+    if distributed.is_main():
+        files.make_folder(plan.folder)
         files.write_json(manifest_path(plan.folder), record)

@@ -101,10 +101,7 @@ def _read(path: Path, judge: Judge) -> dict[str, tuple[float, float]] | None:
 
 
 def _write(path: Path, row: Mapping[str, tuple[float, float]]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.cannot(path.parent, "write", error) from None
+    files.make_folder(path.parent)
     try:
         files.write_json(path, {n: [None if math.isnan(v) else v, w] for n, (v, w) in row.items()})
     except InputError:

@@ -34,6 +34,7 @@ __all__ = [
     "named_protocol",
     "protocol_hash",
     "side_by_side",
+    "word",
 ]
 
 PROTOCOLS = {protocol.name: protocol for protocol in published.ALL}
@@ -92,7 +93,7 @@ def differences(a: EvalProtocol, b: EvalProtocol) -> list[str]:
     A network that only one of them has is one line.
     """
     return [
-        f"{rule}: {_word(left)} in {a.name}, {_word(right)} in {b.name}"
+        f"{rule}: {word(left)} in {a.name}, {word(right)} in {b.name}"
         for rule, left, right in _differing(a, b)
     ]
 
@@ -111,8 +112,8 @@ def _differing(a: EvalProtocol, b: EvalProtocol) -> Iterator[tuple[str, object, 
             yield (slot if slot in lacking else rule), *values
 
 
-def _word(value: object) -> str:
-    """A rule's value as readers see it."""
+def word(value: object) -> str:
+    """The value of a rule or setting as readers see it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)
@@ -131,7 +132,7 @@ def side_by_side(protocols: Mapping[str, EvalProtocol], most: int = 6) -> list[s
     lines = []
     for name, protocol in pairs[1:]:
         first, base = pairs[0]
-        rules = [f"{r} ({_word(x)}, {_word(y)})" for r, x, y in _differing(base, protocol)]
+        rules = [f"{r} ({word(x)}, {word(y)})" for r, x, y in _differing(base, protocol)]
         more = f" and {len(rules) - most} more rules" if len(rules) > most else ""
         what = ", ".join(rules[:most]) + more
         lines.append(f"figures of {first} and {name} are not comparable: they differ in {what}")
@@ -147,7 +148,7 @@ def markdown_table(names: Sequence[str] = ()) -> str:
     columns = [flat_rules(protocol) for protocol in chosen]
     rows = [["rule", *(protocol.name for protocol in chosen)]]
     for rule in dict.fromkeys(rule for column in columns for rule in column):
-        values = [_word(column[rule]) if rule in column else "-" for column in columns]
+        values = [word(column[rule]) if rule in column else "-" for column in columns]
         # A lacking network is one row, that of its name.
         if len({*values} - {"-"}) > 1 or (rule.endswith(".name") and "-" in values):
             rows.append([rule, *values])

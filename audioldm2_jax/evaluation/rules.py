@@ -39,7 +39,8 @@ METRIC_SLOTS = {
 }
 
 
-def _one_of(field: str, value: str, words: tuple[str, ...]) -> None:
+def one_of(field: str, value: str, words: tuple[str, ...]) -> None:
+    """Raises InputError, naming the field, for a value that is none of the words."""
     if value not in words:
         raise InputError(
             f"{field} {value!r}: choose one of {' '.join(w or repr(w) for w in words)}"
@@ -71,10 +72,10 @@ class LoaderRules:
     max_seconds: float | None = None
 
     def __post_init__(self):
-        _one_of("channels", self.channels, CHANNELS)
-        _one_of("int16", self.int16, INT16)
-        _one_of("peak_at", self.peak_at, PEAK_AT)
-        _one_of("resampler", self.resampler, RESAMPLERS)
+        one_of("channels", self.channels, CHANNELS)
+        one_of("int16", self.int16, INT16)
+        one_of("peak_at", self.peak_at, PEAK_AT)
+        one_of("resampler", self.resampler, RESAMPLERS)
         if self.max_seconds is not None and self.max_seconds < self.min_seconds:
             raise InputError(
                 f"max_seconds {self.max_seconds} is below min_seconds {self.min_seconds}"
@@ -132,9 +133,9 @@ class EvalProtocol:
     limit: int | None = None
 
     def __post_init__(self):
-        _one_of("kl_direction", self.kl_direction, KL_DIRECTIONS)
-        _one_of("kad_bandwidth", self.kad_bandwidth, KAD_BANDWIDTHS)
-        _one_of("pairing", self.pairing, PAIRINGS)
+        one_of("kl_direction", self.kl_direction, KL_DIRECTIONS)
+        one_of("kad_bandwidth", self.kad_bandwidth, KAD_BANDWIDTHS)
+        one_of("pairing", self.pairing, PAIRINGS)
         if self.lsd_shift_samples < 0:
             raise InputError(f"lsd_shift_samples {self.lsd_shift_samples}: 0 or more are expected")
         if self.limit is not None and self.limit < 1:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from audioldm2_jax.evaluation.clips import ClipSet
+from audioldm2_jax.evaluation.protocol import word
 
 # What a manifest says of the model, of the machine and of single clips.
 _MODEL = ("model", "weights", "convention", "sample_rate", "samples")
@@ -69,14 +70,10 @@ def differing_settings(a: Mapping, b: Mapping) -> Iterator[str]:
     if ours and theirs:
         for key in dict.fromkeys((*ours, *theirs)):
             if ours.get(key) != theirs.get(key):
-                yield f"generation, {key}: {_word(ours.get(key))} and {_word(theirs.get(key))}"
+                yield f"generation, {key}: {word(ours.get(key))} and {word(theirs.get(key))}"
     elif ours or theirs:
         yield f"generation: settings are known of {'the first' if ours else 'the second'} only"
 
 
 def _short(value) -> str:
     return value[:12] if isinstance(value, str) else str(value)
-
-
-def _word(value) -> str:
-    return "none" if value is None or value == "" else str(value)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.results import METRICS
+from audioldm2_jax.evaluation.rules import one_of
 
 CONDITIONS = ("text", "audio")
 CORRUPTIONS = ("noise", "masking", "interference", "order")
@@ -71,7 +72,7 @@ class Corpus:
     note: str = ""
 
     def __post_init__(self):
-        _one_of("selection", self.selection, SELECTIONS)
+        one_of("selection", self.selection, SELECTIONS)
         if (self.selection == "all") != (self.count == 0):
             raise InputError(f"corpus {self.name}: selection {self.selection}, count {self.count}")
         try:
@@ -106,7 +107,7 @@ class Model:
     generation: Generation = Generation()
 
     def __post_init__(self):
-        _one_of("condition", self.condition, CONDITIONS)
+        one_of("condition", self.condition, CONDITIONS)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Corrupted:
     vocoder: str = "cvssp/audioldm2"
 
     def __post_init__(self):
-        _one_of("corruption", self.kind, CORRUPTIONS)
+        one_of("corruption", self.kind, CORRUPTIONS)
         if not self.shares or not all(0 <= share <= 1 for share in self.shares):
             raise InputError(f"shares of corrupted clips {self.shares}: from 0 to 1")
 
@@ -210,8 +211,3 @@ class Table:
     def metrics(self) -> tuple[str, ...]:
         """The columns that a program computes."""
         return tuple(column for column in self.columns if column in METRICS)
-
-
-def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{what} {value!r}: choose one of {' '.join(choices)}")

@@ -1,5 +1,6 @@
 """`audioldm2-jax evaluate` from sounds to files: results, resumption, bad input, generation."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from audioldm2_jax import distributed
 from audioldm2_jax.cli import evaluate as command
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.backbones.clap import CLAP
 from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.generated import GenerationSettings
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.results import METRICS, EvalResult
 from tests.evaluation.clip_folders import LABELS, RATE, tone, write_classifier, write_clips
@@ -247,6 +251,27 @@ def test_bad_input_is_one_line_and_nothing_is_written(world, out, tmp_path, caps
     assert not (tmp_path / "new").exists()
 
 
+def test_options_of_generation_have_no_effect_without_a_model(world, tmp_path, capsys):
+    values = {"prompts": "p.txt", "seconds": "3", "steps": "25", "sampler": "ddim", "eta": "0"}
+    values |= {"guidance": "2", "candidates": "1", "negative_prompt": "hum", "dtype": "fp32"}
+    values["batch"] = "4"
+    assert {*values} == {*command.SETTINGS, "prompts", "dtype"}
+    fields = {field.name for field in dataclasses.fields(GenerationSettings)}
+    assert fields == {*command.SETTINGS, "seed"}
+    for name, value in values.items():
+        output = tmp_path / name
+        assert evaluate(world / "ours", world / "theirs", output, f"--{name}", value) == 2
+        assert f"--{name}: is of generated clips" in capsys.readouterr().err
+        assert not output.exists()
+
+
+def test_options_are_read_before_jax_starts(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(distributed, "initialize", lambda: pytest.fail("JAX starts"))
+    output = tmp_path / "new"
+    assert evaluate(world / "ours", world / "theirs", output, "--protocol", "x") == 2
+    assert "no protocol 'x'" in capsys.readouterr().err
+
+
 def test_the_result_of_other_sets_is_not_replaced(world, out, capsys):
     before = (out / "result.json").read_bytes()
     assert evaluate(world, world / "theirs", out, "--metrics", "FD") == 2
@@ -268,7 +293,7 @@ def model(tmp_path_factory):
     return folder
 
 
-def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
+def test_captions_are_scored_by_clap(world, model, tmp_path, capsys, monkeypatch):
     """Its score names the weights; without a tokenizer the reason is told before any work."""
     clap = tmp_path / "clap"
     shutil.copytree(model / "text_encoder", clap)
@@ -277,7 +302,12 @@ def test_captions_are_scored_by_clap(world, model, tmp_path, capsys):
     assert evaluate(world, world / "ours", tmp_path / "out", *words) == 2
     assert "tokenizer" in capsys.readouterr().err and not (tmp_path / "out").exists()
     shutil.copytree(model / "tokenizer", clap, dirs_exist_ok=True)
+    read, text_features = [], CLAP.text_features
+    monkeypatch.setattr(
+        CLAP, "text_features", lambda self, texts: read.extend(texts) or text_features(self, texts)
+    )
     assert evaluate(world, world / "ours", tmp_path / "out", *words) == 0
+    assert read == [f"a sound {i}" for i in range(4)], "once for all metrics"
     result = EvalResult.load(tmp_path / "out" / "result.json")
     scores = [clip["CLAP"] for clip in result.clips]
     assert result.figure("CLAP").value == pytest.approx(np.mean(scores)) and np.std(scores) > 0

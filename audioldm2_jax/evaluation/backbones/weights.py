@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +50,7 @@ PUBLISHED = {
 
 def cache_folder() -> Path:
     """Where weights of backbones are looked for: $XDG_CACHE_HOME/audioldm2-jax/backbones."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "audioldm2-jax" / "backbones"
+    return files.cache_folder("backbones")
 
 
 def find(slot: str, name: str) -> Path:
@@ -86,8 +84,7 @@ def sha256(path) -> str:
             if path.is_dir():
                 digest.update(file.name.encode() + b"\0")
             with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+                hashlib.file_digest(stream, lambda: digest)
     except OSError as error:
         raise files.cannot(path, "read", error) from None
     return digest.hexdigest()

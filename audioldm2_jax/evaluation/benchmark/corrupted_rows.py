@@ -88,10 +88,7 @@ class _Maker:
         self.by_name = {clip.name: clip for clip in self.reference.clips}
         self.labels = {name: clip.labels for name, clip in self.by_name.items()}
         for part in ("clean", "corrupted"):
-            try:
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise files.cannot(self.folder, "write", error) from None
+            files.make_folder(self.folder / part)
         clean, changed = [], {}
         bar = tqdm(
             self.reference.clips, self.kind, file=sys.stderr, disable=not progress, unit="clip"

@@ -104,10 +104,7 @@ def check_inputs(folder: Path, inputs: dict) -> None:
                 before, now = (short(values.get(name)) for values in (old, inputs))
                 raise InputError(f"{folder}: trained with {name} {before}, not {now}; {advice}")
     elif distributed.is_main():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.cannot(path.parent, "write", error) from None
+        files.make_folder(path.parent)
         files.write_json(path, inputs)
 
 
@@ -161,10 +158,7 @@ def _write_rest(
 ) -> None:
     """A corpus of the training splits' clips that are not scored."""
     raw, records = target.with_name(f"{target.name}-raw"), []
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.cannot(raw, "write", error) from None
+    files.make_folder(raw)
     for clip in open_clips(path, protocol, split=corpus.train_split).clips:
         if wav_name(clip.name) in scored:
             continue

@@ -69,10 +69,7 @@ class Work:
     def row_folder(self, row: Row | None) -> Path:
         """The folder of a row's results, made where it is missing. Raises InputError."""
         folder = self.folder / row.name if row else self.folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.cannot(folder, "write", error) from None
+        files.make_folder(folder)
         return folder
 
     def digest(self, source: str) -> str | None:

@@ -61,12 +61,14 @@ def ladder(
     *,
     sizes: Sequence[int] | None = None,
     repeats: int = 3,
+    whole: float | None = None,
     seed: int = 0,
 ) -> list[tuple[int, float, float]]:
     """[(size, mean, standard deviation)] of a metric over subsets of n clips: its bias at small N.
 
     function(indices [size]) -> the metric of these clips; `repeats` subsets of each size are drawn
-    without replacement, and the whole set once. sizes: n / 16, n / 8 ... n where None, from 8 on.
+    without replacement, and the whole set once, unless its metric is given as `whole`. sizes:
+    n / 16, n / 8 ... n where None, from 8 on.
     An unbiased metric has equal means. Raises InputError for sizes beyond n.
     """
     sizes = [n >> i for i in (4, 3, 2, 1) if n >> i >= 8] + [n] if sizes is None else sizes
@@ -74,6 +76,9 @@ def ladder(
         raise InputError(f"a ladder over {list(sizes)} of {n} clips: sizes from 1 to {n}")
     random, steps = np.random.default_rng(seed), []
     for size in sizes:
+        if size == n and whole is not None:
+            steps.append((n, whole, 0.0))
+            continue
         draws = repeats if size < n else 1
         values = [function(np.sort(random.permutation(n)[:size])) for _ in range(draws)]
         steps.append((int(size), float(np.mean(values)), float(np.std(values))))

@@ -42,10 +42,7 @@ def write_report(
         FIGURES: figures_csv(result),
         REPORT: page(result, players, count=count),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.cannot(folder, "write", error) from None
+    files.make_folder(folder)
     encoded = {folder / n: t.encode("utf-8", "backslashreplace") for n, t in contents.items()}
     files.write_together(encoded)
     return list(encoded)

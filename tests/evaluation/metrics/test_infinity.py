@@ -65,6 +65,8 @@ def test_ladder_shows_bias(rng):
     for _, mean, deviation in kernel:
         assert abs(mean) <= 2 * deviation / np.sqrt(20) + 0.1
     assert ladder(len, 9, sizes=[3, 9]) == [(3, 3, 0), (9, 9, 0)]
+    known = ladder(lambda i: frechet_distance(x[i], y[i]), 640, whole=7.0)
+    assert known == [*frechet[:-1], (640, 7.0, 0.0)]
 
 
 def test_what_cannot_be_extrapolated(rng):
