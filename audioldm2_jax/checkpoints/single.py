@@ -39,6 +39,19 @@ def kind_of(folder: Path) -> str | None:
     return next((name for name, part in PARTS.items() if part.describes(content)), None)
 
 
+def read_config(folder, *, convention: str = "authors") -> tuple[str, Any]:
+    """(name of the part, its configuration) of a folder, without its weights.
+
+    Raises InputError naming what is wrong.
+    """
+    folder = files.user_path(folder)
+    name = kind_of(folder)
+    if name is None:
+        raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
+    part, part_files = PARTS[name], _part_files(folder, PARTS[name])
+    return name, part.interpret(part.read(part_files), part_files, convention_named(convention))
+
+
 def load(
     folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
 ) -> Single:
@@ -49,15 +62,11 @@ def load(
     folder = files.user_path(folder)
     if folder.is_file():
         return from_tensors(weights.read(folder), str(folder), dtype)
-    name = kind_of(folder)
-    if name is None:
-        raise InputError(f"{folder}: neither model_index.json nor a config.json of a known model")
-    part, part_files = PARTS[name], _part_files(folder, PARTS[name])
-    config = part.interpret(part.read(part_files), part_files, convention_named(convention))
-    tokenizer = None
+    name, config = read_config(folder, convention=convention)
+    part, tokenizer = PARTS[name], None
     if part.tokenizer and any((folder / f).is_file() for f in ("tokenizer.json", "vocab.json")):
         tokenizer = read_tokenizer(folder)
-    file, like = weights.find(folder, variant), part.shapes(config, part_files.where)
+    file, like = weights.find(folder, variant), part.shapes(config, str(folder / "config.json"))
     params = to_params(
         weights.read(file), part.table(config), like, put=cast_to(dtype), where=str(file)
     )

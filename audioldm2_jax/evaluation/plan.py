@@ -122,7 +122,7 @@ def _own_spec(spec: BackboneSpec, path: Path) -> BackboneSpec:
     A classifier that `audioldm2-jax export` wrote takes the slot, with its own sample rate.
     """
     if path.is_dir() and single.kind_of(path) == "panns":
-        rate = single.load(path).config.sample_rate
+        rate = single.read_config(path)[1].sample_rate
         return replace(spec, name="panns", sample_rate=rate, weights=EXPORTED, hop_seconds=0.0)
     # MusicNN's wheel holds several weights: their name chooses.
     return spec if spec.name == "musicnn" else replace(spec, weights=path.name)

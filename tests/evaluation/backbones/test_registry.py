@@ -59,6 +59,18 @@ def test_the_cache_folder_is_searched(cache, tmp_path):
         open_backbone(spec("vggish"), folder)
 
 
+def test_a_configuration_is_read_without_its_weights(tmp_path):
+    folder = tmp_path / "tagger"
+    single.save(single.Single("panns", CONFIG, random_params("panns", CONFIG)), folder)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    assert [file.name for file in folder.iterdir()] == ["config.json"]
+    assert single.read_config(folder) == ("panns", CONFIG)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="nor a config.json of a known model"):
+        single.read_config(folder)
+
+
 def test_an_installed_musicnn_is_found_without_an_import(cache, tmp_path, monkeypatch):
     """The package would import TensorFlow; only its place is asked for."""
     cache.mkdir(parents=True)
