@@ -61,7 +61,7 @@ def extract(
     Raises InputError if no clip can be read or the cache cannot be written, NumericalError for
     values that are not finite.
     """
-    parts = list(stream(clips, backbone, rules, cache=cache, progress=progress))
+    parts = list(_stream(clips, backbone, rules, cache=cache, progress=progress))
     if jax.process_count() > 1:
         shares = distributed.gather_bytes(_encode(parts))
         parts = [part for share in shares for part in _decode(share, backbone)]
@@ -71,7 +71,7 @@ def extract(
     return features
 
 
-def stream(
+def _stream(
     clips: ClipSet,
     backbone: Backbone,
     rules: LoaderRules,
@@ -79,7 +79,7 @@ def stream(
     cache: Path | None = None,
     progress: bool = False,
 ) -> Iterator[Features]:
-    """Yields features of this host's share of a set, some clips at a time, in bounded memory.
+    """Yields features of this host's share of a set, some clips at a time.
 
     Host i of n has the clips i, i + n, ... Arguments and errors are those of `extract`, but a
     share without readable clips is no error.

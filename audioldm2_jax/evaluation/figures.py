@@ -220,7 +220,7 @@ def mean_figure(metric: str, scores: np.ndarray, sampling: Sampling, note: str =
 
 def judged_figure(metric: str, scores: Scores, sampling: Sampling, note: str) -> Figure:
     """The weighted mean of a judge's scores."""
-    judged = np.flatnonzero(np.isfinite(scores.values) & (scores.weights > 0))
+    judged = scores.judged
     if not len(judged):
         return Figure(metric, None, note=f"no clip could be judged; {note}")
     low, high = _interval(lambda i: scores.mean(judged[i]), len(judged), sampling)

@@ -33,7 +33,6 @@ __all__ = [
     "markdown_table",
     "named_protocol",
     "protocol_hash",
-    "side_by_side",
     "word",
 ]
 
@@ -117,26 +116,6 @@ def word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)
-
-
-def side_by_side(protocols: Mapping[str, EvalProtocol], most: int = 6) -> list[str]:
-    """Lines to stand under figures of several protocols, e.g. the columns of a table.
-
-    protocols: by the name of the column or system. most: rules that a line names. [] where all
-    are one protocol.
-    """
-    distinct: dict[str, tuple[str, EvalProtocol]] = {}
-    for name, protocol in protocols.items():
-        distinct.setdefault(protocol_hash(protocol), (name, protocol))
-    pairs = list(distinct.values())
-    lines = []
-    for name, protocol in pairs[1:]:
-        first, base = pairs[0]
-        rules = [f"{r} ({word(x)}, {word(y)})" for r, x, y in _differing(base, protocol)]
-        more = f" and {len(rules) - most} more rules" if len(rules) > most else ""
-        what = ", ".join(rules[:most]) + more
-        lines.append(f"figures of {first} and {name} are not comparable: they differ in {what}")
-    return lines
 
 
 def markdown_table(names: Sequence[str] = ()) -> str:

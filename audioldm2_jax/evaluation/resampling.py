@@ -212,13 +212,3 @@ RESAMPLERS: dict[str, Callable[[Blocks, int, int], Iterator[np.ndarray]]] = {
     "tango": tango,
     "tango_fad": tango_fad,
 }
-
-
-def resample(name: str, audio: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Resamples float32 [samples] from `source` to `target` Hz by a name of RESAMPLERS.
-
-    Raises InputError for rates that the resampler does not take.
-    """
-    audio = np.asarray(audio, np.float32)
-    blocks = list(RESAMPLERS[name]([audio], source, target))
-    return np.concatenate(blocks) if blocks else audio[:0]

@@ -71,7 +71,7 @@ def test_scores_that_another_host_has_just_written_are_no_error(sets, tmp_path, 
 
     monkeypatch.setattr(files, "write_json", late)
     exists = True
-    assert judge_clips(judge, *sets, {}, **given)["DNSMOS_SIG"].judged == 4
+    assert judge_clips(judge, *sets, {}, **given)["DNSMOS_SIG"].judged.size == 4
     exists = False
     with pytest.raises(InputError, match="replaced"):
         judge_clips(judge, *sets, {}, **given | {"cache": tmp_path / "other"})
@@ -83,7 +83,7 @@ def test_clips_that_cannot_be_judged_have_no_score(sets, tmp_path, monkeypatch):
     (tmp_path / "a" / "clip02.wav").write_bytes(b"no sound")
     scores = judge_clips(judge, *sets, {}, progress=False)["DNSMOS_SIG"]
     assert np.isnan(scores.values).tolist() == [False, False, True, False]
-    assert scores.weights[2] == 0 and scores.judged == 3
+    assert scores.weights[2] == 0 and scores.judged.size == 3
 
 
 def test_transcripts_come_from_the_reference_where_a_clip_has_none(sets, monkeypatch):

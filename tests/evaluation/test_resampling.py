@@ -9,9 +9,13 @@ import torch
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation import resampling, rules
-from audioldm2_jax.evaluation.resampling import resample
 
 RATES = [(44100, 16000), (48000, 16000), (32000, 16000), (16000, 48000), (22050, 32000)]
+
+
+def resample(name, audio, source, target):
+    blocks = list(resampling.RESAMPLERS[name]([audio], source, target))
+    return np.concatenate(blocks) if blocks else audio[:0]
 
 
 def _noise(samples=5003, seed=0):

@@ -9,7 +9,3 @@ from audioldm2_jax.evaluation.judges.base import Judge, Scores  # noqa: F401
 JUDGES: dict[str, Judge] = {
     module.JUDGE.name: module.JUDGE for module in (words, dnsmos, voices, notes, pitch)
 }
-# {metric key: the judge that gives it}
-METRIC_JUDGES: dict[str, Judge] = {
-    metric: judge for judge in JUDGES.values() for metric in judge.metrics
-}

@@ -79,9 +79,9 @@ class Scores:
     weights: np.ndarray
 
     @property
-    def judged(self) -> int:
-        """How many clips have a value."""
-        return int(np.isfinite(self.values).sum())
+    def judged(self) -> np.ndarray:
+        """Numbers of the clips that have a value and a weight."""
+        return np.flatnonzero(np.isfinite(self.values) & (self.weights > 0))
 
     def mean(self, indices=None) -> float:
         """The weighted mean over the judged clips (of `indices`, which may repeat); nan of none."""
@@ -146,11 +146,6 @@ class Judge:
     def package(self) -> str:
         """The wheel's name on PyPI."""
         return self.wheel.name
-
-    @property
-    def licence(self) -> str:
-        """SPDX identifier of code and weights."""
-        return self.wheel.licence
 
     def missing(self) -> str | None:
         """A line that says what to install; None if the judge can run."""

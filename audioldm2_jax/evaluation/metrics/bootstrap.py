@@ -8,6 +8,8 @@ import numpy as np
 
 from audioldm2_jax.errors import InputError
 
+_TAIL = 0.025  # of the resamples, below and above an interval
+
 
 def interval(
     function: Callable[[np.ndarray], float],
@@ -15,10 +17,9 @@ def interval(
     *,
     resamples: int = 200,
     seed: int = 0,
-    level: float = 0.95,
     centre: float | None = None,
 ) -> tuple[float, float]:
-    """A percentile interval (low, high) of a metric over n clips (Efron 1979).
+    """The 95 % percentile interval (low, high) of a metric over n clips (Efron 1979).
 
     function(indices [n]) -> the metric of these clips, each drawn with replacement. centre: the
     metric's own value; the interval is shifted so that the mean of the resamples lies there. A
@@ -27,21 +28,18 @@ def interval(
     Raises InputError for fewer than two clips.
     """
     values = [function(indices) for indices in _resamples(n, resamples, seed)]
-    return percentiles(values, level=level, centre=centre)
+    return percentiles(values, centre=centre)
 
 
 def percentiles(
-    values: Sequence[float] | np.ndarray, *, level: float = 0.95, centre: float | None = None
+    values: Sequence[float] | np.ndarray, *, centre: float | None = None
 ) -> tuple[float, float]:
     """The interval that `interval` makes of the values of all resamples; arguments as there."""
     values = np.asarray(values, np.float64)
-    if not 0 < level < 1:
-        raise InputError(f"an interval of {level}: a share between 0 and 1 is expected")
     finite = values[np.isfinite(values)]
     if len(finite) <= len(values) // 2:
         return float("nan"), float("nan")
-    tail = (1 - level) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
+    low, high = np.quantile(finite, [_TAIL, 1 - _TAIL])
     shift = 0.0 if centre is None else centre - finite.mean()
     return float(low + shift), float(high + shift)
 

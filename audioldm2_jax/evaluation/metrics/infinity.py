@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,8 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
 from audioldm2_jax.evaluation.metrics.inputs import feature_matrix
 from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
+
+_REPEATS = 3  # subsets of each size
 
 
 class Extrapolation(NamedTuple):
@@ -59,27 +61,25 @@ def ladder(
     function: Callable[[np.ndarray], float],
     n: int,
     *,
-    sizes: Sequence[int] | None = None,
-    repeats: int = 3,
     whole: float | None = None,
     seed: int = 0,
 ) -> list[tuple[int, float, float]]:
     """[(size, mean, standard deviation)] of a metric over subsets of n clips: its bias at small N.
 
-    function(indices [size]) -> the metric of these clips; `repeats` subsets of each size are drawn
-    without replacement, and the whole set once, unless its metric is given as `whole`. sizes:
-    n / 16, n / 8 ... n where None, from 8 on.
-    An unbiased metric has equal means. Raises InputError for sizes beyond n.
+    function(indices [size]) -> the metric of these clips; three subsets of each size are drawn
+    without replacement, and the whole set once, unless its metric is given as `whole`. Sizes
+    are n / 16, n / 8 ... n, from 8 on. An unbiased metric has equal means. Raises InputError for
+    no clips.
     """
-    sizes = [n >> i for i in (4, 3, 2, 1) if n >> i >= 8] + [n] if sizes is None else sizes
-    if not sizes or min(sizes) < 1 or max(sizes) > n:
-        raise InputError(f"a ladder over {list(sizes)} of {n} clips: sizes from 1 to {n}")
+    sizes = [n >> i for i in (4, 3, 2, 1) if n >> i >= 8] + [n]
+    if n < 1:
+        raise InputError(f"a ladder of {n} clips: at least 1")
     random, steps = np.random.default_rng(seed), []
     for size in sizes:
         if size == n and whole is not None:
             steps.append((n, whole, 0.0))
             continue
-        draws = repeats if size < n else 1
+        draws = _REPEATS if size < n else 1
         values = [function(np.sort(random.permutation(n)[:size])) for _ in range(draws)]
         steps.append((int(size), float(np.mean(values)), float(np.std(values))))
     return steps

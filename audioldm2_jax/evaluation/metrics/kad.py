@@ -19,9 +19,7 @@ _BINS = 1 << 16
 _AT_ONCE = 1 << 24  # distances whose median is taken in memory: 128 MB
 
 
-def kernel_audio_distance(
-    reference, generated, *, bandwidth: str | float = "reference", scale: float = 100.0
-) -> float:
+def kernel_audio_distance(reference, generated, *, bandwidth: str | float = "reference") -> float:
     """100 times the unbiased squared MMD of features [N, D] and [M, D]; it may be negative.
 
     bandwidth: of the kernel; a number, or the median distance within a set. The paper takes the
@@ -37,7 +35,7 @@ def kernel_audio_distance(
         if bandwidth not in sets:
             raise InputError(f"KAD bandwidth {bandwidth!r}: reference, generated or a number")
         bandwidth = median_distance(sets[bandwidth])
-    return float(scale * unbiased_mmd(gaussian(bandwidth), x, y)[0])
+    return float(100 * unbiased_mmd(gaussian(bandwidth), x, y)[0])
 
 
 def median_distance(x: np.ndarray, *, at_once: int = _AT_ONCE) -> float:
