@@ -12,10 +12,10 @@ import numpy as np
 from audioldm2_jax.data.ingest import audio_files
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation.metrics.silence import is_silent
 from audioldm2_jax.evaluation.resampling import RESAMPLERS
 from audioldm2_jax.evaluation.rules import LoaderRules
 
-SILENCE = audio_files.SILENCE  # peak below which a loaded clip counts as silent
 CLIPPED_SHARE = 1e-3  # of samples at or above full scale, from which a clip counts as clipped
 _FULL_SCALE = 32767 / 32768
 _IN_MEMORY = 1 << 24  # samples of a file; longer ones are decoded again instead of kept
@@ -52,8 +52,8 @@ def read_facts(data: bytes, rules: LoaderRules, sample_rate: int, name: str = ""
     with _codec_errors(), np.errstate(invalid="ignore"):
         info = audio_files.check_audio(data, name, watch=watch)
     # What resampling removes, as sound above the network's band, is silence to the network.
-    silent = (high - low) / 2 <= SILENCE or (
-        float(np.abs(load_clip(data, rules, sample_rate, name)).max(initial=0.0)) < SILENCE
+    silent = is_silent(np.array([low, high])) or is_silent(
+        load_clip(data, rules, sample_rate, name)
     )
     clipped = bool(full.max() > CLIPPED_SHARE * info.samples)
     return ClipFacts(info.sample_rate, info.seconds, silent, clipped)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation.metrics.reconstruction import lsd, psnr, ssim
+from audioldm2_jax.evaluation.metrics.reconstruction import lsd, mel_images, psnr_of, ssim_of
 from audioldm2_jax.evaluation.rules import EvalProtocol, LoaderRules
 
 RECONSTRUCTION = ("PSNR", "SSIM", "LSD")
@@ -28,9 +29,11 @@ def waveform_scores(
     """
     scores = dict.fromkeys(metrics, math.nan)
     shift = protocol.lsd_shift_samples
+    # Both metrics of mels read the same two.
+    images = functools.cache(lambda: mel_images(reference, generated, sample_rate))
     calls = {
-        "PSNR": lambda: psnr(reference, generated, sample_rate),
-        "SSIM": lambda: _ssim(reference, generated, sample_rate, protocol.skip_equal_pairs),
+        "PSNR": lambda: psnr_of(*images()),
+        "SSIM": lambda: _ssim(*images(), protocol.skip_equal_pairs),
         "LSD": lambda: lsd(reference, generated, sample_rate, shift_samples=shift),
     }
     for metric in metrics:
@@ -41,10 +44,10 @@ def waveform_scores(
     return scores
 
 
-def _ssim(reference, generated, sample_rate: int, skip_equal: bool) -> float:
-    if skip_equal and math.isinf(psnr(reference, generated, sample_rate)):
+def _ssim(x: np.ndarray, y: np.ndarray, skip_equal: bool) -> float:
+    if skip_equal and math.isinf(psnr_of(x, y)):
         return math.inf
-    return ssim(reference, generated, sample_rate)
+    return ssim_of(x, y)
 
 
 def pair_note(metric: str, values: np.ndarray, sample_rate: int, protocol: EvalProtocol) -> str:

@@ -9,6 +9,7 @@ import soundfile
 
 from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.evaluation import loading
+from audioldm2_jax.evaluation.judges.base import Sound
 from audioldm2_jax.evaluation.protocol import PROTOCOLS, LoaderRules
 from audioldm2_jax.evaluation.resampling import resample
 
@@ -142,6 +143,13 @@ def test_silence_is_what_the_network_reads():
     assert _facts(opposite, "mean", 48000).silent and not _facts(opposite, "first", 48000).silent
     faint = replace(RAW, peak_db=-1.0)  # scaling does not make a sound of silence
     assert loading.read_facts(_encode(wave * 1e-4, 48000), faint, 48000).silent
+
+
+@pytest.mark.parametrize("level", [0, 9e-5, 1.1e-4, 1.9e-4, 0.1])
+@pytest.mark.parametrize("offset", [0, 5e-5, 0.3])
+def test_judges_and_the_report_have_one_silence(level, offset):
+    wave = (level * np.sin(np.arange(8000) / 9) + offset).astype(np.float32)
+    assert _facts(_encode(wave)).silent == Sound(wave, 16000).is_silent == (level < 1e-4)
 
 
 @pytest.mark.parametrize(

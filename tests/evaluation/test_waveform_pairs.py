@@ -7,8 +7,10 @@ import pytest
 import soundfile
 
 from audioldm2_jax.evaluation.evaluate import evaluate
+from audioldm2_jax.evaluation.metrics import reconstruction
 from audioldm2_jax.evaluation.metrics.reconstruction import lsd, psnr, ssim
 from audioldm2_jax.evaluation.protocol import PROTOCOLS
+from audioldm2_jax.evaluation.waveform_pairs import waveform_scores
 from tests.evaluation.clip_folders import RATE, tone
 
 AUTHORS = PROTOCOLS["audioldm_eval"]
@@ -64,6 +66,17 @@ def test_rules_are_the_protocols(sets):
     assert result.figure("SSIM").n == 4 and "equal" not in result.figure("SSIM").note
     expected = np.mean([lsd(*pair, RATE) for pair in pairs])
     assert result.figure("LSD").value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_pair_has_two_mels(monkeypatch):
+    calls, mel_image = [], reconstruction.mel_image
+    monkeypatch.setattr(
+        reconstruction, "mel_image", lambda *args: calls.append(args) or mel_image(*args)
+    )
+    x, y = tone(0), tone(0) + 0.1 * tone(3)
+    scores = waveform_scores(x, y, RATE, ("PSNR", "SSIM", "LSD"), AUTHORS)
+    assert len(calls) == 2
+    assert scores["PSNR"] == psnr(x, y, RATE) and scores["SSIM"] == ssim(x, y, RATE)
 
 
 def test_only_equal_pairs_have_no_psnr(sets):

@@ -102,7 +102,7 @@ class Sound(NamedTuple):
 
     @property
     def is_silent(self) -> bool:
-        """Whether it is silent as the report counts it."""
+        """Whether the judge hears silence: the report's rule for what the protocol reads."""
         return is_silent(self.waveform)
 
     def at(self, sample_rate: int) -> np.ndarray:

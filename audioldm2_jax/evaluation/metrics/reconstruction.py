@@ -33,23 +33,38 @@ def mel_image(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.clip((20 * np.log10(np.maximum(mel, 1e-5)) - 20 + 100) / 100, 0, 1)
 
 
+def mel_images(reference, generated, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """`mel_image` of two clips, [T, 64] each, T of the shorter one. Raises its InputError."""
+    x, y = mel_image(reference, sample_rate), mel_image(generated, sample_rate)
+    length = min(len(x), len(y))
+    return x[:length], y[:length]
+
+
 def psnr(reference, generated, sample_rate: int) -> float:
-    """Peak signal-to-noise ratio of the mels in dB; infinite for equal ones.
+    """`psnr_of` the clips' mels. Raises InputError as `mel_image` does."""
+    return psnr_of(*mel_images(reference, generated, sample_rate))
+
+
+def psnr_of(x: np.ndarray, y: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of mels [T, 64] in dB; infinite for equal ones.
 
     The published figure leaves infinite values out of the mean.
     """
-    x, y = _mel_images(reference, generated, sample_rate)
     error = np.square(x - y).mean()
     return float(10 * np.log10(1 / error)) if error else float("inf")
 
 
 def ssim(reference, generated, sample_rate: int) -> float:
-    """Structural similarity of the mels (Wang et al. 2004), 1 for equal ones.
+    """`ssim_of` the clips' mels. Raises InputError as it and `mel_image` do."""
+    return ssim_of(*mel_images(reference, generated, sample_rate))
+
+
+def ssim_of(x: np.ndarray, y: np.ndarray) -> float:
+    """Structural similarity of mels [T, 64] (Wang et al. 2004), 1 for equal ones.
 
     Uniform windows of 7 x 7, sample covariances, the values' common range, and the mean without
     borders of 3: skimage's defaults. Raises InputError for fewer than 7 frames.
     """
-    x, y = _mel_images(reference, generated, sample_rate)
     if len(x) < _WINDOW:
         raise InputError(f"{len(x)} frames of mel: SSIM needs at least {_WINDOW}")
     value_range = max(x.max(), y.max()) - min(x.min(), y.min())
@@ -89,13 +104,6 @@ def lsd(reference, generated, sample_rate: int, *, shift_samples: int = 0) -> fl
     # The two constants are those of ssr_eval.
     logs = np.log10(np.square(target) / np.square(estimate + 1e-12) + 1e-12)
     return float(np.sqrt(np.square(logs).mean(1)).mean())
-
-
-def _mel_images(reference, generated, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two mels of equal length, that of the shorter one."""
-    x, y = mel_image(reference, sample_rate), mel_image(generated, sample_rate)
-    length = min(len(x), len(y))
-    return x[:length], y[:length]
 
 
 def _magnitudes(waveform: np.ndarray, size: int, hop: int, *, mode: str) -> np.ndarray:

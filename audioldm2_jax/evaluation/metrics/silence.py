@@ -8,8 +8,8 @@ from audioldm2_jax.data.ingest.audio_files import SILENCE
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether no sample exceeds SILENCE, 80 dB below full scale; also of no samples at all.
+    """Whether the amplitude is at most SILENCE, 80 dB below full scale; also of no samples at all.
 
-    waveform: [samples].
+    waveform: [samples]. The amplitude is half the range: an offset alone is silence.
     """
-    return not np.any(np.abs(waveform) > SILENCE)
+    return not len(waveform) or bool(np.ptp(waveform) / 2 <= SILENCE)

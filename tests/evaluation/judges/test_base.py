@@ -112,11 +112,15 @@ def test_silence_scores_worst():
     """As generated clips; each published network alone would give some of them good marks."""
     time = np.arange(2 * RATE) / RATE
     tone = (0.2 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
-    silent = [("s.wav", np.zeros(2 * RATE, np.float32), RATE, clips(0)[0][3])]
+    silent, offset = (
+        [("s.wav", np.full(2 * RATE, value, np.float32), RATE, clips(0)[0][3])]
+        for value in (0, 0.3)
+    )
     spoken = [("s.wav", tone, RATE, None)]
     worst = {"DNSMOS_SIG": 1, "DNSMOS_BAK": 1, "DNSMOS_OVRL": 1, "note_F1": 0, "pitch_accuracy": 0}
     for metric, value in worst.items():
-        assert METRIC_JUDGES[metric].run(silent, spoken)[metric].values == [value], metric
+        for clip in (silent, offset):
+            assert METRIC_JUDGES[metric].run(clip, spoken)[metric].values == [value], metric
     for metric in ("note_F1", "pitch_accuracy", "speaker_similarity"):
         assert METRIC_JUDGES[metric].run(spoken, silent)[metric].judged.size == 0
     silent = clips(0, transcript="two words")
