@@ -31,6 +31,7 @@ STANDS_FOR = {
     "TEXT": "a dog barks",
     "...": "a dog barks",
 }
+ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 # An ellipsis for more options.
 MORE = {"train": ["--config.data.sources=corpora/mine"]}
 
@@ -87,7 +88,9 @@ def lines(document: Path) -> list[Line]:
             if line.endswith("\\"):
                 pending += line[:-1] + " "
                 continue
-            if words := shlex.split(pending + line, comments=True):
+            words = shlex.split(pending + line, comments=True)
+            # A line that only sets variables of the shell is no command.
+            if any(not ASSIGNMENT.fullmatch(word) for word in words):
                 name = str(document.relative_to(ROOT))
                 results.append(Line(name, begin, tuple(words)))
             pending, begin = "", None

@@ -20,7 +20,7 @@ from audioldm2_jax.data.untrained import random_checkpoint, write_random
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 from tests.data.corpora import write_corpus
-from tests.docs.commands import DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
+from tests.docs.commands import ASSIGNMENT, DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
 
 sys.path.insert(0, str(ROOT / "tests" / "checkpoints"))
 from test_authors import tensors_of
@@ -131,7 +131,7 @@ def run(line: Line, capsys, done: list) -> None:
 def test_what_a_command_names_is_there(line):
     """Sub-commands, options, files, modules and targets of the Makefile."""
     program, *rest = line.words
-    while re.fullmatch(r"\w+=.*", program):
+    while ASSIGNMENT.fullmatch(program):
         program, *rest = rest
     if program == "audioldm2-jax":
         build_parser().parse_known_args(tiny(line.words))

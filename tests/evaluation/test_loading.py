@@ -11,9 +11,13 @@ from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.evaluation import loading
 from audioldm2_jax.evaluation.judges.base import Sound
 from audioldm2_jax.evaluation.protocol import PROTOCOLS, LoaderRules
-from audioldm2_jax.evaluation.resampling import resample
+from audioldm2_jax.evaluation.resampling import RESAMPLERS
 
 RAW = LoaderRules(demean=False)
+
+
+def resample(name, audio, source, target):
+    return np.concatenate(list(RESAMPLERS[name]([audio], source, target)))
 
 
 def _encode(audio, rate=16000, subtype="FLOAT"):
