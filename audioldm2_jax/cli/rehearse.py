@@ -50,7 +50,7 @@ def add_arguments(parser) -> None:
         "rehearse sampling in place of training: a preset (base, large ...), a published model "
         "(audioldm2 is cvssp/audioldm2), or a folder; no weights are read"
     )
-    add("--model_name", "--model", default=None, metavar="NAME", help=model)
+    add("--model", "--model_name", default=None, metavar="NAME", help=model)
     shape = (
         "kind of chip, and the pod's shape or the number of GPUs: v5e:4x4, v5p:4x4x4, v6e:16x16, "
         "h100, h200, h100:8; of sampling v5e:1x1, v6e:1x1, h100 or h200"
@@ -78,7 +78,7 @@ def _add_sampling(add) -> None:
 
 def run(options) -> int:
     """Runs the command; returns the exit code. Raises InputError."""
-    if (options.config is None) == (options.model_name is None):
+    if (options.config is None) == (options.model is None):
         raise InputError("give --config of a training run, or --model_name to rehearse sampling")
     # Before JAX is imported, by configurations too.
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -115,9 +115,9 @@ def _sampling(options) -> dict:
 
     if options.part not in PARTS:
         raise InputError(f"--part {options.part}: choose one of {' '.join(PARTS)}")
-    _announce(options, f"{options.part} of {options.model_name}")
+    _announce(options, f"{options.part} of {options.model}")
     return rehearse_sampling(
-        options.model_name,
+        options.model,
         options.topology,
         part=options.part,
         seconds=options.seconds,
