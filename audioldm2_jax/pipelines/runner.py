@@ -49,6 +49,16 @@ def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = No
         )
 
 
+def check_peak(peak: int, what: str) -> None:
+    """Raises InputError if so many bytes, weights included, are not free on the default device."""
+    free = available_memory()
+    if peak > free:
+        raise InputError(
+            f"{what} need{'' if what.endswith('s') else 's'} {peak / 1e9:.2f} GB, {free / 1e9:.2f} "
+            "GB are free: ask for fewer seconds, or take --quantize int8 or --dtype bf16"
+        )
+
+
 def tree_bytes(shapes) -> int:
     """Bytes of a tree of arrays or of their shapes."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
