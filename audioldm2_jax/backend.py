@@ -50,9 +50,21 @@ class Backend:
         return not self.is_cpu
 
     @property
-    def one_program(self) -> bool:
-        """Whether a request is one program: on the CPU, compiling it takes longer than a clip."""
+    def batched(self) -> bool:
+        """Whether clips are sampled together, in a loop on the device.
+
+        On the CPU, compiling it for another number of clips takes longer than a clip.
+        """
         return not self.is_cpu
+
+    @property
+    def context_keys(self) -> tuple[int, ...]:
+        """Numbers of keys that the U-Net's contexts of texts are padded to.
+
+        The CPU computes the chunks that are needed (`KeyLengths`); elsewhere 512 keys would cost an
+        eighth more of attention, so that the few texts over 64 tokens have programs of their own.
+        """
+        return (512,) if self.is_cpu else (64, 512)
 
     @property
     def decoded_clips(self) -> int:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 _MAP_SCORES = 512 * 512
 # ... and this many queries at a time, so that memory grows with the length and not its square.
 _QUERIES = 1024
+# Keys of a chunk of `KeyLengths`: nearly every prompt has fewer tokens.
+_KEYS = 64
 
 
 @jax.tree_util.register_dataclass
@@ -27,20 +29,45 @@ class Prefix:
     which: jax.Array
 
 
-def keep_mask(mask) -> jax.Array | Prefix | None:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KeyLengths:
+    """A mask that keeps the first lengths[b] >= 1 keys of clip b. lengths: [B], integers.
+
+    The CPU computes only as many chunks of keys as the longest clip has, so that keys padded to a
+    length that all texts share cost nothing. Not differentiable in reverse there.
+    """
+
+    lengths: jax.Array
+
+    def mask(self, keys: int) -> jax.Array:
+        """[B, 1, 1, keys], True = keep."""
+        return (jnp.arange(keys) < self.lengths[:, None])[:, None, None]
+
+
+def keep_mask(mask) -> jax.Array | Prefix | KeyLengths | None:
     """A mask of keys for `attend`: [B, S], True (or 1) = keep -> [B, 1, 1, S].
 
-    None and a `Prefix` are returned as they are.
+    None, a `Prefix` and `KeyLengths` are returned as they are.
     """
-    if isinstance(mask, Prefix):
+    if isinstance(mask, Prefix | KeyLengths):
         return mask
     return None if mask is None else mask.astype(bool)[:, None, None, :]
+
+
+def pad_keys(kv, keys: int | None):
+    """A tree of keys or values [B, S, N, H], with zeros up to `keys` of them (None: as it is)."""
+    if keys is None:
+        return kv
+    return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, keys - x.shape[1]), (0, 0), (0, 0))), kv)
 
 
 def xla_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
     """As `dispatch.attend`; a `Prefix` becomes a mask, so that the program has no branches."""
     if isinstance(mask, Prefix):
         mask = keep_mask(jnp.arange(key.shape[1])[None] < jnp.array(mask.lengths)[mask.which])
+    if isinstance(mask, KeyLengths):
+        mask = mask.mask(key.shape[1])
     return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
 
 
@@ -48,6 +75,10 @@ def cpu_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.
     """As `dispatch.attend`; each length of a `Prefix` is a branch of the program."""
     if isinstance(mask, Prefix):
         return _attend_prefix(query, key, value, mask, scale)
+    if isinstance(mask, KeyLengths):
+        if key.shape[1] > _KEYS:
+            return _attend_chunks(query * scale, key, value, mask)
+        mask = mask.mask(key.shape[1])
     if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
         return _head_by_head(query, key, value, scale)
     scores = jnp.einsum("blnh,bsnh->bnls", query * scale, key).astype(jnp.float32)
@@ -67,6 +98,33 @@ def _attend_prefix(query, key, value, prefix, scale):
         for length in prefix.lengths
     ]
     return jax.lax.switch(prefix.which, branches, query, key, value)
+
+
+def _attend_chunks(query, key, value, mask):
+    """Softmax over chunks of keys, up to the longest clip's last one. query: scaled."""
+
+    def chunk(index):
+        """(largest score, sum of weights [B, N, L, 1] each, weighted values [B, N, L, H])."""
+        first = index * _KEYS
+        k, v = (jax.lax.dynamic_slice_in_dim(x, first, _KEYS, 1) for x in (key, value))
+        kept = KeyLengths(mask.lengths - first).mask(_KEYS)
+        scores = jnp.einsum("blnh,bsnh->bnls", query, k).astype(jnp.float32)
+        scores = jnp.where(kept, scores, jnp.finfo(jnp.float32).min)
+        top = scores.max(-1, keepdims=True)
+        weights = jnp.exp(scores - top)
+        out = jnp.einsum("bnls,bsnh->bnlh", weights.astype(v.dtype), v)
+        return top, weights.sum(-1, keepdims=True), out.astype(jnp.float32)
+
+    def add(index, sums):
+        (top, total, out), (new_top, new_total, new_out) = sums, chunk(index)
+        highest = jnp.maximum(top, new_top)
+        old, new = jnp.exp(top - highest), jnp.exp(new_top - highest)
+        return highest, old * total + new * new_total, old * out + new * new_out
+
+    # A clip whose keys end before a chunk has its lowest score there, and so the weight zero.
+    chunks = -(-mask.lengths.max() // _KEYS)
+    _, total, out = jax.lax.fori_loop(1, chunks, add, chunk(0))
+    return (out / total).astype(value.dtype).transpose(0, 2, 1, 3)
 
 
 def _head_by_head(query, key, value, scale):

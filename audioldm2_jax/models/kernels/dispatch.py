@@ -18,8 +18,8 @@ from audioldm2_jax.models.kernels.dense import cpu_matmul
 def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     """Softmax attention, softmax in fp32. query: [B, L, N, H]; key, value: [B, S, N, H].
 
-    mask: bool, broadcastable to [B, N, L, S], True = keep, or a `Prefix`. bias is added to the
-    scores. scale: of the query; None is 1/sqrt(H). -> [B, L, N, H]
+    mask: bool, broadcastable to [B, N, L, S], True = keep, or a `Prefix` or `KeyLengths`. bias is
+    added to the scores. scale: of the query; None is 1/sqrt(H). -> [B, L, N, H]
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     compute = cpu_attend if backend.current().cpu_kernels else xla_attend

@@ -7,7 +7,7 @@ import pytest
 
 from audioldm2_jax import backend
 from audioldm2_jax.models.kernels import attention
-from audioldm2_jax.models.kernels.attention import Prefix, keep_mask
+from audioldm2_jax.models.kernels.attention import KeyLengths, Prefix, keep_mask
 from audioldm2_jax.models.kernels.dispatch import attend
 
 
@@ -76,3 +76,22 @@ def test_long_sequences_head_by_head(monkeypatch, queries):
     monkeypatch.setattr(attention, "_QUERIES", queries)
     for ours, theirs in zip(values_and_grads(), expected):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "platform, keys, longest",
+    [("gpu", 192, 20), ("cpu", 64, 20), ("cpu", 192, 64), ("cpu", 192, 65), ("cpu", 192, 192)],
+)
+def test_key_lengths_are_a_mask(platform, keys, longest):
+    """Chunks of keys of which clips read none, some or all; what lies behind them is never read."""
+    rng, lengths = np.random.default_rng(0), jnp.array([1, longest, longest // 2])
+    query, key, value = (
+        rng.standard_normal((3, n, 2, 8)).astype(np.float32) for n in (5, keys, keys)
+    )
+    key = 4 * key  # scores far apart
+    key[:, -(-longest // 64) * 64 :] = np.inf if platform == "cpu" else 0
+    kept = jnp.arange(keys) < lengths[:, None]
+    masked = attend(query, jnp.where(jnp.isinf(key), 0, key), value, mask=keep_mask(kept))
+    with backend.targeting(platform):
+        ours = attend(query, key, value, mask=KeyLengths(lengths))
+    np.testing.assert_allclose(ours, masked, atol=1e-5)
