@@ -45,16 +45,15 @@ def compile_in_turn(
     compiled = functools.partial(runner.compiled, progress=progress)
     encoders, unet, decoders = (stage_parts(shapes, stage) for stage in stage_bytes(shapes))
     texts, shape = batch.clips.texts.take([0]), (1, *batch.clips.latents.shape[1:])
-    times = stepwise.padded_times(batch.schedule)
     encode = compiled(_encode, program, encoders, texts, label="text encoders")
     conditioning = runner.shapes(_encode, program, encoders, texts)
-    arguments = unet, conditioning, times
-    context = compiled(shared.unet_context, program, *arguments, label="U-Net's context")
-    inputs = runner.shapes(shared.unet_context, program, *arguments)
+    arguments = program, unet, conditioning
+    context = compiled(shared.unet_context, *arguments, label="U-Net's context")
+    inputs = runner.shapes(shared.unet_context, *arguments)
     latents = jax.ShapeDtypeStruct(shape, jnp.float32)
     guidance = np.zeros(1, np.float32) if texts.guided else None
-    arguments = unet, inputs, latents, 0, guidance
-    predict = compiled(stepwise.predict, program, *arguments, label="U-Net")
+    arguments = program, unet, inputs, latents, np.float32(0), guidance
+    predict = compiled(stepwise.predict_once, *arguments, label="U-Net")
     render = compiled(shared.render, program, decoders, latents, label="decoders")
     # What stays of all clips: the conditioning of their texts, and their latents.
     count = len(batch.owners)
@@ -108,16 +107,16 @@ def _sample_all(programs, params, batch, conditionings, progress):
     """The latents [1, T, F, C] of each clip."""
     from tqdm import tqdm
 
-    clips, schedule, results, last = batch.clips, batch.schedule, [], None
-    total = len(batch.owners) * len(schedule.timesteps)
+    results, last = [], None
+    total = len(batch.owners) * len(batch.schedule.timesteps)
     settings = {"desc": "sampling", "unit": "step", "file": sys.stderr, "disable": not progress}
     with tqdm(total=total, **settings) as bar:
         for i, conditioning in enumerate(conditionings):
             if conditioning is not last:
                 last = conditioning
-                context = programs.context(params, conditioning, stepwise.padded_times(schedule))
+                context = programs.context(params, conditioning)
             predict = functools.partial(programs.predict, params, context)
-            results.append(stepwise.sample_clip(predict, clips, i, schedule, bar.update))
+            results.append(stepwise.sample_clip(predict, batch, i, bar.update))
     return results
 
 

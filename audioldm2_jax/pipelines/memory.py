@@ -23,7 +23,6 @@ from audioldm2_jax.pipelines.runner import (
     Runner,
     available_memory,
     check_fits,
-    tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps
 from audioldm2_jax.pipelines.text import blank
@@ -67,7 +66,7 @@ def model_shapes(config: ModelConfig, dtype) -> dict:
 
 def check_model(config: ModelConfig, dtype, source: str, devices=None) -> None:
     """Raises InputError if the weights alone exceed the free memory of a device."""
-    needed, free = tree_bytes(model_shapes(config, dtype)), available_memory(devices)
+    needed, free = tree.nbytes(model_shapes(config, dtype)), available_memory(devices)
     if needed > free:
         smaller = "a smaller model" if dtype == jnp.bfloat16 else "--dtype bf16, or a smaller model"
         raise InputError(
@@ -97,7 +96,7 @@ def estimate(config: ModelConfig, request: Request, dtype, *, progress: bool) ->
     batch = Batch(clips, schedule, np.zeros(count, int))
     compile_batch = compile_together if runner.mesh else compile_steps
     programs = compile_batch(runner, program, shapes, batch, progress=progress)
-    return tree_bytes(shapes), programs.needed
+    return tree.nbytes(shapes), programs.needed
 
 
 def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:

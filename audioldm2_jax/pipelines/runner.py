@@ -67,11 +67,6 @@ def check_peak(peak: int, what: str) -> None:
         )
 
 
-def tree_bytes(shapes) -> int:
-    """Bytes of a tree of arrays or of their shapes."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
-
-
 def sampling_mesh(mesh: Mesh | None) -> Mesh | None:
     """The mesh that clips are split over; None: the default device, clip by clip.
 

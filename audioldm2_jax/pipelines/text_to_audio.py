@@ -39,7 +39,7 @@ from audioldm2_jax.pipelines.request import (
     check_request,
     check_sampling,
 )
-from audioldm2_jax.pipelines.runner import Runner, sampling_mesh, tree_bytes
+from audioldm2_jax.pipelines.runner import Runner, sampling_mesh
 from audioldm2_jax.pipelines.stepwise import Steps, compile_steps, run_steps
 from audioldm2_jax.pipelines.together import compile_together, run_together
 from audioldm2_jax.pipelines.values import check_count, check_latents
@@ -313,7 +313,7 @@ class Pipeline:
             batch = self._runner.split(batch)
         programs = self._compile(batch, progress)
         if progress:
-            weights, devices = tree_bytes(self.params), self._runner.devices
+            weights, devices = tree.nbytes(self.params), self._runner.devices
             print(memory_line(weights, programs.needed, devices), file=sys.stderr)
         if isinstance(programs, Steps):
             waves, features = run_steps(programs, self.params, batch, progress=progress)

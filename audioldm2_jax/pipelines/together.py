@@ -14,7 +14,7 @@ from audioldm2_jax.diffusion.samplers import pad_schedule
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
-from audioldm2_jax.pipelines.runner import Runner, needed_memory, tree_bytes
+from audioldm2_jax.pipelines.runner import Runner, needed_memory
 
 
 class Together(NamedTuple):
@@ -43,7 +43,7 @@ def compile_together(
     sample = compiled(shared.sample_latents, program, *arguments, label="sampler")
     latents = jax.ShapeDtypeStruct(batch.clips.latents.shape, jnp.float32)
     render = compiled(shared.render, program, params, latents, label="decoders")
-    sampling = tree_bytes(context) // runner.mesh.size + needed_memory(sample)
+    sampling = tree.nbytes(context) // runner.mesh.size + needed_memory(sample)
     needed = max(sampling, needed_memory(condition), needed_memory(render))
     return Together(condition, sample, render, needed)
 
