@@ -14,13 +14,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax.errors import InputError
+
 # Parts whose weights a model reads once for a request. The U-Net and the decoders keep theirs: they
 # bound the sound's quality, and their convolutions would gain little.
 PARTS = ("clap", "t5", "gpt2")
+# What `quantize` options take beside None.
+KINDS = ("int8",)
+
+
+def check_quantize(kind: str | None) -> None:
+    """Raises InputError for a name that is no kind of quantisation."""
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"quantize {str(kind)[:40]!r}: choose one of {' '.join(KINDS)}")
+
+
+def quantizes(part: str, kind: str | None) -> bool:
+    """Whether a kind of quantisation changes a part of a model."""
+    return kind is not None and part in PARTS
 
 
 def quantize_in_place(params: dict) -> None:
-    """Replaces kernels and embeddings of tokens by their eight bits, one after another."""
+    """Replaces kernels and embeddings of tokens by their eight bits, one after another.
+
+    params: of one part, arrays or their shapes.
+    """
     for name, value in params.items():
         if isinstance(value, dict):
             if "embedding" in value and name == "tokens":
@@ -32,12 +50,18 @@ def quantize_in_place(params: dict) -> None:
 
 def quantize(matrix, *, axis: int) -> dict[str, jax.Array]:
     """{"int8": [I, O], "scale": fp32} of a matrix [I, O]; a scale holds along `axis`."""
+    if isinstance(matrix, jax.ShapeDtypeStruct):
+        return jax.eval_shape(lambda: _zeros(matrix.shape, axis))
     matrix = np.asarray(matrix, np.float32)
     scale = np.abs(matrix).max(axis) / np.float32(127)
     # A row of zeros stays zeros.
     steps = np.where(scale > 0, scale, 1)
     quotient = matrix / np.expand_dims(steps, axis)
     return {"int8": jnp.asarray(np.rint(quotient).astype(np.int8)), "scale": jnp.asarray(scale)}
+
+
+def _zeros(shape, axis: int) -> dict[str, jax.Array]:
+    return {"int8": jnp.zeros(shape, jnp.int8), "scale": jnp.zeros(shape[1 - axis])}
 
 
 def is_quantized(weight: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The parts of a model in the order in which sampling needs them, and parts that are read in turn."""
+"""A model's parts in the order in which sampling needs them, and parts that are read in turn."""
 
 from __future__ import annotations
 

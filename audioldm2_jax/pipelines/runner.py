@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -67,11 +66,15 @@ def check_peak(peak: int, what: str) -> None:
         )
 
 
-def sampling_mesh(mesh: Mesh | None) -> Mesh | None:
+def sampling_mesh(mesh: Mesh | None, *, low_memory: bool = False) -> Mesh | None:
     """The mesh that clips are split over; None: the default device, clip by clip.
 
-    Raises InputError for a mesh that splits something else.
+    Raises InputError for a mesh that splits something else, or with low_memory.
     """
+    if low_memory:
+        if mesh is not None:
+            raise InputError("low_memory: clips run one after another; leave the mesh out")
+        return None
     if mesh is None:
         if not backend.current().batched:
             return None
