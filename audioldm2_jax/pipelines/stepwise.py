@@ -92,7 +92,8 @@ def sample(denoise, x, schedule, noise=None, on_step=None, report=lambda: None) 
 
 
 def _predict(program, params, context, x, timestep, guidance):
-    return shared.denoiser(program, params, context, timestep[None], guidance)(x, 0)
+    biases = shared.time_bias(program, params, timestep[None])
+    return shared.denoiser(program, params, context, biases, guidance)(x, 0)
 
 
 def _denoiser(predict, timesteps, guidance):
