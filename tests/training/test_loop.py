@@ -25,8 +25,8 @@ from audioldm2_jax.training.configuration import read_config
 from audioldm2_jax.training.export import trained_parts
 from audioldm2_jax.training.hooks import hooks_of
 from audioldm2_jax.training.loop import train
-from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run
+from audioldm2_jax.training.shapes import batch_shapes, frozen_shapes
 from audioldm2_jax.training.stages.conditions import EMPTY_TEXT
 from audioldm2_jax.training.state import init_sharded
 from tests.data.corpora import write_corpus
