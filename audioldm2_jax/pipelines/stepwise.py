@@ -77,7 +77,8 @@ def run_steps(
 
 def predict_once(program, params, context, x, timestep, guidance) -> jax.Array:
     """One evaluation of the U-Net on one clip. guidance: [1], None without guidance."""
-    return shared.denoiser(program, params, context, timestep[None], guidance)(x, 0)
+    biases = shared.time_bias(program, params, timestep[None])
+    return shared.denoiser(program, params, context, biases, guidance)(x, 0)
 
 
 def sample_clip(predict, batch: Batch, index: int, report) -> jax.Array:

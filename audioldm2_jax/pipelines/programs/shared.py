@@ -21,7 +21,7 @@ from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import SamplerSchedule, sample
 from audioldm2_jax.encoders.clap import clap_text_features
 from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
-from audioldm2_jax.models.kernels.attention import KeyLengths
+from audioldm2_jax.models.kernels.attention import key_lengths
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines.text import Texts
 from audioldm2_jax.presets import ModelConfig
@@ -98,7 +98,7 @@ def unet_context(program: Program, params: dict, conditioning: Conditioning) -> 
     context = {
         "kv": unet.apply(variables, *conditioning.streams, keys=keys, method="kv"),
         # Texts are padded at their ends.
-        "masks": tuple(None if m is None else KeyLengths(m.sum(1)) for m in conditioning.masks),
+        "masks": tuple(key_lengths(m) for m in conditioning.masks),
     }
     if conditioning.film is not None:
         context["film_bias"] = unet.apply(variables, conditioning.film, method="film_bias")
@@ -111,20 +111,27 @@ def _context_keys(tokens: int) -> int:
     return next((n for n in lengths if n >= tokens), -(-tokens // lengths[0]) * lengths[0])
 
 
-def denoiser(program: Program, params: dict, context: dict, timesteps, guidance=None) -> Callable:
-    """denoise(x, index) for the samplers: the U-Net at timesteps[index].
+def time_bias(program: Program, params: dict, timesteps) -> tuple:
+    """What the timesteps [E] add to each residual block of the U-Net: a tree of [E, C]."""
+    unet = UNet(program.config.unet, program.dtype)
+    return unet.apply({"params": params["unet"]}, timesteps, method="time_bias")
+
+
+def denoiser(program: Program, params: dict, context: dict, biases, guidance=None) -> Callable:
+    """denoise(x, index) for the samplers: the U-Net at the timestep of row `index` of
+    `biases`, which are `time_bias`'s.
 
     guidance: [B], each clip's scale; None without guidance.
     """
     unet = UNet(program.config.unet, program.dtype)
-    variables = {"params": params["unet"]}
-    time_bias = unet.apply(variables, timesteps, method="time_bias")
 
     def denoise(x, index):
-        bias = jax.tree.map(lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), time_bias)
+        bias = jax.tree.map(lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), biases)
         if "film_bias" in context:
             bias = jax.tree.map(jnp.add, bias, context["film_bias"])
-        return unet.apply(variables, x, bias, context["kv"], context["masks"], method="denoise")
+        return unet.apply(
+            {"params": params["unet"]}, x, bias, context["kv"], context["masks"], method="denoise"
+        )
 
     return denoise if guidance is None else cfg_denoise(denoise, guidance)
 
@@ -161,8 +168,8 @@ def sample_latents(
 
     schedule, count: of `pad_schedule`, so that one program serves all solvers and numbers of steps.
     """
-    timesteps = jnp.asarray(schedule.timesteps)
-    denoise = denoiser(program, params, context, timesteps, clips.guidance)
+    biases = time_bias(program, params, jnp.asarray(schedule.timesteps))
+    denoise = denoiser(program, params, context, biases, clips.guidance)
 
     def noise(index):
         return clip_noise(clips.keys, index + 1, clips.latents.shape)
