@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
+
+import jax
 
 from audioldm2_jax.errors import InputError
 
@@ -86,10 +89,12 @@ def _tpus(topology: str) -> list:
     os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # Any type will do; without one there is a warning.
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5e-1")
     # A host has four chips, but for a single one.
     single = {"chips_per_host_bounds": [1, 1, 1]} if topology.endswith(":1x1") else {}
-    need = "libtpu is needed: pip install 'audioldm2-jax[tpu]'"
-    return _described(topology, need, platform="tpu", topology_name=topology, **single)
+    _require(topology, "libtpu", "libtpu is", "tpu")
+    return _described(topology, platform="tpu", topology_name=topology, **single)
 
 
 def _gpus(topology: str, chip: Chip) -> list:
@@ -97,19 +102,27 @@ def _gpus(topology: str, chip: Chip) -> list:
     if count not in ("1", "2", "4", "8"):
         kind = topology.partition(":")[0]
         raise InputError(f"--topology {topology}: a host has 1, 2, 4 or 8 GPUs, as {kind}:8")
-    need = "JAX's plugin for CUDA 13 is needed, a GPU is not: pip install 'audioldm2-jax[cuda]'"
+    _require(topology, "jax_cuda13_plugin", "JAX's plugin for CUDA 13 (not a GPU) is", "cuda")
     shape = {"topology": f"1x1x{count}", "target_config": gpu_target(chip)}
-    return _described(topology, need, platform="cuda", **shape)
+    return _described(topology, platform="cuda", **shape)
 
 
-def _described(name: str, need: str, **settings) -> list:
+def _require(topology: str, package: str, what: str, extra: str) -> None:
+    """Raises InputError, with the line that installs it, if a compiler is missing."""
+    if importlib.util.find_spec(package) is None:
+        command = f"pip install 'audioldm2-jax[{extra}]'"
+        raise InputError(f"--topology {topology}: {what} needed: {command}")
+
+
+def _described(name: str, **settings) -> list:
+    """The devices of a description. name: what messages call the topology."""
     from jax.experimental import topologies
 
     try:
         return list(topologies.get_topology_desc(**settings).devices)
-    except Exception as error:  # no such package, or a name that it does not know
+    except Exception as error:  # whatever the compiler raises for a shape that it does not know
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--topology {name}: {line} ({need})") from None
+        raise InputError(f"--topology {name}: {line}") from None
 
 
 def gpu_target(chip: Chip) -> str:
@@ -126,3 +139,18 @@ def gpu_target(chip: Chip) -> str:
         "runtime_version { major: 13 minor: 0 patch: 0 }\n"
         f'device_description_str: "{chip.gpu}"\n'
     )
+
+
+def compile_there(lowered):
+    """A lowered program compiled for the devices that its arguments are on.
+
+    Raises JaxRuntimeError for what the compiler cannot do, such as a program that is too large.
+    """
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "output tile sizes" not in str(error):
+            raise
+        # Nothing is tuned without a GPU, and Triton's default tiles do not suit every product: all
+        # products are cuBLAS' then.
+        return lowered.compile({"xla_gpu_enable_triton_gemm": False})

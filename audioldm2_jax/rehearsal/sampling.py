@@ -24,7 +24,7 @@ from audioldm2_jax.pipelines.request import check_sampling
 from audioldm2_jax.pipelines.text import blank
 from audioldm2_jax.pipelines.values import check_count
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
-from audioldm2_jax.rehearsal.chips import chip_of, devices_of
+from audioldm2_jax.rehearsal.chips import chip_of, compile_there, devices_of
 from audioldm2_jax.rehearsal.report import (
     kernel_figures,
     memory_figures,
@@ -84,7 +84,7 @@ def rehearse_sampling(
     with backend.targeting(chip.platform):
         run, arguments = _part(part, config, duration.frames, schedule, clips)
         try:
-            compiled = jax.jit(run).lower(*_on(devices[0], arguments)).compile()
+            compiled = compile_there(jax.jit(run).lower(*_on(devices[0], arguments)))
         except jax.errors.JaxRuntimeError as error:
             return what | too_large(str(error))
     text = program_text(compiled, dump)

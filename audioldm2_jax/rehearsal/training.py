@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from audioldm2_jax import backend
-from audioldm2_jax.rehearsal.chips import Chip, chip_of, devices_of
+from audioldm2_jax.rehearsal.chips import Chip, chip_of, compile_there, devices_of
 from audioldm2_jax.rehearsal.report import (
     collective_figures,
     kernel_figures,
@@ -60,7 +60,7 @@ def _compile(run: Run, precomputed: bool):
     with jax.set_mesh(mesh):
         batch = batch_shapes(run, precomputed=precomputed)
         lowered = jitted_step(run, placed).lower(state, frozen_shapes(run, batch), batch)
-        return lowered.compile()
+        return compile_there(lowered)
 
 
 def _figures(run: Run, compiled, chip: Chip, text: str) -> dict:
