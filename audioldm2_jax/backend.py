@@ -38,6 +38,11 @@ class Backend:
         return self.platform == "cpu"
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether programs are for a GPU, where each kernel costs a launch."""
+        return self.platform == "gpu"
+
+    @property
     def cpu_kernels(self) -> bool:
         """Whether `models/kernels` computes with its own kernels; XLA's are better elsewhere."""
         return self.is_cpu
@@ -49,7 +54,7 @@ class Backend:
         A target without a card counts as one.
         """
         plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-        if self.platform != "gpu" or not any(map(importlib.util.find_spec, plugins)):
+        if not self.is_gpu or not any(map(importlib.util.find_spec, plugins)):
             return False
         return float(getattr(jax.devices()[0], "compute_capability", "8.0")) >= 8.0
 
