@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from audioldm2_jax import backend
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.log import timed_message
+from audioldm2_jax.pipelines import exported
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs.shared import Program, generate
 from audioldm2_jax.sharding import make_mesh
@@ -113,7 +114,10 @@ class Runner:
         # fp32 means fp32: some backends would round products to fewer bits.
         exact = jnp.dtype(self.dtype) == jnp.float32
         with context, jax.default_matmul_precision("highest" if exact else "default"):
-            return jax.jit(run).lower(*arguments).compile()
+            if function is generate:
+                return jax.jit(run).lower(*arguments).compile()
+            identity = f"{function.__module__} {program.config} {program.dtype}"
+            return exported.lower(run, function.__name__, identity, arguments).compile()
 
     def shapes(self, function, program, *arguments):
         """Shapes of what function(program, *arguments) returns, traced once for each shape."""
