@@ -6,6 +6,7 @@ machine lacks, such as a TPU of a rehearsal.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,9 +38,25 @@ class Backend:
         return self.platform == "cpu"
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether programs are for a GPU, where each kernel costs a launch."""
+        return self.platform == "gpu"
+
+    @property
     def cpu_kernels(self) -> bool:
         """Whether `models/kernels` computes with its own kernels; XLA's are better elsewhere."""
         return self.is_cpu
+
+    @property
+    def cudnn(self) -> bool:
+        """Whether cuDNN's fused attention is there: CUDA, and a card of Ampere or later.
+
+        A target without a card counts as one.
+        """
+        plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+        if not self.is_gpu or not any(map(importlib.util.find_spec, plugins)):
+            return False
+        return float(getattr(jax.devices()[0], "compute_capability", "8.0")) >= 8.0
 
     @property
     def donates(self) -> bool:
@@ -50,9 +67,21 @@ class Backend:
         return not self.is_cpu
 
     @property
-    def one_program(self) -> bool:
-        """Whether a request is one program: on the CPU, compiling it takes longer than a clip."""
+    def batched(self) -> bool:
+        """Whether clips are sampled together, in a loop on the device.
+
+        On the CPU, compiling it for another number of clips takes longer than a clip.
+        """
         return not self.is_cpu
+
+    @property
+    def context_keys(self) -> tuple[int, ...]:
+        """Numbers of keys that the U-Net's contexts of texts are padded to.
+
+        The CPU computes the chunks that are needed (`KeyLengths`); elsewhere 512 keys would cost an
+        eighth more of attention, so that the few texts over 64 tokens have programs of their own.
+        """
+        return (512,) if self.is_cpu else (64, 512)
 
     @property
     def decoded_clips(self) -> int:

@@ -254,7 +254,7 @@ def text_encoders(ours, theirs):
 
     def run():
         texts = tokenise([request], ours.tokenizers, ours.config, ours.convention)
-        arguments = (ours.params, texts, np.zeros(64, np.float32))
+        arguments = (ours.params, texts)
         compiled = ours._runner.compiled(
             shared.condition, ours._program, *arguments, label="text", progress=False
         )
