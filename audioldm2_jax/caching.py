@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -59,7 +60,7 @@ def store(path: Path, write: Callable[[Path], None], *, limit: int) -> bool:
 
     limit: bytes that the folder's files may take together; the longest unused ones are deleted.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -69,7 +70,8 @@ def store(path: Path, write: Callable[[Path], None], *, limit: int) -> bool:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    _shrink(path, limit)
+    with suppress(OSError):
+        _shrink(path, limit)
     return path.exists()
 
 

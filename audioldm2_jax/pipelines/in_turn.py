@@ -22,7 +22,7 @@ from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.parts import PartsInTurn, stage_bytes, stage_parts
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
-from audioldm2_jax.pipelines.runner import Runner, check_peak, needed_memory
+from audioldm2_jax.pipelines.runner import Runner, check_peak, needed_memory, result_shapes
 
 
 class InTurn(NamedTuple):
@@ -46,10 +46,10 @@ def compile_in_turn(
     encoders, unet, decoders = (stage_parts(shapes, stage) for stage in stage_bytes(shapes))
     texts, shape = batch.clips.texts.take([0]), (1, *batch.clips.latents.shape[1:])
     encode = compiled(_encode, program, encoders, texts, label="text encoders")
-    conditioning = runner.shapes(_encode, program, encoders, texts)
+    conditioning = result_shapes(encode)
     arguments = program, unet, conditioning
     context = compiled(shared.unet_context, *arguments, label="U-Net's context")
-    inputs = runner.shapes(shared.unet_context, *arguments)
+    inputs = result_shapes(context)
     latents = jax.ShapeDtypeStruct(shape, jnp.float32)
     guidance = np.zeros(1, np.float32) if texts.guided else None
     arguments = program, unet, inputs, latents, np.float32(0), guidance
