@@ -6,6 +6,7 @@ machine lacks, such as a TPU of a rehearsal.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,17 @@ class Backend:
     def cpu_kernels(self) -> bool:
         """Whether `models/kernels` computes with its own kernels; XLA's are better elsewhere."""
         return self.is_cpu
+
+    @property
+    def cudnn(self) -> bool:
+        """Whether cuDNN's fused attention is there: CUDA, and a card of Ampere or later.
+
+        A target without a card counts as one.
+        """
+        plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+        if self.platform != "gpu" or not any(map(importlib.util.find_spec, plugins)):
+            return False
+        return float(getattr(jax.devices()[0], "compute_capability", "8.0")) >= 8.0
 
     @property
     def donates(self) -> bool:

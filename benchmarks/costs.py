@@ -22,8 +22,8 @@ import jax
 from audioldm2_jax import backend, files
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.configuration import read_config
-from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run, step_of
+from audioldm2_jax.training.shapes import batch_shapes, frozen_shapes
 from audioldm2_jax.training.stages import find_stage
 from audioldm2_jax.training.state import state_shapes
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,23 @@ def test_unknown_targets_are_refused():
 def test_the_default_device_decides():
     with jax.default_device(jax.devices("cpu")[0]):
         assert backend.current() == Backend("cpu")
+
+
+@pytest.mark.parametrize(
+    "plugin, capability, expected",
+    [
+        ("jax_cuda12_plugin", "8.0", True),
+        ("jax_cuda13_plugin", None, True),
+        ("jax_cuda13_plugin", "7.5", False),
+        ("jax_rocm7_plugin", "gfx942", False),
+    ],
+)
+def test_cudnn_needs_cuda_and_ampere(monkeypatch, plugin, capability, expected):
+    device = SimpleNamespace(**{"compute_capability": capability} if capability else {})
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: name == plugin or None)
+    monkeypatch.setattr(backend.jax, "devices", lambda: [device])
+    assert Backend("gpu").cudnn == expected
+    assert not Backend("cpu").cudnn and not Backend("tpu").cudnn
 
 
 def test_dtypes_follow_the_target():

@@ -28,7 +28,7 @@ FLOORS = [
     {"checkpoints", "encoders"},
     {"data"},
     {"training", "pipelines"},
-    {"evaluation"},
+    {"evaluation", "rehearsal"},
     {"serving"},
     {"cli", "__main__"},
 ]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.kernels.attention import keep_mask
+from audioldm2_jax.models.kernels.attention import key_lengths
 from audioldm2_jax.models.layers import (
     Conv,
     FeedForward,
@@ -238,9 +238,9 @@ class UNet(nn.Module):
         """Predicted noise. x: [B, T, F, C] -> [B, T, F, C].
 
         time_bias: of `time_bias`, plus `film_bias` if there is a vector, with S = 1 or B. kv: of
-        `kv`. masks: of the streams, [B, L] or None.
+        `kv`. masks: of the streams, [B, L], whose kept vectors come first, or None.
         """
-        masks, count = [keep_mask(mask) for mask in masks], len(self.down)
+        masks, count = [key_lengths(mask) for mask in masks], len(self.down)
         x = self.conv_in(x)
         skips = [x]
         for i, level in enumerate(self.down):

@@ -18,7 +18,6 @@ from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.training import entries, metrics
 from audioldm2_jax.training.console import Console
 from audioldm2_jax.training.hooks import hooks_of
-from audioldm2_jax.training.rehearse import check_encoded
 from audioldm2_jax.training.remarks import check_texts, remarks
 from audioldm2_jax.training.run import (
     Run,
@@ -29,6 +28,7 @@ from audioldm2_jax.training.run import (
     read_scale,
     sources_of,
 )
+from audioldm2_jax.training.shapes import check_encoded
 from audioldm2_jax.training.state import init_sharded, state_shapes, state_shardings
 from audioldm2_jax.training.states import SavedStates
 from audioldm2_jax.training.stopping import Stopping

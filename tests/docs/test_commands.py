@@ -16,11 +16,12 @@ import torch
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.cli.main import build_parser, main
 from audioldm2_jax.corpora import archives
-from audioldm2_jax.data.untrained import random_checkpoint, write_random
+from audioldm2_jax.data.untrained import random_checkpoint
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 from tests.data.corpora import write_corpus
 from tests.docs.commands import ASSIGNMENT, DOCUMENTS, PARSED, ROOT, Line, blocks, lines, tiny
+from tests.training.stages_of import one_level
 
 sys.path.insert(0, str(ROOT / "tests" / "checkpoints"))
 from test_authors import tensors_of
@@ -35,8 +36,8 @@ def models(tmp_path_factory):
     """Tiny checkpoints in place of the published ones, and one with AudioMAE beside."""
     folder = tmp_path_factory.mktemp("docs-models")
     for preset in ("tiny", "tiny-audioldm", "tiny-speech"):
-        write_random(folder / preset, preset)
-    hub.save(random_checkpoint(with_audiomae(PRESETS["tiny"]())), folder / "start")
+        hub.save(random_checkpoint(one_level(PRESETS[preset]())), folder / preset)
+    hub.save(random_checkpoint(with_audiomae(one_level(PRESETS["tiny"]()))), folder / "start")
     write_authors(folder)
     return folder
 

@@ -15,9 +15,9 @@ from audioldm2_jax.cli.main import main
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.features.mel import log_mel, mel_config
 from audioldm2_jax.training.init import init_part, init_parts
-from audioldm2_jax.training.rehearse import batch_shapes, frozen_shapes
 from audioldm2_jax.training.run import open_run
 from audioldm2_jax.training.settings import StageSettings, setting
+from audioldm2_jax.training.shapes import batch_shapes, frozen_shapes
 from audioldm2_jax.training.spec import (
     BatchSpec,
     PromptSamples,

@@ -1,4 +1,4 @@
-"""Softmax attention: masks, XLA's way, and the CPU's way, which keeps scores in cache."""
+"""Softmax attention: masks, the accelerators' ways, and the CPU's, which keeps scores in cache."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import jax.numpy as jnp
 _MAP_SCORES = 512 * 512
 # ... and this many queries at a time, so that memory grows with the length and not its square.
 _QUERIES = 1024
+# cuDNN's fused attention takes these types, and heads up to this width on every card.
+_FUSED_DTYPES = (jnp.bfloat16, jnp.float16)
+_FUSED_WIDTH = 128
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +30,24 @@ class Prefix:
     which: jax.Array
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KeyLengths:
+    """A mask of each clip's own length: the first lengths[b] keys are kept. lengths: int32 [B]."""
+
+    lengths: jax.Array
+
+
+def key_lengths(mask) -> KeyLengths | Prefix | None:
+    """A mask of keys, [B, S], True (or 1) = keep, whose kept keys come first, for `attend`.
+
+    None and a `Prefix` are returned as they are.
+    """
+    if mask is None or isinstance(mask, Prefix):
+        return mask
+    return KeyLengths(mask.astype(jnp.int32).sum(-1))
+
+
 def keep_mask(mask) -> jax.Array | Prefix | None:
     """A mask of keys for `attend`: [B, S], True (or 1) = keep -> [B, 1, 1, S].
 
@@ -39,15 +60,43 @@ def keep_mask(mask) -> jax.Array | Prefix | None:
 
 def xla_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
     """As `dispatch.attend`; a `Prefix` becomes a mask, so that the program has no branches."""
-    if isinstance(mask, Prefix):
-        mask = keep_mask(jnp.arange(key.shape[1])[None] < jnp.array(mask.lengths)[mask.which])
+    if isinstance(mask, Prefix | KeyLengths):
+        mask = _mask_of(_lengths(mask, key), key)
     return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
+
+
+def cudnn_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
+    """As `dispatch.attend`: one kernel that writes no scores, where cuDNN takes the arguments."""
+    prefix = mask is None or isinstance(mask, Prefix | KeyLengths)
+    width = query.shape[-1]
+    fits = query.dtype in _FUSED_DTYPES and width % 8 == 0 and width <= _FUSED_WIDTH
+    if not (prefix and fits and bias is None and query.shape[1] > 1):
+        return xla_attend(query, key, value, scale=scale, mask=mask, bias=bias)
+    lengths = None if mask is None else _lengths(mask, key)
+    return jax.nn.dot_product_attention(
+        query, key, value, scale=scale, key_value_seq_lengths=lengths, implementation="cudnn"
+    )
+
+
+def _lengths(mask: Prefix | KeyLengths, key) -> jax.Array:
+    """How many keys of each clip are kept: int32 [B]."""
+    if isinstance(mask, KeyLengths):
+        return mask.lengths
+    length = jnp.array(mask.lengths, jnp.int32)[mask.which]
+    return jnp.broadcast_to(length, key.shape[:1])
+
+
+def _mask_of(lengths, key) -> jax.Array:
+    """[B] -> [B, 1, 1, S]."""
+    return keep_mask(jnp.arange(key.shape[1]) < lengths[:, None])
 
 
 def cpu_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
     """As `dispatch.attend`; each length of a `Prefix` is a branch of the program."""
     if isinstance(mask, Prefix):
         return _attend_prefix(query, key, value, mask, scale)
+    if isinstance(mask, KeyLengths):
+        mask = _mask_of(mask.lengths, key)
     if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
         return _head_by_head(query, key, value, scale)
     scores = jnp.einsum("blnh,bsnh->bnls", query * scale, key).astype(jnp.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from audioldm2_jax import backend
-from audioldm2_jax.models.kernels.attention import cpu_attend, xla_attend
+from audioldm2_jax.models.kernels.attention import cpu_attend, cudnn_attend, xla_attend
 from audioldm2_jax.models.kernels.conv_vjp import xla_conv
 from audioldm2_jax.models.kernels.convolution import (
     cpu_conv,
@@ -18,11 +18,12 @@ from audioldm2_jax.models.kernels.dense import cpu_matmul
 def attend(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     """Softmax attention, softmax in fp32. query: [B, L, N, H]; key, value: [B, S, N, H].
 
-    mask: bool, broadcastable to [B, N, L, S], True = keep, or a `Prefix`. bias is added to the
-    scores. scale: of the query; None is 1/sqrt(H). -> [B, L, N, H]
+    mask: bool, broadcastable to [B, N, L, S], True = keep, a `Prefix` or `KeyLengths`. bias is
+    added to the scores. scale: of the query; None is 1/sqrt(H). -> [B, L, N, H]
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    compute = cpu_attend if backend.current().cpu_kernels else xla_attend
+    target = backend.current()
+    compute = cpu_attend if target.cpu_kernels else cudnn_attend if target.cudnn else xla_attend
     return compute(query, key, value, mask=mask, bias=bias, scale=scale)
 
 

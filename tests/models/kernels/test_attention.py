@@ -7,7 +7,7 @@ import pytest
 
 from audioldm2_jax import backend
 from audioldm2_jax.models.kernels import attention
-from audioldm2_jax.models.kernels.attention import Prefix, keep_mask
+from audioldm2_jax.models.kernels.attention import KeyLengths, Prefix, cudnn_attend, keep_mask
 from audioldm2_jax.models.kernels.dispatch import attend
 
 
@@ -60,6 +60,56 @@ def test_the_first_keys(platform):
             first = jax.jit(lambda which: values_and_grads(Prefix(lengths, which)))(which)
         masked = values_and_grads(keep_mask(jnp.arange(11)[None] < length))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), first, masked)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_lengths_by_clip(platform):
+    arguments, lengths = qkv(7, 11), jnp.array([4, 11])
+    with backend.targeting(platform):
+        ours = attend(*arguments, mask=KeyLengths(lengths))
+    expected = attend(*arguments, mask=keep_mask(jnp.arange(11) < lengths[:, None]))
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """cuDNN's arguments go to XLA's attention; the list grows by one with each such call."""
+    calls, plain = [], jax.nn.dot_product_attention
+
+    def attention(*arguments, implementation=None, **options):
+        calls.extend([implementation] if implementation else [])
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
+    return calls
+
+
+LENGTHS = KeyLengths(jnp.array([4, 11], jnp.int32))
+PADDED = keep_mask(jnp.arange(11) < LENGTHS.lengths[:, None])
+FIRST = Prefix((3, 9), jnp.array(1))
+
+
+@pytest.mark.parametrize("mask, same", [(None, None), (LENGTHS, PADDED), (FIRST, FIRST)])
+def test_what_cudnn_takes(fused, mask, same):
+    """Also the masks that are lengths."""
+    arguments = [x.astype(jnp.bfloat16) for x in qkv(7, 11)]
+    ours = cudnn_attend(*arguments, mask=mask, scale=0.3)
+    expected = attend(*arguments, mask=same, scale=0.3)
+    assert fused == ["cudnn"]
+    np.testing.assert_allclose(ours.astype(jnp.float32), expected.astype(jnp.float32), atol=3e-2)
+
+
+@pytest.mark.parametrize("case", ["fp32", "wide", "odd", "mask", "bias", "one query"])
+def test_what_cudnn_refuses(fused, case):
+    length, keys, width = 1 if case == "one query" else 7, 11, {"wide": 136, "odd": 9}.get(case, 8)
+    dtype = jnp.float32 if case == "fp32" else jnp.bfloat16
+    arguments = [draw(2, n, 3, width).astype(dtype) for n in (length, keys, keys)]
+    mask = PADDED if case == "mask" else LENGTHS
+    bias = draw(1, 3, length, keys, seed=3) if case == "bias" else None
+    ours = cudnn_attend(*arguments, mask=mask, bias=bias, scale=0.3)
+    expected = attend(*arguments, mask=mask, bias=bias, scale=0.3)
+    assert not fused
+    np.testing.assert_allclose(ours.astype(jnp.float32), expected.astype(jnp.float32), atol=3e-2)
 
 
 @pytest.mark.parametrize("queries", [16, 40, 64])

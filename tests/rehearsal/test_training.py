@@ -8,31 +8,16 @@ from pathlib import Path
 import pytest
 
 from audioldm2_jax.cli.main import main
-from audioldm2_jax.training.rehearse import CHIPS, collectives
+from audioldm2_jax.rehearsal.chips import CHIPS
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def test_collectives_are_read_off():
-    program = """
-  %a = f32[8,16]{1,0} all-reduce(f32[8,16]{1,0} %x), replica_groups={}
-  %b = (bf16[4]{0}, bf16[64]{0}) all-gather-start(bf16[4]{0} %y), dimensions={0}
-  %c = bf16[64]{0} all-gather-done((bf16[4]{0}, bf16[64]{0}) %b)
-  %d = f32[] all-reduce(f32[] %z)
-  %f = (f32[4]{0:T(128)}, f32[2,2]{1,0}) all-reduce(f32[4]{0} %u, f32[2,2]{1,0} %v)
-  %e = f32[8]{0} add(f32[8]{0} %p, f32[8]{0} %q)
-"""
-    assert collectives(program) == {
-        "all-reduce": (3, 8 * 16 * 4 + 4 + 32),
-        "all-gather": (1, 128),
-    }
 
 
 def test_unknown_topologies(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     command = ["rehearse", "--config=configs/audiomae.py:tiny", "-q"]
     assert main([*command, "--topology=v9:4x4"]) == 2
-    assert "choose a size of v5e v5p v6e, as v5e:4x4" in capsys.readouterr().err
+    assert "choose a size of v5e v5p v6e h100 h200, as v5e:4x4" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -69,3 +54,5 @@ def test_a_step_for_a_pod(topology, chips, mesh):
     assert report["chips"] == chips and report["fits"] and report["TFLOP"] > 0
     assert report["collectives"]["all-reduce"]["count"] >= 1
     assert report["bound by"] in ("compute", "memory", "links")
+    # XLA's own count has what is not a product, too; a TPU's loops count once there.
+    assert 0 < report["GFLOP"] < 1.1e3 * report["TFLOP"] and report["loops of unknown length"] == 0

@@ -1,0 +1,1 @@
+"""Programs compiled for chips that this machine lacks, and what they need there."""
