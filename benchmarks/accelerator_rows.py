@@ -219,7 +219,7 @@ def random_batch(spec, clips: int) -> dict[str, np.ndarray]:
 
 def _utilisation(session: Session, row: Row, seconds: float) -> dict:
     """The FLOPs of a clip as `costs.py` counts them, and the share of the peak, where known."""
-    key = COST_ROWS[row.part].format(session.model)
+    key = COST_ROWS.get(row.part, "").format(session.model)
     stages = json.loads(COSTS.read_text())["stages"]
     limit = metrics.peak(jax.devices()[0].device_kind)
     if session.size.presets[session.model] != session.model or key not in stages or not limit:
