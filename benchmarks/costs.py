@@ -45,7 +45,6 @@ RUNS = (
     "joint:full",
     "joint:full-large",
     "joint:full:encoded",
-    "joint:full-large:encoded",
     "audioldm:s",
     "audioldm:m",
     "audioldm:l",
