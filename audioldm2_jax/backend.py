@@ -38,6 +38,11 @@ class Backend:
         return self.platform == "cpu"
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether programs are for a GPU, where each kernel costs a launch."""
+        return self.platform == "gpu"
+
+    @property
     def cpu_kernels(self) -> bool:
         """Whether `models/kernels` computes with its own kernels; XLA's are better elsewhere."""
         return self.is_cpu
@@ -49,7 +54,7 @@ class Backend:
         A target without a card counts as one.
         """
         plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-        if self.platform != "gpu" or not any(map(importlib.util.find_spec, plugins)):
+        if not self.is_gpu or not any(map(importlib.util.find_spec, plugins)):
             return False
         return float(getattr(jax.devices()[0], "compute_capability", "8.0")) >= 8.0
 
@@ -62,9 +67,21 @@ class Backend:
         return not self.is_cpu
 
     @property
-    def one_program(self) -> bool:
-        """Whether a request is one program: on the CPU, compiling it takes longer than a clip."""
+    def batched(self) -> bool:
+        """Whether clips are sampled together, in a loop on the device.
+
+        On the CPU, compiling it for another number of clips takes longer than a clip.
+        """
         return not self.is_cpu
+
+    @property
+    def context_keys(self) -> tuple[int, ...]:
+        """Numbers of keys that the U-Net's contexts of texts are padded to.
+
+        The CPU computes the chunks that are needed (`KeyLengths`); elsewhere 512 keys would cost an
+        eighth more of attention, so that the few texts over 64 tokens have programs of their own.
+        """
+        return (512,) if self.is_cpu else (64, 512)
 
     @property
     def decoded_clips(self) -> int:

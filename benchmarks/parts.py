@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
+from audioldm2_jax.models.kernels.attention import KeyLengths
 from audioldm2_jax.models.loa_projection import sequence_positions
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines.programs import shared
@@ -62,10 +64,11 @@ class Parts:
         x, x_t = self._draw(rows, *self.latents)
         loa, loa_t = self._draw(rows, config.gpt2.tokens, config.gpt2.width)
         text, text_t = self._draw(rows, 20, config.t5.width)
-        mask = np.ones((rows, 20), bool)
+        mask, lengths = np.ones((rows, 20), bool), KeyLengths(jnp.full(rows, 20))
+        padded = (None, backend.current().context_keys[0])
         unet, variables = UNet(config.unet, self.ours.dtype), {"params": self.ours.params["unet"]}
         times = unet.apply(variables, jnp.array([961.0]), method="time_bias")
-        keys = jax.jit(lambda v: unet.apply(v, loa, text, method="kv"))(variables)
+        keys = jax.jit(lambda v: unet.apply(v, loa, text, keys=padded, method="kv"))(variables)
 
         def reference():
             return self.theirs.unet(
@@ -76,7 +79,7 @@ class Parts:
                 encoder_attention_mask_1=self._tensor(mask),
             ).sample.permute(0, 2, 3, 1)
 
-        arguments = variables, x, times, keys, (None, jax.device_put(mask))
+        arguments = variables, x, times, keys, (None, lengths)
         return self._calls("U-Net step", reference, _denoise, *arguments)
 
     def vae(self) -> dict:
@@ -120,7 +123,7 @@ class Parts:
 
         def run():
             texts = tokenise(requests, ours.tokenizers, ours.config, ours.convention)
-            arguments = ours.params, texts, np.zeros(64, np.float32)
+            arguments = ours.params, texts
             compiled = ours._runner.compiled(
                 shared.condition, ours._program, *arguments, label="text", progress=False
             )

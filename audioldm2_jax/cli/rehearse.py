@@ -70,7 +70,7 @@ def _add_sampling(add) -> None:
     add("--sampler", default=None, metavar="NAME", help="default the model's own, mostly dpm++2m")
     add("-b", "--batchsize", type=int, default=1, metavar="N", help="clips sampled at once")
     part = (
-        "of sampling: generate (from tokens to sound, as it runs), or condition (text encoders), "
+        "of sampling: generate (from tokens to sound), or condition (text encoders), "
         "unet (one guided step), render (decoder and vocoder)"
     )
     add("--part", default="generate", metavar="PART", help=part)

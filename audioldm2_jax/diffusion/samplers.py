@@ -1,10 +1,11 @@
-"""Sampling in one scan: the device runs `sample` over a schedule, whatever the solver.
+"""Sampling in one loop: the device runs `sample` over a schedule, whatever the solver.
 
 The schedules agree with diffusers' schedulers created from the same file (`docs/samplers.md`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -14,6 +15,9 @@ import numpy as np
 from audioldm2_jax.diffusion.registry import SAMPLERS, make_schedule, sampler_names  # noqa: F401
 from audioldm2_jax.diffusion.solvers.base import SamplerSchedule
 from audioldm2_jax.diffusion.timesteps import Timesteps  # noqa: F401
+
+# What `pad_schedule` pads to: Heun on 200 steps has 399 evaluations, PNDM a state of 6 arrays.
+_EVALUATIONS, _STATES = 512, 6
 
 jax.tree_util.register_dataclass(
     SamplerSchedule,
@@ -28,22 +32,44 @@ def sample(
     schedule: SamplerSchedule,
     noise: Callable | None = None,
     on_step: Callable | None = None,
+    *,
+    count=None,
 ) -> jax.Array:
     """Runs a schedule. x: [B, T, F, C] unit noise, or `noise_to_start`'s -> latents, both fp32.
 
     denoise(x, index) predicts at evaluation `index`. noise(index) draws unit noise like x; needed
-    if the schedule is stochastic. on_step(x, x0, index) follows each evaluation, inside the scan:
+    if the schedule is stochastic. on_step(x, x0, index) follows each evaluation, inside the loop:
     x [B, T, F, C] is the sample at the level of evaluation index + 1, x0 the current prediction of
     the result. It returns the sample to go on with; what a multistep solver remembers stays. (Heun
-    and PNDM evaluate also within a step.)
+    and PNDM evaluate also within a step.) count: how many evaluations run, an integer or a traced
+    scalar; None is all of them.
     """
+    noise = noise if schedule.stochastic else None
+    rows = jax.tree.map(jnp.asarray, evaluations(schedule))
 
-    def body(state, evaluation):
-        return step(
-            denoise, state, evaluation, noise if schedule.stochastic else None, on_step
-        ), None
+    def body(index, state):
+        return step(denoise, state, tuple(row[index] for row in rows), noise, on_step)
 
-    return jax.lax.scan(body, initial_state(x, schedule), evaluations(schedule))[0][0]
+    count = schedule.timesteps.shape[0] if count is None else count
+    return jax.lax.fori_loop(0, count, body, initial_state(x, schedule))[0]
+
+
+def pad_schedule(schedule: SamplerSchedule) -> tuple[SamplerSchedule, np.ndarray]:
+    """The schedule in a shape that samplers and numbers of steps share, and `sample`'s count.
+
+    Rows of evaluations and states that no solver reads are zeros. It counts as stochastic: a
+    deterministic solver weights the noise by zero.
+    """
+    evaluations, states = schedule.matrices.shape[:2]
+    more = max(_EVALUATIONS, 1 << (evaluations - 1).bit_length()) - evaluations
+    unread = max(_STATES - states, 0)
+    # The columns: the state's, which grows, then the prediction and the noise.
+    matrices = np.insert(schedule.matrices, [states] * unread, 0, axis=2)
+    rows = {"matrices": np.pad(matrices, ((0, more), (0, unread), (0, 0)))}
+    for name in ("timesteps", "input_scales", "x0_weights", "alphas", "sigmas"):
+        values = getattr(schedule, name)
+        rows[name] = np.pad(values, ((0, more), *((0, 0),) * (values.ndim - 1)))
+    return dataclasses.replace(schedule, **rows, stochastic=True), np.int32(evaluations)
 
 
 def evaluations(schedule: SamplerSchedule) -> tuple:

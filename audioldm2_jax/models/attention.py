@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import backend
 from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.kernels.dispatch import attend
 
@@ -34,7 +36,9 @@ class Attention(nn.Module):
 
     def kv(self, context):
         """context: [B, S, D] -> (key, value), each [B, S, N, H]."""
-        return self._split(self.key(context)), self._split(self.value(context))
+        key = self.key(context)
+        context, key = _apart(context, key)
+        return self._split(key), self._split(self.value(context))
 
     def __call__(self, x, kv=None, *, mask=None, bias=None):
         """x: [B, L, D] -> [B, L, width].
@@ -42,9 +46,21 @@ class Attention(nn.Module):
         kv: keys and values from `kv()`; None is self-attention. mask, bias: as of `attend`.
         """
         key, value = self.kv(x) if kv is None else kv
+        if kv is None:
+            x, value = _apart(x, value)
         query = self._split(self.query(x))
         out = attend(query, key, value, mask=mask, bias=bias, scale=self.scale)
         return self.out(out.reshape(*out.shape[:2], -1))
 
     def _split(self, x):
         return x.reshape(*x.shape[:-1], self.heads, self.head_width)
+
+
+def _apart(x, product):
+    """Both as they are; on a GPU, the next product of x is not merged with this one.
+
+    XLA would concatenate the matrices in every step, and copy the parts of the result.
+    """
+    if not backend.current().is_gpu:
+        return x, product
+    return jax.lax.optimization_barrier((x, product))

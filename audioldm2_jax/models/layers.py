@@ -181,9 +181,7 @@ class ResBlock(nn.Module):
 
     def __call__(self, x, time=None):
         h = self.conv_in(self.norm_in(x))
-        if time is not None:
-            h = h + time[:, None, None, :]
-        h = self.conv_out(self.norm_out(h))
+        h = self.conv_out(self.norm_out(h, time))
         return h + (x if self.in_channels == self.channels else self.shortcut(x))
 
 

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import backend
+
 
 class GroupNorm(nn.Module):
     """Group normalisation over all axes but the first. x: [B, ..., C] -> the same shape.
@@ -21,29 +23,42 @@ class GroupNorm(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
-        channels = x.shape[-1]
+    def __call__(self, x, offset=None):
+        """offset: [B or 1, C], added to x first."""
+        channels, keep = x.shape[-1], (-1, *(1,) * (x.ndim - 2), x.shape[-1])
         scale = self.param("scale", nn.initializers.ones, (channels,)).astype(jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(jnp.float32)
+        if offset is not None and not backend.current().is_gpu:
+            x, offset = x + offset.reshape(keep), None
         wide = x.astype(jnp.float32)
         space = tuple(range(1, x.ndim - 1))
         # Sums by channel first, then by group: XLA fuses both sums into one pass over x. E[x^2] -
         # E[x]^2 loses accuracy only where |mean| is hundreds of times the deviation.
         mean = wide.mean(space)
         square = (wide * wide).mean(space)
+        if offset is not None:
+            # By the statistics: a GPU would write the sum to memory and read it twice.
+            offset = offset.astype(jnp.float32)
+            mean, square = mean + offset, square + offset * (2 * mean + offset)
         mean, square = (self._per_group(s, channels) for s in (mean, square))
         variance = jnp.maximum(square - mean * mean, 0.0)
         gain = jax.lax.rsqrt(variance + self.eps) * scale
-        shift = bias - mean * gain
-        keep = (x.shape[0], *(1 for _ in space), channels)
+        shift = bias - (mean if offset is None else mean - offset) * gain
+        if backend.current().is_gpu:
+            # One kernel for both; otherwise XLA computes the means of groups in one of their own.
+            gain, shift = jax.lax.optimization_barrier((gain, shift))
         y = wide * gain.reshape(keep) + shift.reshape(keep)
         return (nn.silu(y) if self.silu else y).astype(self.dtype)
 
     def _per_group(self, sums, channels):
-        grouped = sums.reshape(-1, self.groups, channels // self.groups).mean(-1, keepdims=True)
-        return jnp.broadcast_to(grouped, (*grouped.shape[:2], channels // self.groups)).reshape(
-            -1, channels
-        )
+        size = channels // self.groups
+        grouped = sums.reshape(-1, self.groups, size)
+        if backend.current().is_gpu:
+            # A reduction is a kernel; a sum of slices is fused into the kernel that needs it.
+            grouped = sum(grouped[..., i : i + 1] for i in range(size)) / size
+        else:
+            grouped = grouped.mean(-1, keepdims=True)
+        return jnp.broadcast_to(grouped, (*grouped.shape[:2], size)).reshape(-1, channels)
 
 
 class LayerNorm(nn.Module):

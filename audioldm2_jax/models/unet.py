@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
-from audioldm2_jax.models.kernels.attention import key_lengths
+from audioldm2_jax.models.kernels.attention import key_lengths, pad_keys
 from audioldm2_jax.models.layers import (
     Conv,
     FeedForward,
@@ -136,15 +136,16 @@ class Level(nn.Module):
         """embedding: [B, E] -> [B, C] for each residual block."""
         return tuple(resnet.film_bias(embedding) for resnet in self.resnets)
 
-    def kv(self, streams):
+    def kv(self, streams, keys):
         """Keys and values of each transformer's context; None where it attends to itself."""
-        count = len(self.contexts)
-        return tuple(
-            None
-            if self.contexts[i % count] is None
-            else transformer.kv(streams[self.config.stream_of(i % count)])
-            for i, transformer in enumerate(self.transformers)
-        )
+        count, results = len(self.contexts), []
+        for i, transformer in enumerate(self.transformers):
+            if self.contexts[i % count] is None:
+                results.append(None)
+                continue
+            stream = self.config.stream_of(i % count)
+            results.append(pad_keys(transformer.kv(streams[stream]), keys[stream]))
+        return tuple(results)
 
     def layer(self, x, index, time_bias, kv, masks):
         """Residual block `index` and its transformers. x: [B, T, F, I] -> [B, T, F, C]."""
@@ -230,15 +231,18 @@ class UNet(nn.Module):
         embedding = self.film_in(vector.astype(self.dtype))
         return tuple(level.film_bias(embedding) for level in (*self.down, self.mid, *self.up))
 
-    def kv(self, *streams):
-        """Keys and values of every transformer, in a tuple for each level. streams: [B, L, D]."""
-        return tuple(level.kv(streams) for level in (*self.down, self.mid, *self.up))
+    def kv(self, *streams, keys=(None, None)):
+        """Keys and values of every transformer, in a tuple for each level. streams: [B, L, D].
+
+        keys: to how many each stream's are padded with zeros, which need a mask; None: not padded.
+        """
+        return tuple(level.kv(streams, keys) for level in (*self.down, self.mid, *self.up))
 
     def denoise(self, x, time_bias, kv, masks=(None, None)):
         """Predicted noise. x: [B, T, F, C] -> [B, T, F, C].
 
         time_bias: of `time_bias`, plus `film_bias` if there is a vector, with S = 1 or B. kv: of
-        `kv`. masks: of the streams, [B, L], whose kept vectors come first, or None.
+        `kv`. masks: of the streams, [B, L], whose kept vectors come first, `KeyLengths` or None.
         """
         masks, count = [key_lengths(mask) for mask in masks], len(self.down)
         x = self.conv_in(x)

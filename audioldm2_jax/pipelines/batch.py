@@ -54,7 +54,8 @@ def make_batch(
         latents = jnp.asarray(latents[filled])
     # Guidance of 1 is none: what is added to the unconditional prediction is the difference.
     guidance = np.array([r.guidance if r.guided else 1.0 for r in requests], np.float32)
-    clips = Clips(texts.take(rows), guidance[rows], keys, latents)
+    guidance = guidance[rows] if texts.guided else None
+    clips = Clips(texts.take(rows), guidance, keys, latents)
     return Batch(clips, schedule, owners)
 
 

@@ -23,11 +23,11 @@ from audioldm2_jax.pipelines.runner import (
     Runner,
     available_memory,
     check_fits,
-    needed_memory,
     tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps
 from audioldm2_jax.pipelines.text import blank
+from audioldm2_jax.pipelines.together import compile_together
 from audioldm2_jax.presets import ModelConfig
 from audioldm2_jax.sharding import make_mesh
 
@@ -83,21 +83,21 @@ def estimate(config: ModelConfig, request: Request, dtype, *, progress: bool) ->
     Raises InputError if one of them cannot run here.
     """
     shapes = jax.eval_shape(lambda p: prepack_params(p, dtype), model_shapes(config, dtype))
-    count, frames = request.waveforms, request.duration.frames
+    mesh = make_mesh(devices=jax.devices()[:1]) if backend.current().batched else None
+    runner = Runner(dtype, mesh)
+    count, frames = runner.batch_size(request.waveforms), request.duration.frames
+    guided = request.clips[0].guided
     clips = Clips(
-        blank(config, count, guided=request.clips[0].guided),
-        np.ones(count, np.float32),
+        blank(config, count, guided=guided),
+        np.ones(count, np.float32) if guided else None,
         jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count)),
         jax.ShapeDtypeStruct(latents_shape(config, frames, count), jnp.float32),
     )
     program, schedule = program_of(config, dtype), request.sampling.schedule
-    if not backend.current().one_program:
-        batch = Batch(clips, schedule, np.zeros(count, int))
-        steps = compile_steps(Runner(dtype), program, shapes, batch, progress=progress)
-        return tree_bytes(shapes), steps.needed
-    runner = Runner(dtype, make_mesh(devices=jax.devices()[:1]))
-    run = runner.one_program(program, shapes, clips, schedule, progress=progress)
-    return tree_bytes(shapes), needed_memory(run)
+    batch = Batch(clips, schedule, np.zeros(count, int))
+    compile_batch = compile_together if runner.mesh else compile_steps
+    programs = compile_batch(runner, program, shapes, batch, progress=progress)
+    return tree_bytes(shapes), programs.needed
 
 
 def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:
@@ -120,7 +120,7 @@ def check_memory(config: ModelConfig, request: Request, dtype, devices=None) -> 
     devices: that split the clips; None: the backend's own, on the CPU clip by clip.
     """
     count, duration = request.waveforms, request.duration
-    if devices is None and backend.current().one_program:
+    if devices is None and backend.current().batched:
         devices = jax.local_devices()
     at_once = 1 if devices is None else -(-count // len(devices))
     least = least_memory(duration.frames, config, jnp.dtype(dtype).itemsize, at_once)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 from collections.abc import Sequence
@@ -16,10 +15,19 @@ from audioldm2_jax import backend
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import Batch
-from audioldm2_jax.pipelines.programs.shared import Program, generate
+from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.sharding import make_mesh
 
-CLIPS = PartitionSpec("data")
+_CLIPS, _COPIES = PartitionSpec("data"), PartitionSpec()
+
+# How a mesh splits the arguments of the programs that it runs: parameters first.
+_SPECS = {
+    shared.condition: (_COPIES, _CLIPS),
+    shared.sample_latents: (_COPIES, _CLIPS, _CLIPS, _COPIES, _COPIES),
+    shared.render: (_COPIES, _CLIPS),
+}
+# Clips that a device samples at once are filled up to one of these, or to multiples of the last.
+_SIZES = (1, 2, 4, 8)
 
 
 def available_memory(devices: Sequence[jax.Device] | None = None) -> int:
@@ -60,7 +68,7 @@ def sampling_mesh(mesh: Mesh | None) -> Mesh | None:
     Raises InputError for a mesh that splits something else.
     """
     if mesh is None:
-        if not backend.current().one_program:
+        if not backend.current().batched:
             return None
         return make_mesh(devices=jax.local_devices())
     if mesh.shape.get("data") != mesh.size:
@@ -88,7 +96,7 @@ class Runner:
         """The parameters on every device of the mesh."""
         if self.mesh is None:
             return params
-        return jax.device_put(params, NamedSharding(self.mesh, PartitionSpec()))
+        return jax.device_put(params, NamedSharding(self.mesh, _COPIES))
 
     def compiled(self, function, program, *arguments, label: str, progress: bool):
         """The program of function(program, *arguments), compiled once for each shape.
@@ -103,17 +111,19 @@ class Runner:
         return self._compiled[key]
 
     def _compile(self, function, program, arguments):
-        run, context = functools.partial(function, program), contextlib.nullcontext()
-        if function is generate:
-            # Each device runs the whole program for its own clips.
-            replicated = PartitionSpec()
-            specs = {"in_specs": (replicated, CLIPS, replicated), "out_specs": CLIPS}
-            run = jax.shard_map(run, mesh=self.mesh, check_vma=False, **specs)
-            context = jax.set_mesh(self.mesh)
+        run = functools.partial(function, program)
         # fp32 means fp32: some backends would round products to fewer bits.
         exact = jnp.dtype(self.dtype) == jnp.float32
-        with context, jax.default_matmul_precision("highest" if exact else "default"):
-            return jax.jit(run).lower(*arguments).compile()
+        with jax.default_matmul_precision("highest" if exact else "default"):
+            if self.mesh is None or function not in _SPECS:
+                return jax.jit(run).lower(*arguments).compile()
+            # Each device runs the whole program for its own clips.
+            specs = _SPECS[function]
+            split = {"in_specs": specs, "out_specs": _CLIPS, "check_vma": False}
+            placed = tuple(NamedSharding(self.mesh, spec) for spec in specs)
+            with jax.set_mesh(self.mesh):
+                run = jax.jit(jax.shard_map(run, mesh=self.mesh, **split), in_shardings=placed)
+                return run.lower(*arguments).compile()
 
     def shapes(self, function, program, *arguments):
         """Shapes of what function(program, *arguments) returns, traced once for each shape."""
@@ -122,27 +132,21 @@ class Runner:
             self._shapes[key] = jax.eval_shape(functools.partial(function, program), *arguments)
         return self._shapes[key]
 
-    def one_program(self, program: Program, params, clips, schedule, *, progress: bool):
-        """`generate` on the mesh, whose devices divide the clips. Raises InputError as above."""
-        return self.compiled(
-            generate, program, params, clips, schedule, label="whole program", progress=progress
-        )
+    def batch_size(self, clips: int) -> int:
+        """To how many clips a batch is filled up, so that few programs are compiled.
 
-    def batch_size(self, clips: int, *, few_sizes: bool = False) -> int:
-        """To how many clips a batch is filled up: as many on each device of the mesh.
-
-        few_sizes: 1, 2, 4, 8 ... on each, so that few programs are compiled.
+        1, 2, 4, 8, 16, 24 ... on each device of the mesh; without one, the batch as it is.
         """
         if self.mesh is None:
             return clips
         on_each = -(-clips // self.mesh.size)
-        if few_sizes:
-            on_each = 1 << (on_each - 1).bit_length()
-        return self.mesh.size * on_each
+        most = _SIZES[-1]
+        filled = next((n for n in _SIZES if n >= on_each), -(-on_each // most) * most)
+        return self.mesh.size * filled
 
     def split(self, batch: Batch) -> Batch:
         """The batch with its clips laid out over the devices of the mesh, which divide them."""
-        clips = jax.device_put(batch.clips, NamedSharding(self.mesh, CLIPS))
+        clips = jax.device_put(batch.clips, NamedSharding(self.mesh, _CLIPS))
         return Batch(clips, batch.schedule, batch.owners)
 
 

@@ -37,12 +37,11 @@ def compile_steps(
     """The programs of a batch. Raises InputError if one needs more memory than is free."""
     compiled = functools.partial(runner.compiled, progress=progress)
     texts, shape = batch.clips.texts.take([0]), (1, *batch.clips.latents.shape[1:])
-    arguments = params, texts, _padded(batch.schedule)
-    condition = compiled(shared.condition, program, *arguments, label="text encoders")
-    context, _ = runner.shapes(shared.condition, program, *arguments)
+    condition = compiled(shared.condition, program, params, texts, label="text encoders")
+    context, _ = runner.shapes(shared.condition, program, params, texts)
     latents = jax.ShapeDtypeStruct(shape, jnp.float32)
     guidance = np.zeros(1, np.float32) if texts.guided else None
-    arguments = params, context, latents, 0, guidance
+    arguments = params, context, latents, np.float32(0), guidance
     predict = compiled(_predict, program, *arguments, label="U-Net")
     render = compiled(shared.render, program, params, latents, label="decoders")
     sampling = tree_bytes(context) + needed_memory(predict)
@@ -66,9 +65,10 @@ def run_steps(
         for i in range(len(batch.owners)):
             if batch.owners[i] != owner:
                 owner, texts = batch.owners[i], clips.texts.take([i])
-                context, vector = steps.condition(params, texts, _padded(schedule))
+                context, vector = steps.condition(params, texts)
             guidance = clips.guidance[i : i + 1] if texts.guided else None
-            denoise = functools.partial(_denoise, steps.predict, params, context, guidance)
+            predict = functools.partial(steps.predict, params, context)
+            denoise = _denoiser(predict, schedule.timesteps, guidance)
             x = clips.latents[i : i + 1]
             noise = functools.partial(_noise, clips.keys[i : i + 1], shape=x.shape)
             latents = sample(denoise, x, schedule, noise, report=bar.update)
@@ -91,20 +91,13 @@ def sample(denoise, x, schedule, noise=None, on_step=None, report=lambda: None) 
     return state[0]
 
 
-def _padded(schedule):
-    """Timesteps in few distinct lengths, so that another number finds everything compiled."""
-    evaluations = len(schedule.timesteps)
-    padded = np.zeros(max(64, 1 << (evaluations - 1).bit_length()), np.float32)
-    padded[:evaluations] = schedule.timesteps
-    return padded
+def _predict(program, params, context, x, timestep, guidance):
+    biases = shared.time_bias(program, params, timestep[None])
+    return shared.denoiser(program, params, context, biases, guidance)(x, 0)
 
 
-def _predict(program, params, context, x, index, guidance):
-    return shared.denoiser(program, params, context, guidance)(x, index)
-
-
-def _denoise(predict, params, context, guidance, x, index):
-    return predict(params, context, x, index, guidance)
+def _denoiser(predict, timesteps, guidance):
+    return lambda x, index: predict(x, timesteps[index], guidance)
 
 
 @functools.partial(jax.jit, static_argnames="shape")

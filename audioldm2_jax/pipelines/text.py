@@ -88,7 +88,7 @@ def tokenise(
     negatives = [request.negative_prompt or "" for request in requests] if guided else []
     prompts = [request.prompt for request in requests]
     clap = clap_mask = text = text_mask = positions = None
-    if config.clap:
+    if config.clap and not config.t5:
         clap, clap_mask = for_clap(_pairs(negatives, prompts), tokenizers, config)
     if config.phonemes:
         transcriptions = [request.transcription for request in requests]
@@ -101,7 +101,13 @@ def tokenise(
         rows, positions = _t5(
             prompts, negatives, tokenizers["tokenizer_2"], config, convention, together
         )
-        text, text_mask = _pad(rows, 0)
+        # One length of both, so that few pairs of lengths are compiled.
+        lengths = tuple(n for n in _LENGTHS if n >= max(map(len, rows)))
+        if config.clap:
+            clap, clap_mask = for_clap(_pairs(negatives, prompts), tokenizers, config, lengths)
+            limit = _t5_limit(tokenizers["tokenizer_2"], config)
+            lengths = tuple(min(n, limit) for n in lengths if n >= clap.shape[1])
+        text, text_mask = _pad(rows, 0, lengths)
     silent = [convention.zero_loa and not negative for negative in negatives]
     zero_loa = np.array(_pairs(silent, [False] * len(prompts)), bool)
     return Texts(clap, clap_mask, text, text_mask, positions, zero_loa, guided=guided)
@@ -112,11 +118,11 @@ def _pairs(negatives: list, prompts: list) -> list:
     return [x for pair in zip(negatives, prompts) for x in pair] if negatives else prompts
 
 
-def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig):
-    """CLAP's tokens and mask, [B, L] each."""
+def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig, lengths=_LENGTHS):
+    """CLAP's tokens and mask, [B, L] each, L one of the lengths if one is enough."""
     roberta = tokenizers["tokenizer"]
     limit = min(roberta.model_max_length, config.clap.text.positions - 2)
-    return _pad(_ids(roberta, texts, limit), config.clap.text.pad_id)
+    return _pad(_ids(roberta, texts, limit), config.clap.text.pad_id, lengths)
 
 
 def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
@@ -141,9 +147,7 @@ def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
 
 def _t5(prompts, negatives, tokenizer, config, convention, together):
     """Tokens of all rows, and how many slots of each GPT-2's positions count."""
-    limit = tokenizer.model_max_length
-    if config.gpt2:
-        limit = min(limit, config.gpt2.positions - 5 - config.gpt2.tokens)
+    limit = _t5_limit(tokenizer, config)
     positive = _ids(tokenizer, prompts, limit)
     lengths = [len(ids) for ids in positive]
     if together:
@@ -157,6 +161,14 @@ def _t5(prompts, negatives, tokenizer, config, convention, together):
     if convention.own_positions:
         return rows, np.array([len(ids) for ids in rows], np.int32)
     return rows, np.array(_pairs(lengths if negatives else [], lengths), np.int32)
+
+
+def _t5_limit(tokenizer, config) -> int:
+    """How many tokens of a text are read."""
+    if config.gpt2 is None:
+        return tokenizer.model_max_length
+    # GPT-2's sequence holds them, five vectors around them, and the LOA.
+    return min(tokenizer.model_max_length, config.gpt2.positions - 5 - config.gpt2.tokens)
 
 
 def _phonemes(transcriptions, tokenizer, config, convention):

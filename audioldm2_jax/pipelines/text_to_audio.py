@@ -39,13 +39,9 @@ from audioldm2_jax.pipelines.request import (
     check_request,
     check_sampling,
 )
-from audioldm2_jax.pipelines.runner import (
-    Runner,
-    needed_memory,
-    sampling_mesh,
-    tree_bytes,
-)
-from audioldm2_jax.pipelines.stepwise import compile_steps, run_steps
+from audioldm2_jax.pipelines.runner import Runner, sampling_mesh, tree_bytes
+from audioldm2_jax.pipelines.stepwise import Steps, compile_steps, run_steps
+from audioldm2_jax.pipelines.together import compile_together, run_together
 from audioldm2_jax.pipelines.values import check_count, check_latents
 
 
@@ -237,9 +233,9 @@ class Pipeline:
         rounding: never on the clips beside it, their number or the devices. The bucket matters,
         since the networks see the whole of it; the metadata record it.
 
-        Clips of one length are a batch. Where a batch is one program (GPU, TPU, a mesh), it is
-        filled up to 1, 2, 4, 8 ... clips on each device, and compiled once for each such number,
-        number of latent frames and of evaluations, and with or without guidance; see `compile`.
+        Clips of one length are a batch. Where its clips are sampled together (GPU, TPU, a mesh), it
+        is filled up to 1, 2, 4, 8, 16, 24 ... clips on each device, and compiled once for each such
+        number and number of latent frames, and with or without guidance; see `compile`.
         Raises InputError for values that cannot be used, NumericalError for a result with NaN.
         """
         sampling = check_sampling(self.config, sampler, steps, eta)
@@ -253,7 +249,7 @@ class Pipeline:
             group = tuple(clips[i] for i in numbers)
             group_request = Request(group, durations[numbers[0]], sampling)
             self._check_memory(group_request)
-            size = self._runner.batch_size(group_request.waveforms, few_sizes=True)
+            size = self._runner.batch_size(group_request.waveforms)
             texts = self._tokenise(group)
             batch = make_batch(group, texts, frames, sampling.schedule, self.config, size=size)
             waves, features = self._sample(batch, progress)
@@ -288,7 +284,7 @@ class Pipeline:
             frames = exact_duration(bucket, self.config, self.convention).frames
             for count in clips:
                 count = check_count("clips", count, 1)
-                size = self._runner.batch_size(count, few_sizes=True)
+                size = self._runner.batch_size(count)
                 texts = text.blank(self.config, size, guided=blank.guided)
                 requests = [blank] * size
                 batch = make_batch(
@@ -303,15 +299,9 @@ class Pipeline:
             self.audio_features(np.zeros((1, self.config.vocoder.sample_rate)), 16000)
 
     def _compile(self, batch: Batch, progress: bool):
-        """(what runs the batch, the bytes that it takes on each device beside the weights)."""
-        if self._runner.mesh is None:
-            steps = compile_steps(
-                self._runner, self._program, self.params, batch, progress=progress
-            )
-            return steps, steps.needed
-        arguments = self._program, self.params, batch.clips, batch.schedule
-        run = self._runner.one_program(*arguments, progress=progress)
-        return run, needed_memory(run)
+        """The programs that run the batch: clip by clip without a mesh, else together."""
+        compile_batch = compile_together if self._runner.mesh else compile_steps
+        return compile_batch(self._runner, self._program, self.params, batch, progress=progress)
 
     def _sample(self, batch: Batch, progress: bool):
         """Waveforms [B, samples] and the prompts' CLAP features [B, D] or None, on the host.
@@ -321,15 +311,15 @@ class Pipeline:
         count = len(batch.owners)
         if self._runner.mesh is not None:
             batch = self._runner.split(batch)
-        run, needed = self._compile(batch, progress)
+        programs = self._compile(batch, progress)
         if progress:
             weights, devices = tree_bytes(self.params), self._runner.devices
-            print(memory_line(weights, needed, devices), file=sys.stderr)
-        if self._runner.mesh is None:
-            waves, features = run_steps(run, self.params, batch, progress=progress)
+            print(memory_line(weights, programs.needed, devices), file=sys.stderr)
+        if isinstance(programs, Steps):
+            waves, features = run_steps(programs, self.params, batch, progress=progress)
         else:
             with timed_message(f"generating {count} clips", progress):
-                results = run(self.params, batch.clips, batch.schedule)
+                results = run_together(programs, self.params, batch)
                 waves, features = jax.block_until_ready(results)
         waves = np.asarray(waves, np.float32)[:count]
         if not np.isfinite(waves).all():

@@ -15,6 +15,8 @@ _SHAPE = re.compile(r"\b(pred|token|opaque|[a-z]+\d+\w*)\[([\d,<=]*)\](?:\{([^}]
 _INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*)$")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+)(?: \(.*)? \{$")
 _COMMENT = re.compile(r"/\*.*?\*/")
+# Files through which everybody's products pass: their callers are the source that tells more.
+_PASSED = ("site-packages/", "audioldm2_jax/models/kernels/", "audioldm2_jax/models/dense.py")
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 
 
@@ -179,7 +181,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _frames(tables: dict[str, list[str]]) -> dict[int, str]:
-    """{stack frame: `file:line`} of the innermost caller outside installed packages."""
+    """{stack frame: `file:line`} of the innermost caller outside `_PASSED`."""
     files = {
         int(row.split(" ", 1)[0]): row.split(" ", 1)[1].strip('"') for row in tables["FileNames"]
     }
@@ -196,7 +198,7 @@ def _frames(tables: dict[str, list[str]]) -> dict[int, str]:
         first = number
         while number in stack:
             file, line = places[stack[number][0]]
-            if "site-packages" not in file:
+            if not any(part in file for part in _PASSED):
                 return f"{file}:{line}"
             number = stack[number][1] if stack[number][1] != number else 0
         file, line = places[stack[first][0]]

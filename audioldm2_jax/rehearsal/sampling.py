@@ -1,7 +1,8 @@
-"""Sampling compiled for a chip that is not there: the whole program of a request, or a part."""
+"""Sampling compiled for a chip that is not there: all programs of a request, or one of them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -101,20 +102,30 @@ def _part(part: str, config: ModelConfig, frames: int, schedule, count: int) -> 
     guidance = np.ones(count, np.float32)
     if part == "generate":
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
-        clips = shared.Clips(texts, guidance, keys, latents)
-        return partial(shared.generate, program), (params, clips, schedule)
+        clips = shared.Clips(texts, guidance if guided else None, keys, latents)
+        return partial(_generate, program), (params, clips, schedule)
     condition: Callable[..., Any] = partial(shared.condition, program)
     if part == "condition":
-        return condition, (params, texts, timesteps)
+        return condition, (params, texts)
     if part == "render":
         return partial(shared.render, program), (params, latents)
-    context, _ = jax.eval_shape(condition, params, texts, timesteps)
+    context, _ = jax.eval_shape(condition, params, texts)
 
-    def step(params, context, x, index, guidance):
-        return shared.denoiser(program, params, context, guidance)(x, index)
+    biases = jax.eval_shape(partial(shared.time_bias, program), params, timesteps)
+
+    def step(params, context, biases, x, index, guidance):
+        return shared.denoiser(program, params, context, biases, guidance)(x, index)
 
     index = np.zeros((), np.int32)
-    return step, (params, context, latents, index, guidance if guided else None)
+    return step, (params, context, biases, latents, index, guidance if guided else None)
+
+
+def _generate(program, params, clips, schedule):
+    """The three programs as one, whose loop tells the reader how often it runs."""
+    context, features = shared.condition(program, params, clips.texts)
+    loop = dataclasses.replace(clips, texts=None)
+    latents = shared.sample_latents(program, params, context, loop, schedule, None)
+    return shared.render(program, params, latents), features
 
 
 def _on(device, arguments):

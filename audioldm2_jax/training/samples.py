@@ -66,7 +66,7 @@ class PromptHook:
             if self._pipeline is None:
                 scale = float(frozen["scale"]) if "scale" in frozen else None
                 checkpoint = self._full_checkpoint(trained, scale)
-                mesh = one_device_mesh() if backend.current().one_program else None
+                mesh = one_device_mesh() if backend.current().batched else None
                 self._pipeline = Pipeline(checkpoint, jnp.float32, mesh=mesh)
             else:
                 self._pipeline.update(trained)

@@ -139,3 +139,25 @@ def test_bad_requests(arguments, message):
 def test_eta_belongs_to_ddim():
     with pytest.raises(InputError, match="only the sampler ddim"):
         samplers.make_schedule("heun", ScheduleConfig(), samplers.Timesteps(5), eta=0.5)
+
+
+def test_one_program_serves_all_solvers_and_steps():
+    """A padded schedule: the count of evaluations is an argument, and rows behind it do nothing."""
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+
+    def noise(index):
+        return jax.random.normal(jax.random.fold_in(jax.random.key(0), index), SHAPE)
+
+    def run(schedule, count=None):
+        times = jnp.asarray(schedule.timesteps)
+        return samplers.sample(
+            lambda x, i: network(x, times[i], jnp), x, schedule, noise, count=count
+        )
+
+    compiled = jax.jit(run)
+    for i, name in enumerate(("ddim", "heun", "pndm", "dpm++2m-sde", "unipc")):
+        schedule = samplers.make_schedule(name, ScheduleConfig(), samplers.Timesteps(5 + i))
+        np.testing.assert_allclose(
+            compiled(*samplers.pad_schedule(schedule)), run(schedule), atol=2e-5
+        )
+    assert compiled._cache_size() == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from audioldm2_jax import backend
 from audioldm2_jax.models.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 
@@ -56,12 +57,16 @@ def test_batch_norm_without_stored_statistics():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("silu", [False, True])
-def test_group_norm(silu):
-    x = draw(2, 5, 3, 8) + 2
-    theirs = twin(torch.nn.GroupNorm(4, 8))(channels_first(x))
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("silu, clips", [(False, 0), (True, 0), (True, 1), (False, 2)])
+def test_group_norm(silu, clips, platform):
+    """clips: of the offset, 0: without one."""
+    x, offset = draw(2, 5, 3, 8) + 2, draw(clips, 8, seed=4) if clips else None
+    moved = x if offset is None else x + offset[:, None, None]
+    theirs = twin(torch.nn.GroupNorm(4, 8))(channels_first(moved))
     theirs = torch.nn.functional.silu(theirs) if silu else theirs
-    ours = GroupNorm(4, silu=silu).apply({"params": PARAMS}, x)
+    with backend.targeting(platform):
+        ours = GroupNorm(4, silu=silu).apply({"params": PARAMS}, x, offset)
     np.testing.assert_allclose(ours, theirs.moveaxis(1, -1).detach(), rtol=1e-5, atol=1e-5)
 
 

@@ -103,7 +103,7 @@ def steered_away_from(preset):
     texts = tokenise(requests, loaded.tokenizers, loaded.config, CONVENTIONS["authors"])
     program = program_of(loaded.config, jnp.float32)
     run = jax.jit(functools.partial(shared.condition, program))
-    context, _ = run(loaded.params, texts, np.zeros(1, np.float32))
+    context, _ = run(loaded.params, texts)
     rows = {name: context[name] for name in ("kv", "masks", "film_bias") if name in context}
     return jax.tree.map(lambda x: x[::2], rows)
 

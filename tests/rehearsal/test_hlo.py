@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from audioldm2_jax import backend
+from audioldm2_jax.models.layers import FeedForward
 from audioldm2_jax.rehearsal import hlo
 from audioldm2_jax.rehearsal.kernels import read_kernels
 from audioldm2_jax.rehearsal.report import collective_figures
@@ -123,3 +125,15 @@ def test_collectives_are_read_off():
 def test_a_text_without_an_entry():
     with pytest.raises(ValueError, match="ENTRY"):
         hlo.parse("HloModule nothing\n")
+
+
+def test_the_source_is_the_layer_and_not_the_kernel():
+    layer = FeedForward(8, gated=True, dtype=jnp.bfloat16)
+    params = jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((1, 4, 8)))
+    with backend.targeting("gpu"):
+        program = jax.jit(layer.apply).lower(params, jnp.ones((1, 4, 8)))
+    text = program.as_text(dialect="hlo", debug_info=True)
+    products = [k for k in read_kernels(hlo.parse(text)).kernels if k.flops]
+    assert len(products) == 3
+    for product in products:
+        assert "audioldm2_jax/models/layers.py:" in product.source

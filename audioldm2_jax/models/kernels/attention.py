@@ -12,6 +12,8 @@ import jax.numpy as jnp
 _MAP_SCORES = 512 * 512
 # ... and this many queries at a time, so that memory grows with the length and not its square.
 _QUERIES = 1024
+# Keys of a chunk of `KeyLengths`: nearly every prompt has fewer tokens.
+_KEYS = 64
 # cuDNN's fused attention takes these types, and heads up to this width on every card.
 _FUSED_DTYPES = (jnp.bfloat16, jnp.float16)
 _FUSED_WIDTH = 128
@@ -33,7 +35,11 @@ class Prefix:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KeyLengths:
-    """A mask of each clip's own length: the first lengths[b] keys are kept. lengths: int32 [B]."""
+    """A mask of each clip's own length: the first lengths[b] >= 1 keys are kept. lengths: [B].
+
+    The CPU computes only as many chunks of keys as the longest clip has, so that keys padded to a
+    length that all texts share cost nothing.
+    """
 
     lengths: jax.Array
 
@@ -41,9 +47,9 @@ class KeyLengths:
 def key_lengths(mask) -> KeyLengths | Prefix | None:
     """A mask of keys, [B, S], True (or 1) = keep, whose kept keys come first, for `attend`.
 
-    None and a `Prefix` are returned as they are.
+    None, a `Prefix` and `KeyLengths` are returned as they are.
     """
-    if mask is None or isinstance(mask, Prefix):
+    if mask is None or isinstance(mask, Prefix | KeyLengths):
         return mask
     return KeyLengths(mask.astype(jnp.int32).sum(-1))
 
@@ -56,6 +62,13 @@ def keep_mask(mask) -> jax.Array | Prefix | None:
     if isinstance(mask, Prefix):
         return mask
     return None if mask is None else mask.astype(bool)[:, None, None, :]
+
+
+def pad_keys(kv, keys: int | None):
+    """A tree of keys or values [B, S, N, H], with zeros up to `keys` of them (None: as it is)."""
+    if keys is None:
+        return kv
+    return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, keys - x.shape[1]), (0, 0), (0, 0))), kv)
 
 
 def xla_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.Array:
@@ -96,6 +109,8 @@ def cpu_attend(query, key, value, *, scale: float, mask=None, bias=None) -> jax.
     if isinstance(mask, Prefix):
         return _attend_prefix(query, key, value, mask, scale)
     if isinstance(mask, KeyLengths):
+        if key.shape[1] > _KEYS and key.shape[1] % _KEYS == 0 and bias is None:
+            return _attend_chunks(query * scale, key, value, mask.lengths)
         mask = _mask_of(mask.lengths, key)
     if mask is None and bias is None and query.shape[1] * key.shape[1] >= _MAP_SCORES:
         return _head_by_head(query, key, value, scale)
@@ -116,6 +131,50 @@ def _attend_prefix(query, key, value, prefix, scale):
         for length in prefix.lengths
     ]
     return jax.lax.switch(prefix.which, branches, query, key, value)
+
+
+@jax.custom_vjp
+def _attend_chunks(query, key, value, lengths):
+    """Softmax over chunks of keys, up to the longest clip's last one. query: scaled."""
+
+    def chunk(index):
+        """(largest score, sum of weights [B, N, L, 1] each, weighted values [B, N, L, H])."""
+        first = index * _KEYS
+        k, v = (jax.lax.dynamic_slice_in_dim(x, first, _KEYS, 1) for x in (key, value))
+        scores = jnp.einsum("blnh,bsnh->bnls", query, k).astype(jnp.float32)
+        scores = jnp.where(_mask_of(lengths - first, k), scores, jnp.finfo(jnp.float32).min)
+        top = scores.max(-1, keepdims=True)
+        weights = jnp.exp(scores - top)
+        out = jnp.einsum("bnls,bsnh->bnlh", weights.astype(v.dtype), v)
+        return top, weights.sum(-1, keepdims=True), out.astype(jnp.float32)
+
+    def add(index, sums):
+        (top, total, out), (new_top, new_total, new_out) = sums, chunk(index)
+        highest = jnp.maximum(top, new_top)
+        old, new = jnp.exp(top - highest), jnp.exp(new_top - highest)
+        return highest, old * total + new * new_total, old * out + new * new_out
+
+    # A clip whose keys end before a chunk has its lowest score there, and so the weight zero.
+    chunks = -(-lengths.max() // _KEYS)
+    _, total, out = jax.lax.fori_loop(1, chunks, add, chunk(0))
+    return (out / total).astype(value.dtype).transpose(0, 2, 1, 3)
+
+
+def _chunks_forward(*arguments):
+    return _attend_chunks(*arguments), arguments
+
+
+def _chunks_backward(arguments, slope):
+    """A loop of a traced number of chunks has no reverse: the slopes are those of all keys."""
+    query, key, value, lengths = arguments
+
+    def masked(query, key, value):
+        return cpu_attend(query, key, value, scale=1.0, mask=_mask_of(lengths, key))
+
+    return *jax.vjp(masked, query, key, value)[1](slope), None
+
+
+_attend_chunks.defvjp(_chunks_forward, _chunks_backward)
 
 
 def _head_by_head(query, key, value, scale):

@@ -1,8 +1,9 @@
-"""What all families share: the denoiser, the decoders, and the whole as one program.
+"""What all families share, as three programs: conditions, sampler, decoders.
 
 `condition` runs once for a batch, `denoiser` is one evaluation of the U-Net inside a sampler,
-`render` turns latents into sound, `generate` is all of it. R rows of texts belong to B clips: with
-guidance 2 B, each clip's negative text before its prompt, so that a pair stays on one device.
+`sample_latents` is the sampler, `render` turns latents into sound. Only `condition` is compiled
+again for texts of another length. R rows of texts belong to B clips: with guidance 2 B, each clip's
+negative text before its prompt, so that a pair stays on one device.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from audioldm2_jax.diffusion.guidance import cfg_denoise, interleave
 from audioldm2_jax.diffusion.samplers import SamplerSchedule, sample
 from audioldm2_jax.encoders.clap import clap_text_features
 from audioldm2_jax.encoders.latents import decode_latents, vocode_mel
+from audioldm2_jax.models.kernels.attention import key_lengths
 from audioldm2_jax.models.unet import UNet
 from audioldm2_jax.pipelines.text import Texts
 from audioldm2_jax.presets import ModelConfig
@@ -52,10 +54,12 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """The arrays of B clips. guidance, keys: [B]; latents: [B, T, F, C] unit noise."""
+    """The arrays of B clips. guidance: [B], None without; keys: [B]; latents: [B, T, F, C] unit
+    noise. texts: None where the context is there already.
+    """
 
-    texts: Texts
-    guidance: np.ndarray | jax.Array
+    texts: Texts | None
+    guidance: np.ndarray | jax.Array | None
     keys: jax.Array
     latents: jax.Array
 
@@ -75,17 +79,19 @@ def clap_features(config: ModelConfig, dtype: Any, params: dict, texts: Texts) -
     return interleave(negatives, own)
 
 
-def condition(
-    program: Program, params: dict, texts: Texts, timesteps
-) -> tuple[dict, jax.Array | None]:
-    """(the U-Net's context of all rows, the prompts' CLAP features [B, D] or None)."""
+def condition(program: Program, params: dict, texts: Texts) -> tuple[dict, jax.Array | None]:
+    """(the U-Net's context of all rows, the prompts' CLAP features [B, D] or None).
+
+    The context's shapes are the same for texts of all lengths, or of few (`Backend.context_keys`).
+    """
     c = program.config
     conditioning = program.encode_texts(c, program.dtype, params, texts)
     unet, variables = UNet(c.unet, program.dtype), {"params": params["unet"]}
+    keys = tuple(None if m is None else _context_keys(m.shape[1]) for m in conditioning.masks)
     context = {
-        "kv": unet.apply(variables, *conditioning.streams, method="kv"),
-        "masks": conditioning.masks,
-        "time_bias": unet.apply(variables, timesteps, method="time_bias"),
+        "kv": unet.apply(variables, *conditioning.streams, keys=keys, method="kv"),
+        # Texts are padded at their ends.
+        "masks": tuple(key_lengths(m) for m in conditioning.masks),
     }
     if conditioning.film is not None:
         context["film_bias"] = unet.apply(variables, conditioning.film, method="film_bias")
@@ -93,17 +99,28 @@ def condition(
     return context, features[1::2] if texts.guided and features is not None else features
 
 
-def denoiser(program: Program, params: dict, context: dict, guidance=None) -> Callable:
-    """denoise(x, index) for the samplers: the U-Net at one timestep.
+def _context_keys(tokens: int) -> int:
+    """How many keys the U-Net is given of texts padded to so many tokens."""
+    lengths = backend.current().context_keys
+    return next((n for n in lengths if n >= tokens), -(-tokens // lengths[0]) * lengths[0])
+
+
+def time_bias(program: Program, params: dict, timesteps) -> tuple:
+    """What the timesteps [E] add to each residual block of the U-Net: a tree of [E, C]."""
+    unet = UNet(program.config.unet, program.dtype)
+    return unet.apply({"params": params["unet"]}, timesteps, method="time_bias")
+
+
+def denoiser(program: Program, params: dict, context: dict, biases, guidance=None) -> Callable:
+    """denoise(x, index) for the samplers: the U-Net at the timestep of row `index` of
+    `biases`, which are `time_bias`'s.
 
     guidance: [B], each clip's scale; None without guidance.
     """
     unet = UNet(program.config.unet, program.dtype)
 
     def denoise(x, index):
-        bias = jax.tree.map(
-            lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), context["time_bias"]
-        )
+        bias = jax.tree.map(lambda rows: jax.lax.dynamic_slice_in_dim(rows, index, 1), biases)
         if "film_bias" in context:
             bias = jax.tree.map(jnp.add, bias, context["film_bias"])
         return unet.apply(
@@ -133,16 +150,22 @@ def render(program: Program, params: dict, latents) -> jax.Array:
     return jax.lax.map(lambda z: decode(z[None])[0], latents, batch_size=size)
 
 
-def generate(
-    program: Program, params: dict, clips: Clips, schedule: SamplerSchedule
-) -> tuple[jax.Array, jax.Array | None]:
-    """(waveforms [B, samples], the prompts' CLAP features [B, D] or None)."""
-    context, features = condition(program, params, clips.texts, jnp.asarray(schedule.timesteps))
-    guidance = clips.guidance if clips.texts.guided else None
-    denoise = denoiser(program, params, context, guidance)
+def sample_latents(
+    program: Program,
+    params: dict,
+    context: dict,
+    clips: Clips,
+    schedule: SamplerSchedule,
+    count,
+) -> jax.Array:
+    """The sampler's loop: latents [B, T, F, C]. clips: without texts.
+
+    schedule, count: of `pad_schedule`, so that one program serves all solvers and numbers of steps.
+    """
+    biases = time_bias(program, params, jnp.asarray(schedule.timesteps))
+    denoise = denoiser(program, params, context, biases, clips.guidance)
 
     def noise(index):
         return clip_noise(clips.keys, index + 1, clips.latents.shape)
 
-    latents = sample(denoise, clips.latents, schedule, noise)
-    return render(program, params, latents), features
+    return sample(denoise, clips.latents, schedule, noise, count=count)

@@ -126,3 +126,16 @@ def test_long_sequences_head_by_head(monkeypatch, queries):
     monkeypatch.setattr(attention, "_QUERIES", queries)
     for ours, theirs in zip(values_and_grads(), expected):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("keys, longest", [(64, 20), (192, 64), (192, 65), (192, 192)])
+def test_the_cpu_reads_the_chunks_that_are_kept(keys, longest):
+    rng, lengths = np.random.default_rng(0), jnp.array([1, longest, longest // 2])
+    query, key, value = (
+        rng.standard_normal((3, n, 2, 8)).astype(np.float32) for n in (5, keys, keys)
+    )
+    key = 4 * key  # scores far apart
+    masked = attend(query, key, value, mask=keep_mask(jnp.arange(keys) < lengths[:, None]))
+    key[:, -(-longest // 64) * 64 :] = np.nan
+    ours = attend(query, key, value, mask=KeyLengths(lengths))
+    np.testing.assert_allclose(ours, masked, atol=1e-5)
