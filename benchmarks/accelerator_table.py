@@ -57,7 +57,7 @@ def _training(rows: dict) -> str:
 
 def _starts(rows: dict) -> str:
     lines = [
-        "| start from the cache of programs | programs ready, s | first clip after the start, s | "
+        "| start from the cache of programs | first request, s | first clip after the start, s | "
         "second request, ms |",
         "| --- | --- | --- | --- |",
     ]
