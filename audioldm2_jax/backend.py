@@ -89,13 +89,18 @@ class Backend:
         return 1 if self.is_cpu else 8
 
     @property
+    def maps_weights(self) -> bool:
+        """Whether parameters may be views of a mapped file, since programs read host memory."""
+        return self.is_cpu
+
+    @property
     def dtype(self):
         """The dtype of weights and activations where the user names none."""
         return jnp.float32 if self.is_cpu else jnp.bfloat16
 
     def prepacks(self, dtype) -> bool:
-        """Whether convolution kernels of this dtype are transformed when weights are loaded."""
-        return self.cpu_kernels and dtype == jnp.float32
+        """Whether kernels of this dtype are transformed or rearranged when weights are loaded."""
+        return self.is_gpu or (self.cpu_kernels and dtype == jnp.float32)
 
 
 def current() -> Backend:
