@@ -16,7 +16,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines import exported
 from audioldm2_jax.pipelines.batch import Batch
-from audioldm2_jax.pipelines.programs import shared
+from audioldm2_jax.pipelines.programs import scoring, shared
 from audioldm2_jax.sharding import make_mesh
 
 _CLIPS, _COPIES = PartitionSpec("data"), PartitionSpec()
@@ -26,6 +26,7 @@ _SPECS = {
     shared.condition: (_COPIES, _CLIPS),
     shared.sample_latents: (_COPIES, _CLIPS, _CLIPS, _COPIES, _COPIES),
     shared.render: (_COPIES, _CLIPS),
+    scoring.audio_features: (_COPIES, _CLIPS, _COPIES),
 }
 # Clips that a device samples at once are filled up to one of these, or to multiples of the last.
 _SIZES = (1, 2, 4, 8)
