@@ -15,7 +15,7 @@ from audioldm2_jax import tree
 from audioldm2_jax.errors import NumericalError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import Batch
-from audioldm2_jax.pipelines.in_turn import InTurn, compile_in_turn, run_in_turn
+from audioldm2_jax.pipelines.in_turn import InTurn, check_peaks, compile_in_turn, run_in_turn
 from audioldm2_jax.pipelines.memory import memory_line, stages_line
 from audioldm2_jax.pipelines.parts import PartsInTurn
 from audioldm2_jax.pipelines.programs.shared import Program
@@ -36,7 +36,9 @@ def compile_batch(
     """
     arguments = runner, program
     if isinstance(params, PartsInTurn):
-        return compile_in_turn(*arguments, params.shapes, batch, progress=progress), batch
+        programs = compile_in_turn(*arguments, params.shapes, batch, progress=progress)
+        check_peaks(programs.peaks)
+        return programs, batch
     if runner.mesh is None:
         return compile_steps(*arguments, params, batch, progress=progress), batch
     batch = runner.split(batch)

@@ -21,7 +21,7 @@ from audioldm2_jax.pipelines import stepwise
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.parts import PartsInTurn, stage_bytes, stage_parts
 from audioldm2_jax.pipelines.programs import shared
-from audioldm2_jax.pipelines.programs.shared import Program
+from audioldm2_jax.pipelines.programs.shared import Conditioning, Program
 from audioldm2_jax.pipelines.runner import Runner, check_peak, needed_memory, result_shapes
 
 
@@ -40,16 +40,16 @@ def compile_in_turn(
 ) -> InTurn:
     """The programs of a batch. shapes: of the parameters, by part.
 
-    Raises InputError if a stage needs more memory than is free.
+    Raises InputError if a program needs more memory than is free; see `check_peaks`.
     """
     compiled = functools.partial(runner.compiled, progress=progress)
     encoders, unet, decoders = (stage_parts(shapes, stage) for stage in stage_bytes(shapes))
     texts, shape = batch.clips.texts.take([0]), (1, *batch.clips.latents.shape[1:])
-    encode = compiled(_encode, program, encoders, texts, label="text encoders")
-    conditioning = result_shapes(encode)
+    read_texts = compiled(encode, program, encoders, texts, label="text encoders")
+    conditioning = result_shapes(read_texts)
     arguments = program, unet, conditioning
-    context = compiled(shared.unet_context, *arguments, label="U-Net's context")
-    inputs = result_shapes(context)
+    prepare = compiled(context, *arguments, label="U-Net's context")
+    inputs = result_shapes(prepare)
     latents = jax.ShapeDtypeStruct(shape, jnp.float32)
     guidance = np.zeros(1, np.float32) if texts.guided else None
     arguments = program, unet, inputs, latents, np.float32(0), guidance
@@ -59,15 +59,19 @@ def compile_in_turn(
     count = len(batch.owners)
     kept = count * (tree.nbytes(conditioning) + tree.nbytes(latents))
     needs = (
-        needed_memory(encode),
-        max(needed_memory(context), tree.nbytes(inputs) + needed_memory(predict)),
+        needed_memory(read_texts),
+        max(needed_memory(prepare), tree.nbytes(inputs) + needed_memory(predict)),
         needed_memory(render),
     )
     weights = stage_bytes(shapes)
     peaks = {stage: weights[stage] + need + kept for stage, need in zip(weights, needs)}
+    return InTurn(read_texts, prepare, predict, render, peaks)
+
+
+def check_peaks(peaks: dict[str, int]) -> None:
+    """Raises InputError if a stage needs more memory than is free."""
     for stage, peak in peaks.items():
         check_peak(peak, f"the {stage}")
-    return InTurn(encode, context, predict, render, peaks)
 
 
 def run_in_turn(
@@ -78,7 +82,7 @@ def run_in_turn(
     conditionings = _encode_all(programs, read("text encoders"), batch)
     latents = _sample_all(programs, read("U-Net"), batch, conditionings, progress)
     waves = _render_all(programs, read("decoders"), latents)
-    features = [c.clap_features for c in conditionings]
+    features = [Conditioning(*fields).clap_features for fields in conditionings]
     if features[0] is None:
         return waves, None
     if batch.clips.texts.guided:
@@ -125,5 +129,11 @@ def _render_all(programs, params, latents):
     return np.concatenate(waves)
 
 
-def _encode(program: Program, params: dict, texts):
-    return program.encode_texts(program.config, program.dtype, params, texts)
+def encode(program: Program, params: dict, texts) -> tuple:
+    """The fields of a `Conditioning`: what the text encoders make of one clip's rows."""
+    return tuple(program.encode_texts(program.config, program.dtype, params, texts))
+
+
+def context(program: Program, params: dict, conditioning: tuple) -> dict:
+    """What the U-Net is given of `encode`'s result."""
+    return shared.unet_context(program, params, Conditioning(*conditioning))

@@ -17,7 +17,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.int8 import quantize_in_place, quantizes
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
 from audioldm2_jax.pipelines.batch import Batch, latents_shape
-from audioldm2_jax.pipelines.in_turn import compile_in_turn
+from audioldm2_jax.pipelines.in_turn import check_peaks, compile_in_turn
 from audioldm2_jax.pipelines.parts import stage_bytes
 from audioldm2_jax.pipelines.programs import program_of
 from audioldm2_jax.pipelines.programs.shared import Clips
@@ -129,7 +129,9 @@ def estimate_in_turn(
     """
     shapes, batch = model_shapes(config, dtype, quantize), _typical_batch(config, request, 1)
     arguments = Runner(dtype), program_of(config, dtype), shapes, batch
-    return compile_in_turn(*arguments, progress=progress).peaks
+    peaks = compile_in_turn(*arguments, progress=progress).peaks
+    check_peaks(peaks)
+    return peaks
 
 
 def _typical_batch(config: ModelConfig, request: Request, count: int) -> Batch:
