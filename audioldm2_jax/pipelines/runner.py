@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +15,7 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines import exported
 from audioldm2_jax.pipelines.batch import Batch
-from audioldm2_jax.pipelines.programs import shared
+from audioldm2_jax.pipelines.programs import scoring, shared
 from audioldm2_jax.sharding import make_mesh
 
 _CLIPS, _COPIES = PartitionSpec("data"), PartitionSpec()
@@ -26,6 +25,7 @@ _SPECS = {
     shared.condition: (_COPIES, _CLIPS),
     shared.sample_latents: (_COPIES, _CLIPS, _CLIPS, _COPIES, _COPIES),
     shared.render: (_COPIES, _CLIPS),
+    scoring.audio_features: (_COPIES, _CLIPS, _COPIES),
 }
 # Clips that a device samples at once are filled up to one of these, or to multiples of the last.
 _SIZES = (1, 2, 4, 8)
@@ -63,16 +63,25 @@ def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = No
         )
 
 
-def tree_bytes(shapes) -> int:
-    """Bytes of a tree of arrays or of their shapes."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+def check_peak(peak: int, what: str) -> None:
+    """Raises InputError if so many bytes, weights included, are not free on the default device."""
+    free = available_memory()
+    if peak > free:
+        raise InputError(
+            f"{what} need{'' if what.endswith('s') else 's'} {peak / 1e9:.2f} GB, {free / 1e9:.2f} "
+            "GB are free: ask for fewer seconds, or take --quantize int8 or --dtype bf16"
+        )
 
 
-def sampling_mesh(mesh: Mesh | None) -> Mesh | None:
+def sampling_mesh(mesh: Mesh | None, *, low_memory: bool = False) -> Mesh | None:
     """The mesh that clips are split over; None: the default device, clip by clip.
 
-    Raises InputError for a mesh that splits something else.
+    Raises InputError for a mesh that splits something else, or with low_memory.
     """
+    if low_memory:
+        if mesh is not None:
+            raise InputError("low_memory: clips run one after another; leave the mesh out")
+        return None
     if mesh is None:
         if not backend.current().batched:
             return None
