@@ -94,8 +94,8 @@ class Backend:
         return jnp.float32 if self.is_cpu else jnp.bfloat16
 
     def prepacks(self, dtype) -> bool:
-        """Whether convolution kernels of this dtype are transformed when weights are loaded."""
-        return self.cpu_kernels and dtype == jnp.float32
+        """Whether kernels of this dtype are transformed or rearranged when weights are loaded."""
+        return self.is_gpu or (self.cpu_kernels and dtype == jnp.float32)
 
 
 def current() -> Backend:

@@ -75,6 +75,8 @@ def test_dtypes_follow_the_target():
     with backend.targeting("tpu"):
         assert parse_dtype(None) == jnp.bfloat16
         assert not backend.current().prepacks(jnp.float32)
+    with backend.targeting("gpu"):
+        assert backend.current().prepacks(jnp.bfloat16)
     with backend.targeting("cpu"):
         assert parse_dtype(None) == jnp.float32
         assert backend.current().prepacks(jnp.float32)

@@ -14,6 +14,7 @@ from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.kernels import dispatch
 from audioldm2_jax.models.kernels.prepacked import prepacked_conv, prepacked_upsampling
 from audioldm2_jax.models.kernels.resize import nearest
+from audioldm2_jax.models.kernels.stored import turn_back
 from audioldm2_jax.models.norms import GroupNorm
 
 
@@ -61,7 +62,8 @@ def _remat(module, remat):
 class Conv(nn.Module):
     """Convolution with bias; see `dispatch.conv` for the arguments. x: [B, *space, I].
 
-    Parameters hold `kernel` [*window, I, O] or, after `prepack_kernels`, its transform `fast`.
+    Parameters hold `kernel` [*window, I, O] or, after `prepack_kernels`, its transform `fast` or
+    `turned`.
     """
 
     features: int
@@ -80,12 +82,19 @@ class Conv(nn.Module):
             dilation = (self.dilation or (1,))[0]
             y = prepacked_conv(x, fast, taps=self.window[0], dilation=dilation)
             return y + bias
-        shape = (*self.window, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
+        kernel = _kernel(self, (*self.window, x.shape[-1], self.features))
         y = dispatch.conv(
             x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation
         )
         return y + bias
+
+
+def _kernel(module, shape):
+    """The module's `kernel` [*window, I, O], or what `turned` holds."""
+    if module.has_variable("params", "turned"):
+        return turn_back(module.get_variable("params", "turned")).astype(module.dtype)
+    kernel = module.param("kernel", nn.initializers.lecun_normal(), shape)
+    return kernel.astype(module.dtype)
 
 
 class Upsample(nn.Module):
@@ -101,8 +110,7 @@ class Upsample(nn.Module):
         if self.has_variable("params", "fast"):
             fast = self.get_variable("params", "fast").astype(self.dtype)
             return prepacked_upsampling(x, fast, tuple(size)) + bias
-        shape = (3, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
+        kernel = _kernel(self, (3, 3, x.shape[-1], self.features))
         return dispatch.conv(nearest(x, size), kernel) + bias
 
 
@@ -125,7 +133,10 @@ class ConvTranspose(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two-layer MLP, x: [..., D] -> [..., D]; if `gated`, `up` is multiplied by act(`gate`)."""
+    """Two-layer MLP, x: [..., D] -> [..., D]; if `gated`, `up` is multiplied by act(`gate`).
+
+    Parameters hold both or, after `prepack_kernels`, `up_gate`.
+    """
 
     hidden: int
     activation: str = "gelu"
@@ -136,13 +147,14 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x):
         act = ACTIVATIONS[self.activation]
-        up = Dense(self.hidden, use_bias=self.bias, dtype=self.dtype, name="up")(x)
-        if self.gated:
-            gate = Dense(self.hidden, use_bias=self.bias, dtype=self.dtype, name="gate")(x)
-            hidden = up * act(gate)
+        dense = functools.partial(Dense, use_bias=self.bias, dtype=self.dtype)
+        if self.has_variable("params", "up_gate"):
+            up, gate = jnp.split(dense(2 * self.hidden, name="up_gate")(x), 2, -1)
         else:
-            hidden = act(up)
-        return Dense(x.shape[-1], use_bias=self.bias, dtype=self.dtype, name="down")(hidden)
+            up = dense(self.hidden, name="up")(x)
+            gate = dense(self.hidden, name="gate")(x) if self.gated else None
+        hidden = act(up) if gate is None else up * act(gate)
+        return dense(x.shape[-1], name="down")(hidden)
 
 
 class ResBlock(nn.Module):

@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.models.kernels.conv_vjp import conv_custom_vjp
 from audioldm2_jax.models.kernels.resize import nearest
+from audioldm2_jax.models.kernels.stored import arrange_for_gpu
 from audioldm2_jax.models.kernels.toom_cook import (
     combine,
     image_of,
@@ -27,10 +29,14 @@ from audioldm2_jax.models.kernels.toom_cook import (
 def prepack_kernels(params: dict) -> dict:
     """A new parameter tree, whose convolutions hold `fast` in place of `kernel` if that is faster.
 
+    For a GPU see `arrange_for_gpu`.
+
     Other leaves are shared with `params`. Modules named downsample* have strides and keep their
     kernels. Modules named upsample* are `layers.Upsample` with 2-D kernels, and transposed
     convolutions, which keep theirs, with 1-D kernels.
     """
+    if backend.current().is_gpu:
+        return arrange_for_gpu(params)
     packed = {}
     for name, value in params.items():
         if not isinstance(value, dict) or name.startswith("downsample"):
