@@ -89,6 +89,11 @@ class Backend:
         return 1 if self.is_cpu else 8
 
     @property
+    def maps_weights(self) -> bool:
+        """Whether parameters may be views of a mapped file, since programs read host memory."""
+        return self.is_cpu
+
+    @property
     def dtype(self):
         """The dtype of weights and activations where the user names none."""
         return jnp.float32 if self.is_cpu else jnp.bfloat16

@@ -8,6 +8,7 @@ PACKAGE = Path(__file__).parent.parent / "audioldm2_jax"
 FLOORS = [
     {
         "backend",
+        "caching",
         "dtypes",
         "errors",
         "extras",

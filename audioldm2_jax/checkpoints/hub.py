@@ -126,6 +126,7 @@ def load(
     without: tuple[str, ...] = (),
     only: tuple[str, ...] | None = None,
     variant: str | None = None,
+    read_part: Callable | None = None,
 ) -> Checkpoint:
     """Reads a folder in the hub layout, with weights cast to `dtype`.
 
@@ -134,6 +135,7 @@ def load(
     without: parts to leave out of the model.
     only: parts whose weights are read; the others are in the configuration alone.
     variant: of the weights, such as "fp16", for the parts that have it.
+    read_part: called in place of `load_part`.
     Raises InputError naming what is wrong.
     """
     folder, convention = files.user_path(folder), convention_named(convention)
@@ -151,7 +153,8 @@ def load(
             continue
         if report:
             report(name)
-        params[name] = load_part(folder, name, getattr(config, name), dtype, variant)
+        read = read_part or load_part
+        params[name] = read(folder, name, getattr(config, name), dtype, variant)
     return Checkpoint(config, params, tokenizers, convention, str(source or folder))
 
 
@@ -164,15 +167,21 @@ def _check_variant(folder: Path, config: ModelConfig, variant: str | None) -> No
         raise InputError(f"{folder}: no weights of the variant {variant!r}; its variants: {names}")
 
 
+def part_folders(folder: Path, name: str, config) -> list[Path]:
+    """The folders that hold a part's files, its own first."""
+    part = PARTS[name]
+    names = (part.folder, *part.apart(config))
+    own, *apart = (component_folder(Path(folder), other) for other in names)
+    return [own, *filter(Path.is_dir, apart)]
+
+
 def load_part(
     folder: Path, name: str, config, dtype=jnp.float32, variant: str | None = None
 ) -> dict:
     """One part's parameters. Raises InputError naming the file and the tensor."""
-    part, folder = PARTS[name], Path(folder)
-    own = component_folder(folder, part.folder)
-    table, like = part.table(config), part.shapes(config, str(own / "config.json"))
-    apart = [component_folder(folder, other) for other in part.apart(config)]
-    paths = [weights.find(path, variant) for path in (own, *filter(Path.is_dir, apart))]
+    part, folders = PARTS[name], part_folders(folder, name, config)
+    table, like = part.table(config), part.shapes(config, str(folders[0] / "config.json"))
+    paths = [weights.find(path, variant) for path in folders]
     known = known_to(table)
     tensors = (weights.unwrap(weights.read(path), known) for path in paths)
     source = functools.reduce(operator.or_, tensors)

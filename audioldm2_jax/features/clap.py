@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +23,18 @@ def fit_clip(audio, config: ClapMelConfig) -> jax.Array:
         copies = length // audio.shape[1] + (config.padding == "repeat")
         audio = xp.tile(audio, (1, copies))[:, :length]
     return xp.pad(audio, ((0, 0), (0, length - audio.shape[1])))
+
+
+def fit_padded(audio, length, config: ClapMelConfig) -> jax.Array:
+    """`fit_clip` of clips whose length is an argument of the program.
+
+    audio: [B, samples], of which the first `length` count, a traced scalar; the others are read
+    where the clip is longer than the configuration's -> [B, config.samples].
+    """
+    slots, copies = jnp.arange(config.samples), 1
+    if config.padding in ("repeat", "repeatpad"):
+        copies = jnp.maximum(config.samples // length + (config.padding == "repeat"), 1)
+    return jnp.where(slots < copies * length, audio[:, slots % length], 0)
 
 
 def clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
@@ -59,40 +69,36 @@ def framed_clap_log_mel(audio, config: ClapMelConfig) -> jax.Array:
     return 10.0 * jnp.log10(jnp.maximum(mel, 1e-10))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _log_mel(audio, config):
-    return clap_log_mel(audio, config)
+def clap_images(audio, config: ClapMelConfig) -> tuple[jax.Array, bool]:
+    """The input of CLAP's audio tower for clips, and whether their local crops count.
 
-
-def clap_images(audio: np.ndarray, config: ClapMelConfig) -> tuple[np.ndarray, bool]:
-    """The input of CLAP's audio tower for one clip, and whether its local crops count.
-
-    audio: [samples] -> [T, F], or with fusion [4, T, F]. For a clip longer than the configuration's
-    these are the clip resized to T frames and a crop of each third, else four equal images. The
-    reference draws the crops at random; fixed ones make scores repeatable.
+    audio: [B, samples] -> [B, T, F], or with fusion [B, 4, T, F]. For clips longer than the
+    configuration's these are the clip resized to T frames and a crop of each third, else four equal
+    images. The reference draws the crops at random; fixed ones make scores repeatable.
     """
-    audio = np.asarray(audio, np.float32)[None]
     if not config.fusion:
-        return np.asarray(_log_mel(fit_clip(audio, config), config)[0]), False
+        return clap_log_mel(fit_clip(audio, config), config), False
     frames = config.samples // config.hop + 1
     longer = audio.shape[1] > config.samples
-    mel = np.asarray(_log_mel(audio if longer else fit_clip(audio, config), config)[0])
-    if len(mel) == frames:
-        return np.stack([mel] * 4), False
+    mel = clap_log_mel(audio if longer else fit_clip(audio, config), config)
+    if mel.shape[1] == frames:
+        return jnp.stack([mel] * 4, 1), False
     return fused_images(mel, frames), True
 
 
-def fused_images(mel: np.ndarray, frames: int, starts: list[int] | None = None) -> np.ndarray:
-    """A log-mel [T, F] longer than `frames`, resized, and three crops: [4, frames, F].
+def fused_images(mel, frames: int, starts: list[int] | None = None):
+    """Log-mels [..., T, F] longer than `frames`, resized, and three crops: [..., 4, frames, F].
 
-    starts: the crops' first frames; None is the middle of each third of the possible ones.
+    starts: the crops' first frames; None is the middle of each third of the possible ones. NumPy
+    arrays stay such.
     """
+    xp, length = (np if isinstance(mel, np.ndarray) else jnp), mel.shape[-2]
     if starts is None:
-        thirds = np.array_split(np.arange(len(mel) - frames + 1), 3)
+        thirds = np.array_split(np.arange(length - frames + 1), 3)
         starts = [int(third[len(third) // 2]) if len(third) else 0 for third in thirds]
     # Bilinear, corners not aligned: each frame is in the middle of its part of the clip.
-    position = np.clip((np.arange(frames) + 0.5) * len(mel) / frames - 0.5, 0, len(mel) - 1)
+    position = np.clip((np.arange(frames) + 0.5) * length / frames - 0.5, 0, length - 1)
     low = np.floor(position).astype(int)
-    high, part = np.minimum(low + 1, len(mel) - 1), (position - low)[:, None].astype(mel.dtype)
-    resized = mel[low] * (1 - part) + mel[high] * part
-    return np.stack([resized, *(mel[s : s + frames] for s in starts)])
+    high, part = np.minimum(low + 1, length - 1), (position - low)[:, None].astype(mel.dtype)
+    resized = mel[..., low, :] * (1 - part) + mel[..., high, :] * part
+    return xp.stack([resized, *(mel[..., s : s + frames, :] for s in starts)], -3)

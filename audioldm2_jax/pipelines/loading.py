@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from audioldm2_jax.checkpoints import download, hub, registry
+import jax.numpy as jnp
+
+from audioldm2_jax import backend, caching
+from audioldm2_jax.checkpoints import download, hub, prepared, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import assemble
 from audioldm2_jax.checkpoints.authors.source import open_file
@@ -17,7 +20,7 @@ from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import cannot, user_path
 from audioldm2_jax.log import timed_message
-from audioldm2_jax.pipelines.memory import check_model, prepack_in_place
+from audioldm2_jax.pipelines.memory import check_model, prepack_in_place, prepack_part
 from audioldm2_jax.presets import PRESETS, Convention, ModelConfig
 
 
@@ -78,6 +81,8 @@ def open_checkpoint(
             checkpoint = _from_file(path, dtype, tokenizers, devices, progress)
         else:
             options = {"revision": revision, "variant": variant, "progress": progress}
+            # Changed weights are merged into plain kernels.
+            options["read_part"] = _prepared_part if changes is None else None
             checkpoint = _from_folder(name, dtype, convention, devices, **options)
         if changes is None:
             return checkpoint
@@ -129,7 +134,7 @@ def _read_config(name: str, kind: _Kind, convention: Convention, revision) -> Mo
     return hub.read_config(folder, convention)
 
 
-def _from_folder(name, dtype, convention, devices, *, revision, variant, progress):
+def _from_folder(name, dtype, convention, devices, *, revision, variant, progress, read_part):
     folder = download.locate(name, revision=revision, quiet=not progress, variant=variant)
     # The hub's cache names a snapshot's folder after its commit.
     commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
@@ -143,7 +148,29 @@ def _from_folder(name, dtype, convention, devices, *, revision, variant, progres
             source=source,
             without=("audiomae",),
             variant=variant,
+            read_part=read_part,
         )
+
+
+def _prepared_part(folder, name: str, config, dtype, variant: str | None) -> dict:
+    """One part's parameters, prepacked; where the backend maps weights, from the package's cache.
+
+    Raises InputError as `hub.load_part` does.
+    """
+
+    def read() -> dict:
+        params = hub.load_part(folder, name, config, dtype, variant)
+        prepack_part(name, params, dtype)
+        return params
+
+    if not backend.current().maps_weights:
+        return read()
+    try:
+        stamps = caching.stamps(hub.part_folders(folder, name, config))
+    except OSError:
+        return read()
+    identity = [stamps, repr(config), jnp.dtype(dtype).name, variant]
+    return prepared.load_or_make(name, identity, read)
 
 
 def _from_file(path, dtype, tokenizers, devices, progress):

@@ -49,10 +49,16 @@ def prepack_params(params: dict, dtype) -> dict:
 
 def prepack_in_place(params: dict, dtype) -> None:
     """Replaces kernels in `params` by prepacked ones, block by block, which saves memory."""
-    if backend.current().prepacks(dtype):
-        for blocks in (params["unet"], params["vae"]["decoder"], params["vocoder"]):
-            for name in blocks:
-                blocks |= prepack_kernels({name: blocks[name]})
+    for name, part in params.items():
+        prepack_part(name, part, dtype)
+
+
+def prepack_part(name: str, params: dict, dtype) -> None:
+    """Replaces kernels of one part, as `prepack_in_place` does; some parts have none."""
+    if backend.current().prepacks(dtype) and name in ("unet", "vae", "vocoder"):
+        blocks = params["decoder"] if name == "vae" else params
+        for block in blocks:
+            blocks |= prepack_kernels({block: blocks[block]})
 
 
 def model_shapes(config: ModelConfig, dtype) -> dict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from audioldm2_jax import audio
-from audioldm2_jax.encoders.clap import clap_image_features, clap_text_features
-from audioldm2_jax.features.clap import clap_images
+from audioldm2_jax.encoders.clap import clap_text_features
+from audioldm2_jax.pipelines.programs import scoring
 from audioldm2_jax.pipelines.runner import Runner
 from audioldm2_jax.presets import CLAPConfig
 
@@ -14,19 +14,28 @@ from audioldm2_jax.presets import CLAPConfig
 def audio_features(
     runner: Runner, params: dict, config: CLAPConfig, waves, sample_rate: int
 ) -> np.ndarray:
-    """waves: [B, samples] at `sample_rate` -> CLAP features [B, D], one clip after another."""
-    waves = audio.resample(waves, sample_rate, config.mel.sample_rate)
-    features = []
-    for wave in waves:
-        images, longer = clap_images(wave, config.mel)
-        arguments = (params, images[None], np.array([longer]))
-        features.append(_run(runner, _image_features, config, arguments, "audio encoder"))
-    return np.concatenate(features)
+    """waves: [B, samples] at `sample_rate` -> CLAP features [B, D], few clips at once.
+
+    On the CPU one at once; elsewhere up to eight on each device.
+    """
+    target = config.mel.sample_rate
+    if target % sample_rate:
+        waves, sample_rate = audio.resample(waves, sample_rate, target), target
+    waves, features = np.asarray(waves, np.float32), []
+    program = scoring.scoring_of(config, runner.dtype, sample_rate, waves.shape[1])
+    samples, waves = np.int32(waves.shape[1]), scoring.pad_waves(program, waves)
+    size = 1 if runner.mesh is None else runner.batch_size(min(len(waves), runner.mesh.size * 8))
+    for first in range(0, len(waves), size):
+        clips = np.minimum(np.arange(first, first + size), len(waves) - 1)
+        arguments = params, waves[clips], samples
+        features.append(_run(runner, scoring.audio_features, program, arguments, "audio encoder"))
+    return np.concatenate(features)[: len(waves)]
 
 
 def text_features(runner: Runner, params: dict, config: CLAPConfig, tokens, mask) -> np.ndarray:
     """tokens, mask: [B, L] -> CLAP features [B, D]."""
-    return _run(runner, _text_features, config, (params, tokens, mask), "text encoder")
+    program = config, runner.dtype
+    return _run(runner, _text_features, program, (params, tokens, mask), "text encoder")
 
 
 def rank(waves, scores):
@@ -39,17 +48,11 @@ def rank(waves, scores):
     return ranked, np.take_along_axis(scores, order, 1)
 
 
-def _run(runner, function, config, arguments, label: str) -> np.ndarray:
-    key = config, runner.dtype
-    run = runner.compiled(function, key, *arguments, label=label, progress=False)
+def _run(runner, function, program, arguments, label: str) -> np.ndarray:
+    run = runner.compiled(function, program, *arguments, label=label, progress=False)
     return np.asarray(run(*arguments), np.float32)
 
 
-def _image_features(key, params, images, longer):
-    config, dtype = key
-    return clap_image_features(params, images, longer, config, dtype)
-
-
-def _text_features(key, params, tokens, mask):
-    config, dtype = key
+def _text_features(program, params, tokens, mask):
+    config, dtype = program
     return clap_text_features(params, tokens, mask, config, dtype)

@@ -14,8 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from audioldm2_jax import backend
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.log import timed_message
+from audioldm2_jax.pipelines import exported
 from audioldm2_jax.pipelines.batch import Batch
-from audioldm2_jax.pipelines.programs import shared
+from audioldm2_jax.pipelines.programs import scoring, shared
 from audioldm2_jax.sharding import make_mesh
 
 _CLIPS, _COPIES = PartitionSpec("data"), PartitionSpec()
@@ -25,6 +26,7 @@ _SPECS = {
     shared.condition: (_COPIES, _CLIPS),
     shared.sample_latents: (_COPIES, _CLIPS, _CLIPS, _COPIES, _COPIES),
     shared.render: (_COPIES, _CLIPS),
+    scoring.audio_features: (_COPIES, _CLIPS, _COPIES),
 }
 # Clips that a device samples at once are filled up to one of these, or to multiples of the last.
 _SIZES = (1, 2, 4, 8)
@@ -45,6 +47,11 @@ def needed_memory(compiled) -> int:
     """Bytes on each device that a compiled program takes besides its arguments."""
     analysis = compiled.memory_analysis()
     return 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+
+
+def result_shapes(compiled):
+    """Shapes of what a compiled program returns."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), compiled.out_info)
 
 
 def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = None) -> None:
@@ -85,7 +92,6 @@ class Runner:
     def __init__(self, dtype, mesh: Mesh | None = None):
         self.dtype, self.mesh = dtype, mesh
         self._compiled: dict = {}
-        self._shapes: dict = {}
 
     @property
     def devices(self) -> list[jax.Device] | None:
@@ -116,7 +122,8 @@ class Runner:
         exact = jnp.dtype(self.dtype) == jnp.float32
         with jax.default_matmul_precision("highest" if exact else "default"):
             if self.mesh is None or function not in _SPECS:
-                return jax.jit(run).lower(*arguments).compile()
+                identity = f"{function.__module__} {program} {self.dtype}"
+                return exported.lower(run, function.__name__, identity, arguments).compile()
             # Each device runs the whole program for its own clips.
             specs = _SPECS[function]
             split = {"in_specs": specs, "out_specs": _CLIPS, "check_vma": False}
@@ -124,13 +131,6 @@ class Runner:
             with jax.set_mesh(self.mesh):
                 run = jax.jit(jax.shard_map(run, mesh=self.mesh, **split), in_shardings=placed)
                 return run.lower(*arguments).compile()
-
-    def shapes(self, function, program, *arguments):
-        """Shapes of what function(program, *arguments) returns, traced once for each shape."""
-        key = _identity(function, program, arguments)
-        if key not in self._shapes:
-            self._shapes[key] = jax.eval_shape(functools.partial(function, program), *arguments)
-        return self._shapes[key]
 
     def batch_size(self, clips: int) -> int:
         """To how many clips a batch is filled up, so that few programs are compiled.

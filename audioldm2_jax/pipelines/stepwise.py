@@ -19,7 +19,7 @@ from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
-from audioldm2_jax.pipelines.runner import Runner, needed_memory, tree_bytes
+from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes, tree_bytes
 
 
 class Steps(NamedTuple):
@@ -38,7 +38,7 @@ def compile_steps(
     compiled = functools.partial(runner.compiled, progress=progress)
     texts, shape = batch.clips.texts.take([0]), (1, *batch.clips.latents.shape[1:])
     condition = compiled(shared.condition, program, params, texts, label="text encoders")
-    context, _ = runner.shapes(shared.condition, program, params, texts)
+    context, _ = result_shapes(condition)
     latents = jax.ShapeDtypeStruct(shape, jnp.float32)
     guidance = np.zeros(1, np.float32) if texts.guided else None
     arguments = params, context, latents, np.float32(0), guidance

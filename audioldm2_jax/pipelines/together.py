@@ -14,7 +14,7 @@ from audioldm2_jax.diffusion.samplers import pad_schedule
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
-from audioldm2_jax.pipelines.runner import Runner, needed_memory, tree_bytes
+from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes, tree_bytes
 
 
 class Together(NamedTuple):
@@ -38,7 +38,7 @@ def compile_together(
     compiled = functools.partial(runner.compiled, progress=progress)
     texts = batch.clips.texts
     condition = compiled(shared.condition, program, params, texts, label="text encoders")
-    context, _ = runner.shapes(shared.condition, program, params, texts)
+    context, _ = result_shapes(condition)
     arguments = params, context, *_loop(batch)
     sample = compiled(shared.sample_latents, program, *arguments, label="sampler")
     latents = jax.ShapeDtypeStruct(batch.clips.latents.shape, jnp.float32)

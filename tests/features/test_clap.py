@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from transformers import ClapFeatureExtractor
 
-from audioldm2_jax.features.clap import clap_images, clap_log_mel, fit_clip
+from audioldm2_jax.features.clap import clap_images, clap_log_mel, fit_clip, fit_padded
 from audioldm2_jax.presets import ClapMelConfig
 from audioldm2_jax.presets.models import tiny
 
@@ -51,7 +52,7 @@ def test_images_of_models_with_fusion(seconds, monkeypatch):
     )
     monkeypatch.setattr(np.random, "choice", lambda places: places[len(places) // 2])
     theirs = extractor(clip, sampling_rate=48000)
-    ours, longer = clap_images(clip, config)
+    (ours,), longer = clap_images(clip[None], config)
     assert longer == bool(theirs.is_longer[0][0]) or seconds <= 10.005
     theirs = np.asarray(theirs.input_features[0])
     assert ours.shape == theirs.shape == (4, 251, 64)
@@ -64,3 +65,13 @@ def test_longer_clips_are_cut_to_their_first_samples():
     config = ClapMelConfig()
     clip = np.arange(500_000, dtype=np.float32)[None]
     np.testing.assert_array_equal(fit_clip(clip, config), clip[:, :480_000])
+
+
+@pytest.mark.parametrize("padding", ["repeatpad", "repeat", "pad"])
+def test_a_length_that_is_an_argument(padding):
+    """One program for clips of all lengths; what lies behind a clip is not read."""
+    config = dataclasses.replace(ClapMelConfig(), sample_rate=100, padding=padding)
+    clip = np.random.default_rng(0).standard_normal((2, 1100)).astype(np.float32)
+    fit = jax.jit(lambda clip, length: fit_padded(clip, length, config))
+    for length in (1, 300, 500, 999, 1000, 1100):
+        np.testing.assert_array_equal(fit(clip, length), fit_clip(clip[:, :length], config))

@@ -2,14 +2,17 @@
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 import audioldm2_jax
 from audioldm2_jax import InputError, Pipeline
-from audioldm2_jax.checkpoints import download, registry
+from audioldm2_jax.checkpoints import download, hub, prepared, registry
 from audioldm2_jax.data.untrained import write_random
 
 
@@ -39,8 +42,6 @@ def folder(tmp_path_factory):
 )
 def test_options_without_effect_are_refused(folder, monkeypatch, change, message):
     """Before any weights are read."""
-    from audioldm2_jax.checkpoints import hub
-
     monkeypatch.setattr(hub, "load", None)
     for model in (folder, "nano"):
         with pytest.raises(InputError, match=message) as caught:
@@ -104,3 +105,25 @@ def test_a_path_that_cannot_be_expanded_is_one_line(name):
     with pytest.raises(InputError, match="no path") as caught:
         Pipeline.from_pretrained(name, progress=False)
     assert "\n" not in str(caught.value)
+
+
+def test_mapped_parameters_are_the_converted_ones(folder, tmp_path, monkeypatch):
+    """And a file of the checkpoint that was replaced is read again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(prepared, "MIN_BYTES", 0)
+    shutil.copytree(folder, tmp_path / "tiny")
+
+    def params():
+        return Pipeline.from_pretrained(tmp_path / "tiny", dtype="fp32", progress=False).params
+
+    with monkeypatch.context() as patch:
+        patch.setenv("AUDIOLDM2_JAX_CACHE_GB", "0")
+        converted = params()
+    params()
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "load_part", None)
+        jax.tree.map(np.testing.assert_array_equal, converted, params())
+    path = tmp_path / "tiny" / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="not a complete safetensors file"):
+        params()

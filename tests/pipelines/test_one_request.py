@@ -146,9 +146,9 @@ def test_requests_of_one_duration_share_their_programs(pipe):
     pipe("rain " * 8, **SETTINGS | {"steps": 3, "progress": True})
     pipe(["a dog", "rain", "a long story of wind and of many birds"], **SETTINGS)
     pipe(["a dog", "rain"], candidates=8, sampler="ddim", guidance=5.0, seed=3, **SETTINGS)
-    assert new_programs(pipe, before) <= {"_image_features"}, "ranking alone is new"
+    assert new_programs(pipe, before) <= {"audio_features"}, "ranking alone is new"
     pipe(LONG, **SETTINGS)
-    assert new_programs(pipe, before) <= {"_image_features", "condition"}, "the U-Net is the same"
+    assert new_programs(pipe, before) <= {"audio_features", "condition"}, "the U-Net is the same"
 
 
 def new_programs(pipe, before):
@@ -166,7 +166,7 @@ def test_a_batch_of_one_size_shares_its_sampler(folder):
         ask = {"sampler": sampler, "eta": eta, "seed": 3} | SETTINGS | {"steps": steps}
         pipe("rain", candidates=2, **ask)
     pipe(["a dog", LONG], **SETTINGS)
-    assert new_programs(pipe, before) <= {"_image_features", "condition"}
+    assert new_programs(pipe, before) <= {"audio_features", "condition"}
 
 
 def test_seeds(pipe, capsys):

@@ -11,10 +11,15 @@ import torch
 from diffusers import AudioLDM2Pipeline, DPMSolverMultistepScheduler
 from transformers import GPT2LMHeadModel
 
-from audioldm2_jax import Pipeline
+from audioldm2_jax import Pipeline, audio
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.encoders.clap import clap_audio_features
 from audioldm2_jax.errors import InputError, NumericalError
+from audioldm2_jax.features.clap import fit_clip
+from audioldm2_jax.pipelines import ranking
+from audioldm2_jax.pipelines.programs import scoring
+from audioldm2_jax.pipelines.runner import Runner
 from audioldm2_jax.sharding import make_mesh
 
 PROMPTS = ["a dog barks", "techno music with a strong upbeat tempo and high melodic riffs"]
@@ -243,6 +248,23 @@ def test_candidates_are_ranked_against_their_own_prompt(pipe):
     unranked = pipe(PROMPTS, seconds=0.5, steps=2, candidates=3, progress=False, seed=0).candidates
     for i in range(2):
         assert {c.tobytes() for c in out.candidates[i]} == {c.tobytes() for c in unranked[i]}
+
+
+@pytest.mark.parametrize("seconds", [0.5, 11.0])
+def test_features_of_clips_are_those_of_resampled_files(pipe, seconds):
+    """Nine clips, a number that chunks do not divide; one program for all lengths."""
+    config, mesh = pipe.config.clap, make_mesh(devices=jax.devices()[:1])
+    waves = np.random.default_rng(0).standard_normal((9, int(seconds * 16000)), np.float32)
+    resampled = fit_clip(audio.resample(waves, 16000, config.mel.sample_rate), config.mel)
+    encode = jax.jit(lambda params, wave: clap_audio_features(params, wave, config))
+    expected = encode(pipe.params["clap"], resampled)
+    runner = Runner(jnp.float32, mesh)
+    for run in (pipe._runner, runner):
+        ours = ranking.audio_features(run, pipe.params["clap"], config, waves, 16000)
+        np.testing.assert_allclose(ours, expected, atol=2e-5)
+    pipe.audio_features(waves[:, :1000], 16000)
+    compiled = [key[1] for key in pipe._runner._compiled if key[0] is scoring.audio_features]
+    assert len(compiled) == 1
 
 
 def test_single_clips_are_scored_when_asked(pipe):

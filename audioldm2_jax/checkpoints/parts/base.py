@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import caching, files, tree
 from audioldm2_jax.checkpoints.convert import Table
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.weights import Weights
@@ -19,6 +22,9 @@ from audioldm2_jax.presets import Convention
 # The weight files that diffusers and transformers write.
 DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 TRANSFORMERS_FILE = "model.safetensors"
+# Shapes are kept on disk if tracing them takes longer, in seconds; all of them in so many bytes.
+_SLOW = 0.2
+_SHAPES_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -137,9 +143,27 @@ class Part:
 
 @functools.cache
 def _shapes(part: Part, config) -> dict:
-    """Cached: tracing a large network takes seconds."""
-    model = part.model(config)
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), *part.inputs(config)))["params"]
+    """Kept, also on disk: tracing a large network takes seconds."""
+    versions = [jax.__version__, flax.__version__, caching.source_digest()]
+    name = f"{part.name}-{caching.key(repr(config), *versions)}.json"
+    path = files.cache_folder("shapes") / name
+    if shapes := _stored_shapes(path):
+        return shapes
+    begin, model = time.perf_counter(), part.model(config)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *part.inputs(config)))["params"]
+    if time.perf_counter() - begin > _SLOW:
+        flat = {name: [x.shape, x.dtype.name] for name, x in tree.flatten(shapes).items()}
+        caching.store(path, lambda file: files.write_json(file, flat), limit=_SHAPES_BYTES)
+    return shapes
+
+
+def _stored_shapes(path) -> dict | None:
+    """The tree of shapes in a file; None for one that is absent or damaged."""
+    try:
+        entries = files.read_json(path).items()
+        return tree.unflatten({name: jax.ShapeDtypeStruct(*entry) for name, entry in entries})
+    except (InputError, TypeError, ValueError):
+        return None
 
 
 def token_ids(length: int = 4) -> jax.Array:

@@ -139,13 +139,17 @@ def _check_spans(spans: list, size: int, path: Path) -> None:
         raise InputError(f"{path}: not a complete safetensors file; fetch it again")
 
 
-def write_safetensors(path: Path, state: Mapping[str, np.ndarray], metadata: dict[str, str]):
+def write_safetensors(
+    path: Path, state: Mapping[str, np.ndarray], metadata: dict[str, str], *, alignment: int = 8
+):
     """Writes tensors by descending alignment, then by name, as the reference library does.
 
-    Raises OSError if the disk refuses.
+    alignment: of the first tensor's place. Above 8, tensors whose sizes are multiples of it come
+    first, and so all lie at multiples of it. Raises OSError if the disk refuses.
     """
     arrays = {name: np.asarray(value) for name, value in state.items()}
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    odd = {name: alignment > 8 and x.nbytes % alignment != 0 for name, x in arrays.items()}
+    order = sorted(arrays, key=lambda name: (odd[name], -arrays[name].dtype.itemsize, name))
     header, begin = {"__metadata__": metadata}, 0
     for name in order:
         array = arrays[name]
@@ -153,7 +157,7 @@ def write_safetensors(path: Path, state: Mapping[str, np.ndarray], metadata: dic
         header[name] = entry | {"data_offsets": [begin, begin + array.nbytes]}
         begin += array.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % alignment)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)

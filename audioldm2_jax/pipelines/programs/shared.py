@@ -49,7 +49,8 @@ class Program:
 
     config: ModelConfig
     dtype: Any
-    encode_texts: Callable[..., Conditioning]
+    # The configuration decides it; without it, the text of a program is the same everywhere.
+    encode_texts: Callable[..., Conditioning] = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
