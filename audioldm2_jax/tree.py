@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 
 
@@ -24,6 +26,11 @@ def unflatten(flat: dict) -> dict:
             node = node.setdefault(parent, {})
         node[name] = value
     return tree
+
+
+def nbytes(tree) -> int:
+    """Bytes of a tree of arrays or of their shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def count(tree) -> int:

@@ -40,8 +40,11 @@ RUNS = (
     "loa:speech",
     "pretrain:base",
     "pretrain:large",
+    "pretrain:base:encoded",
+    "pretrain:large:encoded",
     "joint:full",
     "joint:full-large",
+    "joint:full:encoded",
     "audioldm:s",
     "audioldm:m",
     "audioldm:l",
@@ -52,7 +55,8 @@ BATCH = 8
 
 def cost(name: str) -> dict:
     """{million parameters trained, TFLOP of a clip, clips/s of a chip by its name}."""
-    file, _, variant = name.partition(":")
+    encoded = name.endswith(":encoded")
+    file, _, variant = name.removesuffix(":encoded").partition(":")
     values = [f"--config.batch={BATCH}", "--config.dtype=bf16"]
     config = read_config(f"{ROOT}/configs/{file}.py:{variant}", values)
     with backend.targeting("tpu"):
@@ -61,7 +65,7 @@ def cost(name: str) -> dict:
         run = open_run(config, classes=classes)
         state = state_shapes(run.spec.stage)
         with jax.set_mesh(run.mesh):
-            batch = batch_shapes(run)
+            batch = batch_shapes(run, precomputed=encoded)
             lowered = jax.jit(step_of(run)).lower(state, frozen_shapes(run, batch), batch)
     flops = lowered.cost_analysis()["flops"] / BATCH
     count = sum(math.prod(x.shape) for x in jax.tree.leaves(state.params))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -76,3 +77,25 @@ def compare(ours, theirs, repeats: int) -> dict:
     ours(), theirs()
     result = alternate({"ours": ours, "theirs": theirs}, repeats)
     return result | {"ratio": result["ours"] / result["theirs"]}
+
+
+def take_turns(runs: Mapping[str, Callable], repeats: int, least: float = 0.2) -> dict:
+    """Seconds of a call of each of `runs` on an accelerator, whatever the host does meanwhile.
+
+    {name: median, name_samples: all} of `repeats` samples, in turns. A sample is as many calls as
+    take `least` seconds. The calls wait for their results, and have run before.
+    """
+    calls = {}
+    for name, run in runs.items():
+        begin = time.perf_counter()
+        run()
+        calls[name] = max(1, math.ceil(least / (time.perf_counter() - begin)))
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            for _ in range(calls[name]):
+                run()
+            samples[name].append((time.perf_counter() - begin) / calls[name])
+    medians = {name: statistics.median(taken) for name, taken in samples.items()}
+    return medians | {f"{name}_samples": taken for name, taken in samples.items()}

@@ -17,29 +17,28 @@ import datetime
 import json
 import platform
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-from torch_stages import PEERS
 
 from audioldm2_jax import backend, files
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 from audioldm2_jax.training.optim import OptimConfig
-from audioldm2_jax.training.spec import build_stage
+from audioldm2_jax.training.spec import StageSpec, build_stage
 from audioldm2_jax.training.stages import find_stage
 from audioldm2_jax.training.state import init_state
 from audioldm2_jax.training.step import donated_argnums, make_step
 
 HERE = Path(__file__).parent
-# The record holds times of compilation.
-jax.config.update("jax_enable_compilation_cache", False)
 OPTIM = OptimConfig(learning_rate=1e-5, warmup=0)
 # Seconds of a clip and clips of a batch.
 SHAPES = {
@@ -132,40 +131,64 @@ def batch_of(model, seconds: float, rows: int) -> dict:
     return arrays
 
 
-def ours_of(stage: str, model, batch, options):
-    """(one step, its compile time, trained parameters)."""
-    dtype = {"fp32": jnp.float32, "bf16": jnp.bfloat16}[options.dtype]
-    seconds = SHAPES[options.size][stage][0]
-    settings = SETTINGS.get(stage, {})
-    spec = build_stage(
+class Step(NamedTuple):
+    """run: one step; compiled: its program; compiling: seconds; parameters: trained ones."""
+
+    run: Callable
+    compiled: Any
+    compiling: float
+    parameters: int
+
+
+def spec_of(stage: str, model, *, seconds: float, dtype: str) -> StageSpec:
+    """The stage for clips of so many seconds; dtype: fp32 or bf16."""
+    return build_stage(
         find_stage(stage),
         model,
         OPTIM,
-        settings,
+        SETTINGS.get(stage, {}),
         seconds=seconds,
-        dtype=dtype,
+        dtype=parse_dtype(dtype),
         classes=tuple(map(str, range(96))),
     )
+
+
+def constants_of(spec: StageSpec, model, dtype: str) -> dict:
+    """Zeros in place of the stage's frozen constants."""
+    frozen = {}
+    for name, constant in spec.constants.items():
+        part = {constant.part: PARTS[constant.part].shapes(getattr(model, constant.part))}
+        shape = jax.eval_shape(lambda p, c=constant: c.compute(p, parse_dtype(dtype)), part)
+        frozen[name] = jnp.zeros(shape.shape, shape.dtype)
+    return frozen
+
+
+def ours_of(spec: StageSpec, frozen: dict, batch) -> Step:
+    """Our step from random weights, which are drawn on the device. frozen: of `constants_of`."""
     state = jax.jit(lambda key: init_state(spec.stage, key))(jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(state.params))
     begin = time.perf_counter()
     step = jax.jit(make_step(spec.stage), donate_argnums=donated_argnums())
-    step = step.lower(state, {}, batch).compile()
+    step = step.lower(state, frozen, batch).compile()
     compiling = time.perf_counter() - begin
     batch = jax.device_put(batch)
 
     def run():
         nonlocal state
-        state, metrics = step(state, {}, batch)
+        state, metrics = step(state, frozen, batch)
         return jax.block_until_ready(metrics)
 
-    return run, compiling, count
+    return Step(run, step, compiling, count)
 
 
-def theirs_of(stage: str, model, batch, options):
+def theirs_of(stage: str, model, batch, dtype: str):
     """(one step, its FLOPs, trained parameters)."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from torch_stages import PEERS
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    peer = PEERS[stage](model, OPTIM, device, options.dtype)
+    peer = PEERS[stage](model, OPTIM, device, dtype)
     batch = {k: torch.tensor(v, device=device) for k, v in batch.items()}
     batch = {k: v.long() if k.endswith("tokens") else v for k, v in batch.items()}
 
@@ -182,6 +205,8 @@ def theirs_of(stage: str, model, batch, options):
 
 def peak() -> float:
     """FLOP/s of the fastest large matrix product: torch's or ours, in the benchmark's precision."""
+    import torch
+
     size, best = 2048, 0.0
     a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
     x, b = torch.tensor(a), jnp.asarray(a)
@@ -198,17 +223,18 @@ def measure(stage: str, options) -> dict:
     seconds, rows = SHAPES[options.size][stage]
     model = model_of(stage, options.size)
     batch = batch_of(model, seconds, rows)
-    theirs, flops, their_count = theirs_of(stage, model, batch, options)
-    ours, compiling, count = ours_of(stage, model, batch, options)
-    seconds_of_step = timing.compare(ours, theirs, options.repeats)
+    theirs, flops, their_count = theirs_of(stage, model, batch, options.dtype)
+    spec = spec_of(stage, model, seconds=seconds, dtype=options.dtype)
+    ours = ours_of(spec, constants_of(spec, model, options.dtype), batch)
+    seconds_of_step = timing.compare(ours.run, theirs, options.repeats)
     return seconds_of_step | {
         "date": str(datetime.date.today()),
         "peak": peak() if backend.current().is_cpu else None,
         "clips": rows,
         "seconds of a clip": seconds,
-        "parameters": count,
+        "parameters": ours.parameters,
         "their parameters": their_count,
-        "compile": compiling,
+        "compile": ours.compiling,
         "TFLOP": flops / 1e12,
     }
 
@@ -234,10 +260,14 @@ def table(stages: dict) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SHAPES, default="small")
-    parser.add_argument("--stages", default=",".join(PEERS), help="separated by commas")
+    parser.add_argument("--stages", default=",".join(SHAPES["small"]), help="separated by commas")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    import torch
+
+    # The record holds times of compilation.
+    jax.config.update("jax_enable_compilation_cache", False)
     device = jax.devices()[0].device_kind.replace(" ", "-").lower()
     path = HERE / "results" / f"training-{device}-{options.size}-{options.dtype}.json"
     stored = json.loads(path.read_text()) if path.is_file() else {"stages": {}}

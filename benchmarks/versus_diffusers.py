@@ -23,9 +23,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from parts import PROMPT, Parts
 
 HERE = Path(__file__).parent
-PROMPT = "a dog barks in the rain while a car passes by and people talk"
 TARGETS = {
     "U-Net step": 1.0,
     "VAE decode": 0.7,
@@ -107,163 +107,14 @@ def _torch_device():
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-class Parts:
-    """The same inputs for both sides, and one call for each part of each: `pairs`."""
-
-    def __init__(self, ours, theirs):
-        self.ours, self.theirs = ours, theirs
-        self.rng = np.random.default_rng(0)
-        self.compile_seconds = {}
-        self.pairs = {
-            "U-Net step": self._unet(),
-            "VAE decode": self._vae(),
-            "vocoder": self._vocoder(),
-            "LOA roll-out": self._roll_out(),
-        }
-
-    def _draw(self, *shape):
-        """An input as numpy, for us, and as a torch tensor on their device in their dtype."""
-        import torch
-
-        x = self.rng.standard_normal(shape).astype(np.float32)
-        return x, torch.tensor(x).to(self.theirs.device, self.theirs.unet.dtype)
-
-    def _program(self, name, function, *arguments):
-        """A compiled call of function(*arguments); its compile time is kept."""
-        import jax
-
-        begin = time.perf_counter()
-        run = jax.jit(function).lower(*arguments).compile()
-        self.compile_seconds[name] = time.perf_counter() - begin
-        return lambda: jax.block_until_ready(run(*arguments))
-
-    def _finished(self, function):
-        """Their call, waiting for the device."""
-        import torch
-
-        def run():
-            x = function()
-            if self.theirs.device.type == "cuda":
-                torch.cuda.synchronize()
-            return x
-
-        return run
-
-    def _unet(self):
-        """One evaluation at CFG batch 2 for 10.24 s, 20 text tokens."""
-        import jax
-        import jax.numpy as jnp
-        import torch
-
-        from audioldm2_jax.models.unet import UNet
-
-        x, x_t = self._draw(2, 256, 16, 8)
-        (loa, loa_t), (text, text_t) = self._draw(2, 8, 768), self._draw(2, 20, 1024)
-        mask, mask_t = np.ones((2, 20), bool), torch.ones(2, 20, device=self.theirs.device)
-        x_t = x_t.permute(0, 3, 1, 2).contiguous()
-        unet = UNet(self.ours.config.unet, self.ours.dtype)
-        variables = {"params": self.ours.params["unet"]}
-        times = unet.apply(variables, jnp.array([961.0]), method="time_bias")
-        keys = jax.jit(lambda v: unet.apply(v, loa, text, method="kv"))(variables)
-
-        def step(variables, *arguments):
-            return unet.apply(variables, *arguments, method="denoise")
-
-        def reference():
-            return self.theirs.unet(
-                x_t,
-                961,
-                encoder_hidden_states=loa_t,
-                encoder_hidden_states_1=text_t,
-                encoder_attention_mask_1=mask_t,
-            ).sample.permute(0, 2, 3, 1)
-
-        ours = self._program("U-Net step", step, variables, x, times, keys, mask)
-        return ours, self._finished(reference)
-
-    def _vae(self):
-        """Latents of 10.24 s to mel."""
-        from audioldm2_jax.models.vae import VAE
-
-        latents, latents_t = self._draw(1, 256, 16, 8)
-        latents_t = latents_t.permute(0, 3, 1, 2).contiguous()
-        vae = VAE(self.ours.config.vae, self.ours.dtype)
-
-        def decode(params, latents):
-            return vae.apply({"params": params}, latents, method="decode")
-
-        ours = self._program("VAE decode", decode, self.ours.params["vae"], latents)
-        return ours, self._finished(lambda: self.theirs.vae.decode(latents_t).sample[:, 0])
-
-    def _vocoder(self):
-        """Mel of 10.24 s to waveform."""
-        from audioldm2_jax.models.hifigan import HiFiGAN
-
-        mel, mel_t = self._draw(1, 1024, 64)
-        vocoder = HiFiGAN(self.ours.config.vocoder, self.ours.dtype)
-
-        def speak(params, mel):
-            return vocoder.apply({"params": params}, mel)
-
-        ours = self._program("vocoder", speak, self.ours.params["vocoder"], mel)
-        return ours, self._finished(lambda: self.theirs.vocoder(mel_t))
-
-    def _roll_out(self):
-        """Eight LOA vectors after a sequence of 40, two prompts."""
-        import torch
-
-        from audioldm2_jax.models.gpt2 import GPT2, roll_out
-        from audioldm2_jax.models.loa_projection import sequence_positions
-
-        sequence, sequence_t = self._draw(2, 40, 768)
-        kept_t = torch.ones(2, 40, dtype=torch.long, device=self.theirs.device)
-        gpt2 = GPT2(self.ours.config.gpt2, self.ours.dtype)
-
-        def roll(params, *arguments):
-            return roll_out(gpt2, params, *arguments, tokens=8)
-
-        def reference():
-            return self.theirs.generate_language_model(
-                sequence_t, attention_mask=kept_t, max_new_tokens=8
-            )
-
-        inputs = (sequence, np.ones((2, 40), bool), sequence_positions(35, [35, 35]))
-        ours = self._program("LOA roll-out", roll, self.ours.params["gpt2"], *inputs)
-        return ours, self._finished(reference)
-
-
 def differences(pairs) -> dict:
     """Relative L2 between both sides' results, part by part."""
     results = {}
-    for name, (ours, theirs) in pairs.items():
-        a = np.asarray(ours(), np.float32)
-        b = theirs().float().cpu().numpy()
+    for name, calls in pairs.items():
+        a = np.asarray(calls["ours"](), np.float32)
+        b = calls["theirs"]().float().cpu().numpy()
         results[name] = float(np.linalg.norm(a - b) / np.linalg.norm(b))
     return results
-
-
-def text_encoders(ours, theirs):
-    """From prompt strings to LOA and T5 states, with guidance."""
-    import jax
-
-    from audioldm2_jax.pipelines.programs import shared
-    from audioldm2_jax.pipelines.request import ClipRequest
-    from audioldm2_jax.pipelines.text import tokenise
-
-    request = ClipRequest(PROMPT, guidance=2.0)
-
-    def run():
-        texts = tokenise([request], ours.tokenizers, ours.config, ours.convention)
-        arguments = (ours.params, texts)
-        compiled = ours._runner.compiled(
-            shared.condition, ours._program, *arguments, label="text", progress=False
-        )
-        return jax.block_until_ready(compiled(*arguments))
-
-    def reference():
-        return theirs.encode_prompt([PROMPT], theirs.device, 1, True)
-
-    return run, reference
 
 
 def processes(args) -> dict:
@@ -315,12 +166,18 @@ def main():
     if args.compile:
         theirs.unet = torch.compile(theirs.unet)
     parts = Parts(ours, theirs)
-    agreement, rows = differences(parts.pairs), {}
+    pairs = {
+        "U-Net step": parts.unet_step(),
+        "VAE decode": parts.vae(),
+        "vocoder": parts.vocoder(),
+        "LOA roll-out": parts.roll_out(),
+    }
+    agreement, rows = differences(pairs), {}
     print("relative differences:", agreement, flush=True)
-    for name, (mine, peers) in parts.pairs.items():
-        rows[name] = compare(mine, peers, args.repeats)
+    for name, calls in pairs.items():
+        rows[name] = compare(**calls, repeats=args.repeats)
         print(name, rows[name], flush=True)
-    rows["text encoders + LOA"] = compare(*text_encoders(ours, theirs), args.repeats)
+    rows["text encoders + LOA"] = compare(**parts.text(), repeats=args.repeats)
     mine, peers, outputs = whole(ours, theirs, args.steps)
     rows["prompt to waveform"] = compare(mine, peers, args.whole)
     error = np.linalg.norm(outputs["ours"] - outputs["theirs"]) / np.linalg.norm(outputs["theirs"])

@@ -126,7 +126,6 @@ def load(
     without: tuple[str, ...] = (),
     only: tuple[str, ...] | None = None,
     variant: str | None = None,
-    read_part: Callable | None = None,
 ) -> Checkpoint:
     """Reads a folder in the hub layout, with weights cast to `dtype`.
 
@@ -135,7 +134,6 @@ def load(
     without: parts to leave out of the model.
     only: parts whose weights are read; the others are in the configuration alone.
     variant: of the weights, such as "fp16", for the parts that have it.
-    read_part: called in place of `load_part`.
     Raises InputError naming what is wrong.
     """
     folder, convention = files.user_path(folder), convention_named(convention)
@@ -153,8 +151,7 @@ def load(
             continue
         if report:
             report(name)
-        read = read_part or load_part
-        params[name] = read(folder, name, getattr(config, name), dtype, variant)
+        params[name] = load_part(folder, name, getattr(config, name), dtype, variant)
     return Checkpoint(config, params, tokenizers, convention, str(source or folder))
 
 

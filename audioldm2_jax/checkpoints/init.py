@@ -15,24 +15,26 @@ def random_params(name: str, config, seed: int = 0) -> dict:
     name: of the part; config: its configuration. The same seed gives the same values.
     """
     rng = np.random.default_rng([seed, *name.encode()])
-
-    def draw(path, shape):
-        kind, values = path.rsplit("/", 1)[-1], rng.standard_normal(shape, np.float32)
-        if kind == "scale":
-            return 1 + 0.1 * values
-        if kind == "variance":
-            # The mel's is in dB.
-            return (100 if "norm_mel" in path else 1) * (1 + 0.1 * np.abs(values))
-        if kind == "kernel" and "upsample_" in path and len(shape) == 3:
-            # A transposed convolution's outputs each see about two of its taps.
-            return values * (2 * shape[1]) ** -0.5
-        if kind == "kernel":
-            return values * np.prod(shape[:-1]) ** -0.5
-        if kind.startswith("distance_"):
-            return values * shape[-1] ** -0.5
-        if kind.endswith("logit_scale"):
-            return np.float32(np.log(1 / 0.07))
-        return values if len(shape) > 1 else 0.1 * values
-
     shapes = tree.flatten(PARTS[name].shapes(config))
-    return tree.unflatten({p: jnp.asarray(draw(p, s.shape)) for p, s in shapes.items()})
+    draws = {p: scaled(p, rng.standard_normal(s.shape, np.float32)) for p, s in shapes.items()}
+    return tree.unflatten({path: jnp.asarray(values) for path, values in draws.items()})
+
+
+def scaled(path: str, values):
+    """Values of a parameter from unit normal draws of its shape, NumPy's or JAX's."""
+    kind, shape = path.rsplit("/", 1)[-1], values.shape
+    if kind == "scale":
+        return 1 + 0.1 * values
+    if kind == "variance":
+        # The mel's is in dB.
+        return (100 if "norm_mel" in path else 1) * (1 + 0.1 * abs(values))
+    if kind == "kernel" and "upsample_" in path and len(shape) == 3:
+        # A transposed convolution's outputs each see about two of its taps.
+        return values * (2 * shape[1]) ** -0.5
+    if kind == "kernel":
+        return values * np.prod(shape[:-1]) ** -0.5
+    if kind.startswith("distance_"):
+        return values * shape[-1] ** -0.5
+    if kind.endswith("logit_scale"):
+        return np.float32(np.log(1 / 0.07))
+    return values if len(shape) > 1 else 0.1 * values

@@ -29,6 +29,17 @@ def add_device(parser) -> None:
     parser.add_argument("-d", "--device", default="auto", metavar=choices(_PLATFORMS), help=text)
 
 
+def add_memory(add) -> None:
+    """What makes a model smaller; `add` is a parser's `add_argument`."""
+    text = (
+        "hold the text encoders, the U-Net and the decoders in memory in turn, and compute one "
+        "clip after another: the same clips from less memory, more slowly"
+    )
+    add("--low_memory", action="store_true", help=text)
+    text = "int8: hold the matrices of CLAP, T5 and GPT-2 in eight bits; default as --dtype"
+    add("--quantize", default=None, metavar=choices(["int8"]), help=text)
+
+
 def use_device(name: str) -> None:
     """Restricts JAX to a platform. Raises InputError if it is unknown or absent."""
     check_device(name)

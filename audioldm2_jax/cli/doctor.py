@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 from audioldm2_jax.checkpoints import download
-from audioldm2_jax.cli.device import add_device, use_device
+from audioldm2_jax.cli.device import add_device, add_memory, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError
 
@@ -39,6 +39,7 @@ def add_arguments(parser) -> None:
     dtype = "of weights and activations; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
     reading = "how weights are read: as trained, or as diffusers does"
+    add_memory(add)
     add("--convention", default="authors", metavar=choices(CONVENTIONS), help=reading)
     names = ("-dur", "--seconds", "--duration")
     seconds = "length of a clip; default as trained"
@@ -83,12 +84,14 @@ def _report_model(options):
 
     from audioldm2_jax import tree
     from audioldm2_jax.dtypes import parse_dtype
+    from audioldm2_jax.models.int8 import check_quantize
     from audioldm2_jax.pipelines import memory
     from audioldm2_jax.pipelines.request import check_request
     from audioldm2_jax.pipelines.runner import available_memory
 
     config, convention = _config(options)
     dtype = parse_dtype(options.dtype)
+    check_quantize(options.quantize)
     counts = {n: tree.count(s) for n, s in memory.model_shapes(config, dtype).items()}
     total, width = sum(counts.values()), jnp.dtype(dtype).itemsize
     print(
@@ -108,14 +111,20 @@ def _report_model(options):
     )
     count, seconds = request.waveforms, request.duration.seconds
     clips = f"{count} clip{'s' * (count > 1)} of {seconds:g} s"
+    arguments = {"quantize": options.quantize, "progress": True}
     try:
-        weights, needed = memory.estimate(config, request, dtype, progress=True)
+        if options.low_memory:
+            peaks = memory.estimate_in_turn(config, request, dtype, **arguments)
+            total, line = max(peaks.values()), memory.stages_line(peaks)
+        else:
+            weights, needed = memory.estimate(config, request, dtype, **arguments)
+            total, line = weights + needed, memory.memory_line(weights, needed)
     except InputError as error:
         print(f"{clips}: does NOT fit: {error}")
         return
-    verdict = "fits" if weights + needed < available_memory() else "does NOT fit"
+    verdict = "fits" if total < available_memory() else "does NOT fit"
     print(f"{clips}, as compiled for this device: {verdict}")
-    print(memory.memory_line(weights, needed))
+    print(line)
 
 
 def _config(options):

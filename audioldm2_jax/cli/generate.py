@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audioldm2_jax import files
 from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
-from audioldm2_jax.cli.device import add_device, check_device, use_device
+from audioldm2_jax.cli.device import add_device, add_memory, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.cli.prompts import Entry, check_text, read_list
 from audioldm2_jax.errors import InputError
@@ -32,6 +32,10 @@ EXAMPLES = (
     Example(
         "audioldm2-jax generate -tl prompts.txt -b 4 -s sounds --skip_existing",
         "a list, four at once; where lines are PROMPT|NAME, the list can be resumed",
+    ),
+    Example(
+        'audioldm2-jax generate -t "rain" --model audioldm2-full --low_memory --quantize int8',
+        "for a small card or a laptop: networks are in memory in turn, text encoders in 8 bits",
     ),
     Example(
         'audioldm2-jax generate -t "a man speaks slowly" --transcription "Seven letters."',
@@ -82,6 +86,7 @@ def _add_model(add):
     add("--lora_strength", type=float, default=1.0, metavar="X", help=strength)
     dtype = "of weights and activations; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
+    add_memory(add)
     reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
     add("--convention", default="authors", metavar=choices(CONVENTIONS), help=reading)
 
@@ -160,7 +165,7 @@ def run(options) -> int:
         _print_default(options)
     if options.seed == -1:
         print(f"seed: {request.clips[0].seed}", file=sys.stderr)
-    pipe = Pipeline.from_opened(opened)
+    pipe = Pipeline.from_opened(opened, low_memory=options.low_memory)
     for start in range(0, len(entries), options.batchsize):
         stop = min(start + options.batchsize, len(entries))
         chosen = names and names[start:stop]
@@ -186,6 +191,7 @@ def _open(options):
         tokenizers=options.tokenizers,
         lora=options.lora,
         lora_strength=options.lora_strength,
+        quantize=options.quantize,
         progress=not options.quiet,
     )
 
@@ -213,8 +219,10 @@ def _check_request(options, entries: list[Entry], opened):
     )
     if options.transcription:
         check_spoken(options.transcription)
-    check_model(opened.config, opened.dtype, opened.source)
-    check_memory(opened.config, request.part(0, options.batchsize), opened.dtype)
+    model = opened.config, opened.dtype
+    low_memory, first = options.low_memory, request.part(0, options.batchsize)
+    check_model(*model, opened.source, quantize=options.quantize, low_memory=low_memory)
+    check_memory(opened.config, first, opened.dtype, low_memory=low_memory)
     return request
 
 
@@ -222,6 +230,7 @@ def _check_options(options) -> None:
     """Raises InputError for the first option that no model could use."""
     from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.loudness import check_loudness
+    from audioldm2_jax.models.int8 import check_quantize
     from audioldm2_jax.pipelines.values import check_count
 
     if options.ddim_steps is not None:
@@ -231,6 +240,7 @@ def _check_options(options) -> None:
     check_count("batchsize (-b)", options.batchsize, 1)
     options.loudness = check_loudness(options.loudness)
     check_device(options.device)
+    check_quantize(options.quantize)
     if options.dtype is not None:
         parse_dtype(options.dtype)
 

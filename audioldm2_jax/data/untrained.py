@@ -38,6 +38,11 @@ def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Ch
     texts: captions that the tokenizers are trained on.
     """
     params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
+    return untrained_checkpoint(config, params, texts)
+
+
+def untrained_checkpoint(config: ModelConfig, params: dict, texts=_CAPTIONS) -> Checkpoint:
+    """The checkpoint of random parameters by part; texts: as of `random_checkpoint`."""
     if vocoder := params.get("vocoder"):
         # Its own mean and scale are the identity, as published.
         vocoder |= {"mean": jnp.zeros_like(vocoder["mean"])}

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from audioldm2_jax.models.attention import Attention
-from audioldm2_jax.models.dense import Dense
+from audioldm2_jax.models.dense import Dense, Embed
 from audioldm2_jax.models.kernels.attention import keep_mask
 from audioldm2_jax.models.layers import FeedForward, maybe_remat
 from audioldm2_jax.models.norms import LayerNorm
@@ -48,7 +48,7 @@ class Roberta(nn.Module):
         embed = {"features": c.width, "dtype": self.dtype}
         is_token = (tokens != c.pad_id).astype(jnp.int32)
         positions = jnp.cumsum(is_token, 1) * is_token + c.pad_id
-        x = nn.Embed(c.vocab, name="tokens", **embed)(tokens)
+        x = Embed(c.vocab, name="tokens", **embed)(tokens)
         x = x + nn.Embed(c.types, name="types", **embed)(jnp.zeros_like(tokens))
         x = x + nn.Embed(c.positions, name="positions", **embed)(positions)
         x = LayerNorm(c.eps, self.dtype, name="norm")(x)

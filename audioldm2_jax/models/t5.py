@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax.models.attention import Attention
+from audioldm2_jax.models.dense import Embed
 from audioldm2_jax.models.kernels.attention import keep_mask
 from audioldm2_jax.models.layers import FeedForward
 from audioldm2_jax.models.norms import RMSNorm
@@ -63,7 +64,7 @@ class T5Encoder(nn.Module):
     @nn.compact
     def __call__(self, tokens, mask):
         c = self.config
-        x = nn.Embed(c.vocab, c.width, dtype=self.dtype, name="tokens")(tokens)
+        x = Embed(c.vocab, c.width, dtype=self.dtype, name="tokens")(tokens)
         table = nn.Embed(c.buckets, c.heads, dtype=jnp.float32, name="positions")
         bias = table(relative_buckets(tokens.shape[1], c.buckets, c.distance))
         bias, mask = bias.transpose(2, 0, 1)[None], keep_mask(mask)

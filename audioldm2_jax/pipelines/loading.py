@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +17,14 @@ from audioldm2_jax.checkpoints import download, hub, prepared, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import assemble
 from audioldm2_jax.checkpoints.authors.source import open_file
+from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import cannot, user_path
 from audioldm2_jax.log import timed_message
-from audioldm2_jax.pipelines.memory import check_model, prepack_in_place, prepack_part
+from audioldm2_jax.models.int8 import check_quantize, quantize_in_place, quantizes
+from audioldm2_jax.pipelines.memory import check_model, model_shapes, prepack_part
+from audioldm2_jax.pipelines.parts import PartsInTurn
 from audioldm2_jax.presets import PRESETS, Convention, ModelConfig
 
 
@@ -35,17 +39,57 @@ class OpenCheckpoint:
     convention: Convention
     dtype: Any
     source: str
-    _read: Callable[[Sequence | None], hub.Checkpoint]
+    quantize: str | None
+    _open: Callable[[], _Files]
 
-    def load(self, devices: Sequence | None = None) -> hub.Checkpoint:
+    def load(self, devices: Sequence | None = None, *, low_memory: bool = False) -> hub.Checkpoint:
         """Reads the weights, which are to lie on each of the devices (None: the default one).
 
-        Their kernels are prepacked one after another, so that few are held in both forms. Raises
-        InputError for weights that do not fit, or are not whole.
+        Each part is finished before the next is read: LoRA added, matrices quantised, kernels
+        prepacked. low_memory: the checkpoint's params are `PartsInTurn`, read when they are asked
+        for; their kernels stay plain, which take less memory. Raises InputError for weights that do
+        not fit, or are not whole.
         """
-        checkpoint = self._read(devices)
-        prepack_in_place(checkpoint.params, self.dtype)
-        return checkpoint
+        opened = self._open()
+        checkpoint, config = opened.checkpoint, opened.checkpoint.config
+        fit = {"quantize": self.quantize, "low_memory": low_memory}
+        check_model(config, self.dtype, checkpoint.source, devices, **fit)
+        read = functools.partial(self._read_part, opened, low_memory=low_memory)
+        if low_memory:
+            shapes = model_shapes(config, self.dtype, self.quantize)
+            return dataclasses.replace(checkpoint, params=PartsInTurn(shapes, read))
+        with timed_message(f"loading {checkpoint.source}", opened.progress):
+            params = {name: read(name) for name in parts_of(config)}
+        return dataclasses.replace(checkpoint, params=params)
+
+    def _read_part(self, opened: _Files, name: str, *, low_memory: bool) -> dict:
+        """A finished part; where the backend maps weights, from the package's cache."""
+
+        def make() -> dict:
+            params = opened.read(name)
+            if quantizes(name, self.quantize):
+                quantize_in_place(params)
+            if not low_memory:
+                prepack_part(name, params, self.dtype)
+            return params
+
+        if not backend.current().maps_weights or (identity := opened.identity(name)) is None:
+            return make()
+        identity = [*identity, jnp.dtype(self.dtype).name, self.quantize, low_memory]
+        return prepared.load_or_make(name, identity, make)
+
+
+class _Files(NamedTuple):
+    """The files of a checkpoint, all on this machine.
+
+    checkpoint: without parameters. read: a part's, as the files have them. identity: JSON values
+    that change with a part's files; None for what is not to be cached.
+    """
+
+    checkpoint: hub.Checkpoint
+    read: Callable[[str], dict]
+    identity: Callable[[str], list | None]
+    progress: bool
 
 
 def open_checkpoint(
@@ -58,6 +102,7 @@ def open_checkpoint(
     tokenizers=None,
     lora=None,
     lora_strength: float = 1.0,
+    quantize: str | None = None,
     progress: bool = True,
 ) -> OpenCheckpoint:
     """Reads a checkpoint's configuration; arguments as of `Pipeline.from_pretrained`.
@@ -66,6 +111,7 @@ def open_checkpoint(
     Raises InputError.
     """
     dtype, read_as = parse_dtype(dtype), hub.convention_named(convention)
+    check_quantize(quantize)
     _import_transformers()
     changes = _load_lora(lora, lora_strength)
     name = registry.OFFICIAL_NAMES.get(str(model), str(model))
@@ -75,22 +121,15 @@ def open_checkpoint(
     )
     config = _read_config(name, kind, read_as, revision)
 
-    def read(devices):
+    def opened() -> _Files:
         if kind.is_file:
             path = registry.resolve(name, revision=revision, quiet=not progress)
-            checkpoint = _from_file(path, dtype, tokenizers, devices, progress)
+            files = _open_file(path, dtype, tokenizers, progress)
         else:
-            options = {"revision": revision, "variant": variant, "progress": progress}
-            # Changed weights are merged into plain kernels.
-            options["read_part"] = _prepared_part if changes is None else None
-            checkpoint = _from_folder(name, dtype, convention, devices, **options)
-        if changes is None:
-            return checkpoint
-        params = low_rank.merge(checkpoint.params, changes, lora_strength)
-        source = f"{checkpoint.source} + {lora} x {lora_strength:g}"
-        return dataclasses.replace(checkpoint, params=params, source=source)
+            files = _open_folder(name, dtype, convention, revision, variant, progress)
+        return files if changes is None else _with_lora(files, lora, changes, lora_strength)
 
-    return OpenCheckpoint(config, read_as, dtype, str(model), read)
+    return OpenCheckpoint(config, read_as, dtype, str(model), quantize, opened)
 
 
 class _Kind(NamedTuple):
@@ -134,52 +173,62 @@ def _read_config(name: str, kind: _Kind, convention: Convention, revision) -> Mo
     return hub.read_config(folder, convention)
 
 
-def _from_folder(name, dtype, convention, devices, *, revision, variant, progress, read_part):
+def _open_folder(name, dtype, convention, revision, variant, progress) -> _Files:
     folder = download.locate(name, revision=revision, quiet=not progress, variant=variant)
     # The hub's cache names a snapshot's folder after its commit.
     commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
-    source = f"{name}{commit}"
-    check_model(hub.read_config(folder, hub.convention_named(convention)), dtype, source, devices)
-    with timed_message(f"loading {source}", progress):
-        return hub.load(
-            folder,
-            convention=convention,
-            dtype=dtype,
-            source=source,
-            without=("audiomae",),
-            variant=variant,
-            read_part=read_part,
-        )
+    checkpoint = hub.load(
+        folder,
+        convention=convention,
+        source=f"{name}{commit}",
+        without=("audiomae",),
+        only=(),
+        variant=variant,
+    )
+
+    def read(part: str) -> dict:
+        return hub.load_part(folder, part, getattr(checkpoint.config, part), dtype, variant)
+
+    def identity(part: str) -> list | None:
+        config = getattr(checkpoint.config, part)
+        try:
+            stamps = caching.stamps(hub.part_folders(folder, part, config))
+        except OSError:
+            return None
+        return [stamps, repr(config), variant]
+
+    return _Files(checkpoint, read, identity, progress)
 
 
-def _prepared_part(folder, name: str, config, dtype, variant: str | None) -> dict:
-    """One part's parameters, prepacked; where the backend maps weights, from the package's cache.
-
-    Raises InputError as `hub.load_part` does.
-    """
-
-    def read() -> dict:
-        params = hub.load_part(folder, name, config, dtype, variant)
-        prepack_part(name, params, dtype)
-        return params
-
-    if not backend.current().maps_weights:
-        return read()
-    try:
-        stamps = caching.stamps(hub.part_folders(folder, name, config))
-    except OSError:
-        return read()
-    identity = [stamps, repr(config), jnp.dtype(dtype).name, variant]
-    return prepared.load_or_make(name, identity, read)
-
-
-def _from_file(path, dtype, tokenizers, devices, progress):
+def _open_file(path, dtype, tokenizers, progress) -> _Files:
     """A checkpoint from one of the authors' files, read as they read it."""
-    path = user_path(path)
-    source = open_file(path)
-    check_model(assemble.model_config(source), dtype, str(path), devices)
-    with timed_message(f"loading {path}", progress):
-        return assemble.load(source, tokenizers=tokenizers, dtype=dtype, without=("audiomae",))
+    source = open_file(user_path(path))
+    checkpoint = assemble.load(source, tokenizers=tokenizers, without=("audiomae",), only=())
+
+    def read(part: str) -> dict:
+        return assemble.load_part(source, part, getattr(checkpoint.config, part), dtype)
+
+    return _Files(checkpoint, read, lambda part: None, progress)
+
+
+def _with_lora(opened: _Files, lora, changes: dict, strength: float) -> _Files:
+    """The same with low-rank changes added to the parts that they change."""
+    parts = parts_of(opened.checkpoint.config)
+    if other := next((part for part in changes if part not in parts), None):
+        raise InputError(f"lora {lora}: the model has no part {other}; it was made for another one")
+
+    def read(part: str) -> dict:
+        params = opened.read(part)
+        if part not in changes:
+            return params
+        return low_rank.merge({part: params}, {part: changes[part]}, strength)[part]
+
+    def identity(part: str) -> list | None:
+        return None if part in changes else opened.identity(part)
+
+    source = f"{opened.checkpoint.source} + {lora} x {strength:g}"
+    checkpoint = dataclasses.replace(opened.checkpoint, source=source)
+    return _Files(checkpoint, read, identity, opened.progress)
 
 
 def _load_lora(path, strength) -> dict | None:

@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.int8 import quantize_in_place, quantizes
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
 from audioldm2_jax.pipelines.batch import Batch, latents_shape
+from audioldm2_jax.pipelines.in_turn import compile_in_turn
+from audioldm2_jax.pipelines.parts import stage_bytes
 from audioldm2_jax.pipelines.programs import program_of
 from audioldm2_jax.pipelines.programs.shared import Clips
 from audioldm2_jax.pipelines.request import Request
@@ -23,7 +26,6 @@ from audioldm2_jax.pipelines.runner import (
     Runner,
     available_memory,
     check_fits,
-    tree_bytes,
 )
 from audioldm2_jax.pipelines.stepwise import compile_steps
 from audioldm2_jax.pipelines.text import blank
@@ -47,63 +49,99 @@ def prepack_params(params: dict, dtype) -> dict:
     }
 
 
-def prepack_in_place(params: dict, dtype) -> None:
-    """Replaces kernels in `params` by prepacked ones, block by block, which saves memory."""
-    for name, part in params.items():
-        prepack_part(name, part, dtype)
-
-
 def prepack_part(name: str, params: dict, dtype) -> None:
-    """Replaces kernels of one part, as `prepack_in_place` does; some parts have none."""
+    """Replaces kernels of one part by prepacked ones, block by block, which saves memory."""
     if backend.current().prepacks(dtype) and name in ("unet", "vae", "vocoder"):
         blocks = params["decoder"] if name == "vae" else params
         for block in blocks:
             blocks |= prepack_kernels({block: blocks[block]})
 
 
-def model_shapes(config: ModelConfig, dtype) -> dict:
-    """{part: tree of parameter shapes} as a checkpoint's files hold them."""
+def model_shapes(config: ModelConfig, dtype, quantize: str | None = None) -> dict:
+    """{part: tree of parameter shapes} as a checkpoint's files hold them, in `dtype`.
+
+    quantize: as of `Pipeline.from_pretrained`.
+    """
 
     def cast(leaf):
         return jax.ShapeDtypeStruct(leaf.shape, dtype)
 
     names = [name for name in parts_of(config) if name != "audiomae"]
-    return {n: jax.tree.map(cast, PARTS[n].shapes(getattr(config, n))) for n in names}
+    shapes = {n: jax.tree.map(cast, PARTS[n].shapes(getattr(config, n))) for n in names}
+    for name in [name for name in names if quantizes(name, quantize)]:
+        quantize_in_place(shapes[name])
+    return shapes
 
 
-def check_model(config: ModelConfig, dtype, source: str, devices=None) -> None:
-    """Raises InputError if the weights alone exceed the free memory of a device."""
-    needed, free = tree_bytes(model_shapes(config, dtype)), available_memory(devices)
-    if needed > free:
-        smaller = "a smaller model" if dtype == jnp.bfloat16 else "--dtype bf16, or a smaller model"
-        raise InputError(
-            f"{source}: its weights need {needed / 1e9:.1f} GB in {jnp.dtype(dtype).name}, "
-            f"{free / 1e9:.1f} GB are free: take {smaller}"
-        )
+def check_model(
+    config: ModelConfig,
+    dtype,
+    source: str,
+    devices=None,
+    *,
+    quantize: str | None = None,
+    low_memory: bool = False,
+) -> None:
+    """Raises InputError if the weights alone exceed the free memory of a device.
+
+    low_memory: only those of one stage are held at once.
+    """
+    shapes, free = model_shapes(config, dtype, quantize), available_memory(devices)
+    largest = max(stage_bytes(shapes).values())
+    needed = largest if low_memory else tree.nbytes(shapes)
+    if needed <= free:
+        return
+    smaller = ["--low_memory"] if not low_memory and largest <= free else []
+    smaller += ["--quantize int8"] if quantize is None else []
+    smaller += ["--dtype bf16"] if dtype != jnp.bfloat16 else []
+    raise InputError(
+        f"{source}: its weights need {needed / 1e9:.1f} GB in {jnp.dtype(dtype).name}"
+        f"{' at once' if low_memory else ''}, {free / 1e9:.1f} GB are free: take "
+        f"{', '.join([*smaller, 'or a smaller model'] if smaller else ['a smaller model'])}"
+    )
 
 
-def estimate(config: ModelConfig, request: Request, dtype, *, progress: bool) -> tuple[int, int]:
+def estimate(
+    config: ModelConfig, request: Request, dtype, *, quantize: str | None = None, progress: bool
+) -> tuple[int, int]:
     """(bytes of the weights as they are held, bytes that the request takes beside them).
 
     Compiles the programs that the request would run on the default device, for typical texts.
-    Raises InputError if one of them cannot run here.
+    quantize: as of `Pipeline.from_pretrained`. Raises InputError if one of them cannot run here.
     """
-    shapes = jax.eval_shape(lambda p: prepack_params(p, dtype), model_shapes(config, dtype))
+    shapes = model_shapes(config, dtype, quantize)
+    shapes = jax.eval_shape(lambda p: prepack_params(p, dtype), shapes)
     mesh = make_mesh(devices=jax.devices()[:1]) if backend.current().batched else None
     runner = Runner(dtype, mesh)
-    count, frames = runner.batch_size(request.waveforms), request.duration.frames
+    batch = _typical_batch(config, request, runner.batch_size(request.waveforms))
+    compile_batch = compile_together if runner.mesh else compile_steps
+    program = program_of(config, dtype)
+    programs = compile_batch(runner, program, shapes, batch, progress=progress)
+    return tree.nbytes(shapes), programs.needed
+
+
+def estimate_in_turn(
+    config: ModelConfig, request: Request, dtype, *, quantize: str | None = None, progress: bool
+) -> dict[str, int]:
+    """{stage: bytes that it takes, its weights included} of a request with low memory.
+
+    Otherwise as `estimate`.
+    """
+    shapes, batch = model_shapes(config, dtype, quantize), _typical_batch(config, request, 1)
+    arguments = Runner(dtype), program_of(config, dtype), shapes, batch
+    return compile_in_turn(*arguments, progress=progress).peaks
+
+
+def _typical_batch(config: ModelConfig, request: Request, count: int) -> Batch:
+    """Shapes of so many clips of a request, with texts of usual length."""
     guided = request.clips[0].guided
     clips = Clips(
         blank(config, count, guided=guided),
         np.ones(count, np.float32) if guided else None,
         jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count)),
-        jax.ShapeDtypeStruct(latents_shape(config, frames, count), jnp.float32),
+        jax.ShapeDtypeStruct(latents_shape(config, request.duration.frames, count), jnp.float32),
     )
-    program, schedule = program_of(config, dtype), request.sampling.schedule
-    batch = Batch(clips, schedule, np.zeros(count, int))
-    compile_batch = compile_together if runner.mesh else compile_steps
-    programs = compile_batch(runner, program, shapes, batch, progress=progress)
-    return tree_bytes(shapes), programs.needed
+    return Batch(clips, request.sampling.schedule, np.zeros(count, int))
 
 
 def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:
@@ -120,13 +158,16 @@ def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1
     return itemsize * (stream + image) // 4
 
 
-def check_memory(config: ModelConfig, request: Request, dtype, devices=None) -> None:
+def check_memory(
+    config: ModelConfig, request: Request, dtype, devices=None, *, low_memory: bool = False
+) -> None:
     """Raises InputError if a request certainly cannot fit; compiled programs are checked exactly.
 
-    devices: that split the clips; None: the backend's own, on the CPU clip by clip.
+    devices: that split the clips; None: the backend's own, on the CPU clip by clip, as with
+    low_memory.
     """
     count, duration = request.waveforms, request.duration
-    if devices is None and backend.current().batched:
+    if devices is None and not low_memory and backend.current().batched:
         devices = jax.local_devices()
     at_once = 1 if devices is None else -(-count // len(devices))
     least = least_memory(duration.frames, config, jnp.dtype(dtype).itemsize, at_once)
@@ -142,4 +183,13 @@ def memory_line(weights: int, needed: int, devices=None) -> str:
     return (
         f"memory: {weights / 1e9:.2f} GB of weights, {needed / 1e9:.2f} GB to run, "
         f"{free / 1e9:.1f} GB free"
+    )
+
+
+def stages_line(peaks: dict[str, int]) -> str:
+    """The same of networks in turn. peaks: {stage: bytes that it takes}."""
+    stages = ", ".join(f"{stage} {peak / 1e9:.2f}" for stage, peak in peaks.items())
+    return (
+        f"memory: {max(peaks.values()) / 1e9:.2f} GB at most, weights in turn ({stages}), "
+        f"{available_memory() / 1e9:.1f} GB free"
     )

@@ -31,6 +31,7 @@ def describe(pipe: Pipeline, request: Request, injected: Sequence[str] = ()) -> 
         "convention": dataclasses.asdict(pipe.convention),
         "heads": list(pipe.config.unet.heads),
         "dtype": jnp.dtype(pipe.dtype).name,
+        "quantize": pipe.quantize,
         "device": jax.devices()[0].device_kind,
         "versions": {
             "audioldm2_jax": __version__,

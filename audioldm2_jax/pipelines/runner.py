@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -64,16 +63,25 @@ def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = No
         )
 
 
-def tree_bytes(shapes) -> int:
-    """Bytes of a tree of arrays or of their shapes."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+def check_peak(peak: int, what: str) -> None:
+    """Raises InputError if so many bytes, weights included, are not free on the default device."""
+    free = available_memory()
+    if peak > free:
+        raise InputError(
+            f"{what} need{'' if what.endswith('s') else 's'} {peak / 1e9:.2f} GB, {free / 1e9:.2f} "
+            "GB are free: ask for fewer seconds, or take --quantize int8 or --dtype bf16"
+        )
 
 
-def sampling_mesh(mesh: Mesh | None) -> Mesh | None:
+def sampling_mesh(mesh: Mesh | None, *, low_memory: bool = False) -> Mesh | None:
     """The mesh that clips are split over; None: the default device, clip by clip.
 
-    Raises InputError for a mesh that splits something else.
+    Raises InputError for a mesh that splits something else, or with low_memory.
     """
+    if low_memory:
+        if mesh is not None:
+            raise InputError("low_memory: clips run one after another; leave the mesh out")
+        return None
     if mesh is None:
         if not backend.current().batched:
             return None

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import tree
 from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
-from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes, tree_bytes
+from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes
 
 
 class Steps(NamedTuple):
@@ -42,9 +43,9 @@ def compile_steps(
     latents = jax.ShapeDtypeStruct(shape, jnp.float32)
     guidance = np.zeros(1, np.float32) if texts.guided else None
     arguments = params, context, latents, np.float32(0), guidance
-    predict = compiled(_predict, program, *arguments, label="U-Net")
+    predict = compiled(predict_once, program, *arguments, label="U-Net")
     render = compiled(shared.render, program, params, latents, label="decoders")
-    sampling = tree_bytes(context) + needed_memory(predict)
+    sampling = tree.nbytes(context) + needed_memory(predict)
     needed = max(sampling, needed_memory(condition), needed_memory(render))
     return Steps(condition, predict, render, needed)
 
@@ -66,16 +67,31 @@ def run_steps(
             if batch.owners[i] != owner:
                 owner, texts = batch.owners[i], clips.texts.take([i])
                 context, vector = steps.condition(params, texts)
-            guidance = clips.guidance[i : i + 1] if texts.guided else None
             predict = functools.partial(steps.predict, params, context)
-            denoise = _denoiser(predict, schedule.timesteps, guidance)
-            x = clips.latents[i : i + 1]
-            noise = functools.partial(_noise, clips.keys[i : i + 1], shape=x.shape)
-            latents = sample(denoise, x, schedule, noise, report=bar.update)
+            latents = sample_clip(predict, batch, i, bar.update)
             waves.append(np.asarray(steps.render(params, latents), np.float32))
             features.append(vector)
     has_features = features[0] is not None
     return np.concatenate(waves), np.concatenate(features) if has_features else None
+
+
+def predict_once(program, params, context, x, timestep, guidance) -> jax.Array:
+    """One evaluation of the U-Net on one clip. guidance: [1], None without guidance."""
+    biases = shared.time_bias(program, params, timestep[None])
+    return shared.denoiser(program, params, context, biases, guidance)(x, 0)
+
+
+def sample_clip(predict, batch: Batch, index: int, report) -> jax.Array:
+    """Latents [1, T, F, C] of a batch's clip, by a compiled predict(x, timestep, guidance)."""
+    clips, schedule, own = batch.clips, batch.schedule, slice(index, index + 1)
+    guidance = clips.guidance[own] if clips.texts.guided else None
+    x = clips.latents[own]
+
+    def denoise(x, index):
+        return predict(x, schedule.timesteps[index], guidance)
+
+    noise = functools.partial(_noise, clips.keys[own], shape=x.shape)
+    return sample(denoise, x, schedule, noise, report=report)
 
 
 def sample(denoise, x, schedule, noise=None, on_step=None, report=lambda: None) -> jax.Array:
@@ -89,15 +105,6 @@ def sample(denoise, x, schedule, noise=None, on_step=None, report=lambda: None) 
         state = jax.block_until_ready(samplers.step(denoise, state, evaluation, noise, on_step))
         report()
     return state[0]
-
-
-def _predict(program, params, context, x, timestep, guidance):
-    biases = shared.time_bias(program, params, timestep[None])
-    return shared.denoiser(program, params, context, biases, guidance)(x, 0)
-
-
-def _denoiser(predict, timesteps, guidance):
-    return lambda x, index: predict(x, timesteps[index], guidance)
 
 
 @functools.partial(jax.jit, static_argnames="shape")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import download, hub
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.errors import InputError, NumericalError
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines import ranking, text, vocabulary
 from audioldm2_jax.pipelines.batch import (
@@ -26,10 +26,16 @@ from audioldm2_jax.pipelines.batch import (
     make_batch,
 )
 from audioldm2_jax.pipelines.durations import bucketed_duration, exact_duration
+from audioldm2_jax.pipelines.execution import compile_batch, run_batch
 from audioldm2_jax.pipelines.loading import open_checkpoint
-from audioldm2_jax.pipelines.memory import check_memory, memory_line, prepack_params
+from audioldm2_jax.pipelines.memory import (
+    check_memory,
+    model_shapes,
+    prepack_params,
+)
 from audioldm2_jax.pipelines.metadata import describe
 from audioldm2_jax.pipelines.output import Output
+from audioldm2_jax.pipelines.parts import PartsInTurn, in_turn
 from audioldm2_jax.pipelines.programs import program_of
 from audioldm2_jax.pipelines.request import (
     ClipRequest,
@@ -39,9 +45,7 @@ from audioldm2_jax.pipelines.request import (
     check_request,
     check_sampling,
 )
-from audioldm2_jax.pipelines.runner import Runner, sampling_mesh, tree_bytes
-from audioldm2_jax.pipelines.stepwise import Steps, compile_steps, run_steps
-from audioldm2_jax.pipelines.together import compile_together, run_together
+from audioldm2_jax.pipelines.runner import Runner, sampling_mesh
 from audioldm2_jax.pipelines.values import check_count, check_latents
 
 
@@ -52,19 +56,33 @@ class Pipeline:
     pipe("a dog barks in the rain", seconds=5).save("out")
     """
 
-    def __init__(self, checkpoint: hub.Checkpoint, dtype=None, *, mesh: Mesh | None = None):
+    def __init__(
+        self,
+        checkpoint: hub.Checkpoint,
+        dtype=None,
+        *,
+        mesh: Mesh | None = None,
+        low_memory: bool = False,
+        quantize: str | None = None,
+    ):
         """The checkpoint stays as it is; parameters are shared with it where that is possible.
 
         mesh: devices whose axis `data` splits clips (`sharding.make_mesh`). None is all local
-        devices on GPU and TPU; on the CPU the default device, clip by clip.
+        devices on GPU and TPU; on the CPU the default device, clip by clip. low_memory: see
+        `from_pretrained`; it needs no mesh. quantize: how the checkpoint's matrices are stored
+        already, for the records.
         """
         self.config, self.convention = checkpoint.config, checkpoint.convention
         self.tokenizers, self.source = checkpoint.tokenizers, checkpoint.source
         self.dtype = parse_dtype(dtype)
-        self._runner = Runner(self.dtype, sampling_mesh(mesh))
+        self.low_memory, self.quantize = low_memory, quantize
+        self._runner = Runner(self.dtype, sampling_mesh(mesh, low_memory=low_memory))
         self._program = program_of(self.config, self.dtype)
-        self.params: dict = {}
-        self.update(checkpoint.params)
+        self.params: Mapping[str, dict] = {}
+        if low_memory:
+            self.params = in_turn(checkpoint.params)
+        else:
+            self.update(checkpoint.params)
         self._words = None
         if self.source in download.bundled():
             self._words = vocabulary.bundled_words(self.tokenizers, self.config)
@@ -72,10 +90,11 @@ class Pipeline:
 
     def __repr__(self) -> str:
         config, unet, vocoder = self.config, self.config.unet, self.config.vocoder
+        count = tree.count(model_shapes(config, self.dtype))
         seconds = unet.sample_size * config.vae.factor * vocoder.hop / vocoder.sample_rate
         return (
             f"Pipeline({self.source!r}, family={config.family!r}, "
-            f"{tree.count(self.params) / 1e6:.1f} M parameters, {vocoder.sample_rate} Hz, trained "
+            f"{count / 1e6:.1f} M parameters, {vocoder.sample_rate} Hz, trained "
             f"on {seconds:g} s, dtype={jnp.dtype(self.dtype).name}, "
             f"convention={self.convention.name!r})"
         )
@@ -93,6 +112,8 @@ class Pipeline:
         lora: str | os.PathLike | None = None,
         lora_strength: float = 1.0,
         mesh: Mesh | None = None,
+        low_memory: bool = False,
+        quantize: str | None = None,
         progress: bool = True,
     ) -> Pipeline:
         """Loads a checkpoint.
@@ -105,7 +126,10 @@ class Pipeline:
         "fp16"; None is the plain ones, or the only variant there is. tokenizers: for an authors'
         file, which has none, a hub-layout folder to take them from; None is the hub. lora: a file
         of `audioldm2-jax export`, diffusers or PEFT, added with `lora_strength`. mesh: see
-        `Pipeline`. Raises InputError for what is wrong, and for options without effect.
+        `Pipeline`. low_memory: the text encoders, the U-Net and the decoders are in memory in turn,
+        read again for each request, and clips are computed one after another; the clips are the
+        same. quantize: "int8" holds the matrices of CLAP, T5 and GPT-2 in eight bits. Raises
+        InputError for what is wrong, and for options without effect.
         """
         opened = open_checkpoint(
             model,
@@ -116,19 +140,25 @@ class Pipeline:
             tokenizers=tokenizers,
             lora=lora,
             lora_strength=lora_strength,
+            quantize=quantize,
             progress=progress,
         )
-        return cls.from_opened(opened, mesh=mesh)
+        return cls.from_opened(opened, mesh=mesh, low_memory=low_memory)
 
     @classmethod
-    def from_opened(cls, opened, *, mesh: Mesh | None = None) -> Pipeline:
+    def from_opened(cls, opened, *, mesh: Mesh | None = None, low_memory: bool = False) -> Pipeline:
         """Loads the weights of an `OpenCheckpoint`. Raises InputError."""
-        mesh = sampling_mesh(mesh)
-        checkpoint = opened.load(None if mesh is None else list(mesh.devices.flat))
-        return cls(checkpoint, opened.dtype, mesh=mesh)
+        mesh = sampling_mesh(mesh, low_memory=low_memory)
+        devices = None if mesh is None else list(mesh.devices.flat)
+        checkpoint = opened.load(devices, low_memory=low_memory)
+        options = {"mesh": mesh, "low_memory": low_memory, "quantize": opened.quantize}
+        return cls(checkpoint, opened.dtype, **options)
 
     def update(self, parts: dict) -> None:
         """Replaces the parameters of some parts by others of the same shapes, without compiling."""
+        if isinstance(self.params, PartsInTurn):
+            self.params = self.params.replaced(parts)
+            return
         params = prepack_params(self.params | parts, self.dtype)
         changed = {name: params[name] for name in parts}
         self.params = self.params | self._runner.place(changed)
@@ -290,44 +320,16 @@ class Pipeline:
                 batch = make_batch(
                     requests, texts, frames, sampling.schedule, self.config, size=size
                 )
+                arguments = self._runner, self._program, self.params
+                compile_batch(*arguments, batch, progress=progress)
                 if self._runner.mesh is None:
-                    self._compile(batch, progress)
                     self._sample(first_evaluation(batch), progress=False)
-                else:
-                    self._compile(self._runner.split(batch), progress)
         if self.config.has_audio_tower:
             self.audio_features(np.zeros((1, self.config.vocoder.sample_rate)), 16000)
 
-    def _compile(self, batch: Batch, progress: bool):
-        """The programs that run the batch: clip by clip without a mesh, else together."""
-        compile_batch = compile_together if self._runner.mesh else compile_steps
-        return compile_batch(self._runner, self._program, self.params, batch, progress=progress)
-
     def _sample(self, batch: Batch, progress: bool):
-        """Waveforms [B, samples] and the prompts' CLAP features [B, D] or None, on the host.
-
-        Raises NumericalError if a waveform is not finite.
-        """
-        count = len(batch.owners)
-        if self._runner.mesh is not None:
-            batch = self._runner.split(batch)
-        programs = self._compile(batch, progress)
-        if progress:
-            weights, devices = tree_bytes(self.params), self._runner.devices
-            print(memory_line(weights, programs.needed, devices), file=sys.stderr)
-        if isinstance(programs, Steps):
-            waves, features = run_steps(programs, self.params, batch, progress=progress)
-        else:
-            with timed_message(f"generating {count} clips", progress):
-                results = run_together(programs, self.params, batch)
-                waves, features = jax.block_until_ready(results)
-        waves = np.asarray(waves, np.float32)[:count]
-        if not np.isfinite(waves).all():
-            raise NumericalError(
-                f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
-                "was written; try --dtype fp32, or check the weights"
-            )
-        return waves, None if features is None else np.asarray(features)[:count]
+        arguments = self._runner, self._program, self.params
+        return run_batch(*arguments, batch, progress=progress)
 
     def _output(
         self, request: Request, waves, features, progress: bool, injected: Sequence[str] = ()
@@ -356,7 +358,8 @@ class Pipeline:
         )
 
     def _check_memory(self, request: Request) -> None:
-        check_memory(self.config, request, self.dtype, self._runner.devices)
+        devices, low_memory = self._runner.devices, self.low_memory
+        check_memory(self.config, request, self.dtype, devices, low_memory=low_memory)
 
     def _tokenise(self, clips: Sequence[ClipRequest], *, together: bool = False) -> text.Texts:
         models = self.tokenizers, self.config, self.convention

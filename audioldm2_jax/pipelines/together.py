@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from audioldm2_jax import tree
 from audioldm2_jax.diffusion.samplers import pad_schedule
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
-from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes, tree_bytes
+from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes
 
 
 class Together(NamedTuple):
@@ -43,7 +44,7 @@ def compile_together(
     sample = compiled(shared.sample_latents, program, *arguments, label="sampler")
     latents = jax.ShapeDtypeStruct(batch.clips.latents.shape, jnp.float32)
     render = compiled(shared.render, program, params, latents, label="decoders")
-    sampling = tree_bytes(context) // runner.mesh.size + needed_memory(sample)
+    sampling = tree.nbytes(context) // runner.mesh.size + needed_memory(sample)
     needed = max(sampling, needed_memory(condition), needed_memory(render))
     return Together(condition, sample, render, needed)
 

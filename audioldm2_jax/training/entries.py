@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Any
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.optim import SCHEDULES, OptimConfig
+
+# Imported late below: the stages need no more than the table.
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def get(config: ConfigDict, name: str) -> Any:
 
 def defaults(stage: str, settings: dict[str, Any]) -> ConfigDict:
     """A configuration of default values. settings: the stage's own."""
+    from ml_collections import ConfigDict
+
     tree: dict[str, Any] = {"stage": stage, "settings": ConfigDict(settings)}
     for name, entry in ENTRIES.items():
         *groups, last = name.split(".")
@@ -110,6 +114,8 @@ def defaults(stage: str, settings: dict[str, Any]) -> ConfigDict:
 
 def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
     """{dotted name: value} of all entries."""
+    from ml_collections import ConfigDict
+
     values = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -121,6 +127,8 @@ def flat(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
 
 def check(config: ConfigDict) -> None:
     """Raises InputError for an entry that is missing, unknown, of another type or out of bounds."""
+    from ml_collections import ConfigDict
+
     if not isinstance(config, ConfigDict):
         raise InputError(f"the configuration is a {type(config).__name__}, not a ConfigDict")
     values = flat(config)
@@ -185,6 +193,8 @@ def suggestion(name: str, known) -> str:
 
 def changes(previous: dict, config: ConfigDict) -> str:
     """`; steps was 10 and is 20, ...` of what decides a state's form; "" where nothing differs."""
+    from ml_collections import ConfigDict
+
     forms = (
         "base_checkpoint",
         "preset",

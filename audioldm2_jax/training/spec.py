@@ -9,11 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.data.loading.transforms import CLAP_RATE
 from audioldm2_jax.encoders.latents import check_length
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import REMAT
-from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.presets import ClapMelConfig, ModelConfig
 from audioldm2_jax.training.optim import OptimConfig
 from audioldm2_jax.training.settings import StageSettings, check_settings, defaults_of
 
@@ -108,7 +107,7 @@ class BatchSpec:
     def _sound(self) -> dict[str, jax.ShapeDtypeStruct]:
         rates = {"waveform": self.sample_rate}
         if self.clap_waveform:
-            rates["waveform_48k"] = CLAP_RATE
+            rates["waveform_48k"] = ClapMelConfig.sample_rate
         return {
             name: jax.ShapeDtypeStruct((int(self.seconds * rate),), jnp.float32)
             for name, rate in rates.items()

@@ -69,18 +69,21 @@ def load(
     dtype=jnp.float32,
     report: Callable | None = None,
     without: tuple[str, ...] = (),
+    only: tuple[str, ...] | None = None,
     need_tokenizers: bool = True,
 ) -> Checkpoint:
     """A whole model from an opened file, as `hub.load` gives it.
 
     tokenizers: a folder in the hub layout to take them from, None for the hub. need_tokenizers:
-    whether the hub must have them. report, without: as for `hub.load`. Raises InputError.
+    whether the hub must have them. report, without, only: as for `hub.load`. Raises InputError.
     """
     config = dataclasses.replace(model_config(source), **dict.fromkeys(without))
     source.report()
     texts = tokenizers_for(config, tokenizers, required=need_tokenizers)
     params = {}
     for name in parts_of(config):
+        if only is not None and name not in only:
+            continue
         if report:
             report(name)
         params[name] = load_part(source, name, getattr(config, name), dtype)

@@ -13,8 +13,7 @@ from audioldm2_jax.data.loading import crops
 from audioldm2_jax.data.loading.error_budget import FailedClip
 from audioldm2_jax.data.loading.tokenise import TextTokeniser
 from audioldm2_jax.errors import InputError
-
-CLAP_RATE = 48000
+from audioldm2_jax.presets import ClapMelConfig
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class ClipTransform:
         wave, seconds = crops.training_clip(example["audio"], self.seconds, self.sample_rate, rng)
         arrays = {"waveform": wave, "seconds": np.float32(seconds)}
         if self.clap:
-            arrays["waveform_48k"] = resample(wave, self.sample_rate, CLAP_RATE)
+            arrays["waveform_48k"] = resample(wave, self.sample_rate, ClapMelConfig.sample_rate)
         return arrays
 
     def _precomputed(self, example, caption, _) -> dict:

@@ -85,9 +85,16 @@ def condition(program: Program, params: dict, texts: Texts) -> tuple[dict, jax.A
 
     The context's shapes are the same for texts of all lengths, or of few (`Backend.context_keys`).
     """
-    c = program.config
-    conditioning = program.encode_texts(c, program.dtype, params, texts)
-    unet, variables = UNet(c.unet, program.dtype), {"params": params["unet"]}
+    conditioning = program.encode_texts(program.config, program.dtype, params, texts)
+    features = conditioning.clap_features
+    if texts.guided and features is not None:
+        features = features[1::2]
+    return unet_context(program, params, conditioning), features
+
+
+def unet_context(program: Program, params: dict, conditioning: Conditioning) -> dict:
+    """What `denoiser` is given of all rows: the U-Net's keys and values, and FiLM's biases."""
+    unet, variables = UNet(program.config.unet, program.dtype), {"params": params["unet"]}
     keys = tuple(None if m is None else _context_keys(m.shape[1]) for m in conditioning.masks)
     context = {
         "kv": unet.apply(variables, *conditioning.streams, keys=keys, method="kv"),
@@ -96,8 +103,7 @@ def condition(program: Program, params: dict, texts: Texts) -> tuple[dict, jax.A
     }
     if conditioning.film is not None:
         context["film_bias"] = unet.apply(variables, conditioning.film, method="film_bias")
-    features = conditioning.clap_features
-    return context, features[1::2] if texts.guided and features is not None else features
+    return context
 
 
 def _context_keys(tokens: int) -> int:
