@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import registry
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.diffusion.samplers import pad_schedule
@@ -22,7 +22,6 @@ from audioldm2_jax.pipelines.loading import open_checkpoint
 from audioldm2_jax.pipelines.memory import model_shapes, prepack_params
 from audioldm2_jax.pipelines.programs import program_of, shared
 from audioldm2_jax.pipelines.request import check_sampling
-from audioldm2_jax.pipelines.runner import tree_bytes
 from audioldm2_jax.pipelines.text import blank
 from audioldm2_jax.pipelines.values import check_count
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
@@ -135,9 +134,9 @@ def _programs(config: ModelConfig, frames: int, schedule, count: int) -> dict[st
 
 def _memory(programs: dict[str, tuple], figures: dict[str, dict]) -> dict:
     """Gigabytes of all programs: the weights, and what the largest program takes beside them."""
-    weights = tree_bytes(programs["condition"][1][0]) / 1e9
+    weights = tree.nbytes(programs["condition"][1][0]) / 1e9
     beside = {
-        key: tree_bytes(programs[key][1][1:]) / 1e9 + each["GB temporary"] + each["GB output"]
+        key: tree.nbytes(programs[key][1][1:]) / 1e9 + each["GB temporary"] + each["GB output"]
         for key, each in figures.items()
     }
     largest = max(beside, key=beside.get)
