@@ -70,8 +70,9 @@ def _add_sampling(add) -> None:
     add("--sampler", default=None, metavar="NAME", help="default the model's own, mostly dpm++2m")
     add("-b", "--batchsize", type=int, default=1, metavar="N", help="clips sampled at once")
     part = (
-        "of sampling: generate (from tokens to sound), or condition (text encoders), "
-        "unet (one guided step), render (decoder and vocoder)"
+        "of sampling: generate (all that runs, from tokens to sound), or one of its programs, "
+        "condition (text encoders), sample (the sampler's loop) and render (decoder and vocoder), "
+        "or unet (one guided step)"
     )
     add("--part", default="generate", metavar="PART", help=part)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax
 
+from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
 
 
@@ -154,3 +155,11 @@ def compile_there(lowered):
         # Nothing is tuned without a GPU, and Triton's default tiles do not suit every product: all
         # products are cuBLAS' then.
         return lowered.compile({"xla_gpu_enable_triton_gemm": False})
+
+
+def compiled_text(compiled, dump: str | None) -> str:
+    """A compiled program's text, which is also written to the file `dump` if there is one."""
+    text = compiled.as_text()
+    if dump is not None:
+        files.write_text(dump, text)
+    return text

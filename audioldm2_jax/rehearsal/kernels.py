@@ -42,19 +42,24 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Kernels:
-    """unknown_loops: the loops of unknown length, whose body counts once."""
+    """unknown_loops: how many loops of unknown length there are, whose bodies count once."""
 
     kernels: tuple[Kernel, ...]
     unknown_loops: int
 
 
-def read_kernels(module: Module) -> Kernels:
-    """All kernels of a program, in the order of its text."""
+def read_kernels(module: Module, trips: int | None = None) -> Kernels:
+    """All kernels of a program, in the order of its text.
+
+    trips: of loops whose length is an argument of the program; None if nobody knows it.
+    """
     unknown: list[str] = []
-    return Kernels(tuple(_walk(module, module.entry, 1, unknown)), len(unknown))
+    return Kernels(tuple(_walk(module, module.entry, 1, trips, unknown)), len(unknown))
 
 
-def _walk(module: Module, computation: str, count: int, unknown: list[str]) -> Iterator[Kernel]:
+def _walk(
+    module: Module, computation: str, count: int, trips: int | None, unknown: list[str]
+) -> Iterator[Kernel]:
     """The kernels of a computation that runs `count` times; appends loops of unknown length."""
     for instruction in module.computations[computation].values():
         opcode = instruction.opcode
@@ -62,16 +67,18 @@ def _walk(module: Module, computation: str, count: int, unknown: list[str]) -> I
             continue
         if instruction.target in _FREE_CALLS:
             continue
-        if opcode in ("while", "call", "conditional", "async-start"):
-            trips = 1
-            if opcode == "while":
-                trips = trip_count(module, instruction)
-                if trips is None:
-                    unknown.append(instruction.name)
-            for called in instruction.called:
-                yield from _walk(module, called, count * (1 if trips is None else trips), unknown)
+        if opcode not in ("while", "call", "conditional", "async-start"):
+            yield _kernel(module, computation, instruction, count)
             continue
-        yield _kernel(module, computation, instruction, count)
+        times = 1
+        if opcode == "while":
+            known = trip_count(module, instruction)
+            times = trips if known is None else known
+            if times is None:
+                unknown.append(instruction.name)
+                times = 1
+        for called in instruction.called:
+            yield from _walk(module, called, count * times, trips, unknown)
 
 
 def trip_count(module: Module, loop: Instruction) -> int | None:

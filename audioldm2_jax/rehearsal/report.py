@@ -6,22 +6,12 @@ import os
 import re
 from collections.abc import Iterable
 
-from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.rehearsal import hlo
 from audioldm2_jax.rehearsal.chips import Chip
-from audioldm2_jax.rehearsal.kernels import CATEGORIES, Kernel, read_kernels
+from audioldm2_jax.rehearsal.kernels import CATEGORIES, Kernel, Kernels
 
 _HEAVIEST = 10
 _SIZES = ("arguments", "temporary", "output", "total", "chip")
-
-
-def program_text(compiled, dump: str | None) -> str:
-    """A compiled program's text, which is also written to the file `dump` if there is one."""
-    text = compiled.as_text()
-    if dump is not None:
-        files.write_text(dump, text)
-    return text
 
 
 def memory_figures(compiled, chip: Chip) -> dict:
@@ -61,12 +51,11 @@ def too_large(error: str) -> dict:
     return {"GB total": requested, "GB chip": limit, "fits": False}
 
 
-def kernel_figures(text: str, chip: Chip) -> dict:
-    """Figures of a compiled program's text: totals, by category, and the heaviest places.
+def kernel_figures(program: Kernels, chip: Chip) -> dict:
+    """Figures of a program's kernels: totals, by category, and the heaviest places.
 
     Of one run of the program on one chip; loops count with their trips.
     """
-    program = read_kernels(hlo.parse(text))
     places: dict[tuple[str, str], list[Kernel]] = {}
     for kernel in program.kernels:
         places.setdefault((kernel.category, kernel.source), []).append(kernel)
@@ -89,10 +78,10 @@ def kernel_seconds(kernel: Kernel, chip: Chip) -> float:
     )
 
 
-def collective_figures(text: str) -> dict:
+def collective_figures(program: Kernels) -> dict:
     """{kind: {count, GB}}: the collectives of a program; GB are those of the results on a chip."""
     traffic: dict[str, dict] = {}
-    for kernel in read_kernels(hlo.parse(text)).kernels:
+    for kernel in program.kernels:
         if kernel.collective:
             entry = traffic.setdefault(kernel.collective, {"count": 0, "GB": 0.0})
             entry["count"] += kernel.count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from audioldm2_jax import backend
+from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import registry
 from audioldm2_jax.checkpoints.families import default_guidance
+from audioldm2_jax.diffusion.samplers import pad_schedule
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.batch import latents_shape
 from audioldm2_jax.pipelines.durations import exact_duration
@@ -25,16 +25,15 @@ from audioldm2_jax.pipelines.request import check_sampling
 from audioldm2_jax.pipelines.text import blank
 from audioldm2_jax.pipelines.values import check_count
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
-from audioldm2_jax.rehearsal.chips import chip_of, compile_there, devices_of
-from audioldm2_jax.rehearsal.report import (
-    kernel_figures,
-    memory_figures,
-    program_text,
-    too_large,
-)
+from audioldm2_jax.rehearsal import hlo
+from audioldm2_jax.rehearsal.chips import chip_of, compile_there, compiled_text, devices_of
+from audioldm2_jax.rehearsal.kernels import Kernels, read_kernels
+from audioldm2_jax.rehearsal.report import kernel_figures, memory_figures, too_large
 
-# "unet" is one step of the sampler, guided if the model is.
-PARTS = ("generate", "condition", "unet", "render")
+# The programs that sampling runs, one after another.
+PROGRAMS = ("condition", "sample", "render")
+# "generate" is all of them; "unet" is one step of the sampler, guided if the model is.
+PARTS = ("generate", *PROGRAMS, "unet")
 
 
 def named_config(name: str) -> ModelConfig:
@@ -65,10 +64,11 @@ def rehearse_sampling(
     """What sampling `clips` clips of a model at once needs on one chip of a topology such as h100.
 
     part: one of `PARTS`; seconds, sampler: None are the model's own. dump: a file that the compiled
-    program's text is written to. -> model, part, clips, seconds and steps, and what
-    `memory_figures` and `kernel_figures` return; of a program that the compiler finds too large
-    what `too_large` returns. Nothing is computed and no weight is made. Raises InputError for what
-    the model cannot do, a topology of several chips, or without the compiler's package.
+    text is written to, of "generate" the sampler's. -> model, part, clips, seconds and steps, and
+    what `memory_figures` and `kernel_figures` return; of "generate" also the figures of each of its
+    programs; of a program that the compiler finds too large what `too_large` returns. Nothing is
+    computed and no weight is made. Raises InputError for what the model cannot do, a topology of
+    several chips, or without the compiler's package.
     """
     chip = chip_of(topology)
     check_count("batchsize (-b)", clips, 1)
@@ -80,52 +80,73 @@ def rehearse_sampling(
         raise InputError(
             f"--topology {topology}: each chip samples its own clips; rehearse one of them"
         )
+    evaluations = len(schedule.timesteps)
     what = {"model": name, "part": part, "chips": 1, "batch": clips}
-    what |= {"seconds of sound": duration.seconds, "steps": len(schedule.timesteps)}
+    what |= {"seconds of sound": duration.seconds, "steps": evaluations}
+    figures, kernels = {}, {}
     with backend.targeting(chip.platform):
-        run, arguments = _part(part, config, duration.frames, schedule, clips)
-        try:
-            compiled = compile_there(jax.jit(run).lower(*_on(devices[0], arguments)))
-        except jax.errors.JaxRuntimeError as error:
-            return what | too_large(str(error))
-    text = program_text(compiled, dump)
-    return what | memory_figures(compiled, chip) | kernel_figures(text, chip)
+        programs = _programs(config, duration.frames, schedule, clips)
+        for key in PROGRAMS if part == "generate" else (part,):
+            run, arguments = programs[key]
+            try:
+                compiled = compile_there(jax.jit(run).lower(*_on(devices[0], arguments)))
+            except jax.errors.JaxRuntimeError as error:
+                return what | {"part": key} | too_large(str(error))
+            text = compiled_text(compiled, dump if key in (part, "sample") else None)
+            # The sampler's loop takes the number of its steps as an argument.
+            trips = evaluations if key == "sample" else None
+            kernels[key] = read_kernels(hlo.parse(text), trips)
+            figures[key] = memory_figures(compiled, chip)
+    if part != "generate":
+        return what | figures[part] | kernel_figures(kernels[part], chip)
+    together = Kernels(
+        sum((k.kernels for k in kernels.values()), ()),
+        sum(k.unknown_loops for k in kernels.values()),
+    )
+    each = {key: figures[key] | kernel_figures(kernels[key], chip) for key in PROGRAMS}
+    return what | _memory(programs, figures) | kernel_figures(together, chip) | {"programs": each}
 
 
-def _part(part: str, config: ModelConfig, frames: int, schedule, count: int) -> tuple:
-    """(the function of a part, its arguments as shapes)."""
+def _programs(config: ModelConfig, frames: int, schedule, count: int) -> dict[str, tuple]:
+    """{part: (its function, its arguments as shapes, parameters first)} of `count` clips."""
     dtype = backend.current().dtype
     program, guided = program_of(config, dtype), default_guidance(config) > 1
     params = jax.eval_shape(lambda p: prepack_params(p, dtype), model_shapes(config, dtype))
-    texts, timesteps = blank(config, count, guided=guided), schedule.timesteps
+    texts = blank(config, count, guided=guided)
     latents = jax.ShapeDtypeStruct(latents_shape(config, frames, count), jnp.float32)
-    guidance = np.ones(count, np.float32)
-    if part == "generate":
-        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
-        clips = shared.Clips(texts, guidance if guided else None, keys, latents)
-        return partial(_generate, program), (params, clips, schedule)
+    guidance = np.ones(count, np.float32) if guided else None
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+    loop = shared.Clips(None, guidance, keys, latents), *pad_schedule(schedule)
     condition: Callable[..., Any] = partial(shared.condition, program)
-    if part == "condition":
-        return condition, (params, texts)
-    if part == "render":
-        return partial(shared.render, program), (params, latents)
     context, _ = jax.eval_shape(condition, params, texts)
-
-    biases = jax.eval_shape(partial(shared.time_bias, program), params, timesteps)
+    biases = jax.eval_shape(partial(shared.time_bias, program), params, loop[1].timesteps)
 
     def step(params, context, biases, x, index, guidance):
         return shared.denoiser(program, params, context, biases, guidance)(x, index)
 
-    index = np.zeros((), np.int32)
-    return step, (params, context, biases, latents, index, guidance if guided else None)
+    return {
+        "condition": (condition, (params, texts)),
+        "sample": (partial(shared.sample_latents, program), (params, context, *loop)),
+        "render": (partial(shared.render, program), (params, latents)),
+        "unet": (step, (params, context, biases, latents, np.zeros((), np.int32), guidance)),
+    }
 
 
-def _generate(program, params, clips, schedule):
-    """The three programs as one, whose loop tells the reader how often it runs."""
-    context, features = shared.condition(program, params, clips.texts)
-    loop = dataclasses.replace(clips, texts=None)
-    latents = shared.sample_latents(program, params, context, loop, schedule, None)
-    return shared.render(program, params, latents), features
+def _memory(programs: dict[str, tuple], figures: dict[str, dict]) -> dict:
+    """Gigabytes of all programs: the weights, and what the largest program takes beside them."""
+    weights = tree.nbytes(programs["condition"][1][0]) / 1e9
+    beside = {
+        key: tree.nbytes(programs[key][1][1:]) / 1e9 + each["GB temporary"] + each["GB output"]
+        for key, each in figures.items()
+    }
+    largest = max(beside, key=beside.get)
+    total, chip = weights + beside[largest], figures[largest]["GB chip"]
+    return figures[largest] | {
+        "GB arguments": total
+        - sum(figures[largest][f"GB {name}"] for name in ("temporary", "output")),
+        "GB total": total,
+        "fits": total <= chip,
+    }
 
 
 def _on(device, arguments):

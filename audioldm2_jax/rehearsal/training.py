@@ -12,12 +12,19 @@ import jax
 from ml_collections import ConfigDict
 
 from audioldm2_jax import backend
-from audioldm2_jax.rehearsal.chips import Chip, chip_of, compile_there, devices_of
+from audioldm2_jax.rehearsal import hlo
+from audioldm2_jax.rehearsal.chips import (
+    Chip,
+    chip_of,
+    compile_there,
+    compiled_text,
+    devices_of,
+)
+from audioldm2_jax.rehearsal.kernels import Kernels, read_kernels
 from audioldm2_jax.rehearsal.report import (
     collective_figures,
     kernel_figures,
     memory_figures,
-    program_text,
     too_large,
 )
 from audioldm2_jax.training.run import Run, jitted_step, open_run
@@ -46,7 +53,8 @@ def rehearse_training(
             compiled = _compile(run, precomputed)
         except jax.errors.JaxRuntimeError as error:
             return what | too_large(str(error))
-    return what | _figures(run, compiled, chip, program_text(compiled, dump))
+    program = read_kernels(hlo.parse(compiled_text(compiled, dump)))
+    return what | _figures(run, compiled, chip, program)
 
 
 def _compile(run: Run, precomputed: bool):
@@ -63,8 +71,8 @@ def _compile(run: Run, precomputed: bool):
         return compile_there(lowered)
 
 
-def _figures(run: Run, compiled, chip: Chip, text: str) -> dict:
-    kernels, collectives = kernel_figures(text, chip), collective_figures(text)
+def _figures(run: Run, compiled, chip: Chip, program: Kernels) -> dict:
+    kernels, collectives = kernel_figures(program, chip), collective_figures(program)
     # XLA's own count where there is one; it has none for GPUs.
     costs = compiled.cost_analysis() or {}
     flops = costs.get("flops", kernels["GFLOP"] * 1e9)

@@ -50,6 +50,22 @@ def test_a_step_of_the_unet():
     assert any("audioldm2_jax/models/" in place["source"] for place in h100["heaviest"])
 
 
+def test_a_training_step_with_contexts_of_odd_length():
+    """One key: JAX refuses the gradient of cuDNN's attention to an odd number."""
+    report = rehearse("--config=configs/pretrain.py:tiny", "--topology=h100", "--encoded")
+    assert report["fits"] and report["categories"]["gemm"]["GFLOP"] > 0
+
+
+def test_sampling_is_three_programs():
+    report = rehearse("--model=tiny-audioldm", "--topology=h100", "--seconds=0.64", "--steps=3")
+    assert set(report["programs"]) == {"condition", "sample", "render"}
+    assert report["loops of unknown length"] == 0 and report["fits"]
+    assert report["kernels"] == sum(p["kernels"] for p in report["programs"].values())
+    step = rehearse("--model=tiny-audioldm", "--topology=h100", "--seconds=0.64", "--part=unet")
+    # The loop runs three times; what it does not repeat, and merges, is a small part.
+    assert report["programs"]["sample"]["GFLOP"] == pytest.approx(3 * step["GFLOP"], rel=0.1)
+
+
 def test_a_training_step_on_two_gpus():
     report = rehearse("--config=configs/loa.py:tiny", "--topology=h100:2", "--config.batch=4")
     assert report["chips"] == 2 and report["fits"] and report["TFLOP"] > 0

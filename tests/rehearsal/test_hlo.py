@@ -116,7 +116,7 @@ def test_bytes_of_slices_and_of_memory_on_the_core():
 
 
 def test_collectives_are_read_off():
-    assert collective_figures(PROGRAM) == {
+    assert collective_figures(read_kernels(hlo.parse(PROGRAM))) == {
         "all-reduce": {"count": 3, "GB": pytest.approx((8 * 64 * 4 + 4 + 32) / 1e9)},
         "all-gather": {"count": 1, "GB": pytest.approx(128e-9)},
     }

@@ -1,5 +1,7 @@
 """The recorded program of an H100: what is read of it equals closed forms."""
 
+import re
+
 import pytest
 
 from audioldm2_jax.rehearsal import hlo
@@ -11,9 +13,22 @@ from tests.rehearsal.small import CHANNELS, CLIPS, HEIGHT, RECORDED, STEPS, WIDT
 TOKENS = HEIGHT * WIDTH
 
 
+def recorded():
+    return read_kernels(hlo.parse(RECORDED.read_text()))
+
+
 @pytest.fixture(scope="module")
 def kernels():
-    return read_kernels(hlo.parse(RECORDED.read_text())).kernels
+    return recorded().kernels
+
+
+def test_a_loop_of_unknown_length_runs_as_often_as_is_said():
+    text = re.sub(r'"known_trip_count":{"n":"3"},', "", RECORDED.read_text())
+    text = text.replace("direction=LT", "direction=NE")
+    once, often = (read_kernels(hlo.parse(text), trips) for trips in (None, 5))
+    assert (once.unknown_loops, often.unknown_loops) == (1, 0)
+    assert [k.count for k in once.kernels if k.category == "gemm"] == [1]
+    assert [k.count for k in often.kernels if k.category == "gemm"] == [5]
 
 
 def only(kernels, category):
@@ -44,7 +59,7 @@ def test_attention(kernels):
 
 def test_the_figures_are_the_sums(kernels):
     chip = CHIPS["h100"]
-    figures = kernel_figures(RECORDED.read_text(), chip)
+    figures = kernel_figures(recorded(), chip)
     assert figures["kernels"] == sum(k.count for k in kernels) == 17
     categories = figures["categories"].values()
     for name in ("kernels", "GB moved", "GFLOP", "ms roofline"):
@@ -58,6 +73,6 @@ def test_the_figures_are_the_sums(kernels):
 
 def test_the_table_names_the_source():
     memory = {"GB total": 1.0, "GB chip": 80.0, "fits": True}
-    text = table(memory | kernel_figures(RECORDED.read_text(), CHIPS["h100"]))
+    text = table(memory | kernel_figures(recorded(), CHIPS["h100"]))
     assert "small.py:29" in text and "convolution" in text and "not fit" not in text
     assert "does not fit" in table({"GB total": 90.0, "GB chip": 80.0, "fits": False})

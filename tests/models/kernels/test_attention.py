@@ -85,23 +85,27 @@ def fused(monkeypatch):
 
 
 LENGTHS = KeyLengths(jnp.array([4, 11], jnp.int32))
-PADDED = keep_mask(jnp.arange(11) < LENGTHS.lengths[:, None])
+PADDED = keep_mask(jnp.arange(12) < LENGTHS.lengths[:, None])
 FIRST = Prefix((3, 9), jnp.array(1))
 
 
 @pytest.mark.parametrize("mask, same", [(None, None), (LENGTHS, PADDED), (FIRST, FIRST)])
 def test_what_cudnn_takes(fused, mask, same):
     """Also the masks that are lengths."""
-    arguments = [x.astype(jnp.bfloat16) for x in qkv(7, 11)]
+    arguments = [x.astype(jnp.bfloat16) for x in qkv(8, 12)]
     ours = cudnn_attend(*arguments, mask=mask, scale=0.3)
     expected = attend(*arguments, mask=same, scale=0.3)
     assert fused == ["cudnn"]
     np.testing.assert_allclose(ours.astype(jnp.float32), expected.astype(jnp.float32), atol=3e-2)
 
 
-@pytest.mark.parametrize("case", ["fp32", "wide", "odd", "mask", "bias", "one query"])
+@pytest.mark.parametrize(
+    "case", ["fp32", "wide", "odd", "mask", "bias", "one query", "odd queries", "odd keys"]
+)
 def test_what_cudnn_refuses(fused, case):
-    length, keys, width = 1 if case == "one query" else 7, 11, {"wide": 136, "odd": 9}.get(case, 8)
+    """JAX refuses gradients for odd lengths."""
+    length = {"one query": 1, "odd queries": 7}.get(case, 8)
+    keys, width = 11 if case == "odd keys" else 12, {"wide": 136, "odd": 9}.get(case, 8)
     dtype = jnp.float32 if case == "fp32" else jnp.bfloat16
     arguments = [draw(2, n, 3, width).astype(dtype) for n in (length, keys, keys)]
     mask = PADDED if case == "mask" else LENGTHS
