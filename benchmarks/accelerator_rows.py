@@ -5,6 +5,7 @@ Weights are random and drawn on the device. diffusers' side is measured where it
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -26,7 +27,7 @@ from audioldm2_jax.checkpoints.init import scaled
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.data.untrained import untrained_checkpoint
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.pipelines.runner import available_memory, needed_memory, tree_bytes
+from audioldm2_jax.pipelines.runner import available_memory, needed_memory
 from audioldm2_jax.presets import PRESETS, ModelConfig
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.base_checkpoint import with_audiomae
@@ -59,22 +60,29 @@ def about() -> dict:
 
 
 def random_weights(config: ModelConfig, dtype) -> dict:
-    """Parameters by part, in one program a part: slices of one draw, scaled as `random_params`."""
+    """Parameters by part, scaled as those of `random_params`, drawn on the device.
 
-    def draw(key, shapes):
-        pool = jax.random.normal(key, (max(x.size for x in shapes.values()) + 9973,), dtype)
-        values = {}
-        for i, (path, shape) in enumerate(shapes.items()):
-            first = 97 * i % 9973
-            unit = pool[first : first + shape.size].reshape(shape.shape)
-            values[path] = jnp.asarray(scaled(path, unit), dtype)
-        return tree.unflatten(values)
+    A program for each shape, since one for all of a part's would compile for minutes.
+    """
+    key, params = jax.random.key(0, impl="rbg"), {}
+    for name in parts_of(config):
+        if name != "audiomae":
+            shapes = tree.flatten(PARTS[name].shapes(getattr(config, name)))
+            keys = jax.random.split(key, len(shapes))
+            values = [_draw(k, _kind(p), shapes[p].shape, dtype) for k, p in zip(keys, shapes)]
+            params[name] = tree.unflatten(dict(zip(shapes, values)))
+    return params
 
-    def part(name):
-        shapes = tree.flatten(PARTS[name].shapes(getattr(config, name)))
-        return jax.jit(lambda key: draw(key, shapes))(jax.random.key(0))
 
-    return {name: part(name) for name in parts_of(config) if name != "audiomae"}
+def _kind(path: str) -> str:
+    """The shortest path whose values `scaled` makes alike."""
+    marks = [mark for mark in ("norm_mel", "upsample_") if mark in path]
+    return "/".join([*marks, path.rsplit("/", 1)[-1]])
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _draw(key, path: str, shape: tuple[int, ...], dtype) -> jax.Array:
+    return jnp.asarray(scaled(path, jax.random.normal(key, shape, dtype)), dtype)
 
 
 class Session:
@@ -177,7 +185,7 @@ def measure(session: Session, row: Row) -> dict:
     programs = list(session.ours._runner._compiled.values())[known:]
     if programs:
         needed = max(map(needed_memory, programs))
-        record["GB predicted"] = (tree_bytes(session.ours.params) + needed) / 1e9
+        record["GB predicted"] = (tree.nbytes(session.ours.params) + needed) / 1e9
     return record | _timed(session, row, calls)
 
 
