@@ -6,9 +6,10 @@ machine lacks, such as a TPU of a rehearsal.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import jax
@@ -123,6 +124,15 @@ def targeting(platform: str) -> Iterator[None]:
         raise ValueError(f"platform {platform!r}: choose one of {' '.join(PLATFORMS)}")
     with _TARGET(platform):
         yield
+
+
+def return_memory() -> None:
+    """Gives memory that was freed back to the system, where the C library is glibc.
+
+    It keeps what XLA's compiler has freed: half a gigabyte after a large U-Net.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def enable_cache() -> str | None:

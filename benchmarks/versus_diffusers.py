@@ -82,11 +82,14 @@ def child(name, folder, dtype):
         loaded = time.perf_counter() - begin
         pipe(PROMPT, num_inference_steps=2)
     total = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"load": loaded, "load_and_two_steps": total, "peak_gb": peak}))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    result = {"load": loaded, "load_and_two_steps": total, "peak_gb": usage.ru_maxrss / 2**20}
+    # Of the whole process, imports included.
+    print(json.dumps(result | {"cpu_seconds": usage.ru_utime + usage.ru_stime}))
 
 
 def in_child(name, args, **env) -> dict:
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     command = [
         sys.executable,
         __file__,
@@ -97,7 +100,9 @@ def in_child(name, args, **env) -> dict:
         "--dtype",
         args.dtype,
     ]
-    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=os.environ | env, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -120,8 +125,8 @@ def differences(pairs) -> dict:
 def processes(args) -> dict:
     """Each candidate in a process of its own: ours with an empty and with a filled cache."""
     with tempfile.TemporaryDirectory() as cache:
-        cold = in_child("ours", args, JAX_COMPILATION_CACHE_DIR=cache)
-        warm = in_child("ours", args, JAX_COMPILATION_CACHE_DIR=cache)
+        cold = in_child("ours", args, XDG_CACHE_HOME=cache)
+        warm = in_child("ours", args, XDG_CACHE_HOME=cache)
     return {"ours_cold": cold, "ours_cached": warm, "theirs": in_child("theirs", args)}
 
 

@@ -40,7 +40,10 @@ class GroupNorm(nn.Module):
             # By the statistics: a GPU would write the sum to memory and read it twice.
             offset = offset.astype(jnp.float32)
             mean, square = mean + offset, square + offset * (2 * mean + offset)
-        mean, square = (self._per_group(s, channels) for s in (mean, square))
+        if offset is not None:
+            mean, square = self._per_group(jnp.stack([mean, square]))
+        else:
+            mean, square = (self._per_group(s) for s in (mean, square))
         variance = jnp.maximum(square - mean * mean, 0.0)
         gain = jax.lax.rsqrt(variance + self.eps) * scale
         shift = bias - (mean if offset is None else mean - offset) * gain
@@ -50,15 +53,22 @@ class GroupNorm(nn.Module):
         y = wide * gain.reshape(keep) + shift.reshape(keep)
         return (nn.silu(y) if self.silu else y).astype(self.dtype)
 
-    def _per_group(self, sums, channels):
-        size = channels // self.groups
-        grouped = sums.reshape(-1, self.groups, size)
+    def _per_group(self, sums):
+        """[..., C] -> [..., C], each channel its group's mean."""
+        grouped = sums.reshape(*sums.shape[:-1], self.groups, -1)
         if backend.current().is_gpu:
-            # A reduction is a kernel; a sum of slices is fused into the kernel that needs it.
-            grouped = sum(grouped[..., i : i + 1] for i in range(size)) / size
+            mean = _mean_by_slices(grouped)
         else:
-            grouped = grouped.mean(-1, keepdims=True)
-        return jnp.broadcast_to(grouped, (*grouped.shape[:2], size)).reshape(-1, channels)
+            mean = grouped.mean(-1, keepdims=True)
+        return jnp.broadcast_to(mean, grouped.shape).reshape(sums.shape)
+
+
+def _mean_by_slices(x):
+    """[..., R] -> [..., 1] without a reduction, which is a kernel of its own: slices are fused."""
+    size = x.shape[-1]
+    while x.shape[-1] % 2 == 0:
+        x = x[..., ::2] + x[..., 1::2]
+    return sum(x[..., i : i + 1] for i in range(x.shape[-1])) / size
 
 
 class LayerNorm(nn.Module):

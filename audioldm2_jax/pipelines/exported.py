@@ -15,6 +15,7 @@ import numpy as np
 from jax import export
 
 from audioldm2_jax import backend, caching, files
+from audioldm2_jax.models.kernels.attention import KeyLengths
 
 # A program of fewer bytes of arguments is traced at once.
 MIN_BYTES = 1 << 24
@@ -28,6 +29,14 @@ _SETTINGS = (
     "jax_default_matmul_precision",
     "jax_numpy_dtype_promotion",
     "jax_numpy_rank_promotion",
+)
+
+# A class of results. It has no static fields.
+export.register_pytree_node_serialization(
+    KeyLengths,
+    serialized_name="audioldm2_jax.KeyLengths",
+    serialize_auxdata=lambda fields: b"",
+    deserialize_auxdata=lambda content: (),
 )
 
 
@@ -47,8 +56,12 @@ def lower(run: Callable, name: str, identity: str, arguments: tuple):
     path = files.cache_folder("programs") / f"{name}-{key}.stablehlo"
     program = _read(path)
     if program is None:
-        program = _export(run, structure, leaves)
-        content = bytes(program.serialize())
+        try:
+            program = _export(run, structure, leaves)
+            content = bytes(program.serialize())
+        except (ValueError, NotImplementedError):
+            # What JAX cannot write: a result of another class, or an operation without a promise.
+            return jax.jit(run).lower(*arguments)
         content = hashlib.sha256(content).digest() + content
         caching.store(path, lambda file: file.write_bytes(content), limit=_LIMIT)
         # As a later process reads it, so that both find the same compiled program.

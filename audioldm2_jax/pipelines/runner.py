@@ -121,6 +121,7 @@ class Runner:
         if key not in self._compiled:
             with timed_message(f"compiling the {label}", progress):
                 self._compiled[key] = self._compile(function, program, arguments)
+            backend.return_memory()
         check_fits(needed_memory(self._compiled[key]), f"the {label}", self.devices)
         return self._compiled[key]
 

@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 
 from audioldm2_jax import files
+from audioldm2_jax.models.kernels.attention import KeyLengths
 from audioldm2_jax.pipelines import exported
+
+
+@jax.tree_util.register_pytree_node_class
+class Own(tuple):
+    """A class that no one told JAX how to write."""
+
+    def tree_flatten(self):
+        return tuple(self), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(leaves)
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +88,20 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path):
     (tmp_path / "cache").write_text("")
     traces = []
     assert [check(traces), check(traces)] == [1, 2]
+
+
+@pytest.mark.parametrize("kind, stored", [(KeyLengths, 1), (Own, 0)])
+def test_results_keep_their_classes_or_are_traced(cache, kind, stored):
+    x = np.arange(4, dtype=np.int32)
+
+    def run(x):
+        return kind(x + 1) if kind is KeyLengths else Own((x + 1,))
+
+    for _ in range(2):
+        result = exported.lower(run, "run", "", (x,)).compile()(x)
+        assert isinstance(result, kind)
+        np.testing.assert_array_equal(jax.tree.leaves(result)[0], x + 1)
+    assert len(list(cache.glob("*"))) == stored
 
 
 def test_arguments_on_several_devices_are_traced(cache):
