@@ -5,7 +5,6 @@ Weights are random and drawn on the device. diffusers' side is measured where it
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import platform
@@ -21,14 +20,14 @@ import timing
 import training
 from accelerator_plan import COMPILED, LARGEST, Row, Size
 from parts import PROMPT, Parts
+from weights import drawn
 
 from audioldm2_jax import Pipeline, backend, sharding, tree
-from audioldm2_jax.checkpoints.init import scaled
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.data.untrained import untrained_checkpoint
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.pipelines.runner import available_memory, needed_memory
-from audioldm2_jax.presets import PRESETS, ModelConfig
+from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 
@@ -59,32 +58,6 @@ def about() -> dict:
     }
 
 
-def random_weights(config: ModelConfig, dtype) -> dict:
-    """Parameters by part, scaled as those of `random_params`, drawn on the device.
-
-    A program for each shape, since one for all of a part's would compile for minutes.
-    """
-    key, params = jax.random.key(0, impl="rbg"), {}
-    for name in parts_of(config):
-        if name != "audiomae":
-            shapes = tree.flatten(PARTS[name].shapes(getattr(config, name)))
-            keys = jax.random.split(key, len(shapes))
-            values = [_draw(k, _kind(p), shapes[p].shape, dtype) for k, p in zip(keys, shapes)]
-            params[name] = tree.unflatten(dict(zip(shapes, values)))
-    return params
-
-
-def _kind(path: str) -> str:
-    """The shortest path whose values `scaled` makes alike."""
-    marks = [mark for mark in ("norm_mel", "upsample_") if mark in path]
-    return "/".join([*marks, path.rsplit("/", 1)[-1]])
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _draw(key, path: str, shape: tuple[int, ...], dtype) -> jax.Array:
-    return jnp.asarray(scaled(path, jax.random.normal(key, shape, dtype)), dtype)
-
-
 class Session:
     """The two sides of one model in one precision, made when a row first needs them.
 
@@ -103,7 +76,9 @@ class Session:
         """Our pipeline with random weights, on one device."""
         if self._ours is None:
             dtype = parse_dtype(self.dtype)
-            checkpoint = untrained_checkpoint(self.config, random_weights(self.config, dtype))
+            names = [name for name in parts_of(self.config) if name != "audiomae"]
+            shapes = {name: PARTS[name].shapes(getattr(self.config, name)) for name in names}
+            checkpoint = untrained_checkpoint(self.config, drawn(shapes, dtype))
             mesh = None
             if not backend.current().is_cpu:
                 mesh = sharding.make_mesh(devices=jax.devices()[:1])
