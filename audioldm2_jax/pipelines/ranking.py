@@ -10,13 +10,17 @@ from audioldm2_jax.pipelines.programs import scoring
 from audioldm2_jax.pipelines.runner import Runner
 from audioldm2_jax.presets import CLAPConfig
 
+# Clips that a mesh scores at once.
+_CLIPS = 8
+
 
 def audio_features(
     runner: Runner, params: dict, config: CLAPConfig, waves, sample_rate: int
 ) -> np.ndarray:
     """waves: [B, samples] at `sample_rate` -> CLAP features [B, D], few clips at once.
 
-    On the CPU one at once; elsewhere up to eight on each device.
+    On the CPU one at once; elsewhere always eight, or one on each of more devices, so that one
+    program serves any number.
     """
     target = config.mel.sample_rate
     if target % sample_rate:
@@ -24,7 +28,7 @@ def audio_features(
     waves, features = np.asarray(waves, np.float32), []
     program = scoring.scoring_of(config, runner.dtype, sample_rate, waves.shape[1])
     samples, waves = np.int32(waves.shape[1]), scoring.pad_waves(program, waves)
-    size = 1 if runner.mesh is None else runner.batch_size(min(len(waves), runner.mesh.size * 8))
+    size = 1 if runner.mesh is None else -(-_CLIPS // runner.mesh.size) * runner.mesh.size
     for first in range(0, len(waves), size):
         clips = np.minimum(np.arange(first, first + size), len(waves) - 1)
         arguments = params, waves[clips], samples

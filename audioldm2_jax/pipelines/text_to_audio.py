@@ -325,7 +325,8 @@ class Pipeline:
                 if self._runner.mesh is None:
                     self._sample(first_evaluation(batch), progress=False)
         if self.config.has_audio_tower:
-            self.audio_features(np.zeros((1, self.config.vocoder.sample_rate)), 16000)
+            sample_rate = self.config.vocoder.sample_rate
+            self.audio_features(np.zeros((1, sample_rate)), sample_rate)
 
     def _sample(self, batch: Batch, progress: bool):
         arguments = self._runner, self._program, self.params
