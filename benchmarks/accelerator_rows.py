@@ -20,14 +20,14 @@ import timing
 import training
 from accelerator_plan import COMPILED, LARGEST, Row, Size
 from parts import PROMPT, Parts
+from weights import drawn
 
 from audioldm2_jax import Pipeline, backend, sharding, tree
-from audioldm2_jax.checkpoints.init import scaled
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.data.untrained import untrained_checkpoint
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.pipelines.runner import available_memory, needed_memory, tree_bytes
-from audioldm2_jax.presets import PRESETS, ModelConfig
+from audioldm2_jax.pipelines.runner import available_memory, needed_memory
+from audioldm2_jax.presets import PRESETS
 from audioldm2_jax.training import metrics
 from audioldm2_jax.training.base_checkpoint import with_audiomae
 
@@ -58,25 +58,6 @@ def about() -> dict:
     }
 
 
-def random_weights(config: ModelConfig, dtype) -> dict:
-    """Parameters by part, in one program a part: slices of one draw, scaled as `random_params`."""
-
-    def draw(key, shapes):
-        pool = jax.random.normal(key, (max(x.size for x in shapes.values()) + 9973,), dtype)
-        values = {}
-        for i, (path, shape) in enumerate(shapes.items()):
-            first = 97 * i % 9973
-            unit = pool[first : first + shape.size].reshape(shape.shape)
-            values[path] = jnp.asarray(scaled(path, unit), dtype)
-        return tree.unflatten(values)
-
-    def part(name):
-        shapes = tree.flatten(PARTS[name].shapes(getattr(config, name)))
-        return jax.jit(lambda key: draw(key, shapes))(jax.random.key(0))
-
-    return {name: part(name) for name in parts_of(config) if name != "audiomae"}
-
-
 class Session:
     """The two sides of one model in one precision, made when a row first needs them.
 
@@ -95,7 +76,9 @@ class Session:
         """Our pipeline with random weights, on one device."""
         if self._ours is None:
             dtype = parse_dtype(self.dtype)
-            checkpoint = untrained_checkpoint(self.config, random_weights(self.config, dtype))
+            names = [name for name in parts_of(self.config) if name != "audiomae"]
+            shapes = {name: PARTS[name].shapes(getattr(self.config, name)) for name in names}
+            checkpoint = untrained_checkpoint(self.config, drawn(shapes, dtype))
             mesh = None
             if not backend.current().is_cpu:
                 mesh = sharding.make_mesh(devices=jax.devices()[:1])
@@ -177,7 +160,7 @@ def measure(session: Session, row: Row) -> dict:
     programs = list(session.ours._runner._compiled.values())[known:]
     if programs:
         needed = max(map(needed_memory, programs))
-        record["GB predicted"] = (tree_bytes(session.ours.params) + needed) / 1e9
+        record["GB predicted"] = (tree.nbytes(session.ours.params) + needed) / 1e9
     return record | _timed(session, row, calls)
 
 

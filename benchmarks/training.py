@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
+from weights import drawn
 
 from audioldm2_jax import backend, files
 from audioldm2_jax.checkpoints.parts import PARTS
@@ -165,7 +166,8 @@ def constants_of(spec: StageSpec, model, dtype: str) -> dict:
 
 def ours_of(spec: StageSpec, frozen: dict, batch) -> Step:
     """Our step from random weights, which are drawn on the device. frozen: of `constants_of`."""
-    state = jax.jit(lambda key: init_state(spec.stage, key))(jax.random.key(0))
+    weights = drawn(jax.eval_shape(spec.stage.init, jax.random.key(0)))
+    state = init_state(spec.stage, jax.random.key(1), weights)
     count = sum(x.size for x in jax.tree.leaves(state.params))
     begin = time.perf_counter()
     step = jax.jit(make_step(spec.stage), donate_argnums=donated_argnums())

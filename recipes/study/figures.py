@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audioldm2_jax import files
-from audioldm2_jax.configs.study.audioldm import FOLDER
+from audioldm2_jax.configs.study.audioldm import FOLDER, STEPS
 from audioldm2_jax.configs.study.common import METRICS
 from audioldm2_jax.evaluation.results import METRICS as METRIC_NAMES
 from audioldm2_jax.recipes.nano.build import ROOT
@@ -122,18 +122,28 @@ def draw_runs(rows: dict, path: Path) -> None:
 
     Lines are means over seeds; bands are the range of seeds, or a single seed's 95 % interval.
     """
-    drawing, axes = _axes(len(CORPORA), len(METRICS))
-    for line_of_axes, (corpus, title) in zip(axes, CORPORA.items()):
+    corpora = [corpus for corpus in CORPORA if any(name.startswith(f"{corpus}-") for name in rows)]
+    drawing, axes = _axes(len(corpora), len(METRICS))
+    for line_of_axes, corpus in zip(axes, corpora):
         for axis, metric in zip(line_of_axes, METRICS):
             for start, condition in CELLS:
                 runs = seeds_of(rows, f"{corpus}-{start}-{condition}")
                 if runs:
                     _curve(axis, runs, metric, f"{start}, {condition}")
-            axis.set_title(f"{title}: {metric}", size=10)
-            axis.set_xlabel("step")
-            axis.set_xscale("log")
+            axis.set_title(f"{CORPORA[corpus]}: {metric}", size=10)
+            _label_steps(axis, STEPS)
+            if metric != "IS":
+                axis.set_yscale("log")
     axes[0][0].legend()
     drawing.savefig(path, dpi=70)
+
+
+def _label_steps(axis, steps: tuple[int, ...]) -> None:
+    """The training steps as the axis's only marks; each doubles the one before."""
+    axis.set_xlabel("step")
+    axis.set_xscale("log")
+    axis.set_xticks(steps, [str(step) for step in steps])
+    axis.minorticks_off()
 
 
 def _curve(axis, runs: list[list[dict]], metric: str, label: str) -> None:
