@@ -20,7 +20,7 @@ import timing
 import training
 from accelerator_plan import COMPILED, LARGEST, Row, Size
 from parts import PROMPT, Parts
-from weights import drawn
+from random_weights import drawn
 
 from audioldm2_jax import Pipeline, backend, sharding, tree
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of

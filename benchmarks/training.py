@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
-from weights import drawn
+from random_weights import drawn
 
 from audioldm2_jax import backend, files
 from audioldm2_jax.checkpoints.parts import PARTS
