@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import importlib
 import os
 import sys
+import threading
 import warnings
 
 from audioldm2_jax import extras
@@ -35,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     _quiet_libraries()
     try:
-        return _run(arguments)
+        with _repeated_interrupts():
+            return _run(arguments)
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -49,6 +52,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 3 if isinstance(error, NumericalError) else 2
     finally:
         _settle_streams()
+
+
+@contextlib.contextmanager
+def _repeated_interrupts():
+    """Within the block, a Ctrl-C that a callback of the garbage collector swallows comes again.
+
+    JAX has such a callback, and destructors are others: Python prints what they raise and goes on.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # Later: at once, it would be raised in this hook, where it is swallowed too.
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _run(arguments) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audioldm2_jax.cli.main import _repeated_interrupts
 from audioldm2_jax.data.untrained import write_random
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,18 @@ def test_ctrl_c(folder, tmp_path):
     code, out, err = finish(process)
     assert code == 130 and out == "" and err[-1].endswith("interrupted"), err
     assert "Traceback" not in "".join(err) and not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_in_a_callback_of_the_garbage_collector_comes_again():
+    """Python would print it and go on."""
+
+    class Swallowed:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), _repeated_interrupts():
+        Swallowed()
+        time.sleep(5)
 
 
 def test_a_closed_pipe():
