@@ -36,14 +36,13 @@ class GroupNorm(nn.Module):
         # E[x]^2 loses accuracy only where |mean| is hundreds of times the deviation.
         mean = wide.mean(space)
         square = (wide * wide).mean(space)
-        if offset is not None:
+        if offset is None:
+            mean, square = (self._per_group(s) for s in (mean, square))
+        else:
             # By the statistics: a GPU would write the sum to memory and read it twice.
             offset = offset.astype(jnp.float32)
-            mean, square = mean + offset, square + offset * (2 * mean + offset)
-        if offset is not None:
-            mean, square = self._per_group(jnp.stack([mean, square]))
-        else:
-            mean, square = (self._per_group(s) for s in (mean, square))
+            sums = jnp.stack([mean + offset, square + offset * (2 * mean + offset)])
+            mean, square = self._per_group(sums)
         variance = jnp.maximum(square - mean * mean, 0.0)
         gain = jax.lax.rsqrt(variance + self.eps) * scale
         shift = bias - (mean if offset is None else mean - offset) * gain

@@ -10,6 +10,7 @@ import jax
 
 from audioldm2_jax import files
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.training.metrics import PEAKS
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ class Chip:
 _TPU = "Google Cloud's page of this TPU version; of the memory what the compiler lets programs use"
 _NVIDIA = "NVIDIA's data sheet: SXM, dense bf16, NVLink one way; memory as XLA's target states it"
 CHIPS = {
-    "v5e": Chip(197e12, 15.75 * 2**30, 819e9, 200e9, _TPU),
-    "v5p": Chip(459e12, 95.73 * 2**30, 2765e9, 600e9, _TPU),
-    "v6e": Chip(918e12, 31.24 * 2**30, 1640e9, 448e9, _TPU),
-    "h100": Chip(989e12, 84942979072, 3.35e12, 450e9, _NVIDIA, "NVIDIA H100 80GB HBM3"),
-    "h200": Chip(989e12, 151397597184, 4.8e12, 450e9, _NVIDIA, "NVIDIA H200 141GB HBM3e"),
+    "v5e": Chip(PEAKS["TPU v5e"], 15.75 * 2**30, 819e9, 200e9, _TPU),
+    "v5p": Chip(PEAKS["TPU v5p"], 95.73 * 2**30, 2765e9, 600e9, _TPU),
+    "v6e": Chip(PEAKS["TPU v6"], 31.24 * 2**30, 1640e9, 448e9, _TPU),
+    "h100": Chip(
+        PEAKS["NVIDIA H100"], 84942979072, 3.35e12, 450e9, _NVIDIA, "NVIDIA H100 80GB HBM3"
+    ),
+    "h200": Chip(
+        PEAKS["NVIDIA H200"], 151397597184, 4.8e12, 450e9, _NVIDIA, "NVIDIA H200 141GB HBM3e"
+    ),
 }
 # Facts of a Hopper GPU by which XLA chooses tiles and fusions, by the names of XLA's
 # GpuDeviceInfoProto (openxla/xla, xla/backends/gpu/target_config/specs/h100_sxm.txtpb, h200.txtpb).
