@@ -7,9 +7,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from audioldm2_jax import extras
 from audioldm2_jax.corpora import archives
@@ -18,8 +22,31 @@ from audioldm2_jax.data.untrained import write_random
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = {"orbax": "orbax-checkpoint"}
-# Only what inference does not need may import these, and what they bring.
-BLOCKED = (*extras.MODULES["train"], *extras.MODULES["eval"], "numba", "sklearn", "pandas")
+
+
+def inference_packages() -> set[str]:
+    """Normalised names of what the project requires without an extra, and of what that requires."""
+    closure, left = set(), [*PROJECT["dependencies"]]
+    while left:
+        requirement = Requirement(left.pop())
+        name = canonicalize_name(requirement.name)
+        marker = requirement.marker
+        if name in closure or (marker and not marker.evaluate({"extra": ""})):
+            continue
+        with suppress(metadata.PackageNotFoundError):
+            left += metadata.requires(name) or []
+            closure.add(name)
+    return closure
+
+
+def blocked_modules() -> list[str]:
+    """Modules that are installed here and would not be beside inference alone."""
+    wanted = inference_packages() | {"audioldm2-jax", "setuptools"}
+    packages = metadata.packages_distributions().items()
+    return sorted(m for m, owners in packages if not wanted & set(map(canonicalize_name, owners)))
+
+
+BLOCKED = blocked_modules()
 # What a process without these packages sees, before anything else is imported.
 BLOCKER = f"""
 import importlib.machinery as machinery
@@ -27,6 +54,9 @@ find = machinery.PathFinder.find_spec
 def find_spec(name, path=None, target=None):
     return None if name.partition(".")[0] in {BLOCKED} else find(name, path, target)
 machinery.PathFinder.find_spec = find_spec
+from audioldm2_jax.checkpoints import prepared
+from audioldm2_jax.pipelines import exported
+prepared.MIN_BYTES = exported.MIN_BYTES = 0  # the caches of large models, for tiny ones too
 from audioldm2_jax.cli.main import main
 raise SystemExit(main())
 """
