@@ -128,7 +128,10 @@ def estimate_in_turn(
 
     Otherwise as `estimate`.
     """
-    shapes, batch = model_shapes(config, dtype, quantize), _batch_of(config, request, request.waveforms)
+    shapes, batch = (
+        model_shapes(config, dtype, quantize),
+        _batch_of(config, request, request.waveforms),
+    )
     arguments = Runner(dtype), program_of(config, dtype), shapes, batch
     peaks = compile_in_turn(*arguments, progress=progress).peaks
     check_peaks(peaks)
