@@ -35,7 +35,7 @@ def _states(params, wave, lengths, *, name, config, layer, factor, dtype):
     x = model.apply({"params": params}, wave, lengths, layer).astype(jnp.float32)
     if factor == 1:
         return x
-    batch, frames, width = x.shape
+    batch, frames = x.shape[:2]
     counts = jnp.full(batch, frames) if lengths is None else frame_counts(config, lengths)
     keep = keep_frames(counts, frames)
     pad = ((0, 0), (0, -frames % factor), (0, 0))

@@ -39,7 +39,7 @@ def standardise(wave, lengths=None) -> jax.Array:
 
 
 class FirstConv(nn.Module):
-    """The first convolution and the norm of its channels over time. wave: [B, samples] -> [B, T, C].
+    """The first convolution and the norm over time. wave: [B, samples] -> [B, T, C].
 
     The outputs' means and variances follow from those of the windows, so that the norm needs no
     pass over the outputs, which are the largest array of the network.

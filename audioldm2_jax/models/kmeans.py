@@ -19,7 +19,7 @@ def nearest(features, centroids) -> jax.Array:
 
 
 class KMeans(nn.Module):
-    """features: [B, T, D] -> ids [B, T]. Features get mean 0 and variance 1 by stored statistics."""
+    """features: [B, T, D] -> ids [B, T]; stored statistics standardise the features."""
 
     config: KMeansConfig
 

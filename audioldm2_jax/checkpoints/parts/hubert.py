@@ -53,9 +53,7 @@ def read_config(files: PartFiles) -> HuBERTConfig:
     kernels = entries.integers("conv_kernel", count=_CONVS, high=256)
     strides = entries.integers("conv_stride", count=_CONVS, high=64)
     if not len(channels) == len(kernels) == len(strides):
-        entries.refuse(
-            "conv_kernel", f"as many values as conv_dim and conv_stride, {len(channels)}"
-        )
+        entries.refuse("conv_kernel", "as many values as conv_dim and conv_stride")
     width = entries.integer("hidden_size", None)
     groups = entries.integer("num_conv_pos_embedding_groups", 16)
     if width % groups:
