@@ -3,8 +3,8 @@
     python benchmarks/audiolm.py [--rows NAME ...] [--repeats 3] [--size tiny]
 
 Both sides have the same random weights, fp32 and the same threads. The rows are the `ROWS` of the
-modules `audiolm_*.py` beside this file: {name: function of the size -> `audiolm_row.Row`}. Writes benchmarks/results/audiolm-cpu-fp32.json (not of tiny sizes)
-and prints a table.
+modules `audiolm_*.py` beside this file: {name: function of the size -> `audiolm_row.Row`}. Writes
+benchmarks/results/audiolm-cpu-fp32.json (not of tiny sizes) and prints a table.
 """
 
 from __future__ import annotations
