@@ -1,4 +1,4 @@
-"""Recordings that a model continues: read from sound files, checked, cut to what the model reads."""
+"""Recordings that a model continues: read from sound files, checked, cut to their end."""
 
 from __future__ import annotations
 
