@@ -1,7 +1,7 @@
 """MusicNN here against the package itself in TensorFlow, on the published weights.
 
 The package takes TensorFlow of the 1.x interface and NumPy below 2, and so an environment of its
-own. docs/backbones.md has the results. Three steps:
+own. docs/backbones.md has the results; `compare` writes results/musicnn-parity.json. Three steps:
 
     pip download musicnn --no-deps -d wheel && unzip -q wheel/musicnn-*.whl -d package
     pip install --target tf "tensorflow-cpu==2.15.1" "numpy==1.26.4"
@@ -10,11 +10,14 @@ own. docs/backbones.md has the results. Three steps:
     python benchmarks/musicnn_parity.py compare work package    # here
 """
 
+import datetime
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+HERE = Path(__file__).parent
 RATE, FRAMES, MODELS = 16000, 187, ("MTT_musicnn", "MSD_musicnn")
 
 
@@ -41,7 +44,8 @@ def run_package(work):
     tf.compat.v1.disable_eager_execution()
     from musicnn import models
 
-    folder, results = Path(models.__file__).parent, {}
+    folder = Path(models.__file__).parent
+    results = {"tensorflow": np.array(tf.__version__), "numpy": np.array(np.__version__)}
     for model in MODELS:
         tf.compat.v1.reset_default_graph()
         x = tf.compat.v1.placeholder(tf.float32, [None, FRAMES, 96])
@@ -61,18 +65,25 @@ def run_package(work):
 
 
 def compare(work, package):
-    """Prints the largest differences of embeddings and of clips' probabilities."""
+    """Prints and writes the largest differences of embeddings and of clips' probabilities."""
+    from audioldm2_jax import files
     from audioldm2_jax.evaluation.backbones.musicnn import MusicNN
 
     theirs, clips = np.load(work / "package.npz"), np.load(work / "clips.npz")["clips"]
+    rows = {}
     for model in MODELS:
         for i, output in enumerate(MusicNN(package, model)(list(clips))):
             embeddings, tags = theirs[f"{model}_{i}"], theirs[f"{model}_{i}_tags"].mean(0)
             ours = 1 / (1 + np.exp(-output.logits))
-            print(
-                f"{model} clip {i}: embeddings {np.abs(output.embeddings - embeddings).max():.1e} "
-                f"of {np.abs(embeddings).max():.1f}, probabilities {np.abs(ours - tags).max():.1e}"
-            )
+            rows[f"{model} clip {i}"] = row = {
+                "embeddings": float(np.abs(output.embeddings - embeddings).max()),
+                "largest embedding": float(np.abs(embeddings).max()),
+                "probabilities": float(np.abs(ours - tags).max()),
+            }
+            print(f"{model} clip {i}:", ", ".join(f"{k} {v:.1e}" for k, v in row.items()))
+    about = {"date": datetime.date.today().isoformat(), "jax": version("jax")}
+    about |= {"tensorflow": str(theirs["tensorflow"]), "numpy there": str(theirs["numpy"])}
+    files.write_json(HERE / "results" / "musicnn-parity.json", about | {"differences": rows})
 
 
 if __name__ == "__main__":
