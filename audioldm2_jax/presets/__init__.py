@@ -2,6 +2,7 @@
 (`models.py`), and the conventions by which published weights are read (`conventions.py`).
 """
 
+from audioldm2_jax.presets.codecs import DACConfig  # noqa: F401
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401
