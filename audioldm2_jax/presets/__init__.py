@@ -2,6 +2,11 @@
 (`models.py`), and the conventions by which published weights are read (`conventions.py`).
 """
 
+from audioldm2_jax.presets.codecs import (  # noqa: F401
+    DACConfig,
+    EncodecConfig,
+    SoundStreamConfig,
+)
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401
