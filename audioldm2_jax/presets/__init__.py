@@ -3,6 +3,7 @@
 """
 
 from audioldm2_jax.presets.codecs import (  # noqa: F401
+    ENCODEC,
     DACConfig,
     EncodecConfig,
     SoundStreamConfig,

@@ -156,3 +156,28 @@ class SoundStreamConfig:
             padding="zero",
             lstm_layers=0,
         )
+
+
+# {published model of Meta's hub account: its configuration}
+ENCODEC = {
+    "encodec_24khz": EncodecConfig(),
+    "encodec_32khz": EncodecConfig(
+        sample_rate=32000,
+        strides=(4, 4, 5, 8),
+        filters=64,
+        codebook=2048,
+        bandwidths=(2.2,),
+        causal=False,
+        shortcut=False,
+    ),
+    "encodec_48khz": EncodecConfig(
+        sample_rate=48000,
+        channels=2,
+        bandwidths=(3.0, 6.0, 12.0, 24.0),
+        causal=False,
+        group_norm=True,
+        normalize=True,
+        chunk_seconds=1.0,
+        overlap=0.01,
+    ),
+}

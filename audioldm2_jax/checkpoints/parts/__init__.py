@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    encodec,
     gpt2,
     musicnn,
     panns,
@@ -39,6 +40,7 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        encodec.PART,
         audiomae.PART,
     )
 }

@@ -156,8 +156,7 @@ def overlap_add(pieces, stride: int) -> jax.Array:
     pieces = jnp.pad(pieces, ((0, 0), (0, 0), (0, parts * stride - size), (0, 0)))
     pieces = pieces.reshape(batch, count, parts, stride, width)
     total = sum(
-        jnp.pad(pieces[:, :, i], ((0, 0), (i, parts - 1 - i), (0, 0), (0, 0)))
-        for i in range(parts)
+        jnp.pad(pieces[:, :, i], ((0, 0), (i, parts - 1 - i), (0, 0), (0, 0))) for i in range(parts)
     )
     return total.reshape(batch, -1, width)[:, : (count - 1) * stride + size]
 
