@@ -12,6 +12,8 @@ from audioldm2_jax.checkpoints.parts import (
     clap,
     encodec,
     gpt2,
+    hubert,
+    kmeans,
     musicnn,
     panns,
     phonemes,
@@ -41,6 +43,8 @@ PARTS: dict[str, Part] = {
         vggish.PART,
         musicnn.PART,
         encodec.PART,
+        hubert.PART,
+        kmeans.PART,
         audiomae.PART,
     )
 }
