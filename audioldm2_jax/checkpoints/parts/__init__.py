@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    encodec,
     gpt2,
     hubert,
     kmeans,
@@ -41,6 +42,7 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        encodec.PART,
         hubert.PART,
         kmeans.PART,
         audiomae.PART,
