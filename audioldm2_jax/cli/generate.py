@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from audioldm2_jax import files
 from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
 from audioldm2_jax.cli.device import add_device, add_memory, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.cli.prompts import Entry, check_text, read_list
+from audioldm2_jax.cli.sound_files import add_output, save, suffix_of, target_of
 from audioldm2_jax.errors import InputError
 
 EXAMPLES = (
@@ -48,7 +48,9 @@ def add_arguments(parser) -> None:
     """Adds the command's options to its parser."""
     _add_input(parser.add_argument)
     _add_model(parser.add_argument)
-    _add_output(parser.add_argument)
+    add_output(parser.add_argument)
+    skip = "leave out batches of a list whose named sounds all exist, to resume it"
+    parser.add_argument("--skip_existing", action="store_true", help=skip)
     _add_sampling(parser.add_argument)
     add_device(parser)
 
@@ -89,27 +91,6 @@ def _add_model(add):
     add_memory(add)
     reading = "authors: read the weights as they were trained; diffusers: as diffusers does"
     add("--convention", default="authors", metavar=choices(CONVENTIONS), help=reading)
-
-
-def _add_output(add):
-    from audioldm2_jax.audio import FORMATS
-
-    folder = "folder for the sounds and their records (.json); default ./output"
-    add("-s", "--save_path", default=None, metavar="DIR", help=folder)
-    single = f"file of a single prompt's sound, in place of -s: {' '.join(FORMATS)}"
-    add("-o", "--output", default=None, metavar="FILE", help=single)
-    kinds = "kind of sound file where the name does not say it; default wav (16 bit)"
-    add("--format", default=None, metavar=choices(kind[1:] for kind in FORMATS), help=kinds)
-    loudness = (
-        "auto: clips within 5 LU of -23 LUFS; a number: that many LUFS, such as -18 (both keep "
-        "peaks 1 dB below full scale); raw: what the network made, cut at full scale"
-    )
-    add("--loudness", default="auto", metavar="{auto,raw,LUFS}", help=loudness)
-    picture = "also write a picture of each clip's mel spectrogram (.png)"
-    add("--pictures", action="store_true", help=picture)
-    skip = "leave out batches of a list whose named sounds all exist, to resume it"
-    add("--skip_existing", action="store_true", help=skip)
-    add("-q", "--quiet", action="store_true", help="no progress, only the files written")
 
 
 def _add_sampling(add):
@@ -174,7 +155,7 @@ def run(options) -> int:
         if len(entries) > options.batchsize and not options.quiet:
             print(f"prompts {start + 1} to {stop} of {len(entries)}", file=sys.stderr)
         output = pipe.run(request.part(start, stop), progress=not options.quiet)
-        _save(output, options, folder, chosen)
+        save(output, options, folder, chosen)
     return 0
 
 
@@ -245,58 +226,6 @@ def _check_options(options) -> None:
         parse_dtype(options.dtype)
 
 
-def _save(output, options, folder: Path, names: list[str] | None) -> None:
-    """Writes a batch's clips and prints their paths."""
-    paths = output.save(
-        folder,
-        names,
-        pictures=options.pictures,
-        loudness=options.loudness,
-        format=_suffix(options),
-    )
-    for path in paths:
-        print(path, flush=True)
-        # Only a name after the prompt can have a number behind it that we gave.
-        if names is None and not options.quiet and (twin := _twin(path)):
-            print(
-                f"{path.name} is the same sound as {twin}: same prompt, seed and settings; "
-                "--seed -1 draws another seed",
-                file=sys.stderr,
-            )
-
-
-# What a record says beside what makes the sound.
-_BESIDE_THE_SOUND = (
-    *("device", "versions", "scores", "prompt_index"),
-    *("loudness", "lufs", "peak", "gain_db", "clipped_samples"),
-)
-
-_MOST_TWINS = 1000  # older files that are looked at: a prompt itself may end in a large number
-
-
-def _twin(path: Path) -> str | None:
-    """The name of an older file with the same sound, if `path` has a number appended."""
-    from audioldm2_jax.audio import FORMATS
-
-    def sound(record: Path) -> dict:
-        content = files.read_json(record)
-        return {key: v for key, v in content.items() if key not in _BESIDE_THE_SOUND}
-
-    stem, _, number = path.stem.rpartition("_")
-    if not stem or not number.isdecimal():
-        return None
-    new = sound(path.with_suffix(".json"))
-    for i in range(1, min(int(number), _MOST_TWINS)):
-        record = path.with_name(f"{stem}_{i}.json" if i > 1 else f"{stem}.json")
-        try:
-            if sound(record) == new:
-                older = (record.with_suffix(suffix) for suffix in FORMATS)
-                return next((file.name for file in older if file.exists()), record.name)
-        except InputError:  # somebody else's file, or none
-            continue
-    return None
-
-
 def _print_default(options) -> None:
     """Tells that a bundled model is used, and which command takes one of full size."""
     request = '--transcription "..."' if options.transcription else '-t "..."'
@@ -305,13 +234,6 @@ def _print_default(options) -> None:
         f"of full size: audioldm2-jax generate {request} --model {FULL[options.model]}",
         file=sys.stderr,
     )
-
-
-def _suffix(options) -> str:
-    """The suffix of names without one. Raises InputError for an unsupported format."""
-    from audioldm2_jax.pipelines.output import check_format
-
-    return check_format("wav" if options.format is None else options.format)
 
 
 def _entries(options) -> list[Entry]:
@@ -327,30 +249,13 @@ def _entries(options) -> list[Entry]:
         raise InputError("give a prompt with -t TEXT, or a list of prompts with -tl FILE")
     if text:
         return [Entry(text)]
-    return read_list(options.text_list, _suffix(options))
+    return read_list(options.text_list, suffix_of(options))
 
 
 def _target(options, entries) -> tuple[Path, list[str] | None]:
     """Folder and file names, checked to be writable. Raises InputError."""
-    from audioldm2_jax.audio import FORMATS
-    from audioldm2_jax.pipelines.output import check_format, check_target
-
     names = [entry.name for entry in entries]
     names = None if None in names else names
-    folder = options.save_path or "./output"
-    if options.output is not None:
-        path = Path(options.output)
-        if options.save_path is not None:
-            raise InputError(f"-o {path}: takes the place of -s; give one of them")
-        if len(entries) > 1:
-            raise InputError(f"-o {path}: takes one prompt; use -s FOLDER for a list")
-        if path.suffix.lower() not in FORMATS:
-            kinds = " ".join(FORMATS)
-            raise InputError(f"-o {path}: must end in one of {kinds}; use -s for a folder")
-        if options.format is not None and check_format(options.format) != path.suffix.lower():
-            raise InputError(f"-o {path}: is not of --format {options.format}; leave that out")
-        folder, names = path.parent, [path.name]
-    elif options.skip_existing and names is None:
+    if options.skip_existing and names is None and options.output is None:
         raise InputError("--skip_existing: needs files with names: -o, or a list of PROMPT|NAME")
-    suffix = _suffix(options)
-    return check_target(folder, names, suffix, pictures=options.pictures)
+    return target_of(options, names, len(entries))

@@ -115,7 +115,7 @@ def test_a_large_number_in_a_name_costs_no_time(tmp_path, monkeypatch, names):
     """A date in the file's name, or in the prompt, is no number that we put there."""
     from types import SimpleNamespace
 
-    from audioldm2_jax.cli import generate as command
+    from audioldm2_jax.cli import sound_files
     from audioldm2_jax.cli.main import build_parser
 
     path, reads = tmp_path / "rain_99999999999.wav", []
@@ -124,13 +124,13 @@ def test_a_large_number_in_a_name_costs_no_time(tmp_path, monkeypatch, names):
         reads.append(file)
         assert len(reads) < 2000, "looks for files without end"
         if len(reads) > 1:
-            raise command.InputError(f"{file}: no such file")
+            raise sound_files.InputError(f"{file}: no such file")
         return {}
 
-    monkeypatch.setattr(command.files, "read_json", read_json)
+    monkeypatch.setattr(sound_files.files, "read_json", read_json)
     options = build_parser().parse_args(["generate", "-t", "rain"])
     output = SimpleNamespace(save=lambda *_, **__: [path])
-    command._save(output, options, tmp_path, names)
+    sound_files.save(output, options, tmp_path, names)
     assert (len(reads) > 1) == (names is None)
 
 
