@@ -7,17 +7,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from audioldm2_jax.checkpoints.convert import LINEAR, MATRIX, PLAIN, Rule, Table, to_params
+from audioldm2_jax.checkpoints.convert import LINEAR, Rule, Table, to_params
+from audioldm2_jax.checkpoints.parts.blocks import lstm_rules
 from audioldm2_jax.checkpoints.weights import read
 from audioldm2_jax.models.speaker_encoder import SpeakerEncoder
 
 MELS = 40
 TABLE = Table(
     (
-        Rule("lstm.weight_ih_l{}", "layers_{}_input/kernel", MATRIX),
-        Rule("lstm.bias_ih_l{}", "layers_{}_input/bias", PLAIN),
-        Rule("lstm.weight_hh_l{}", "layers_{}_state_kernel", MATRIX),
-        Rule("lstm.bias_hh_l{}", "layers_{}_state_bias", PLAIN),
+        *lstm_rules("lstm", "lstm"),
         Rule("linear", "embed", LINEAR),
     ),
     # Of the training's loss.

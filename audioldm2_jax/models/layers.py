@@ -60,7 +60,7 @@ def _remat(module, remat):
 
 
 class Conv(nn.Module):
-    """Convolution with bias; see `dispatch.conv` for the arguments. x: [B, *space, I].
+    """Convolution; see `dispatch.conv` for the arguments. x: [B, *space, I].
 
     Parameters hold `kernel` [*window, I, O] or, after `prepack_kernels`, its transform `fast` or
     `turned`.
@@ -72,20 +72,24 @@ class Conv(nn.Module):
     padding: tuple[tuple[int, int], ...] | None = None
     dilation: tuple[int, ...] | None = None
     dtype: Any = jnp.float32
+    use_bias: bool = True
+
+    def __call__(self, x):
+        return self.convolve(x, self.padding)
 
     @nn.compact
-    def __call__(self, x):
-        x = x.astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+    def convolve(self, x, padding):
+        """The same with a padding that depends on x."""
+        x, bias = x.astype(self.dtype), 0
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         if self.has_variable("params", "fast"):
             fast = self.get_variable("params", "fast").astype(self.dtype)
             dilation = (self.dilation or (1,))[0]
-            y = prepacked_conv(x, fast, taps=self.window[0], dilation=dilation)
+            y = prepacked_conv(x, fast, taps=self.window[0], dilation=dilation, padding=padding)
             return y + bias
         kernel = _kernel(self, (*self.window, x.shape[-1], self.features))
-        y = dispatch.conv(
-            x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation
-        )
+        y = dispatch.conv(x, kernel, strides=self.strides, padding=padding, dilation=self.dilation)
         return y + bias
 
 

@@ -11,6 +11,8 @@ from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
     gpt2,
+    hubert,
+    kmeans,
     musicnn,
     panns,
     phonemes,
@@ -39,6 +41,8 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        hubert.PART,
+        kmeans.PART,
         audiomae.PART,
     )
 }

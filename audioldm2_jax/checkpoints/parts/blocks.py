@@ -87,3 +87,13 @@ def transformer_rules(source: str, target: str, projection: Kind = POINTWISE) ->
         Rule(f"{block}.ff.net.0.proj", (f"{inner}/mlp/up", f"{inner}/mlp/gate"), LINEAR),
         Rule(f"{block}.ff.net.2", f"{inner}/mlp/down", LINEAR),
     )
+
+
+def lstm_rules(source: str, target: str) -> tuple[Rule, ...]:
+    """torch's LSTM."""
+    return (
+        Rule(f"{source}.weight_ih_l{{}}", f"{target}/layers_{{}}_input/kernel", MATRIX),
+        Rule(f"{source}.bias_ih_l{{}}", f"{target}/layers_{{}}_input/bias", PLAIN),
+        Rule(f"{source}.weight_hh_l{{}}", f"{target}/layers_{{}}_state_kernel", MATRIX),
+        Rule(f"{source}.bias_hh_l{{}}", f"{target}/layers_{{}}_state_bias", PLAIN),
+    )

@@ -95,12 +95,16 @@ def _numpy_or_jax(kernel):
     return np, np.asarray(kernel, np.float32)
 
 
-def prepacked_conv(x, fast, *, taps: int = 3, dilation: int = 1) -> jax.Array:
-    """Convolution of stride 1 that keeps the size, by a kernel from `prepack_conv`.
+def prepacked_conv(x, fast, *, taps: int = 3, dilation: int = 1, padding=None) -> jax.Array:
+    """Convolution of stride 1 by a kernel from `prepack_conv`.
 
-    x: [B, T, F, I] with 3x3 kernels, or [B, T, I] with `taps` and `dilation`.
+    x: [B, T, F, I] with 3x3 kernels, whose size is kept, or [B, T, I] with `taps` and `dilation`.
+    padding: of the latter, ((low, high),); None keeps the size.
     """
-    return _conv_2d(x, fast) if x.ndim == 4 else _conv_1d(x, fast, taps, dilation)
+    if x.ndim == 4:
+        return _conv_2d(x, fast)
+    half = taps // 2 * dilation
+    return _conv_1d(x, fast, taps, dilation, padding[0] if padding else (half, half))
 
 
 # Jitted, so that convolutions of one shape are traced and lowered once in a model.
@@ -122,18 +126,20 @@ def _products(tiles, fast):
     return [[out[a, b] for b in range(out.shape[1])] for a in range(out.shape[0])]
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _conv_1d(x, fast, taps, dilation):
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _conv_1d(x, fast, taps, dilation, padding):
     """F(4, 4) over pieces of four taps: each transform point is a short convolution over tiles.
 
     A dilated convolution is `dilation` interleaved plain ones: they become an axis of their own.
     """
     batch, frames, width = x.shape
-    length, pieces = -(-frames // dilation), fast.shape[1]
-    tiles, half = -(-length // 4), taps // 2
+    low, high = padding
+    outputs = frames + low + high - (taps - 1) * dilation
+    length, pieces = -(-outputs // dilation), fast.shape[1]
+    tiles = -(-length // 4)
     # Output tiles read their own tile, `pieces` - 1 further ones, and one more for the transform.
     total = 4 * (tiles + pieces)
-    x = jnp.pad(x, ((0, 0), (half * dilation, (total - half) * dilation - frames), (0, 0)))
+    x = jnp.pad(x, ((0, 0), (low, total * dilation - low - frames), (0, 0)))
     x = x.reshape(batch, total, dilation, width)
     products = [
         conv_custom_vjp(part.reshape(batch, -1, width), fast[n], (1,), ((0, 0),), (dilation,))
@@ -141,7 +147,7 @@ def _conv_1d(x, fast, taps, dilation):
     ]
     products = [p.reshape(batch, tiles, dilation, -1) for p in products]
     y = jnp.stack([combine(a, products) for a in toom_cook(4, 4)[0]], 2)
-    return y.reshape(batch, -1, y.shape[-1])[:, :frames]
+    return y.reshape(batch, -1, y.shape[-1])[:, :outputs]
 
 
 @functools.partial(jax.jit, static_argnums=2)

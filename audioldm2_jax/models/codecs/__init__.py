@@ -1,0 +1,1 @@
+"""Neural audio codecs: waveform -> codes of a residual quantiser -> waveform."""
