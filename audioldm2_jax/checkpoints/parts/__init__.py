@@ -22,6 +22,7 @@ from audioldm2_jax.checkpoints.parts import (
     vae,
     vggish,
     vocoder,
+    w2v_bert,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
@@ -42,6 +43,7 @@ PARTS: dict[str, Part] = {
         vggish.PART,
         musicnn.PART,
         hubert.PART,
+        w2v_bert.PART,
         kmeans.PART,
         audiomae.PART,
     )
