@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    encodec,
     gpt2,
     hubert,
     kmeans,
@@ -42,6 +43,7 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        encodec.PART,
         hubert.PART,
         w2v_bert.PART,
         kmeans.PART,
