@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    encodec,
     gpt2,
     hubert,
     kmeans,
@@ -22,6 +23,7 @@ from audioldm2_jax.checkpoints.parts import (
     vae,
     vggish,
     vocoder,
+    w2v_bert,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
@@ -41,7 +43,9 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        encodec.PART,
         hubert.PART,
+        w2v_bert.PART,
         kmeans.PART,
         audiomae.PART,
     )
