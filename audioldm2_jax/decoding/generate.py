@@ -6,7 +6,6 @@ tokens of one step, `choose` takes the next ones from logits.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Lengths that programs are compiled for: multiples of 64, then steps of an eighth or less.
-BUCKETS = tuple(
-    64 * n for n in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
-)
+# Programs are compiled for lengths of so many slots, and multiples.
+SHORTEST = 64
 
 
 def bucket(length: int) -> int:
-    """The shortest length of `BUCKETS`, or multiple of its last one, that is at least `length`."""
-    if length > BUCKETS[-1]:
-        return -(-length // BUCKETS[-1]) * BUCKETS[-1]
-    return BUCKETS[bisect.bisect_left(BUCKETS, length)]
+    """The length that a program is compiled for, at most a quarter longer (or `SHORTEST`)."""
+    unit = max(SHORTEST, 1 << max(0, (length - 1).bit_length() - 3))
+    return max(unit, -(-length // unit) * unit)
 
 
 def align_right(tokens, lengths, slots: int, pad: int = 0) -> tuple[np.ndarray, np.ndarray]:
