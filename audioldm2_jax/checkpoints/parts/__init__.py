@@ -23,6 +23,7 @@ from audioldm2_jax.checkpoints.parts import (
     vae,
     vggish,
     vocoder,
+    w2v_bert,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
@@ -44,6 +45,7 @@ PARTS: dict[str, Part] = {
         musicnn.PART,
         encodec.PART,
         hubert.PART,
+        w2v_bert.PART,
         kmeans.PART,
         audiomae.PART,
     )
