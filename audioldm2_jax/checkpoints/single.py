@@ -1,5 +1,5 @@
-"""One model alone: a folder as transformers (CLAP) and timm (AudioMAE) save it, or a published file
-of PANNs, VGGish or MusicNN.
+"""One model alone: a folder as transformers (CLAP, codecs) and timm (AudioMAE) save it, or a
+published file of PANNs, VGGish, MusicNN or a codec.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.hub import convention_named
 from audioldm2_jax.checkpoints.index import read_json, write_json
 from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, musicnn, panns, vggish
+from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
 
@@ -55,7 +56,7 @@ def read_config(folder, *, convention: str = "authors") -> tuple[str, Any]:
 def load(
     folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
 ) -> Single:
-    """Reads a folder of one part, or a published file of PANNs, VGGish or MusicNN (.index).
+    """Reads a folder of one part, or a published file, see `from_tensors`.
 
     variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
@@ -86,18 +87,24 @@ def _part_files(folder: Path, part: Part) -> PartFiles:
     return PartFiles(read_json(path), str(path), beside=beside)
 
 
+# Parts of which a published file holds one alone, under its authors' names.
+_PUBLISHED = {panns.MARK: panns, vggish.MARK: vggish, musicnn.MARK: musicnn}
+_CODECS = {
+    part.authors.mark: part for part in PARTS.values() if part.folder == "codec" and part.authors
+}
+
+
 def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
     """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
-    as torchvggish has it, MusicNN's checkpoints. Raises InputError for other tensors.
+    as torchvggish has it, MusicNN's checkpoints, Descript's codec. Raises InputError for other
+    tensors.
     """
-    part, interpret = panns.PART, panns.config_of_shapes
-    if vggish.MARK in source:
-        part, interpret = vggish.PART, vggish.config_of_shapes
-    elif musicnn.MARK in source:
-        part, interpret = musicnn.PART, musicnn.config_of_shapes
-    else:
-        source = weights.unwrap(source, lambda name: name == panns.MARK)
-    config: Any = interpret({name: source.shape(name) for name in source}, where)
+    source = weights.unwrap(source, {*_PUBLISHED, *_CODECS}.__contains__)
+    if part := next((part for mark, part in _CODECS.items() if mark in source), None):
+        return _codec(part, source, where, dtype)
+    module = next((module for mark, module in _PUBLISHED.items() if mark in source), panns)
+    part, shapes = module.PART, {name: source.shape(name) for name in source}
+    config: Any = module.config_of_shapes(shapes, where)
     if part is panns.PART:
         config = panns.check_front_end(source, config, where)
     like = part.shapes(config, where)
@@ -105,10 +112,20 @@ def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Sing
     return Single(part.name, config, params)
 
 
+def _codec(part: Part, source: weights.Weights, where: str, dtype) -> Single:
+    authors = part.authors
+    source = authors.gather({part.name: source}, where)
+    config = authors.read_shapes(Shapes(source, where))
+    like = part.shapes(config, where)
+    params = to_params(source, authors.table(config), like, put=cast_to(dtype), where=where)
+    return Single(part.name, config, params)
+
+
 def is_published_file(path: Path) -> bool:
     """Whether a file holds a network that `from_tensors` reads. Raises InputError if damaged."""
-    source = weights.unwrap(weights.read(path), lambda name: name == panns.MARK)
-    return any(mark in source for mark in (panns.MARK, vggish.MARK, musicnn.MARK))
+    marks = {*_PUBLISHED, *_CODECS}
+    source = weights.unwrap(weights.read(path), marks.__contains__)
+    return any(mark in source for mark in marks)
 
 
 def save(model: Single, folder) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    dac,
     gpt2,
     musicnn,
     panns,
@@ -39,6 +40,7 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        dac.PART,
         audiomae.PART,
     )
 }
