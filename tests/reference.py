@@ -69,7 +69,7 @@ def clap(**audio) -> ClapModel:
     return healthy(ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=24)))
 
 
-def t5() -> T5EncoderModel:
+def t5(feed_forward: str = "gated-gelu") -> T5EncoderModel:
     config = HubT5Config(
         vocab_size=600,
         d_model=32,
@@ -77,7 +77,7 @@ def t5() -> T5EncoderModel:
         d_ff=48,
         num_layers=2,
         num_heads=4,
-        feed_forward_proj="gated-gelu",
+        feed_forward_proj=feed_forward,
     )
     model = healthy(T5EncoderModel(config))
     with torch.no_grad():

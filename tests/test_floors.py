@@ -25,7 +25,7 @@ FLOORS = [
         "sharding",
         "distributed",
     },
-    {"models", "diffusion", "losses"},
+    {"models", "diffusion", "decoding", "losses"},
     {"checkpoints", "encoders"},
     {"data"},
     {"training", "pipelines"},

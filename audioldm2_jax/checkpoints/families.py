@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from audioldm2_jax.checkpoints.parts import PARTS
@@ -35,6 +35,9 @@ class Family:
     optional: names of parts that a checkpoint may have besides.
     config: class of the configurations, with a field for `family` and for each part.
     scheduler: whether a checkpoint has scheduler/, and its configuration a field `schedule`.
+    sections: {part: its section of config.json} where all parts lie in one folder without
+        sub-folders (`checkpoints.sectioned`); `pipeline` is then the class that config.json names.
+    beside: further JSON files of such a folder, from the configuration: {name: content}.
     unlisted: components that our index leaves out, since the pipeline does not take them.
     guidance: default scale of classifier-free guidance.
     quirks: mend what published files say, in this order, after the convention has acted.
@@ -48,6 +51,8 @@ class Family:
     optional: tuple[str, ...] = ("audiomae",)
     config: type[Any] = ModelConfig
     scheduler: bool = True
+    sections: Mapping[str, str] = field(default_factory=dict)
+    beside: Callable[[Any], dict[str, dict]] = lambda config: {}
     unlisted: tuple[str, ...] = ()
     guidance: float = 3.5
     quirks: tuple[Callable[[Any], Any], ...] = ()
@@ -66,7 +71,7 @@ class Family:
 
     def model_config(self, parts: Mapping[str, Any], **values):
         """A configuration with these parts alone. values: of its fields that are no parts."""
-        fields = {field.name for field in dataclasses.fields(self.config)} & PARTS.keys()
+        fields = {entry.name for entry in dataclasses.fields(self.config)} & PARTS.keys()
         return self.config(family=self.name, **dict.fromkeys(fields) | dict(parts) | values)
 
     def mended(self, config):

@@ -1,4 +1,7 @@
-"""The public hub layout, read and written: model_index.json and one folder per part."""
+"""The public hub layout, read and written: model_index.json and one folder per part.
+
+Checkpoints that transformers saves in one folder are read and written too (`sectioned`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from audioldm2_jax import files
-from audioldm2_jax.checkpoints import weights
+from audioldm2_jax.checkpoints import sectioned, weights
 from audioldm2_jax.checkpoints.config_entries import DIFFUSERS_VERSION
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, known_to, to_params
 from audioldm2_jax.checkpoints.families import FAMILIES, Family
@@ -79,12 +82,18 @@ class Description:
 
 def describe(folder: Path) -> Description:
     """Reads all configurations. Raises InputError for a folder that is no known checkpoint."""
+    if family := sectioned.family_of(folder):
+        return _description(folder, family, sectioned.part_files(folder, family))
     family, classes = read_index(folder)
     for name in [name for names, _ in family.slots for name in names]:
         part = PARTS[name]
         if not part.in_index and (component_folder(folder, part.folder) / "config.json").is_file():
             classes[name] = ""
     part_files = {name: _part_files(folder, PARTS[name], kind) for name, kind in classes.items()}
+    return _description(folder, family, part_files)
+
+
+def _description(folder: Path, family: Family, part_files: dict[str, PartFiles]) -> Description:
     configs = {name: PARTS[name].read(content) for name, content in part_files.items()}
     values = {"schedule": _read_schedule(folder)} if family.scheduler else {}
     return Description(family, part_files, family.model_config(configs, **values))
@@ -139,8 +148,7 @@ def load(
     folder, convention = files.user_path(folder), convention_named(convention)
     config = read_config(folder, convention)
     _check_variant(folder, config, variant)
-    if without:
-        config = dataclasses.replace(config, **dict.fromkeys(without))
+    config = dataclasses.replace(config, **dict.fromkeys({*without} & {*parts_of(config)}))
     specs = [PARTS[name].tokenizer for name in parts_of(config)]
     tokenizers = {
         spec.folder: read_tokenizer(component_folder(folder, spec.folder)) for spec in specs if spec
@@ -182,6 +190,8 @@ def load_part(
     known = known_to(table)
     tensors = (weights.unwrap(weights.read(path), known) for path in paths)
     source = functools.reduce(operator.or_, tensors)
+    if family := sectioned.family_of(folder):
+        source = sectioned.tensors_of(source, family, name)
     return to_params(source, table, like, put=cast_to(dtype), where=str(paths[0]))
 
 
@@ -192,6 +202,11 @@ def save(checkpoint: Checkpoint, folder) -> None:
 
 def _write(checkpoint: Checkpoint, folder: Path) -> None:
     config, family = checkpoint.config, FAMILIES[checkpoint.config.family]
+    if family.sections:
+        sectioned.write(folder, family, config, checkpoint.params)
+        for tokenizer in checkpoint.tokenizers.values():
+            write_tokenizer(tokenizer, folder)
+        return
     index = {"_class_name": family.pipeline, "_diffusers_version": DIFFUSERS_VERSION}
     for name in parts_of(config):
         part = PARTS[name]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from audioldm2_jax import files
+from audioldm2_jax.checkpoints import sectioned
 from audioldm2_jax.checkpoints.families import FAMILIES, Family
 from audioldm2_jax.checkpoints.parts import PARTS, Part
 from audioldm2_jax.errors import InputError
@@ -48,9 +49,12 @@ def read_index(folder: Path) -> tuple[Family, dict[str, str]]:
 def component_folder(folder: Path, name: str) -> Path:
     """The folder of a part or a tokenizer: the checkpoint's own, or that of a checkpoint beside it.
 
-    `_shared_with` in model_index.json names the other checkpoint; nano-speech shares with nano.
+    `_shared_with` in model_index.json names the other checkpoint; nano-speech shares with nano. Of
+    a checkpoint without sub-folders it is the checkpoint's.
     """
     own, path = folder / name, folder / "model_index.json"
+    if sectioned.family_of(folder):
+        return folder
     if own.exists() or not path.is_file():
         return own
     other = files.read_json(path).get("_shared_with")
@@ -61,7 +65,7 @@ def component_folder(folder: Path, name: str) -> Path:
 
 
 def _pipelines() -> dict[str, Family]:
-    return {family.pipeline: family for family in FAMILIES.values()}
+    return {family.pipeline: family for family in FAMILIES.values() if not family.sections}
 
 
 def _components(family: Family) -> set[str]:

@@ -1,5 +1,5 @@
 """One model alone: a folder as transformers (CLAP, codecs) and timm (AudioMAE) save it, or a
-published file of PANNs, VGGish, MusicNN or a codec.
+published file of PANNs, VGGish, MusicNN, HuBERT or a codec.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from audioldm2_jax.checkpoints import weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.hub import convention_named
 from audioldm2_jax.checkpoints.index import read_json, write_json
-from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, musicnn, panns, vggish
+from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, hubert, musicnn, panns, vggish
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
@@ -88,7 +88,7 @@ def _part_files(folder: Path, part: Part) -> PartFiles:
 
 
 # Parts of which a published file holds one alone, under its authors' names.
-_PUBLISHED = {panns.MARK: panns, vggish.MARK: vggish, musicnn.MARK: musicnn}
+_PUBLISHED = {module.MARK: module for module in (panns, vggish, musicnn, hubert)}
 _CODECS = {
     part.authors.mark: part for part in PARTS.values() if part.folder == "codec" and part.authors
 }
@@ -96,20 +96,26 @@ _CODECS = {
 
 def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
     """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
-    as torchvggish has it, MusicNN's checkpoints, Descript's codec. Raises InputError for other
-    tensors.
+    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq, Descript's codec. Raises
+    InputError for others.
     """
     source = weights.unwrap(source, {*_PUBLISHED, *_CODECS}.__contains__)
     if part := next((part for mark, part in _CODECS.items() if mark in source), None):
         return _codec(part, source, where, dtype)
     module = next((module for mark, module in _PUBLISHED.items() if mark in source), panns)
-    part, shapes = module.PART, {name: source.shape(name) for name in source}
-    config: Any = module.config_of_shapes(shapes, where)
+    part, config = module.PART, _config_of(module, source, where)
     if part is panns.PART:
         config = panns.check_front_end(source, config, where)
     like = part.shapes(config, where)
     params = to_params(source, part.table(config), like, put=cast_to(dtype), where=where)
     return Single(part.name, config, params)
+
+
+def _config_of(module, source: weights.Weights, where: str) -> Any:
+    """The configuration that the tensors' shapes say."""
+    if module is hubert:
+        return hubert.read_shapes(Shapes(source, where))
+    return module.config_of_shapes({name: source.shape(name) for name in source}, where)
 
 
 def _codec(part: Part, source: weights.Weights, where: str, dtype) -> Single:

@@ -1,4 +1,4 @@
-"""FLAN-T5's encoder (arXiv 1910.10683, 2210.11416; reference: transformers' T5EncoderModel)."""
+"""T5's encoder (arXiv 1910.10683), FLAN-T5's too (reference: transformers' T5EncoderModel)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class T5Block(nn.Module):
         )(h, mask=mask, bias=bias)
         h = RMSNorm(c.eps, self.dtype, name="norm_mlp")(x)
         return x + FeedForward(
-            c.hidden, c.activation, gated=True, bias=False, dtype=self.dtype, name="mlp"
+            c.hidden, c.activation, gated=c.gated, bias=False, dtype=self.dtype, name="mlp"
         )(h)
 
 

@@ -93,7 +93,7 @@ class CLAPConfig:
 
 @dataclass(frozen=True)
 class T5Config:
-    """FLAN-T5 encoder (large), with gated feed-forwards."""
+    """T5's encoder: FLAN-T5 large. gated: whether feed-forwards are; T5 1.0's are not."""
 
     vocab: int = 32128
     width: int = 1024
@@ -104,6 +104,7 @@ class T5Config:
     buckets: int = 32
     distance: int = 128
     activation: str = "gelu_new"
+    gated: bool = True
     eps: float = 1e-6
 
 

@@ -236,7 +236,7 @@ def test_missing_weights(folder):
         ("vae/config.json", dict(shift_factor=0.1), "shift_factor is 0.1"),
         ("scheduler/scheduler_config.json", dict(clip_sample=True), "clip_sample"),
         ("scheduler/scheduler_config.json", dict(_class_name="LCMScheduler"), "LCMScheduler"),
-        ("text_encoder_2/config.json", dict(feed_forward_proj="relu"), "feed_forward_proj"),
+        ("text_encoder_2/config.json", dict(feed_forward_proj="gated-silu"), "feed_forward_proj"),
         ("feature_extractor/preprocessor_config.json", dict(truncation="none"), "none"),
         ("model_index.json", dict(_class_name="StableAudioPipeline"), "StableAudioPipeline"),
         (

@@ -12,7 +12,7 @@ import torch
 from reference import assert_close, params_of
 
 from audioldm2_jax import presets
-from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.parts import PARTS, PartFiles
 from audioldm2_jax.models.clap import CLAP
 from audioldm2_jax.models.gpt2 import GPT2, roll_out
 from audioldm2_jax.models.hifigan import HiFiGAN
@@ -66,11 +66,19 @@ def test_clap_audio(clap, frames):
     assert_close(ours, theirs.pooler_output)
 
 
-def test_t5():
-    module, model = reference.t5(), T5Encoder(TINY.t5)
+@pytest.mark.parametrize("feed_forward", ["gated-gelu", "relu"])
+def test_t5(feed_forward):
+    """FLAN-T5's feed-forwards are gated, those of the first T5 (MusicGen's) are not."""
+    module, part = reference.t5(feed_forward), PARTS["t5"]
+    config = part.read(PartFiles(module.config.to_dict()))
+    gated = feed_forward != "relu"
+    activation = TINY.t5.activation if gated else "relu"
+    assert config == dataclasses.replace(TINY.t5, gated=gated, activation=activation)
+    assert part.read(part.write(config)) == config
+    model = T5Encoder(config)
     ids, mask = padded_tokens([7, 90, 1], 90, pad=0)
     theirs = module(torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state
-    params = params_of(module, PARTS["t5"].table(TINY.t5), model, jnp.array(ids), jnp.array(mask))
+    params = params_of(module, part.table(config), model, jnp.array(ids), jnp.array(mask))
     ours = jax.jit(model.apply)({"params": params}, jnp.array(ids), jnp.array(mask))
     assert_close(ours, theirs)
 

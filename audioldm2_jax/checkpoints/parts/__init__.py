@@ -12,6 +12,8 @@ from audioldm2_jax.checkpoints.parts import (
     clap,
     dac,
     gpt2,
+    hubert,
+    kmeans,
     musicnn,
     panns,
     phonemes,
@@ -40,6 +42,8 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        hubert.PART,
+        kmeans.PART,
         dac.PART,
         audiomae.PART,
     )

@@ -1,0 +1,1 @@
+"""Sampling of token streams: their layouts, draws and loops."""

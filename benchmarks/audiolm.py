@@ -1,0 +1,113 @@
+"""AudioLM's parts and MusicGen against transformers, in one run, alternating, on this CPU.
+
+    python benchmarks/audiolm.py [--rows NAME ...] [--repeats 3] [--size tiny]
+
+Both sides have the same random weights, fp32 and the same threads. The rows are the `ROWS` of the
+modules `audiolm_*.py` beside this file: {name: function of the size -> `audiolm_row.Row`}. Writes
+benchmarks/results/audiolm-cpu-fp32.json (not of tiny sizes) and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def options(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="*", metavar="NAME", help="default all")
+    parser.add_argument("--repeats", type=int, default=3, help="samples of each side of a row")
+    parser.add_argument("--size", choices=("full", "tiny"), default="full")
+    parser.add_argument("--threads", type=int, default=2, help="of both sides")
+    parser.add_argument("--output", type=Path, help="JSON file; default benchmarks/results/...")
+    return parser.parse_args(arguments)
+
+
+def use_threads(count: int) -> None:
+    """Before JAX and torch are imported: both compute with so many threads."""
+    os.environ |= {"OMP_NUM_THREADS": str(count), "JAX_PLATFORMS": "cpu"}
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def rows() -> dict:
+    """{name: function of the size ("full" or "tiny") -> `audiolm_row.Row`}."""
+    modules = (importlib.import_module(file.stem) for file in sorted(HERE.glob("audiolm_*.py")))
+    return {name: row for module in modules for name, row in getattr(module, "ROWS", {}).items()}
+
+
+def measure(make, size: str, repeats: int) -> dict:
+    """Medians of a row in seconds, ratio (ours / theirs), and what was computed in a second."""
+    from timing import alternate
+
+    row = make(size)
+    for run in row.runs.values():
+        run()
+    result = alternate(row.runs, repeats)
+    result["ratio"] = result["ours"] / result["theirs"]
+    result |= {"goal": row.goal, "work": row.work, "unit": row.unit, "note": row.note}
+    return result
+
+
+def line(name: str, result: dict) -> str:
+    """A row of the table."""
+    rates = {side: result["work"] / result[side] for side in ("ours", "theirs")}
+    return (
+        f"| {name} | {rates['ours']:.4g} {result['unit']} | {rates['theirs']:.4g} {result['unit']} "
+        f"| {result['ratio']:.3f} | {result['goal']:g} |"
+    )
+
+
+def about(threads: int) -> dict:
+    """The machine and the packages."""
+    import jax
+    import torch
+    import transformers
+
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": threads,
+        "dtype": "fp32",
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def main(arguments=None) -> int:
+    args = options(arguments)
+    use_threads(args.threads)
+    import torch
+
+    torch.set_num_threads(args.threads)
+    torch.set_grad_enabled(False)
+    known = rows()
+    chosen = args.rows or list(known)
+    if unknown := [name for name in chosen if name not in known]:
+        print(f"error: no row {unknown[0]!r}; there are {' '.join(known)}", file=sys.stderr)
+        return 2
+    output = args.output
+    if output is None and args.size == "full":
+        output = HERE / "results" / "audiolm-cpu-fp32.json"
+    stored = {"about": about(args.threads), "rows": {}}
+    print("| | ours | transformers | ours / theirs | goal |\n|---|---|---|---|---|")
+    for name in chosen:
+        stored["rows"][name] = measure(known[name], args.size, args.repeats)
+        print(line(name, stored["rows"][name]), flush=True)
+        if output is not None:
+            output.write_text(json.dumps(stored, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

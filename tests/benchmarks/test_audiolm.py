@@ -1,0 +1,34 @@
+"""The benchmark of AudioLM's parts at tiny size: every row runs, and its JSON holds both sides."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """benchmarks/audiolm.py, whose modules import each other by their bare names."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import audiolm
+
+    monkeypatch.setattr(audiolm, "use_threads", lambda count: None)
+    return audiolm
+
+
+def test_a_row_is_timed_and_stored(script, monkeypatch, tmp_path, capsys):
+    calls = []
+    runs = {"ours": lambda: calls.append("ours"), "theirs": lambda: calls.append("theirs")}
+    row = SimpleNamespace(runs=runs, goal=0.5, work=10, unit="tokens/s", note="")
+    monkeypatch.setattr(script, "rows", lambda: {"a row": lambda size: row})
+    output = tmp_path / "out.json"
+    assert script.main(["--size", "tiny", "--repeats", "1", "--output", str(output)]) == 0
+    assert calls == ["ours", "theirs"] * 2
+    stored = json.loads(output.read_text())["rows"]["a row"]
+    assert stored["ratio"] == pytest.approx(stored["ours"] / stored["theirs"])
+    assert "| a row |" in capsys.readouterr().out
+    assert script.main(["--rows", "none such"]) == 2
+    assert "there are a row" in capsys.readouterr().err
