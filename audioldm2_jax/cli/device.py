@@ -8,7 +8,7 @@ import os
 from audioldm2_jax.cli.help import choices
 from audioldm2_jax.errors import InputError
 
-_PLATFORMS = {
+PLATFORMS = {
     "auto": None,
     "cpu": "cpu",
     "gpu": "cuda",
@@ -26,7 +26,7 @@ _INSTALL = {
 def add_device(parser) -> None:
     """The official -d flag."""
     text = "where to compute; auto takes a TPU or GPU that JAX sees, gpu and cuda are the same"
-    parser.add_argument("-d", "--device", default="auto", metavar=choices(_PLATFORMS), help=text)
+    parser.add_argument("-d", "--device", default="auto", metavar=choices(PLATFORMS), help=text)
 
 
 def add_memory(add) -> None:
@@ -45,7 +45,7 @@ def use_device(name: str) -> None:
     check_device(name)
     import jax
 
-    platform = _PLATFORMS[name]
+    platform = PLATFORMS[name]
     if platform:
         os.environ["JAX_PLATFORMS"] = platform
         jax.config.update("jax_platforms", platform)
@@ -62,8 +62,8 @@ def use_device(name: str) -> None:
 
 def check_device(name: str) -> None:
     """Raises InputError for a name that is no device, without asking JAX."""
-    if name not in _PLATFORMS:
-        raise InputError(f"unknown device {name!r}: choose one of {' '.join(_PLATFORMS)}")
+    if name not in PLATFORMS:
+        raise InputError(f"unknown device {name!r}: choose one of {' '.join(PLATFORMS)}")
 
 
 def _absent(name: str, platform: str | None, reason: str) -> str:

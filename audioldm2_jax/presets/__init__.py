@@ -3,8 +3,14 @@ published models (`models.py`), and the conventions by which published weights a
 (`conventions.py`).
 """
 
-from audioldm2_jax.presets.codecs import DACConfig  # noqa: F401
+from audioldm2_jax.presets.codecs import (  # noqa: F401
+    ENCODEC,
+    DACConfig,
+    EncodecConfig,
+    SoundStreamConfig,
+)
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
+from audioldm2_jax.presets.language import DecoderConfig, TokenLMConfig  # noqa: F401
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401
     AudioMAEConfig,

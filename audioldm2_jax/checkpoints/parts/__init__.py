@@ -11,6 +11,7 @@ from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
     dac,
+    encodec,
     gpt2,
     hubert,
     kmeans,
@@ -23,6 +24,7 @@ from audioldm2_jax.checkpoints.parts import (
     vae,
     vggish,
     vocoder,
+    w2v_bert,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
@@ -42,9 +44,11 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
-        hubert.PART,
-        kmeans.PART,
+        encodec.PART,
         dac.PART,
+        hubert.PART,
+        w2v_bert.PART,
+        kmeans.PART,
         audiomae.PART,
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,6 +38,24 @@ def fold_weight_norm(content: Weights, where: str) -> Weights:
         lengths.update((name, length))
     plain = content.renamed({name: name for name in content if name not in lengths})
     return plain | Weights(readers)
+
+
+def unfold_weight_norm(state: Mapping, names: str, axis: int = 0) -> dict[str, np.ndarray]:
+    """The inverse of `fold_weight_norm`, in torch's present form, of the weights whose name fits.
+
+    names: a regular expression of whole names. axis: that of a weight's lengths. A weight is its
+    own direction.
+    """
+    unfolded = {}
+    for name, value in state.items():
+        if not re.fullmatch(names, name):
+            unfolded[name] = value
+            continue
+        stem = f"{name.removesuffix('weight')}parametrizations.weight"
+        others = tuple(i for i in range(value.ndim) if i != axis)
+        unfolded[f"{stem}.original0"] = np.sqrt(np.square(value).sum(others, keepdims=True))
+        unfolded[f"{stem}.original1"] = value
+    return unfolded
 
 
 class _Normed:
