@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    dac,
     encodec,
     gpt2,
     hubert,
@@ -44,6 +45,7 @@ PARTS: dict[str, Part] = {
         vggish.PART,
         musicnn.PART,
         encodec.PART,
+        dac.PART,
         hubert.PART,
         w2v_bert.PART,
         kmeans.PART,
