@@ -96,7 +96,7 @@ _CODECS = {
 
 def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
     """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
-    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq, Descript's codec. Raises
+    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq, Descript's codec, EnCodec. Raises
     InputError for others.
     """
     source = weights.unwrap(source, {*_PUBLISHED, *_CODECS}.__contains__)
