@@ -1,18 +1,18 @@
 """Long clips through a codec in windows, so that memory does not grow with their length.
 
-A window is coded with the frames around it that its own depend on, as the layers' sizes say. Then
-its codes and its sound are those of the whole clip. An LSTM depends on all frames before: of
+A window is coded with the frames around it that its own depend on, as the layers' sizes say. So its
+codes and its sound are those of the whole clip. An LSTM depends on all frames before: of
 EnCodec, the windows' are those of a clip that begins some seconds earlier.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from audioldm2_jax.presets.codecs import DACConfig, MimiConfig, SEANetConfig, SoundStreamConfig
 
-SECONDS = 30.0  # of a window, without its surroundings
+WINDOW_SECONDS = 30.0  # of a window, without its surroundings
 _LSTM_SECONDS = 10.0
 _DAC_TAPS = 3 * (1 + 3 + 9)  # to either side, of three residual units
 
@@ -64,9 +64,33 @@ def _seanet_frames(config: SEANetConfig) -> int:
     return math.ceil(max(encoder / scale + config.last_kernel - 1, decoder))
 
 
-def windows(frames: int, size: int, before: int, after: int) -> Iterator[tuple[slice, slice]]:
-    """(the frames to code, which of their results to keep) for each window of `size` frames."""
-    for first in range(0, frames, size):
-        last = min(first + size, frames)
-        low, high = max(0, first - before), min(frames, last + after)
-        yield slice(low, high), slice(first - low, last - low)
+@dataclass(frozen=True)
+class Window:
+    """A part of a clip that is coded for itself. begin, end: its frames.
+
+    kept: those of its own frames whose codes or sound are taken. exact: whether nothing may be
+    appended to it, since the last of them depend on where the clip ends.
+    """
+
+    begin: int
+    end: int
+    kept: slice
+    exact: bool = False
+
+
+def windows(frames: int, size: int, before: int, after: int) -> list[Window]:
+    """A clip's windows of `size` frames, or of fewer at its end. before, after: of `context`.
+
+    The last frames of a codec that looks ahead have a window of one length for all clips.
+    """
+    tail = before + 2 * after
+    if after and frames <= tail:
+        return [Window(0, frames, slice(0, frames), True)]
+    result, head = [], frames - after
+    for first in range(0, head, size):
+        last = min(first + size, head)
+        low = max(0, first - before)
+        result.append(Window(low, last + after, slice(first - low, last - low)))
+    if after:
+        result.append(Window(frames - tail, frames, slice(tail - after, tail), True))
+    return result
