@@ -51,6 +51,4 @@ def hubert(batch: int, size: str) -> Row:
     )
 
 
-ROWS = {
-    f"HuBERT base, batch {batch}": functools.partial(hubert, batch) for batch in (1, 8)
-}
+ROWS = {f"HuBERT base, batch {batch}": functools.partial(hubert, batch) for batch in (1, 8)}

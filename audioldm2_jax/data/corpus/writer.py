@@ -181,7 +181,7 @@ class CorpusWriter:
 
         for moved in self._moved():  # by an earlier run that began to finish
             os.replace(moved, self.work / moved.name)
-        splits, names = [], []
+        splits, names, sizes = [], [], {}
         for split in sorted({shard.split for shard in filled}):
             shards = sorted((s for s in filled if s.split == split), key=lambda s: s.index)
             template = tfds.core.ShardedFileTemplate(
@@ -193,6 +193,7 @@ class CorpusWriter:
             for number, shard in enumerate(shards):
                 path = Path(template.sharded_filepath(shard_index=number, num_shards=len(shards)))
                 names.append(path.name)
+                sizes[path.name] = filled[shard]["file"]
                 self._rename_shard(shard, path, filled[shard]["file"])
             splits.append(
                 tfds.core.SplitInfo(
@@ -203,13 +204,14 @@ class CorpusWriter:
                 )
             )
         description = {"about": metadata.get("description", ""), "settings": self.settings}
+        description |= {"statistics": statistics, "files": sizes}
         known = {k: metadata[k] for k in ("citation", "license", "homepage") if metadata.get(k)}
         tfds.folder_dataset.write_metadata(
             data_dir=self.work,
             features=features,
             split_infos=splits,
             version=reader.VERSION,
-            description=json.dumps(description | {"statistics": statistics}, ensure_ascii=False),
+            description=json.dumps(description, ensure_ascii=False),
             check_data=False,
             **known,
         )
