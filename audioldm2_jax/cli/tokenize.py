@@ -167,15 +167,20 @@ def _check(options) -> None:
         if getattr(options, name) is not None and not options.semantic:
             raise InputError(f"--{name} is of --semantic: name the encoder too")
     if options.fit_centroids is not None:
-        for name in ("codec", "levels", "kmeans"):
-            if getattr(options, name) is not None:
-                raise InputError(f"--{name}: --fit_centroids does not take it; leave it out")
-        if options.layer is None:
-            raise InputError("--fit_centroids needs --layer, such as 9 of HuBERT base")
-        if options.fit_centroids > 1 << 16:
-            raise InputError(f"--fit_centroids is {options.fit_centroids}: at most {1 << 16}")
+        _check_fit(options)
     source, target = Path(options.source).resolve(), Path(options.target).resolve()
     if target.is_relative_to(source):
         raise InputError(
             printable(f"{options.target}: lies inside {options.source}; choose another folder")
         )
+
+
+def _check_fit(options) -> None:
+    """Raises InputError for options that do not go with --fit_centroids."""
+    for name in ("codec", "levels", "kmeans"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name}: --fit_centroids does not take it; leave it out")
+    if options.layer is None:
+        raise InputError("--fit_centroids needs --layer, such as 9 of HuBERT base")
+    if options.fit_centroids > 1 << 16:
+        raise InputError(f"--fit_centroids is {options.fit_centroids}: at most {1 << 16}")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax import files
+from audioldm2_jax import files, tree
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.ingest.names import tfds_name
 from audioldm2_jax.data.ingest.report import Report
@@ -286,6 +286,7 @@ def _difference(stored, requested) -> str:
     """The settings that differ, for an error message."""
     if not isinstance(stored, dict):
         return "it does not say how"
+    stored, requested = tree.flatten(stored), tree.flatten(requested)
     keys = [k for k in {**stored, **requested} if stored.get(k) != requested.get(k)]
     return ", ".join(
         f"{k} {_shorten(stored.get(k))}, now {_shorten(requested.get(k))}" for k in keys[:4]
