@@ -109,7 +109,7 @@ def test_a_stopped_run_goes_on(place, store, monkeypatch, capsys):
     assert main(words(place, target)) == 130
     monkeypatch.setattr(module.CorpusWriter, "finish", finish)
     assert main(words(place, target, "--levels", "1")) == 2
-    assert "codec/levels 2, now 1" in capsys.readouterr().err
+    assert "codec/levels 3, now 1" in capsys.readouterr().err
     written = {path.stat().st_mtime_ns for path in (target / ".work").glob("*.array_record")}
     assert main(words(place, target)) == 0
     ours, whole = TokenStore(target), TokenStore(store)
