@@ -116,15 +116,22 @@ AUDIOLDM_T5 = Family(
     optional=("clap", "audiomae"),
     in_authors_file=lambda parts: True,
 )
+# No diffusers pipeline runs TANGO either; its own folders are read by `tango.py`.
+TANGO = Family(
+    name="tango", pipeline="TangoPipeline", parts=("t5", *_DIFFUSION), optional=(), guidance=3.0
+)
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5)
+    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO)
 }
 
 
 def default_guidance(config: ModelConfig) -> float:
     """The guidance scale that the model's own command or pipeline takes by default.
 
-    AudioLDM 2's command runs all models whose U-Net is not AudioLDM's own, such as the 48 kHz one.
+    AudioLDM 2's command runs AudioLDM's models whose U-Net has more than FiLM, such as the 48 kHz
+    one.
     """
-    return FAMILIES[config.family].guidance if config.unet.plain else AUDIOLDM2.guidance
+    family = FAMILIES[config.family]
+    by_audioldm2 = family is AUDIOLDM and not config.unet.plain
+    return AUDIOLDM2.guidance if by_audioldm2 else family.guidance

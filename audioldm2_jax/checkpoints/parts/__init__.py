@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    dac,
     encodec,
     gpt2,
     hubert,
@@ -23,6 +24,7 @@ from audioldm2_jax.checkpoints.parts import (
     vae,
     vggish,
     vocoder,
+    w2v_bert,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
@@ -43,7 +45,9 @@ PARTS: dict[str, Part] = {
         vggish.PART,
         musicnn.PART,
         encodec.PART,
+        dac.PART,
         hubert.PART,
+        w2v_bert.PART,
         kmeans.PART,
         audiomae.PART,
     )
