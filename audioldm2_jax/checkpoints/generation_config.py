@@ -10,7 +10,7 @@ from audioldm2_jax.presets.audiolm import AudioLMConfig, SequenceConfig
 
 NAME = "generation_config.json"
 # {our field: the file's entry}; lengths are in seconds.
-_SECONDS = {"prompt": "prompt_seconds", "piece": "piece_seconds", "chunk": "fine_seconds"}
+_SECONDS = {"prompt": "prompt_seconds", "piece": "piece_seconds"}
 
 
 def read_sequences(folder: Path) -> dict[str, SequenceConfig]:

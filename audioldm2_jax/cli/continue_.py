@@ -22,7 +22,7 @@ EXAMPLES = (
         "speech_2.wav, speech_3.wav",
     ),
     Example(
-        "audioldm2-jax continue song.mp3 -d 20 -t \"calm piano\" --model_name "
+        'audioldm2-jax continue song.mp3 -d 20 -t "calm piano" --model_name '
         "facebook/musicgen-small",
         "twenty more seconds of music, as the text says",
     ),

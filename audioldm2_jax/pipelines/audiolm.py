@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
@@ -12,10 +11,10 @@ import numpy as np
 from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.errors import NumericalError, note
+from audioldm2_jax.errors import InputError, NumericalError, note
 from audioldm2_jax.pipelines.audiolm_memory import check_memory
 from audioldm2_jax.pipelines.audiolm_pieces import Cascade
-from audioldm2_jax.pipelines.audiolm_request import Request, check_request
+from audioldm2_jax.pipelines.audiolm_request import Request, check_lengths, check_request
 from audioldm2_jax.pipelines.audiolm_stages import Stages
 from audioldm2_jax.pipelines.audiolm_tokens import Tokenization, Tokens
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
@@ -199,8 +198,7 @@ class AudioLM:
         for recording in self.recordings(waves, sample_rate):
             check_lengths(self.tokenization.clock, [recording])
             (row,) = self.tokenization.rows(self.tokenization.semantic_ids([recording]))
-            total = self.stages.log_likelihood([row])[0]
-            totals.append(total / len(row) if normalized else total)
+            totals.append(self.stages.log_likelihood(row, normalized=normalized))
         return np.asarray(totals, np.float32)
 
     def recordings(
@@ -224,33 +222,29 @@ class AudioLM:
         recordings = self.recordings(wave, sample_rate, last=self.config.sequences.prompt)
         for recording in recordings:
             if recording.cut:
-                note(cut_note(recording))
+                note(f"{recording.name}: its last {recording.seconds:g} s are read, as in training")
         return recordings
 
     def run(self, request: Request, *, progress: bool = True) -> Output:
         """The clips of a checked request; see `pieces`."""
-        tokens = None
-        for tokens in self.pieces(request, progress=progress):
-            pass
+        *_, tokens = self.pieces(request, progress=progress)
         return self.output(request, tokens)
 
     def pieces(self, request: Request, *, progress: bool = True) -> Iterator[Tokens]:
         """Yields the tokens of a request's clips after each piece; the last ones are whole.
 
-        What `output` makes of earlier ones is shorter. Raises InputError for what does not fit into
-        memory.
+        `output` makes clips of any of them. Raises InputError for what does not fit into memory.
         """
         check_memory(self.config, request, self.dtype)
-        tokenization, recordings = self.tokenization, request.recordings
-        cascade = Cascade(tokenization, self.stages)
-        with progress_bar(request, tokenization.clock, visible=progress) as report:
-            if request.mode == "acoustic generation":
-                ids = tokenization.semantic_ids(recordings).repeat(request.candidates, 0)
-                yield from cascade.render(ids, request, report)
-                return
-            start = tokenization.encode(recordings) if recordings else tokenization.empty()
-            start = start.repeated(request.candidates)
-            yield from cascade.extend(start, request.periods, request, report)
+        tokens, recordings = self.tokenization, request.recordings
+        cascade = Cascade(tokens, self.stages)
+        if request.mode == "acoustic generation":
+            ids = tokens.semantic_ids(recordings).repeat(request.candidates, 0)
+            pieces = cascade.render(ids, request)
+        else:
+            start = tokens.encode(recordings) if recordings else tokens.empty()
+            pieces = cascade.extend(start.repeated(request.candidates), request)
+        yield from pieces
 
     def output(self, request: Request, tokens: Tokens) -> Output:
         """The clips of tokens. Raises NumericalError for NaN."""

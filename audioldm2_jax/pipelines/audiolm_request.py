@@ -74,7 +74,7 @@ def check_request(
     """
     clock, rate = Clock.of(config), config.codec.sample_rate
     periods = check_lengths(clock, recordings)
-    samples = round(periods * clock.period * rate)
+    samples = clock.samples(periods, rate)
     if seconds is not None:
         seconds = number("seconds", seconds)
         if not 0 < seconds <= _MOST_SECONDS:

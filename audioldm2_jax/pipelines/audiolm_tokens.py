@@ -14,7 +14,7 @@ from audioldm2_jax.encoders.repeats import deduplicate
 from audioldm2_jax.encoders.semantic import SemanticTokenizer
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.recordings import Recording
-from audioldm2_jax.presets.audiolm import CODECS, AudioLMConfig, Clock
+from audioldm2_jax.presets.audiolm import AudioLMConfig, Clock
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Tokenization:
     """
 
     def __init__(self, config: AudioLMConfig, params: dict):
-        name = next(name for name in CODECS if getattr(config, name) is not None)
-        self.codec = Codec(Single(name, getattr(config, name), params[name]))
+        name = config.codec_name
+        self.codec = Codec(Single(name, config.codec, params[name]))
         self.semantic = SemanticTokenizer.from_parts(config, params)
         self.sequences, self.levels, self.clock = config.sequences, config.levels, Clock.of(config)
         self.context = self.clock.whole(config.sequences.prompt)
@@ -55,7 +55,7 @@ class Tokenization:
     def whole(self, recording: Recording) -> Recording:
         """The recording's whole periods from its beginning."""
         periods = max(1, self.periods(recording))
-        samples = round(periods * self.clock.period * recording.sample_rate)
+        samples = self.clock.samples(periods, recording.sample_rate)
         return dataclasses.replace(recording, wave=recording.wave[:samples])
 
     def periods(self, recording: Recording) -> int:
@@ -83,7 +83,7 @@ class Tokenization:
 
     def _end(self, recording: Recording, periods: int, rate: int) -> np.ndarray:
         """The last periods of a recording at a rate, [samples]."""
-        samples = round(periods * self.clock.period * rate)
+        samples = self.clock.samples(periods, rate)
         wave = recording.at(rate)[-samples:]
         # Resampling may round to a sample less.
         return np.pad(wave, (samples - len(wave), 0))
@@ -104,8 +104,9 @@ class Tokenization:
             return [row[-self.context * self.clock.tokens :] for row in tokens.semantic]
         frames = 2 * self.context * self.clock.frames
         waves = self.decode(tokens.codes[:, -frames:])
-        rate, whole = self.codec.sample_rate, round(self.context * self.clock.period * rate)
-        ends = [Recording(wave, rate, "") for wave in waves[:, -whole:]]
+        rate = self.codec.sample_rate
+        ends = waves[:, -self.clock.samples(self.context, rate) :]
+        ends = [Recording(wave, rate, "") for wave in ends]
         return self.rows(self.semantic_ids(ends))
 
     def semantic_count(self, row: np.ndarray, context: int, periods: int) -> int:

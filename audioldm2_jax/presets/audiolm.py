@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets.codecs import DACConfig, EncodecConfig, MimiConfig, SoundStreamConfig
-from audioldm2_jax.presets.language import DecoderConfig, TokenLMConfig
+from audioldm2_jax.presets.language import DecoderConfig, TokenLMConfig, audiolm_stages
 from audioldm2_jax.presets.semantic import HuBERTConfig, KMeansConfig, W2VBERTConfig
 
 CODECS = ("soundstream", "encodec", "dac", "mimi")
-SEMANTIC_ENCODERS = ("hubert", "w2v_bert")
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class SequenceConfig:
     """The sequences that the language models were trained on, and how they are sampled.
 
     Lengths in seconds (section IV-A): prompt is what is read of a recording, its end, 3 of speech
-    and 4 of piano; piece is what the coarse stage sees at once, chunk what the fine stage does.
+    and 4 of piano; piece is what the coarse stage sees at once, its prompt included.
     remove_repeats: whether semantic tokens that are equal in a row are one. semantic_rate: tokens a
     second that then remain, for sequences without a prompt; None is the tokenizer's rate.
     temperature: of the semantic, the coarse and the fine stage. top_k, top_p: None keeps all
@@ -30,7 +28,6 @@ class SequenceConfig:
 
     prompt: float = 3.0
     piece: float = 10.0
-    chunk: float = 3.0
     remove_repeats: bool = True
     semantic_rate: float | None = None
     temperature: tuple[float, float, float] = (0.6, 0.8, 0.6)
@@ -38,19 +35,13 @@ class SequenceConfig:
     top_p: float | None = None
 
 
-def _coarse() -> TokenLMConfig:
-    return TokenLMConfig("coarse", levels=4)
-
-
-def _fine() -> TokenLMConfig:
-    return TokenLMConfig("fine", semantic=0, levels=12, prefix_levels=4)
-
-
 @dataclass(frozen=True)
 class AudioLMConfig:
-    """The configuration of AudioLM, one field per part: a codec, a semantic encoder and its k-means,
-    and a language model for each stage. The defaults are the paper's sizes with a codec and an
-    encoder that are published. fine_lm: None where coarse_lm predicts all levels (piano).
+    """The configuration of AudioLM, one field per part.
+
+    A codec, a semantic encoder and its k-means, and a language model for each stage; the defaults
+    are the paper's sizes over a published codec and encoder. fine_lm: None where coarse_lm predicts
+    all levels, as of piano.
     """
 
     family: str = "audiolm"
@@ -61,20 +52,27 @@ class AudioLMConfig:
     hubert: HuBERTConfig | None = field(default_factory=HuBERTConfig)
     w2v_bert: W2VBERTConfig | None = None
     kmeans: KMeansConfig = field(default_factory=lambda: KMeansConfig(codebook=1024))
-    semantic_lm: TokenLMConfig = field(default_factory=TokenLMConfig)
-    coarse_lm: TokenLMConfig = field(default_factory=_coarse)
-    fine_lm: TokenLMConfig | None = field(default_factory=_fine)
+    semantic_lm: TokenLMConfig = field(default_factory=lambda: audiolm_stages()[0])
+    coarse_lm: TokenLMConfig = field(default_factory=lambda: audiolm_stages()[1])
+    fine_lm: TokenLMConfig | None = field(default_factory=lambda: audiolm_stages()[2])
     sequences: SequenceConfig = field(default_factory=SequenceConfig)
+
+    @property
+    def codec_name(self) -> str:
+        """The part that is the codec."""
+        return next(name for name in CODECS if getattr(self, name) is not None)
 
     @property
     def codec(self) -> SoundStreamConfig | EncodecConfig | DACConfig | MimiConfig:
         """The codec's configuration."""
-        return next(c for c in (getattr(self, name) for name in CODECS) if c is not None)
+        return getattr(self, self.codec_name)
 
     @property
     def semantic_encoder(self) -> HuBERTConfig | W2VBERTConfig:
         """The semantic encoder's configuration."""
-        return self.hubert or self.w2v_bert
+        encoder = self.hubert or self.w2v_bert
+        assert encoder is not None, "no semantic encoder"
+        return encoder
 
     @property
     def levels(self) -> int:
@@ -111,80 +109,71 @@ class Clock:
         """The fewest periods that hold a time."""
         return math.ceil(seconds / float(self.period) - 1e-6)
 
+    def samples(self, periods: int, sample_rate: int) -> int:
+        """The samples of so many periods at a rate in Hz, rounded."""
+        return round(periods * self.period * sample_rate)
+
 
 def check_parts(config: AudioLMConfig) -> AudioLMConfig:
-    """The configuration, whose parts fit together. Raises InputError for the first that does not."""
-    kmeans, coarse, fine = config.kmeans, config.coarse_lm, config.fine_lm
-    _equal(
-        "kmeans/config.json: width", kmeans.width,
-        "semantic_encoder/config.json has states of", config.semantic_encoder.width,
-    )  # fmt: skip
-    if kmeans.layer > config.semantic_encoder.depth:
+    """The configuration. Raises InputError for the first part that does not fit the others."""
+    kmeans, encoder, codec = config.kmeans, config.semantic_encoder, config.codec
+    _check_equal("kmeans", "width", kmeans.width, "semantic_encoder", encoder.width)
+    if kmeans.layer > encoder.depth:
         raise InputError(
-            f"kmeans/config.json: layer is {kmeans.layer}; the semantic encoder has layers 0 to "
-            f"{config.semantic_encoder.depth}"
+            f"kmeans/config.json: layer is {kmeans.layer}; semantic_encoder has the layers 0 to "
+            f"{encoder.depth}"
         )
-    for name, lm in (("semantic_lm", config.semantic_lm), ("coarse_lm", coarse)):
-        _equal(f"{name}/config.json: semantic", lm.semantic, "kmeans has", kmeans.codebook)
-    for name, lm in (("coarse_lm", coarse), ("fine_lm", fine)):
-        if lm is not None:
-            _equal(
-                f"{name}/config.json: codebook", lm.codebook, "the codec has", config.codec.codebook
+    for name, lm in _language_models(config).items():
+        _check_equal(name, "stage", lm.stage, "its folder", name.removesuffix("_lm"))
+        if lm.stage != "fine":
+            _check_equal(name, "semantic", lm.semantic, "kmeans", kmeans.codebook)
+        if lm.stage != "semantic":
+            _check_equal(name, "codebook", lm.codebook, "codec", codec.codebook)
+        if lm.levels > codec.levels:
+            raise InputError(
+                f"{name}/config.json: levels is {lm.levels}, but codec has {codec.levels}"
             )
-    if fine is not None:
-        _equal(
-            "fine_lm/config.json: prefix_levels", fine.prefix_levels, "coarse_lm has", coarse.levels
-        )
-    _check_codec(config)
+    if config.fine_lm is not None:
+        levels = config.coarse_lm.levels
+        _check_equal("fine_lm", "given", config.fine_lm.given, "coarse_lm", levels)
+    if codec.channels != 1:
+        raise InputError(f"codec/config.json: {codec.channels} channels; AudioLM's codec has one")
     _check_lengths(config)
     return config
 
 
-def _equal(name: str, value, other: str, expected) -> None:
+def _language_models(config: AudioLMConfig) -> dict[str, TokenLMConfig]:
+    names = ("semantic_lm", "coarse_lm", "fine_lm")
+    return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+
+
+def _check_equal(part: str, entry: str, value, other: str, expected) -> None:
     if value != expected:
-        raise InputError(f"{name} is {value}; {other} {expected}, so these parts do not fit")
-
-
-def _check_codec(config: AudioLMConfig) -> None:
-    codec = config.codec
-    if config.levels > codec.levels:
-        name = "coarse_lm" if config.fine_lm is None else "fine_lm"
-        raise InputError(
-            f"{name}/config.json: levels is {config.levels}; the codec has {codec.levels}"
-        )
-    if codec.channels != 1:
-        raise InputError(f"codec/config.json: {codec.channels} channels; AudioLM's codec has one")
-    clock = Clock.of(config)
-    if clock.period > 1:
-        raise InputError(
-            f"kmeans/config.json: frame_rate is {config.kmeans.frame_rate}; the codec's frames of "
-            f"{codec.hop} samples at {codec.sample_rate} Hz share no second with it"
-        )
+        raise InputError(f"{part}/config.json: {entry} is {value}, but {other} has {expected}")
 
 
 def _check_lengths(config: AudioLMConfig) -> None:
-    """Lengths of the sequences, and that the language models have positions for them."""
-    lengths, clock = config.sequences, Clock.of(config)
-    if not clock.period <= lengths.prompt < lengths.piece:
+    """Whether prompt and piece are lengths, and the language models have positions for a piece."""
+    lengths, clock, codec = config.sequences, Clock.of(config), config.codec
+    if clock.period > 1:
         raise InputError(
-            f"generation_config.json: prompt is {lengths.prompt:g} s; it must be below piece, "
-            f"{lengths.piece:g} s, and at least {float(clock.period):g} s"
+            f"kmeans/config.json: {config.kmeans.frame_rate} tokens a second, but codec has frames "
+            f"of {codec.hop} samples at {codec.sample_rate} Hz: no second holds whole numbers of both"
+        )
+    if not clock.period <= lengths.prompt <= lengths.piece - clock.period:
+        raise InputError(
+            f"generation_config.json: prompt_seconds is {lengths.prompt:g}; from "
+            f"{float(clock.period):g} to less than piece_seconds, {lengths.piece:g}, is needed"
         )
     periods = clock.whole(lengths.piece)
     semantic = periods * clock.tokens
-    frames = min(math.ceil(lengths.chunk / float(clock.period)), periods) * clock.frames
-    tokens = {
-        "semantic_lm": semantic,
-        "coarse_lm": semantic + periods * clock.frames * config.coarse_lm.levels,
-        "fine_lm": frames * config.levels,
-    }
-    for name, count in tokens.items():
-        lm = getattr(config, name)
-        # Special tokens between and behind the parts of a sequence.
-        if lm is not None and count + 4 > lm.max_tokens:
+    coarse = periods * clock.frames * config.coarse_lm.levels
+    # Besides, tokens that tell where the parts of a sequence begin.
+    for name, count in (("semantic_lm", semantic + 1), ("coarse_lm", semantic + coarse + 2)):
+        if count > (most := getattr(config, name).max_tokens):
             raise InputError(
-                f"{name}/config.json: max_tokens is {lm.max_tokens}; {lengths.piece:g} s (of the "
-                f"fine stage {lengths.chunk:g} s) are {count} tokens"
+                f"{name}/config.json: max_tokens is {most}, but the {lengths.piece:g} s of "
+                f"generation_config.json, piece_seconds, are up to {count} tokens"
             )
 
 
@@ -211,11 +200,11 @@ def tiny_audiolm() -> AudioLMConfig:
         ),
         kmeans=KMeansConfig(codebook=24, width=16, layer=1, frame_rate=25),
         semantic_lm=TokenLMConfig("semantic", 24, 16, max_tokens=64, decoder=decoder),
-        coarse_lm=TokenLMConfig("coarse", 24, 16, levels=2, max_tokens=256, decoder=decoder),
-        fine_lm=TokenLMConfig("fine", 0, 16, 3, prefix_levels=2, max_tokens=256, decoder=decoder),
-        sequences=SequenceConfig(prompt=0.48, piece=1.6, chunk=0.6),
+        coarse_lm=TokenLMConfig("coarse", 24, 16, 2, max_tokens=256, decoder=decoder),
+        fine_lm=TokenLMConfig("fine", 0, 16, 3, 2, max_tokens=92, decoder=decoder),
+        sequences=SequenceConfig(prompt=0.48, piece=1.6),
     )
 
 
-# A model of the paper's size, and its tiny twin; PRESETS holds the latent diffusion models.
+# A model of the paper's size, and its tiny twin; `PRESETS` holds the latent diffusion models.
 AUDIOLM_PRESETS = {"audiolm": audiolm, "tiny-audiolm": tiny_audiolm}
