@@ -1,19 +1,21 @@
 """Continue recordings: speech or music goes on where a sound file ends.
 
-MODEL is a folder of AudioLM, or of MusicGen, whose --prompt may say how the music goes on. A result
-begins with the recording's last seconds as the model's codec renders them, 3 of speech, 4 of piano.
+MODEL is a folder of AudioLM, or of MusicGen, which also reads a text. A result begins with the end
+of the recording, as the model's codec renders it: as long as the model reads, with AudioLM 3 s of
+speech or 4 s of piano.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from audioldm2_jax.cli.device import PLATFORMS, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.cli.prompts import check_text
-from audioldm2_jax.cli.sound_files import add_output, save, suffix_of, target_of
-from audioldm2_jax.errors import InputError, note
+from audioldm2_jax.cli.sound_files import add_output, save, target_of
+from audioldm2_jax.errors import InputError
 
 EXAMPLES = (
     Example(
@@ -22,8 +24,7 @@ EXAMPLES = (
         "speech_2.wav, speech_3.wav",
     ),
     Example(
-        'audioldm2-jax continue song.mp3 -d 20 -t "calm piano" --model_name '
-        "facebook/musicgen-small",
+        'audioldm2-jax continue song.mp3 -d 20 -t "calm piano" --model facebook/musicgen-small',
         "twenty more seconds of music, as the text says",
     ),
 )
@@ -34,17 +35,19 @@ def add_arguments(parser) -> None:
     from audioldm2_jax.dtypes import DTYPES
 
     add = parser.add_argument
-    add("recordings", nargs="+", metavar="FILE", help="sound files to go on from, of any format")
-    text = "of MusicGen: what to hear"
+    add("recordings", nargs="+", metavar="FILE", help="sound files that are to go on")
+    text = "of MusicGen: what to hear; default nothing in particular"
     add("-t", "--prompt", "--text", default="", metavar="TEXT", help=text)
     seconds = "length of what is added; default 7"
     names = ("-d", "-dur", "--seconds", "--duration")
     add(*names, type=float, default=7.0, metavar="SECONDS", help=seconds)
     count = "continuations of each recording, all of which are written"
     add("-n", "--candidates", type=int, default=1, metavar="N", help=count)
-    model = "checkpoint: a folder in the hub layout or a hub id, of AudioLM or MusicGen"
+    model = "checkpoint of AudioLM or MusicGen: a folder or a hub id"
     add("--model", "--model_name", required=True, metavar="NAME", help=model)
     add("--revision", default=None, metavar="REV", help="branch, tag or commit of a hub id")
+    variant = "of a folder's weights, such as fp16; default the plain ones, or the only ones"
+    add("--variant", default=None, metavar="NAME", help=variant)
     dtype = "of weights and activations; default bf16 on GPU and TPU, fp32 on CPU"
     add("--dtype", default=None, metavar=choices(DTYPES), help=dtype)
     add_output(add)
@@ -55,15 +58,15 @@ def add_arguments(parser) -> None:
 
 def _add_sampling(add):
     temperature = (
-        "one for all stages, or of AudioLM's semantic, coarse and fine stage: 0.6,0.8,0.6; "
-        "default the model's own"
+        "lower is less varied, 0 takes the likeliest tokens; of AudioLM one, or those of its "
+        "semantic, coarse and fine stage; default the model's own, mostly 0.6,0.8,0.6"
     )
     add("--temperature", default=None, metavar="T[,T,T]", help=temperature)
-    top_k = "draw from the K likeliest tokens alone; default the model's own"
+    top_k = "draw from the K likeliest tokens; default the model's own"
     add("--top_k", type=int, default=None, metavar="K", help=top_k)
-    top_p = "draw from the likeliest tokens that have this probability together"
+    top_p = "draw from the likeliest tokens that reach this probability together"
     add("--top_p", type=float, default=None, metavar="P", help=top_p)
-    scale = "of MusicGen: larger follows the text more closely; default the model's own"
+    scale = "of MusicGen: larger follows the text more closely; default 3"
     add("-gs", "--guidance", type=float, default=None, metavar="SCALE", help=scale)
     seed = "the same seed gives the same clips; -1 draws one and prints it"
     add("--seed", type=int, default=0, metavar="N", help=seed)
@@ -74,22 +77,22 @@ def _add_sampling(add):
 def run(options) -> int:
     """Runs the command; returns the exit code. Raises InputError."""
     _check_options(options)
-    count = len(options.recordings) * options.candidates
-    folder, names = target_of(options, None, count)
+    folder, name = target_of(options, None, len(options.recordings) * options.candidates)
     use_device(options.device)
+    from audioldm2_jax.pipelines.file_names import free_name, identity, taken_in
     from audioldm2_jax.pipelines.loading import open_checkpoint
 
-    progress = not options.quiet
-    opened = open_checkpoint(
-        options.model, options.dtype, revision=options.revision, progress=progress
-    )
-    if opened.config.family not in _FAMILIES:
-        raise InputError(
-            f"--model {options.model}: a model of the family {opened.config.family} continues no "
-            f"recordings; {' and '.join(_FAMILIES)} do"
-        )
+    place = {"revision": options.revision, "variant": options.variant}
+    place |= {"families": tuple(_FAMILIES), "progress": not options.quiet}
+    opened = open_checkpoint(options.model, options.dtype, **place)
     for path, output in _FAMILIES[opened.config.family](options, opened):
-        _save(output.separate(), path, options, folder, names)
+        names, taken = name, taken_in(folder)
+        if name is None:
+            names = []
+            for _ in output.separate().audio:
+                names.append(free_name(Path(path).stem, taken))
+                taken.add(identity(names[-1]))
+        save(output.separate(), options, folder, names)
     return 0
 
 
@@ -117,40 +120,85 @@ def _check_options(options) -> None:
 
 def _temperature(text: str | None) -> float | tuple[float, ...] | None:
     """Parses --temperature. Raises InputError."""
+    if text is None:
+        return None
     try:
-        values = tuple(float(part) for part in text.split(",")) if text is not None else (None,)
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--temperature {text}: numbers separated by commas, as 0.6,0.8") from None
+        raise InputError(
+            f"--temperature {text}: give numbers, such as 0.6,0.8,0.6"
+        ) from None
     return values[0] if len(values) == 1 else values
 
 
-def _audiolm(options, opened) -> Iterator[tuple[Path, Output]]:
-    """Yields (recording, its clips) of AudioLM. After Ctrl-C, those that are finished come last."""
+def _draws(options) -> dict:
+    """How tokens are drawn, as far as the options say it."""
+    names = ("temperature", "top_k", "top_p", "guidance")
+    return {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+
+
+def _batches(options) -> Iterator[tuple[int, int]]:
+    """(first, count) of the clips of a recording that are made at once."""
+    for first in range(0, options.candidates, options.batchsize):
+        yield first, min(options.batchsize, options.candidates - first)
+
+
+def _audiolm(options, opened) -> Iterator:
+    """Yields (recording, its clips). After Ctrl-C the last ones are as far as they were made."""
     from audioldm2_jax.pipelines.audiolm import AudioLM
+    from audioldm2_jax.pipelines.audiolm_memory import check_memory
     from audioldm2_jax.pipelines.audiolm_request import check_request
+    from audioldm2_jax.pipelines.recordings import recordings_of
 
     for name in ("prompt", "guidance"):
         if (value := getattr(options, name)) not in (None, ""):
             raise InputError(f"--{name} {value}: AudioLM reads no text; leave it out")
-    last, progress = opened.config.sequences.prompt, not options.quiet
+    fixed = {"seconds": options.seconds, "seed": options.seed, **_draws(options)}
     requests = []
     for path in options.recordings:
-        recording = read_recording(path, last=last)
-        if recording.cut:
-            note(f"{path}: its last {recording.seconds:g} s are read, as the model was trained")
-        for first in range(0, options.candidates, options.batchsize):
-            ...
-    lm = AudioLM.from_opened(opened)
+        (recording,) = recordings_of(path, 0, last=opened.config.sequences.prompt)
+        for first, count in _batches(options):
+            own = {"first_clip": first, "candidates": count}
+            request = check_request(opened.config, "continuation", [recording], **fixed, **own)
+            requests.append((path, request))
+    check_memory(opened.config, requests[0][1], opened.dtype)
+    model = AudioLM.from_opened(opened)
     for path, request in requests:
-        pieces, clips = lm.pieces(request, progress=progress), None
+        tokens = None
         try:
-            for clips in pieces:
+            for tokens in model.pieces(request, progress=not options.quiet):  # noqa: B007
                 pass
         except KeyboardInterrupt:
-            if clips is not None:
-                yield path, lm.output(request, clips)
+            if tokens is not None:
+                yield path, model.output(request, tokens)
             raise
-        yield path, lm.output(request, clips)
+        yield path, model.output(request, tokens)
+
+
+def _musicgen(options, opened) -> Iterator:
+    """Yields (recording, its clips)."""
+    from audioldm2_jax.pipelines.music_request import check_music_request
+    from audioldm2_jax.pipelines.musicgen import MusicGen
+    from audioldm2_jax.pipelines.recordings import recordings_of
+
+    fixed = {"seconds": options.seconds, "seed": options.seed, **_draws(options)}
+    requests = []
+    for path in options.recordings:
+        (recording,) = recordings_of(path, 0, last=opened.config.seconds)
+        for first, count in _batches(options):
+            own = {"first_clip": first, "candidates": count}
+            request = check_music_request(
+                opened.config,
+                prompt=options.prompt,
+                recording=recording,
+                source=opened.source,
+                **fixed,
+                **own,
+            )
+            requests.append((path, request))
+    model = MusicGen.from_opened(opened)
+    for path, request in requests:
+        yield path, model.run(request, progress=not options.quiet)
 
 
 _FAMILIES = {"audiolm": _audiolm, "musicgen": _musicgen}

@@ -11,7 +11,7 @@ import numpy as np
 from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.errors import InputError, NumericalError, note
+from audioldm2_jax.errors import NumericalError
 from audioldm2_jax.pipelines.audiolm_memory import check_memory
 from audioldm2_jax.pipelines.audiolm_pieces import Cascade
 from audioldm2_jax.pipelines.audiolm_request import Request, check_lengths, check_request
@@ -20,7 +20,7 @@ from audioldm2_jax.pipelines.audiolm_tokens import Tokenization, Tokens
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
 from audioldm2_jax.pipelines.metadata import machine
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.recordings import Recording, check_recording, read_recording
+from audioldm2_jax.pipelines.recordings import Recording, recordings_of
 from audioldm2_jax.pipelines.values import check_count
 from audioldm2_jax.presets.audiolm import check_parts
 
@@ -106,7 +106,7 @@ class AudioLM:
         request = check_request(
             self.config,
             "continuation",
-            self.prompts(wave, sample_rate),
+            self._recordings(wave, sample_rate, last=self.config.sequences.prompt),
             seconds=seconds,
             candidates=candidates,
             temperature=temperature,
@@ -165,7 +165,7 @@ class AudioLM:
         request = check_request(
             self.config,
             "acoustic generation",
-            [self.tokenization.whole(r) for r in self.recordings(wave, sample_rate)],
+            [self.tokenization.whole(r) for r in self._recordings(wave, sample_rate)],
             candidates=candidates,
             temperature=temperature,
             top_k=top_k,
@@ -181,7 +181,7 @@ class AudioLM:
         """What the codec keeps of whole recordings of one length. levels: None is all of them."""
         most = self.config.codec.levels
         levels = most if levels is None else check_count("levels", levels, 1, most)
-        recordings = self.recordings(wave, sample_rate)
+        recordings = self._recordings(wave, sample_rate)
         request = check_request(self.config, "resynthesis", recordings)
         waves = self.tokenization.resynthesize(recordings, levels)
         return self._output(request, waves)
@@ -195,35 +195,11 @@ class AudioLM:
         sWUGGY and sBLIMP (section IV-B). Raises InputError.
         """
         totals = []
-        for recording in self.recordings(waves, sample_rate):
+        for recording in self._recordings(waves, sample_rate):
             check_lengths(self.tokenization.clock, [recording])
             (row,) = self.tokenization.rows(self.tokenization.semantic_ids([recording]))
             totals.append(self.stages.log_likelihood(row, normalized=normalized))
         return np.asarray(totals, np.float32)
-
-    def recordings(
-        self, wave, sample_rate: int | None = None, *, last: float | None = None
-    ) -> list[Recording]:
-        """Checked recordings. last: seconds of which only the end is kept. Raises InputError."""
-        waves = wave if isinstance(wave, (list, tuple)) else [wave]
-        if not waves:
-            raise InputError("wave: no recordings in the list")
-        rate, checked = self.sample_rate if sample_rate is None else sample_rate, []
-        for i, one in enumerate(waves):
-            if isinstance(one, (str, os.PathLike)):
-                checked.append(read_recording(one, last=last))
-            else:
-                name = "wave" if len(waves) == 1 else f"wave {i + 1} of {len(waves)}"
-                checked.append(check_recording(one, rate, name, last=last))
-        return checked
-
-    def prompts(self, wave, sample_rate: int | None = None) -> list[Recording]:
-        """The ends of recordings, as long as the model reads, with a note where that is less."""
-        recordings = self.recordings(wave, sample_rate, last=self.config.sequences.prompt)
-        for recording in recordings:
-            if recording.cut:
-                note(f"{recording.name}: its last {recording.seconds:g} s are read, as in training")
-        return recordings
 
     def run(self, request: Request, *, progress: bool = True) -> Output:
         """The clips of a checked request; see `pieces`."""
@@ -250,6 +226,10 @@ class AudioLM:
         """The clips of tokens. Raises NumericalError for NaN."""
         waves = self.tokenization.decode(tokens.codes)[:, : request.samples]
         return self._output(request, waves)
+
+    def _recordings(self, wave, sample_rate, last: float | None = None) -> list[Recording]:
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        return recordings_of(wave, rate, last=last)
 
     def _output(self, request: Request, waves: np.ndarray) -> Output:
         if not np.isfinite(waves).all():

@@ -158,7 +158,7 @@ def _check_lengths(config: AudioLMConfig) -> None:
     if clock.period > 1:
         raise InputError(
             f"kmeans/config.json: {config.kmeans.frame_rate} tokens a second, but codec has frames "
-            f"of {codec.hop} samples at {codec.sample_rate} Hz: no second holds whole numbers of both"
+            f"of {codec.hop} samples at {codec.sample_rate} Hz; they share no second"
         )
     if not clock.period <= lengths.prompt <= lengths.piece - clock.period:
         raise InputError(
