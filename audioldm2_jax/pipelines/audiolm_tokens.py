@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audioldm2_jax import backend
 from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.encoders.codec import Codec
 from audioldm2_jax.encoders.repeats import deduplicate
@@ -43,7 +44,8 @@ class Tokenization:
 
     def __init__(self, config: AudioLMConfig, params: dict):
         name = config.codec_name
-        self.codec = Codec(Single(name, config.codec, params[name]))
+        # Clips are decoded at their own length: the last frames may hear what lies behind them.
+        self.codec = Codec(Single(name, config.codec, params[name]), buckets=False)
         self.semantic = SemanticTokenizer.from_parts(config, params)
         self.sequences, self.levels, self.clock = config.sequences, config.levels, Clock.of(config)
         self.context = self.clock.whole(config.sequences.prompt)
@@ -130,10 +132,10 @@ class Tokenization:
         if len({len(wave) for wave in waves}) > 1:
             raise InputError("recordings of several lengths: those of one call are of one length")
         codes = self.codec.encode(np.stack(waves), levels)
-        decoded = self.codec.decode(codes, len(waves[0]))
-        return np.asarray(decoded, np.float32).reshape(len(waves), -1)
+        return self.decode(codes)[:, : len(waves[0])]
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """[B, T, Q] -> waveforms [B, samples] fp32."""
-        samples = codes.shape[1] * self.codec.hop
-        return np.asarray(self.codec.decode(codes, samples), np.float32).reshape(len(codes), -1)
+        size = backend.current().decoded_clips
+        groups = (codes[i : i + size] for i in range(0, len(codes), size))
+        return np.concatenate([self.codec.decode(group) for group in groups])
