@@ -7,6 +7,7 @@ from audioldm2_jax.presets.codecs import (  # noqa: F401
     ENCODEC,
     DACConfig,
     EncodecConfig,
+    MimiConfig,
     SoundStreamConfig,
 )
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
