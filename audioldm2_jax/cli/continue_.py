@@ -125,9 +125,7 @@ def _temperature(text: str | None) -> float | tuple[float, ...] | None:
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(
-            f"--temperature {text}: give numbers, such as 0.6,0.8,0.6"
-        ) from None
+        raise InputError(f"--temperature {text}: give numbers, such as 0.6,0.8,0.6") from None
     return values[0] if len(values) == 1 else values
 
 
