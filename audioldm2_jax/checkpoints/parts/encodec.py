@@ -189,10 +189,10 @@ def read_shapes(shapes: Shapes) -> EncodecConfig:
     """
     first, last = "encoder.model.0.conv.conv.weight", shapes.count("encoder.model.{}.") - 1
     stages = range(3, last - 2, 3)
-    filters, channels, kernel = shapes[first]
-    codebook, width = shapes["quantizer.vq.layers.0._codebook.embed"]
+    filters, channels, kernel = shapes.of_rank(first, 3)
+    codebook, width = shapes.of_rank("quantizer.vq.layers.0._codebook.embed", 2)
     base = ENCODEC["encodec_48khz" if channels == 2 else "encodec_24khz"]
-    inner, _, residual_kernel = shapes["encoder.model.1.block.1.conv.conv.weight"]
+    inner, _, residual_kernel = shapes.of_rank("encoder.model.1.block.1.conv.conv.weight", 3)
     config = dataclasses.replace(
         base,
         channels=channels,
@@ -200,8 +200,10 @@ def read_shapes(shapes: Shapes) -> EncodecConfig:
         kernel=kernel,
         width=width,
         codebook=codebook,
-        strides=tuple(shapes[f"encoder.model.{i}.conv.conv.weight"][2] // 2 for i in stages),
-        last_kernel=shapes[f"encoder.model.{last}.conv.conv.weight"][2],
+        strides=tuple(
+            shapes.of_rank(f"encoder.model.{i}.conv.conv.weight", 3)[2] // 2 for i in stages
+        ),
+        last_kernel=shapes.of_rank(f"encoder.model.{last}.conv.conv.weight", 3)[2],
         residual_kernel=residual_kernel,
         compress=max(1, filters // inner),
         shortcut="encoder.model.1.shortcut.conv.conv.weight" in shapes,
