@@ -136,7 +136,7 @@ AUDIOLM = Family(
 )
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO)
+    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO, AUDIOLM)
 }
 
 

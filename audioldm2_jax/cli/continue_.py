@@ -173,30 +173,4 @@ def _audiolm(options, opened) -> Iterator:
         yield path, model.output(request, tokens)
 
 
-def _musicgen(options, opened) -> Iterator:
-    """Yields (recording, its clips)."""
-    from audioldm2_jax.pipelines.music_request import check_music_request
-    from audioldm2_jax.pipelines.musicgen import MusicGen
-    from audioldm2_jax.pipelines.recordings import recordings_of
-
-    fixed = {"seconds": options.seconds, "seed": options.seed, **_draws(options)}
-    requests = []
-    for path in options.recordings:
-        (recording,) = recordings_of(path, 0, last=opened.config.seconds)
-        for first, count in _batches(options):
-            own = {"first_clip": first, "candidates": count}
-            request = check_music_request(
-                opened.config,
-                prompt=options.prompt,
-                recording=recording,
-                source=opened.source,
-                **fixed,
-                **own,
-            )
-            requests.append((path, request))
-    model = MusicGen.from_opened(opened)
-    for path, request in requests:
-        yield path, model.run(request, progress=not options.quiet)
-
-
-_FAMILIES = {"audiolm": _audiolm, "musicgen": _musicgen}
+_FAMILIES = {"audiolm": _audiolm}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from audioldm2_jax.pipelines.audiolm_request import Request, check_lengths, chec
 from audioldm2_jax.pipelines.audiolm_stages import Stages
 from audioldm2_jax.pipelines.audiolm_tokens import Tokenization, Tokens
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
+from audioldm2_jax.pipelines.memory import memory_line
 from audioldm2_jax.pipelines.metadata import machine
 from audioldm2_jax.pipelines.output import Output
 from audioldm2_jax.pipelines.recordings import Recording, recordings_of
@@ -211,7 +213,9 @@ class AudioLM:
 
         `output` makes clips of any of them. Raises InputError for what does not fit into memory.
         """
-        check_memory(self.config, request, self.dtype)
+        needed = check_memory(self.config, request, self.dtype)
+        if progress:
+            print(memory_line(tree.nbytes(self.params), needed), file=sys.stderr)
         tokens, recordings = self.tokenization, request.recordings
         cascade = Cascade(tokens, self.stages)
         if request.mode == "acoustic generation":

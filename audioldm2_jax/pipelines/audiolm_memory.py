@@ -52,13 +52,9 @@ def _codec_bytes(config: AudioLMConfig, request: Request) -> int:
     return 4 * 4 * request.samples * max(width, 64) * clips
 
 
-def needed_memory(config: AudioLMConfig, request: Request, dtype) -> int:
-    """The largest of `stages_bytes`."""
-    return max(stages_bytes(config, request, dtype).values())
-
-
-def check_memory(config: AudioLMConfig, request: Request, dtype) -> None:
-    """Raises InputError if a request does not fit beside the weights."""
+def check_memory(config: AudioLMConfig, request: Request, dtype) -> int:
+    """Bytes that a request takes beside the weights. Raises InputError if they are not free."""
+    needed = max(stages_bytes(config, request, dtype).values())
     seconds = request.samples / config.codec.sample_rate
-    clips = f"{request.clips} clip{'s' * (request.clips > 1)} of {seconds:g} s"
-    check_fits(needed_memory(config, request, dtype), clips)
+    check_fits(needed, f"{request.clips} clip{'s' * (request.clips > 1)} of {seconds:g} s")
+    return needed

@@ -199,7 +199,7 @@ def tiny_audiolm() -> AudioLMConfig:
             position_groups=2,
         ),
         kmeans=KMeansConfig(codebook=24, width=16, layer=1, frame_rate=25),
-        semantic_lm=TokenLMConfig("semantic", 24, 16, max_tokens=64, decoder=decoder),
+        semantic_lm=TokenLMConfig("semantic", 24, max_tokens=64, decoder=decoder),
         coarse_lm=TokenLMConfig("coarse", 24, 16, 2, max_tokens=256, decoder=decoder),
         fine_lm=TokenLMConfig("fine", 0, 16, 3, 2, max_tokens=92, decoder=decoder),
         sequences=SequenceConfig(prompt=0.48, piece=1.6),

@@ -224,7 +224,7 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     assert (tmp_path / "model" / "codec" / "model.safetensors").is_file()
     for name, content, message in (
         ("generation_config.json", '{"temperature": [1, 2]}', "temperature is .*a list of 3"),
-        ("generation_config.json", '{"prompt_seconds": 9}', "prompt_seconds is 9"),
+        ("generation_config.json", '{"prompt_seconds": 9, "piece_seconds": 1}', "seconds is 9"),
         ("generation_config.json", '{"remove_repeats": 1}', "remove_repeats is 1; true or false"),
         ("generation_config.json", '{"top_p": 2}', "top_p is 2"),
     ):
