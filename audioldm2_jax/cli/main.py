@@ -23,7 +23,7 @@ from audioldm2_jax.version import __version__
 # about arguments that nobody knows).
 COMMANDS = {
     "Sound": ("generate", "continue", "doctor", "convert"),
-    "Training": ("soundscapes", "prepare", "encode", "train", "export", "rehearse"),
+    "Training": ("soundscapes", "prepare", "encode", "tokenize", "train", "export", "rehearse"),
     "Evaluation": ("evaluate", "reproduce"),
 }
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
