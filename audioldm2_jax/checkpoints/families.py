@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audioldm2_jax.checkpoints.generation_config import read_sequences, sequences_file
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.presets.audiolm import CODECS, AudioLMConfig, check_parts
 
 
 def speech_tokens(config: ModelConfig) -> ModelConfig:
@@ -120,9 +122,21 @@ AUDIOLDM_T5 = Family(
 TANGO = Family(
     name="tango", pipeline="TangoPipeline", parts=("t5", *_DIFFUSION), optional=(), guidance=3.0
 )
+# Our own layout: nobody publishes AudioLM's language models.
+AUDIOLM = Family(
+    name="audiolm",
+    pipeline="AudioLMPipeline",
+    parts=(CODECS, ("hubert", "w2v_bert"), "kmeans", "semantic_lm", "coarse_lm"),
+    optional=("fine_lm",),
+    config=AudioLMConfig,
+    scheduler=False,
+    beside=sequences_file,
+    values=read_sequences,
+    quirks=(check_parts,),
+)
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO)
+    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO, AUDIOLM)
 }
 
 
