@@ -4,6 +4,7 @@
 
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
+from audioldm2_jax.presets.musicgen import MusicGenConfig, MusicGenLMConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401
     AudioMAEConfig,
     CLAPConfig,

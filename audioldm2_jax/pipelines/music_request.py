@@ -1,0 +1,109 @@
+"""What a user asks of MusicGen, checked before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from audioldm2_jax.checkpoints.families import MUSICGEN
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.request import ClipRequest, check_guidance, check_texts, draw_seed
+from audioldm2_jax.pipelines.values import check_count, number
+from audioldm2_jax.presets import MusicGenConfig
+
+# As audiocraft samples by default.
+TOP_K = 250
+_MOST_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How tokens are drawn. temperature: 0 takes the likeliest. top_k: of so many likeliest, 0 of
+    all; top_p: of the likeliest whose probabilities reach this sum, 1 of all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = TOP_K
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class MusicRequest:
+    """A checked request. clips: prompts with their seeds; frames: of the codec, of every clip."""
+
+    clips: tuple[ClipRequest, ...]
+    seconds: float
+    frames: int
+    draws: Draws
+
+    def part(self, start: int, stop: int) -> MusicRequest:
+        """The request of some of its clips, which are the same clips."""
+        return dataclasses.replace(self, clips=self.clips[start:stop])
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance acts on the clips, which share its scale."""
+        return self.clips[0].guided
+
+
+def check_music_request(
+    config: MusicGenConfig,
+    *,
+    prompt,
+    seconds: float | None = None,
+    guidance: float | None = None,
+    candidates: int = 1,
+    seed: int | None = 0,
+    first_clip: int = 0,
+    temperature: float = 1.0,
+    top_k: int = TOP_K,
+    top_p: float = 1.0,
+    source: str = "the checkpoint",
+) -> MusicRequest:
+    """Arguments as of `MusicGen.__call__`; source: what messages call the checkpoint.
+
+    Raises InputError for the first value that the model cannot use.
+    """
+    prompts, _ = check_texts(prompt, None)
+    if check_count("candidates", candidates, 1) > 1:
+        raise InputError(
+            f"candidates is {candidates}, but {source} holds no CLAP to rank them by: ask for 1, "
+            "and for more prompts"
+        )
+    frames = check_frames(config, seconds)
+    guidance = MUSICGEN.guidance if guidance is None else check_guidance(guidance)
+    draws = check_draws(config, temperature, top_k, top_p)
+    seed, first = draw_seed(seed), check_count("first_clip", first_clip, 0)
+    clips = [
+        ClipRequest(text, guidance=guidance, seed=seed, clip=first + i)
+        for i, text in enumerate(prompts)
+    ]
+    return MusicRequest(tuple(clips), frames / config.frame_rate, frames, draws)
+
+
+def check_frames(config: MusicGenConfig, seconds: float | None) -> int:
+    """Frames of the codec that last so many seconds; None is the length of training."""
+    if seconds is None:
+        return config.musicgen_lm.window
+    seconds = number("seconds", seconds)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"seconds is {seconds}: it must be a positive number")
+    if seconds > _MOST_SECONDS:
+        raise InputError(f"seconds is {seconds:g}: the longest clip is {_MOST_SECONDS} s")
+    frames = round(seconds * config.frame_rate)
+    if frames < 1:
+        raise InputError(f"seconds is {seconds}: the shortest clip is {1 / config.frame_rate:g} s")
+    return frames
+
+
+def check_draws(config: MusicGenConfig, temperature, top_k, top_p) -> Draws:
+    """Raises InputError for values that no token can be drawn with."""
+    temperature, top_p = number("temperature", temperature), number("top_p", top_p)
+    if not 0 <= temperature <= 100:
+        raise InputError(f"temperature is {temperature}: it must be a number from 0 to 100")
+    if not 0 < top_p <= 1:
+        raise InputError(f"top_p is {top_p}: it must be a number above 0, at most 1")
+    return Draws(temperature, check_count("top_k", top_k, 0), top_p)
