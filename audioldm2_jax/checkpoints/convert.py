@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from audioldm2_jax import tree
-from audioldm2_jax.checkpoints.weights import Weights, unwrap
+from audioldm2_jax.checkpoints.weights import Weights, as_weights, unwrap
 from audioldm2_jax.errors import InputError
 
 
@@ -122,12 +122,16 @@ class Table:
     ignored: patterns of source tensors that are not parameters (position ids, counters).
     constants: {name: array} that the reference library expects in its file beside the parameters,
         as a function of the configuration.
+    fold: the tensors that the rules name from those of a file, which it is given with the file's
+        path for messages; unfold: its inverse on a state dict. None where they are the same.
     """
 
     rules: tuple[Rule, ...]
     renames: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
     constants: Callable = lambda config: {}
+    fold: Callable[[Weights, str], Weights] | None = None
+    unfold: Callable[[dict], dict] | None = None
 
     def canonical(self, name: str) -> str | None:
         """A source name after renames; None if it is ignored."""
@@ -202,6 +206,8 @@ def to_params(source: Mapping, table: Table, like: dict, *, put=jax.device_put, 
     """
     if isinstance(source, Weights):
         source = unwrap(source, known_to(table))
+    if table.fold:
+        source = table.fold(as_weights(source), where)
     shapes = {path: tuple(leaf.shape) for path, leaf in tree.flatten(like).items()}
     matches = _match_all(source, table, where)
     for name, targets, _ in matches:
@@ -270,7 +276,8 @@ def from_params(params: dict, table: Table, config=None) -> dict[str, np.ndarray
                 state[source.format(*index)] = np.asarray(layout.out(*parts), order="C")
     if flat:
         raise ValueError(f"no rule exports {min(flat)}")
-    return state | table.constants(config)
+    state |= table.constants(config)
+    return table.unfold(state) if table.unfold else state
 
 
 def _match(canonical, patterns):

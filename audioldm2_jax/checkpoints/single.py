@@ -1,5 +1,5 @@
 """One model alone: a folder as transformers (CLAP) and timm (AudioMAE) save it, or a published file
-of PANNs, VGGish or MusicNN.
+of PANNs, VGGish, MusicNN or HuBERT.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from audioldm2_jax.checkpoints import weights
 from audioldm2_jax.checkpoints.convert import cast_to, from_params, to_params
 from audioldm2_jax.checkpoints.hub import convention_named
 from audioldm2_jax.checkpoints.index import read_json, write_json
-from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, musicnn, panns, vggish
+from audioldm2_jax.checkpoints.parts import PARTS, Part, PartFiles, hubert, musicnn, panns, vggish
+from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.tokenizer_files import read_tokenizer, write_tokenizer
 from audioldm2_jax.errors import InputError
 
@@ -55,7 +56,7 @@ def read_config(folder, *, convention: str = "authors") -> tuple[str, Any]:
 def load(
     folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
 ) -> Single:
-    """Reads a folder of one part, or a published file of PANNs, VGGish or MusicNN (.index).
+    """Reads a folder of one part, or a published file of PANNs, VGGish, MusicNN (.index) or HuBERT.
 
     variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
@@ -88,13 +89,15 @@ def _part_files(folder: Path, part: Part) -> PartFiles:
 
 def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
     """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
-    as torchvggish has it, MusicNN's checkpoints. Raises InputError for other tensors.
+    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq. Raises InputError for others.
     """
     part, interpret = panns.PART, panns.config_of_shapes
     if vggish.MARK in source:
         part, interpret = vggish.PART, vggish.config_of_shapes
     elif musicnn.MARK in source:
         part, interpret = musicnn.PART, musicnn.config_of_shapes
+    elif hubert.MARK in source:
+        part, interpret = hubert.PART, lambda _, where: hubert.read_shapes(Shapes(source, where))
     else:
         source = weights.unwrap(source, lambda name: name == panns.MARK)
     config: Any = interpret({name: source.shape(name) for name in source}, where)
@@ -108,7 +111,7 @@ def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Sing
 def is_published_file(path: Path) -> bool:
     """Whether a file holds a network that `from_tensors` reads. Raises InputError if damaged."""
     source = weights.unwrap(weights.read(path), lambda name: name == panns.MARK)
-    return any(mark in source for mark in (panns.MARK, vggish.MARK, musicnn.MARK))
+    return any(m.MARK in source for m in (panns, vggish, musicnn, hubert))
 
 
 def save(model: Single, folder) -> None:

@@ -22,10 +22,10 @@ class LSTM(nn.Module):
     dtype: Any = jnp.float32
 
     def __call__(self, x):
-        return self.step(x, self.initial(x.shape[0]))[0]
+        return self.step(x, self.initial(x.shape[0], x.shape[2]))[0]
 
-    def initial(self, batch: int) -> tuple[jax.Array, jax.Array]:
-        """The state before the first frame: zeros."""
+    def initial(self, batch: int, channels: int) -> tuple[jax.Array, jax.Array]:
+        """The state before the first frame: zeros, whatever x's channels are."""
         zeros = jnp.zeros((self.layers, batch, self.width), self.dtype)
         return zeros, zeros
 

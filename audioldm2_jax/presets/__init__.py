@@ -1,7 +1,14 @@
-"""What a model *is*: frozen configurations of every part (`parts.py`), of the published models
-(`models.py`), and the conventions by which published weights are read (`conventions.py`).
+"""What a model *is*: frozen configurations of every part (`parts.py`, `semantic.py`), of the
+published models (`models.py`), and the conventions by which published weights are read
+(`conventions.py`).
 """
 
+from audioldm2_jax.presets.codecs import (  # noqa: F401
+    ENCODEC,
+    DACConfig,
+    EncodecConfig,
+    SoundStreamConfig,
+)
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
 from audioldm2_jax.presets.musicgen import MusicGenConfig, MusicGenLMConfig  # noqa: F401
@@ -24,3 +31,4 @@ from audioldm2_jax.presets.parts import (  # noqa: F401
     VAEConfig,
     VGGishConfig,
 )
+from audioldm2_jax.presets.semantic import HuBERTConfig, KMeansConfig, W2VBERTConfig  # noqa: F401

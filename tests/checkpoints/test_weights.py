@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from audioldm2_jax.checkpoints.weights import read
+from audioldm2_jax.checkpoints.weights import fold_weight_norm, read
 from audioldm2_jax.errors import InputError
 
 
@@ -54,6 +54,31 @@ def test_training_state_beside_the_weights(tmp_path):
     }
     torch.save(content, tmp_path / "a.ckpt")
     check(read(tmp_path / "a.ckpt"), tensors())
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("norm", ["weight_norm", "parametrizations"])
+@pytest.mark.filterwarnings("ignore")
+def test_weight_norm_is_folded(tmp_path, axis, norm):
+    utils = torch.nn.utils
+    make = utils.weight_norm if norm == "weight_norm" else utils.parametrizations.weight_norm
+    layer = torch.nn.Sequential(make(torch.nn.Conv1d(3, 5, 4), dim=axis), torch.nn.Conv1d(3, 5, 1))
+    for parameter in layer.parameters():
+        parameter.data.mul_(1.5)
+    torch.save(layer.state_dict(), tmp_path / "a.pt")
+    folded = fold_weight_norm(read(tmp_path / "a.pt"), "a.pt")
+    assert set(folded) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    layer[0](torch.zeros(1, 3, 4))
+    assert folded.shape("0.weight") == (5, 3, 4)
+    np.testing.assert_allclose(folded["0.weight"], layer[0].weight.detach(), rtol=1e-6)
+    np.testing.assert_array_equal(folded["1.weight"], layer[1].weight.detach())
+
+
+def test_weight_norm_without_its_length(tmp_path):
+    for length in ({}, {"a.weight_g": torch.ones(3, 1, 1)}):
+        torch.save({"a.weight_v": torch.ones(4, 2, 1)} | length, tmp_path / "a.pt")
+        with pytest.raises(InputError, match="a.pt: tensor a.weight_g"):
+            fold_weight_norm(read(tmp_path / "a.pt"), "a.pt")
 
 
 class Evil:

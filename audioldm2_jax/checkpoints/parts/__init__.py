@@ -10,7 +10,10 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    encodec,
     gpt2,
+    hubert,
+    kmeans,
     musicnn,
     panns,
     phonemes,
@@ -39,6 +42,9 @@ PARTS: dict[str, Part] = {
         panns.PART,
         vggish.PART,
         musicnn.PART,
+        encodec.PART,
+        hubert.PART,
+        kmeans.PART,
         audiomae.PART,
     )
 }

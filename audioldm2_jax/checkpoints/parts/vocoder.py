@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     named_classes,
 )
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
-from audioldm2_jax.checkpoints.weights import ArrayReader, Weights
+from audioldm2_jax.checkpoints.weights import ArrayReader, Weights, fold_weight_norm
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.hifigan import HiFiGAN
 from audioldm2_jax.presets import Convention, HiFiGANConfig
@@ -132,40 +131,12 @@ def read_shapes(shapes: Shapes) -> HiFiGANConfig:
     )
 
 
-_DIRECTION = re.compile(r"\.(weight_v|parametrizations\.weight\.original1)$")
-_SIZE = re.compile(r"\.(weight_g|parametrizations\.weight\.original0)$")
-
-
 def _gather(parts: Mapping[str, Weights], path) -> Weights:
     """With weight norm folded in, and with the mean and scale of transformers' class."""
-    content, folded, plain = parts["vocoder"], {}, {}
-    for name in content:
-        stem = _DIRECTION.sub("", name)
-        if stem != name:
-            size = "weight_g" if name.endswith("weight_v") else "parametrizations.weight.original0"
-            if f"{stem}.{size}" not in content:
-                raise InputError(f"{path}: tensor {stem}.{size} is missing")
-            folded[f"{stem}.weight"] = _WeightNormed(content, name, f"{stem}.{size}")
-        elif not _SIZE.search(name):
-            plain[name] = name
-    tensors = content.renamed(plain) | Weights(folded)
+    tensors = fold_weight_norm(parts["vocoder"], str(path))
     mels = Shapes(tensors, f"{path}: vocoder")["conv_pre.weight"][1:2]
     identity = {"mean": np.zeros(mels, np.float32), "scale": np.ones(mels, np.float32)}
     return tensors | Weights({name: ArrayReader(value) for name, value in identity.items()})
-
-
-class _WeightNormed:
-    """A reader of size * direction / |direction|, the norm over all axes but the first."""
-
-    def __init__(self, content: Weights, direction: str, size: str):
-        self.content, self.direction, self.size = content, direction, size
-        self.shape = content.shape(direction)
-
-    def read(self) -> np.ndarray:
-        direction = self.content[self.direction].astype(np.float32)
-        axes = tuple(range(1, direction.ndim))
-        norm = np.sqrt(np.square(direction).sum(axes, keepdims=True))
-        return direction * (self.content[self.size].astype(np.float32) / norm)
 
 
 PART = Part(

@@ -63,6 +63,13 @@ class ArrayReader:
         return self.array
 
 
+def as_weights(tensors: Mapping) -> Weights:
+    """The tensors of any mapping {name: array}."""
+    if isinstance(tensors, Weights):
+        return tensors
+    return Weights({name: ArrayReader(array) for name, array in tensors.items()})
+
+
 def check_names(names, path: Path) -> None:
     """Raises InputError for names that no model's tensors have, or too many of them."""
     if len(names) > MAX_TENSORS:

@@ -110,8 +110,8 @@ class ConvTranspose1d(nn.Module):
         high = math.ceil(excess * self.trim_right) if self.causal else excess // 2
         return y[:, excess - high : y.shape[1] - high]
 
-    def initial(self, batch: int) -> jax.Array:
-        """The state before the first frame: [B, size - stride, O]."""
+    def initial(self, batch: int, channels: int) -> jax.Array:
+        """The state before the first frame: [B, size - stride, O], whatever x's channels are."""
         return jnp.zeros((batch, self.size - self.stride, self.features), self.dtype)
 
     def step(self, x, state):
@@ -145,16 +145,20 @@ class ConvTranspose1d(nn.Module):
 
 
 def _depthwise_transpose(x, kernel, stride: int):
-    """x: [B, T, C], kernel: [k, C] -> [B, (T - 1) * stride + k, C]: overlap-add."""
-    batch, frames, width = x.shape
-    size = kernel.shape[0]
+    """x: [B, T, C], kernel: [k, C] -> [B, (T - 1) * stride + k, C]."""
+    return overlap_add(x[:, :, None] * kernel, stride)
+
+
+def overlap_add(pieces, stride: int) -> jax.Array:
+    """Sum of pieces that begin `stride` apart: [B, N, size, C] -> [B, (N - 1) stride + size, C]."""
+    batch, count, size, width = pieces.shape
     parts = -(-size // stride)
-    kernel = jnp.pad(kernel, ((0, parts * stride - size), (0, 0)))
+    pieces = jnp.pad(pieces, ((0, 0), (0, 0), (0, parts * stride - size), (0, 0)))
+    pieces = pieces.reshape(batch, count, parts, stride, width)
     total = sum(
-        jnp.pad(x, ((0, 0), (part, parts - 1 - part), (0, 0)))[:, :, None] * piece
-        for part, piece in enumerate(kernel.reshape(parts, stride, width))
+        jnp.pad(pieces[:, :, i], ((0, 0), (i, parts - 1 - i), (0, 0), (0, 0))) for i in range(parts)
     )
-    return total.reshape(batch, -1, width)[:, : (frames - 1) * stride + size]
+    return total.reshape(batch, -1, width)[:, : (count - 1) * stride + size]
 
 
 def elu(x):

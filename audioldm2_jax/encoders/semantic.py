@@ -1,0 +1,221 @@
+"""Semantic tokens: k-means over a hidden state of HuBERT or w2v-BERT (AudioLM, section III-C).
+
+Recordings over 30 s are encoded in equal pieces of at most that length, as the encoders were
+trained on short clips. The tokens of a clip do not depend on the others of its batch.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioldm2_jax.checkpoints import download, single
+from audioldm2_jax.checkpoints.parts import PARTS
+from audioldm2_jax.checkpoints.single import Single
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.hubert import frame_counts, keep_frames
+from audioldm2_jax.models.kmeans import KMeans
+
+ENCODERS = ("hubert", "w2v_bert")
+_PIECE = 30  # seconds
+
+
+@functools.partial(jax.jit, static_argnames=("name", "config", "layer", "factor", "dtype"))
+def _states(params, wave, lengths, *, name, config, layer, factor, dtype):
+    """The mean of each `factor` frames of a hidden state. wave: [B, samples] -> [B, T, D] fp32.
+
+    lengths: samples [B], None for all. The last mean may be of fewer frames.
+    """
+    model = PARTS[name].model(config).clone(dtype=dtype)
+    x = model.apply({"params": params}, wave, lengths, layer).astype(jnp.float32)
+    if factor == 1:
+        return x
+    batch, frames = x.shape[:2]
+    counts = jnp.full(batch, frames) if lengths is None else frame_counts(config, lengths)
+    keep = keep_frames(counts, frames)
+    pad = ((0, 0), (0, -frames % factor), (0, 0))
+    sums, total = (
+        jnp.pad(y, pad).reshape(batch, -1, factor, y.shape[-1]).sum(2)
+        for y in (jnp.where(keep, x, 0), keep.astype(jnp.float32))
+    )
+    return sums / jnp.maximum(total, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("kmeans", "options"))
+def _ids(params, centroids, wave, lengths, *, kmeans, options):
+    states = _states(params, wave, lengths, **dict(options))
+    return KMeans(kmeans).apply({"params": centroids}, states)
+
+
+def padded_frames(frames: int) -> int:
+    """The frames that so many are padded to: at most an eighth more, so that few lengths occur."""
+    step = max(16, 1 << max(0, frames.bit_length() - 4))
+    return -(-frames // step) * step
+
+
+class SemanticEncoder:
+    """HuBERT or w2v-BERT with its weights.
+
+    name: the part, "hubert" or "w2v_bert". sample_rate: Hz of the waveforms. frame_rate: states a
+    second.
+    """
+
+    def __init__(self, encoder: Single, dtype: Any = jnp.float32):
+        if encoder.name not in ENCODERS:
+            raise InputError(f"{encoder.name} is no semantic encoder: {' or '.join(ENCODERS)} is")
+        self.name, self.config, self.params = encoder.name, encoder.config, encoder.params
+        self.dtype = dtype
+        self.sample_rate = self.config.sample_rate
+        self.frame_rate = self.sample_rate // self.config.hop
+
+    def frames(self, samples: int) -> int:
+        """The number of states of a clip. Raises InputError for a clip shorter than one window."""
+        if samples < self.config.window:
+            raise InputError(
+                f"a clip of {samples} samples at {self.sample_rate} Hz: {self.name} needs at least "
+                f"{self.config.window}"
+            )
+        return int(frame_counts(self.config, samples))
+
+    def check_layer(self, layer: int | None) -> None:
+        """Raises InputError unless the encoder has the layer."""
+        if layer is not None and not 0 <= layer <= self.config.depth:
+            raise InputError(f"layer {layer}: {self.name} has the layers 0 to {self.config.depth}")
+
+    def features(self, wave, layer: int | None = None, *, lengths=None) -> np.ndarray:
+        """A hidden state. wave: [B, samples] -> [B, T, D] fp32.
+
+        layer: 0 is the first block's input, n the n-th block's output, None the network's output.
+        lengths: samples [B] of clips padded to one length; what lies behind a clip's own `frames`
+        means nothing. Raises InputError for an unknown layer, and for clips that are too short.
+        """
+        self.check_layer(layer)
+        options = {**self.options(layer), "factor": 1}
+        return self.in_pieces(wave, lengths, 1, lambda w, n: _states(self.params, w, n, **options))
+
+    def options(self, layer: int | None) -> dict:
+        """The static arguments of the encoder's programs."""
+        return {"name": self.name, "config": self.config, "layer": layer, "dtype": self.dtype}
+
+    def in_pieces(self, wave, lengths, factor: int, encode) -> np.ndarray:
+        """Calls `encode(wave, lengths)` on pieces of at most 30 s, padded to one of few lengths.
+
+        wave: [B, samples]; lengths: [B] or None -> the joined results, [B, ceil(T / factor), ...].
+        """
+        wave = check_wave(wave)
+        frames, c = self.frames(wave.shape[1]), self.config
+        lengths = np.full(len(wave), wave.shape[1]) if lengths is None else np.asarray(lengths)
+        self.frames(int(lengths.min()))
+        count = -(-frames // (_PIECE * self.frame_rate))
+        size = -(-frames // (count * factor)) * factor
+        target = padded_frames(min(size, frames))
+        samples, results = (target - 1) * c.hop + c.window, []
+        for start in range(0, frames, size):
+            piece = wave[:, start * c.hop :][:, : (size - 1) * c.hop + c.window]
+            rest = np.clip(lengths - start * c.hop, c.window, piece.shape[1])
+            whole = piece.shape[1] == samples and (rest == samples).all()
+            piece = np.pad(piece, ((0, 0), (0, samples - piece.shape[1])))
+            result = np.asarray(encode(piece, None if whole else rest.astype(np.int32)))
+            results.append(result[:, : -(-min(size, frames - start) // factor)])
+        return np.concatenate(results, 1)
+
+
+def check_wave(wave) -> np.ndarray:
+    """Waveforms as float32 [B, samples]. Raises InputError for other shapes, NaN and infinity."""
+    wave = np.asarray(wave, np.float32)
+    if wave.ndim != 2 or not len(wave):
+        raise InputError(f"waveforms of shape {wave.shape}: [clips, samples] is expected")
+    if not np.isfinite(wave).all():
+        raise InputError("the waveform holds NaN or infinity")
+    return wave
+
+
+class SemanticTokenizer:
+    """Waveforms to semantic token ids.
+
+    sample_rate: Hz of the waveforms. frame_rate: tokens a second. codebook: the number of ids.
+    """
+
+    def __init__(self, encoder: SemanticEncoder, kmeans: Single):
+        config = kmeans.config
+        if config.width != encoder.config.width:
+            raise InputError(
+                f"centroids of width {config.width}, but {encoder.name} has states of width "
+                f"{encoder.config.width}; they are of another encoder"
+            )
+        encoder.check_layer(config.layer)
+        if encoder.frame_rate % config.frame_rate:
+            raise InputError(
+                f"{config.frame_rate} tokens a second: {encoder.name} has {encoder.frame_rate} "
+                "states a second, which must be a multiple"
+            )
+        self.encoder, self.kmeans, self.centroids = encoder, config, kmeans.params
+        self.sample_rate, self.frame_rate = encoder.sample_rate, config.frame_rate
+        self.codebook = config.codebook
+        self._factor = encoder.frame_rate // config.frame_rate
+
+    @classmethod
+    def from_parts(cls, config, params, dtype: Any = jnp.float32) -> SemanticTokenizer:
+        """The tokenizer of a checkpoint. Raises InputError if its parts do not fit together.
+
+        config: has `kmeans` and one of `hubert` and `w2v_bert`, which may be None. params: by part.
+        """
+        name = next((n for n in ENCODERS if getattr(config, n, None) is not None), None)
+        if name is None or getattr(config, "kmeans", None) is None:
+            raise InputError("the checkpoint holds no semantic encoder with its k-means")
+        encoder = SemanticEncoder(Single(name, getattr(config, name), params[name]), dtype)
+        return cls(encoder, Single("kmeans", config.kmeans, params["kmeans"]))
+
+    @classmethod
+    def from_pretrained(cls, name, *, dtype: Any = jnp.float32) -> SemanticTokenizer:
+        """Reads a folder, or a hub id, of `semantic_encoder/` and `kmeans/`.
+
+        The encoder may also lie in the folder itself, as transformers saves it. Raises InputError
+        naming what is missing or wrong.
+        """
+        folder = download.locate(name)
+        own = folder / PARTS["hubert"].folder
+        encoder = single.load(own if own.is_dir() else folder)
+        kmeans = single.load(_kmeans_folder(folder))
+        return cls(SemanticEncoder(encoder, dtype), kmeans)
+
+    def frames(self, samples: int) -> int:
+        """The number of tokens of a clip. Raises InputError for a clip shorter than one window."""
+        return -(-self.encoder.frames(samples) // self._factor)
+
+    def features(self, wave, layer: int | None = None, *, lengths=None) -> np.ndarray:
+        """The encoder's hidden state, neither averaged nor standardised; see SemanticEncoder."""
+        return self.encoder.features(wave, layer, lengths=lengths)
+
+    def encode(self, wave, *, lengths=None) -> np.ndarray:
+        """Token ids. wave: [B, samples] -> int32 [B, T], T of `frames`.
+
+        lengths: samples [B] of clips padded to one length; what lies behind a clip's own `frames`
+        means nothing. Raises InputError for clips shorter than one window, and for NaN.
+        """
+        options = self.encoder.options(self.kmeans.layer) | {"factor": self._factor}
+        options = tuple(sorted(options.items()))
+        return self.encoder.in_pieces(
+            wave,
+            lengths,
+            self._factor,
+            lambda w, n: _ids(
+                self.encoder.params, self.centroids, w, n, kmeans=self.kmeans, options=options
+            ),
+        )
+
+
+def _kmeans_folder(folder: Path) -> Path:
+    """The folder of the centroids. Raises InputError if it is missing."""
+    path = folder / PARTS["kmeans"].folder
+    if not path.is_dir():
+        raise InputError(
+            f"{folder}: no {path.name}/ with centroids in it; name theirs, or fit some with "
+            "`audioldm2-jax tokenize --fit_centroids`"
+        )
+    return path
