@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from audioldm2_jax.checkpoints.parts import PARTS
@@ -37,10 +38,11 @@ class Family:
     scheduler: whether a checkpoint has scheduler/, and its configuration a field `schedule`.
     sections: {part: its section of config.json} where all parts lie in one folder without
         sub-folders (`checkpoints.sectioned`); `pipeline` is then the class that config.json names.
-    beside: further JSON files of such a folder, from the configuration: {name: content}.
+    beside: further JSON files beside the parts' folders, from the configuration: {name: content}.
+    values: what such files of a folder say: {field of the configuration: value}.
     unlisted: components that our index leaves out, since the pipeline does not take them.
     guidance: default scale of classifier-free guidance.
-    quirks: mend what published files say, in this order, after the convention has acted.
+    quirks: mend or refuse what files say, in this order, after the convention has acted.
     in_authors_file: whether an authors' file with these parts' configurations is of the family;
         None if the authors publish no such file.
     """
@@ -53,6 +55,7 @@ class Family:
     scheduler: bool = True
     sections: Mapping[str, str] = field(default_factory=dict)
     beside: Callable[[Any], dict[str, dict]] = lambda config: {}
+    values: Callable[[Path], dict[str, Any]] = lambda folder: {}
     unlisted: tuple[str, ...] = ()
     guidance: float = 3.5
     quirks: tuple[Callable[[Any], Any], ...] = ()

@@ -96,6 +96,7 @@ def describe(folder: Path) -> Description:
 def _description(folder: Path, family: Family, part_files: dict[str, PartFiles]) -> Description:
     configs = {name: PARTS[name].read(content) for name, content in part_files.items()}
     values = {"schedule": _read_schedule(folder)} if family.scheduler else {}
+    values |= family.values(folder)
     return Description(family, part_files, family.model_config(configs, **values))
 
 
@@ -224,6 +225,8 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
         (folder / "scheduler").mkdir()
         path = folder / "scheduler" / "scheduler_config.json"
         write_json(path, write_schedule(config.schedule))
+    for name, content in family.beside(config).items():
+        write_json(folder / name, content)
     write_json(folder / "model_index.json", index)
 
 

@@ -8,7 +8,7 @@ import os
 from audioldm2_jax.cli.help import choices
 from audioldm2_jax.errors import InputError
 
-_PLATFORMS = {
+PLATFORMS = {
     "auto": None,
     "cpu": "cpu",
     "gpu": "cuda",
@@ -26,7 +26,7 @@ _INSTALL = {
 def add_device(parser) -> None:
     """The official -d flag."""
     text = "where to compute; auto takes a TPU or GPU that JAX sees, gpu and cuda are the same"
-    parser.add_argument("-d", "--device", default="auto", metavar=choices(_PLATFORMS), help=text)
+    parser.add_argument("-d", "--device", default="auto", metavar=choices(PLATFORMS), help=text)
 
 
 def add_memory(add) -> None:
@@ -45,9 +45,9 @@ def use_device(name: str) -> None:
     check_device(name)
     import jax
 
-    platform = _PLATFORMS[name]
+    platform = PLATFORMS[name]
     if platform:
-        os.environ["JAX_PLATFORMS"] = platform
+        os.environ["JAXPLATFORMS"] = platform
         jax.config.update("jax_platforms", platform)
     elif not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/*"):
         # Where libtpu is installed without a TPU, it would complain about a lack of these.
@@ -62,15 +62,15 @@ def use_device(name: str) -> None:
 
 def check_device(name: str) -> None:
     """Raises InputError for a name that is no device, without asking JAX."""
-    if name not in _PLATFORMS:
-        raise InputError(f"unknown device {name!r}: choose one of {' '.join(_PLATFORMS)}")
+    if name not in PLATFORMS:
+        raise InputError(f"unknown device {name!r}: choose one of {' '.join(PLATFORMS)}")
 
 
 def _absent(name: str, platform: str | None, reason: str) -> str:
-    preset = os.environ.get("JAX_PLATFORMS", "")
+    preset = os.environ.get("JAXPLATFORMS", "")
     if platform is None and preset:
         return (
-            f"JAX_PLATFORMS={preset} is set, and JAX has no such device here; unset it, or choose "
+            f"JAXPLATFORMS={preset} is set, and JAX has no such device here; unset it, or choose "
             "with -d"
         )
     reason = " ".join(reason.split())[:160]

@@ -17,13 +17,14 @@ from audioldm2_jax.checkpoints import download, hub, prepared, registry
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import assemble
 from audioldm2_jax.checkpoints.authors.source import open_file
+from audioldm2_jax.checkpoints.families import FAMILIES
 from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.files import cannot, user_path
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.models.int8 import check_quantize, quantize_in_place, quantizes
-from audioldm2_jax.pipelines.memory import check_model, model_shapes, prepack_part
+from audioldm2_jax.pipelines.memory import check_model, model_shapes, part_dtype, prepack_part
 from audioldm2_jax.pipelines.parts import PartsInTurn
 from audioldm2_jax.presets import PRESETS, Convention, ModelConfig
 
@@ -103,12 +104,13 @@ def open_checkpoint(
     lora=None,
     lora_strength: float = 1.0,
     quantize: str | None = None,
+    families: Sequence[str] | None = None,
     progress: bool = True,
 ) -> OpenCheckpoint:
     """Reads a checkpoint's configuration; arguments as of `Pipeline.from_pretrained`.
 
     Of published models it is known, of other repositories of the hub the small files are fetched.
-    Raises InputError.
+    families: those that the caller runs; None: those of latent diffusion. Raises InputError.
     """
     dtype, read_as = parse_dtype(dtype), hub.convention_named(convention)
     check_quantize(quantize)
@@ -120,6 +122,7 @@ def open_checkpoint(
         kind, model, convention, revision=revision, variant=variant, tokenizers=tokenizers
     )
     config = _read_config(name, kind, read_as, revision)
+    _check_family(config.family, model, families)
 
     def opened() -> _Files:
         if kind.is_file:
@@ -130,6 +133,14 @@ def open_checkpoint(
         return files if changes is None else _with_lora(files, lora, changes, lora_strength)
 
     return OpenCheckpoint(config, read_as, dtype, str(model), quantize, opened)
+
+
+def _check_family(family: str, model, families: Sequence[str] | None) -> None:
+    """Raises InputError for a model of another family than the caller runs."""
+    if families is None:
+        families = [name for name, other in FAMILIES.items() if other.scheduler]
+    if family not in families:
+        raise InputError(f"{model}: of the family {family}; {' '.join(families)} can run here")
 
 
 class _Kind(NamedTuple):
@@ -187,7 +198,8 @@ def _open_folder(name, dtype, convention, revision, variant, progress) -> _Files
     )
 
     def read(part: str) -> dict:
-        return hub.load_part(folder, part, getattr(checkpoint.config, part), dtype, variant)
+        config = getattr(checkpoint.config, part)
+        return hub.load_part(folder, part, config, part_dtype(part, dtype), variant)
 
     def identity(part: str) -> list | None:
         config = getattr(checkpoint.config, part)

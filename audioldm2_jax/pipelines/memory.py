@@ -5,6 +5,7 @@ Nothing here reads weights or computes: programs are compiled for shapes alone.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -57,24 +58,35 @@ def prepack_part(name: str, params: dict, dtype) -> None:
             blocks |= prepack_kernels({block: blocks[block]})
 
 
-def model_shapes(config: ModelConfig, dtype, quantize: str | None = None) -> dict:
+# Parts that make tokens of sound, or sound of tokens: fewer bits would change the tokens.
+_EXACT = ("soundstream", "encodec", "dac", "mimi", "hubert", "w2v_bert", "kmeans")
+
+
+def part_dtype(name: str, dtype):
+    """The dtype of a part's weights and activations in a model of `dtype`."""
+    return jnp.float32 if name in _EXACT else dtype
+
+
+def model_shapes(config, dtype, quantize: str | None = None) -> dict:
     """{part: tree of parameter shapes} as a checkpoint's files hold them, in `dtype`.
 
     quantize: as of `Pipeline.from_pretrained`.
     """
-
-    def cast(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape, dtype)
-
-    names = [name for name in parts_of(config) if name != "audiomae"]
-    shapes = {n: jax.tree.map(cast, PARTS[n].shapes(getattr(config, n))) for n in names}
+    names, shapes = [name for name in parts_of(config) if name != "audiomae"], {}
+    for name in names:
+        own = functools.partial(_cast, dtype=part_dtype(name, dtype))
+        shapes[name] = jax.tree.map(own, PARTS[name].shapes(getattr(config, name)))
     for name in [name for name in names if quantizes(name, quantize)]:
         quantize_in_place(shapes[name])
     return shapes
 
 
+def _cast(leaf, dtype) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, dtype)
+
+
 def check_model(
-    config: ModelConfig,
+    config,
     dtype,
     source: str,
     devices=None,
@@ -91,8 +103,10 @@ def check_model(
     needed = largest if low_memory else tree.nbytes(shapes)
     if needed <= free:
         return
-    smaller = ["--low_memory"] if not low_memory and largest <= free else []
-    smaller += ["--quantize int8"] if quantize is None else []
+    # Weights of the latent diffusion models alone are read in turn, or in eight bits.
+    diffusion = "unet" in shapes
+    smaller = ["--low_memory"] if diffusion and not low_memory and largest <= free else []
+    smaller += ["--quantize int8"] if diffusion and quantize is None else []
     smaller += ["--dtype bf16"] if dtype != jnp.bfloat16 else []
     raise InputError(
         f"{source}: its weights need {needed / 1e9:.1f} GB in {jnp.dtype(dtype).name}"

@@ -32,13 +32,7 @@ def describe(pipe: Pipeline, request: Request, injected: Sequence[str] = ()) -> 
         "heads": list(pipe.config.unet.heads),
         "dtype": jnp.dtype(pipe.dtype).name,
         "quantize": pipe.quantize,
-        "device": jax.devices()[0].device_kind,
-        "versions": {
-            "audioldm2_jax": __version__,
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-            "python": platform.python_version(),
-        },
+        **machine(),
         "prompts": [clip.prompt for clip in clips],
         "transcriptions": None if transcriptions[0] is None else transcriptions,
         "negative_prompts": _negatives([clip.negative_prompt for clip in clips]),
@@ -55,6 +49,19 @@ def describe(pipe: Pipeline, request: Request, injected: Sequence[str] = ()) -> 
         "latents_injected": "latents" in injected,
         "loa_injected": "loa" in injected,
         "clap_features_injected": "clap_features" in injected,
+    }
+
+
+def machine() -> dict:
+    """The device and the versions that computed a clip."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "versions": {
+            "audioldm2_jax": __version__,
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+            "python": platform.python_version(),
+        },
     }
 
 

@@ -58,6 +58,18 @@ class Output:
         """Each prompt's best candidate, [P, samples] fp32."""
         return self.candidates[:, 0]
 
+    def separate(self) -> Output:
+        """Each candidate as a clip of its own, [P * n, 1, samples], so that `save` writes all."""
+        count = self.candidates.shape[1]
+        metadata = dict(self.metadata)
+        for name in ("prompts", "transcriptions"):
+            metadata[name] = metadata[name] and [x for x in metadata[name] for _ in range(count)]
+        if len(negatives := metadata["negative_prompts"]) > 1:
+            metadata["negative_prompts"] = [x for x in negatives for _ in range(count)]
+        metadata["candidates"] = 1
+        waves = self.candidates.reshape(-1, 1, self.candidates.shape[-1])
+        return Output(waves, self.sample_rate, metadata, lambda: self.scores.reshape(-1, 1))
+
     def save(
         self,
         folder,

@@ -14,6 +14,7 @@ import audioldm2_jax
 from audioldm2_jax import InputError, Pipeline
 from audioldm2_jax.checkpoints import download, hub, prepared, registry
 from audioldm2_jax.data.untrained import write_random
+from audioldm2_jax.pipelines.loading import open_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +128,9 @@ def test_mapped_parameters_are_the_converted_ones(folder, tmp_path, monkeypatch)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="not a complete safetensors file"):
         params()
+
+
+def test_a_model_of_another_family_is_one_line(folder):
+    with pytest.raises(InputError, match="of the family audioldm2; audiolm can run here"):
+        open_checkpoint(folder, families=("audiolm",))
+    assert open_checkpoint(folder, families=("audiolm", "audioldm2")).config.family == "audioldm2"

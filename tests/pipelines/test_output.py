@@ -273,3 +273,19 @@ def test_pictures_tell_what_they_show(tmp_path):
     assert file.stat().st_size < 60_000
     with Image.open(file) as picture:
         assert picture.size == (656, 274)
+
+
+def test_candidates_can_be_clips_of_their_own(tmp_path):
+    out = output("rain", "wind", transcriptions=["a", "b"])
+    waves = out.candidates.repeat(3, 1) * np.array([1.0, 0.5, 0.25], np.float32)[:, None]
+    metadata = out.metadata | {"candidates": 3, "first_clip": 4, "negative_prompts": ["x", "y"]}
+    scores = np.arange(6.0).reshape(2, 3)
+    separate = Output(waves, RATE, metadata, lambda: scores).separate()
+    np.testing.assert_array_equal(separate.audio, waves.reshape(6, -1))
+    np.testing.assert_array_equal(separate.scores[:, 0], np.arange(6))
+    paths = separate.save(tmp_path)
+    records = [json.loads(path.with_suffix(".json").read_text()) for path in paths]
+    assert [r["prompt"] for r in records] == ["rain"] * 3 + ["wind"] * 3
+    assert [r["first_clip"] for r in records] == list(range(4, 10))
+    assert records[5]["transcription"] == "b" and records[5]["negative_prompt"] == "y"
+    assert {r["candidates"] for r in records} == {1}
