@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.presets import ModelConfig, MusicGenConfig
 
 
 def speech_tokens(config: ModelConfig) -> ModelConfig:
@@ -116,9 +117,54 @@ AUDIOLDM_T5 = Family(
     optional=("clap", "audiomae"),
     in_authors_file=lambda parts: True,
 )
+
+
+def musicgen_fits(config: MusicGenConfig) -> MusicGenConfig:
+    """Raises InputError for a language model of other tokens than the codec's."""
+    lm, codec = config.musicgen_lm, config.encodec
+    theirs = (codec.levels * lm.channels, codec.codebook)
+    if (lm.levels, lm.codebook) != theirs:
+        raise InputError(
+            f"decoder: {lm.levels} streams of {lm.codebook} tokens, but audio_encoder has "
+            f"{theirs[0]} of {theirs[1]}; they are of different models"
+        )
+    if codec.channels != 1 or codec.normalize or codec.chunk:
+        raise InputError("audio_encoder: codes channels together, or in chunks; MusicGen's does not")
+    return config
+
+
+def _musicgen_files(config: MusicGenConfig) -> dict[str, dict]:
+    """What transformers' processor reads."""
+    return {
+        "preprocessor_config.json": {
+            "feature_extractor_type": "EncodecFeatureExtractor",
+            "processor_class": "MusicgenProcessor",
+            "feature_size": config.musicgen_lm.channels,
+            "sampling_rate": config.encodec.sample_rate,
+            "padding_side": "left",
+            "padding_value": 0.0,
+            "return_attention_mask": True,
+            "chunk_length_s": None,
+            "overlap": None,
+        }
+    }
+
+
+MUSICGEN = Family(
+    name="musicgen",
+    pipeline="MusicgenForConditionalGeneration",
+    parts=("t5", "encodec", "musicgen_lm"),
+    optional=(),
+    config=MusicGenConfig,
+    scheduler=False,
+    sections={"t5": "text_encoder", "encodec": "audio_encoder", "musicgen_lm": "decoder"},
+    beside=_musicgen_files,
+    guidance=3.0,
+    quirks=(musicgen_fits,),
+)
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5)
+    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, MUSICGEN)
 }
 
 

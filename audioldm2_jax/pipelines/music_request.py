@@ -6,9 +6,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from audioldm2_jax.checkpoints.families import MUSICGEN
+from audioldm2_jax.decoding.sampling import Sampling, sampling
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.request import ClipRequest, check_guidance, check_texts, draw_seed
 from audioldm2_jax.pipelines.values import check_count, number
@@ -28,6 +27,10 @@ class Draws:
     temperature: float = 1.0
     top_k: int = TOP_K
     top_p: float = 1.0
+
+    def settings(self, clips: int) -> Sampling:
+        """The same for so many clips. Raises InputError for values out of their range."""
+        return sampling(clips, **dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,10 @@ def check_music_request(
         )
     frames = check_frames(config, seconds)
     guidance = MUSICGEN.guidance if guidance is None else check_guidance(guidance)
-    draws = check_draws(config, temperature, top_k, top_p)
+    draws = Draws(
+        number("temperature", temperature), check_count("top_k", top_k, 0), number("top_p", top_p)
+    )
+    draws.settings(1)
     seed, first = draw_seed(seed), check_count("first_clip", first_clip, 0)
     clips = [
         ClipRequest(text, guidance=guidance, seed=seed, clip=first + i)
@@ -97,13 +103,3 @@ def check_frames(config: MusicGenConfig, seconds: float | None) -> int:
     if frames < 1:
         raise InputError(f"seconds is {seconds}: the shortest clip is {1 / config.frame_rate:g} s")
     return frames
-
-
-def check_draws(config: MusicGenConfig, temperature, top_k, top_p) -> Draws:
-    """Raises InputError for values that no token can be drawn with."""
-    temperature, top_p = number("temperature", temperature), number("top_p", top_p)
-    if not 0 <= temperature <= 100:
-        raise InputError(f"temperature is {temperature}: it must be a number from 0 to 100")
-    if not 0 < top_p <= 1:
-        raise InputError(f"top_p is {top_p}: it must be a number above 0, at most 1")
-    return Draws(temperature, check_count("top_k", top_k, 0), top_p)

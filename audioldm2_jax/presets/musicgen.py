@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from audioldm2_jax.presets.codecs import ENCODEC, EncodecConfig
 from audioldm2_jax.presets.language import DecoderConfig
 from audioldm2_jax.presets.parts import T5Config
 
@@ -35,6 +36,11 @@ class MusicGenLMConfig:
     def pad(self) -> int:
         """The token in front of each stream and behind it."""
         return self.codebook
+
+    @property
+    def kept(self) -> int:
+        """Frames of a window with which the next one begins: 12 of 30 s, as audiocraft has it."""
+        return max(1, 2 * self.window // 5)
 
     @property
     def delays(self) -> tuple[int, ...]:
@@ -74,4 +80,23 @@ class MusicGenConfig:
 
     family: str = "musicgen"
     t5: T5Config = field(default_factory=_t5_base)
+    encodec: EncodecConfig = field(default_factory=lambda: ENCODEC["encodec_32khz"])
     musicgen_lm: MusicGenLMConfig = field(default_factory=MusicGenLMConfig)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames of the codec in a second."""
+        return self.encodec.sample_rate / self.encodec.hop
+
+    @property
+    def seconds(self) -> float:
+        """The length of training."""
+        return self.musicgen_lm.window / self.frame_rate
+
+
+# The published sizes.
+MUSICGEN = {
+    "small": MusicGenLMConfig(),
+    "medium": MusicGenLMConfig(width=1536, depth=48, heads=24, hidden=6144),
+    "large": MusicGenLMConfig(width=2048, depth=48, heads=32, hidden=8192),
+}

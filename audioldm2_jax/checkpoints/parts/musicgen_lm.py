@@ -1,8 +1,9 @@
-"""MusicGen's language model: transformers' MusicgenForCausalLM inside MusicgenForConditional..."""
+"""MusicGen's language model: transformers' MusicgenForCausalLM, with the text's projection.
+
+The names are those of the whole model, MusicgenForConditionalGeneration.
+"""
 
 from __future__ import annotations
-
-import dataclasses
 
 import jax.numpy as jnp
 
@@ -18,7 +19,6 @@ from audioldm2_jax.checkpoints.config_entries import (
 from audioldm2_jax.checkpoints.convert import EMBEDDING, LINEAR, NORM, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import TRANSFORMERS_FILE, Part, PartFiles
 from audioldm2_jax.checkpoints.parts.blocks import attention_rules
-from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.layers import ACTIVATIONS
 from audioldm2_jax.models.musicgen import MusicGenLM
 from audioldm2_jax.presets import MusicGenLMConfig
@@ -105,3 +105,21 @@ def table(config: MusicGenLMConfig) -> Table:
     )
     # Older files hold the sinusoids.
     return Table(rules, ignored=(r"decoder\.model\.decoder\.embed_positions\.weights",))
+
+
+PART = Part(
+    name="musicgen_lm",
+    folder="language_model",
+    classes={"MusicgenForCausalLM": "transformers"},
+    weights=TRANSFORMERS_FILE,
+    model=MusicGenLM,
+    inputs=lambda config: (
+        jnp.zeros((1, 1, config.levels), jnp.int32),
+        jnp.zeros((1, 2, config.text_width)),
+        jnp.ones((1, 2), bool),
+    ),
+    read=read_config,
+    write=write_config,
+    table=table,
+    beside=(_MODEL, _GENERATION),
+)

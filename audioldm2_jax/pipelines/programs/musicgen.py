@@ -20,13 +20,11 @@ class MusicProgram:
     """What programs are compiled for.
 
     guided: whether there are R = 2 B rows, the clips with their texts and then without; else R = B.
-    steps: positions of the sequence that one call of `advance` fills.
     """
 
     config: MusicGenConfig
     dtype: Any
     guided: bool
-    steps: int
 
     @property
     def lm(self) -> MusicGenLM:
@@ -39,16 +37,17 @@ class MusicProgram:
 
 
 def read_texts(program: MusicProgram, params: dict, tokens, mask) -> tuple:
-    """(keys and values of the texts, their mask [R, S]). tokens, mask: [B, S] of T5."""
+    """(keys and values of the texts, their mask [R, S]). tokens, mask: [B, S] of T5.
+
+    A text of which nothing is kept is none: its keys and values are zeros.
+    """
     t5 = T5Encoder(program.config.t5, program.dtype)
     states = t5.apply({"params": params["t5"]}, tokens, mask)
     states, kept = program.rows(states), mask.astype(bool)
     if program.guided:
         kept = jnp.concatenate([kept, jnp.zeros_like(kept)])
     variables = {"params": params["musicgen_lm"]}
-    text = program.lm.apply(variables, states, kept, method="read_text")
-    # Attention to nothing has no weights; the unconditional attends to zeros.
-    return text, jnp.concatenate([mask, mask]).astype(bool) if program.guided else kept
+    return program.lm.apply(variables, states, kept, method="read_text"), kept
 
 
 def fill(program: MusicProgram, params: dict, cache, text, tokens):
@@ -66,29 +65,29 @@ def advance(
     text,
     sequence,
     slot,
-    offset,
+    stop,
+    first,
     keys,
     guidance,
     sampling: Sampling,
 ) -> tuple:
-    """Fills the unknown tokens of the positions slot + 1 .. slot + steps: (cache, sequence).
+    """Fills the unknown tokens of the positions slot + 1 .. stop: (cache, sequence).
 
-    sequence: [B, L, Q], known up to slot, with L > slot + steps. offset: of the sequence
-    in the whole piece, by which draws are numbered. keys: [B], each clip's own; guidance: [B].
+    sequence: [B, L, Q], known up to slot, with L > stop. first: the sequence's frame in the whole
+    piece, from which draws are numbered. keys: [B], each clip's own; guidance: [B].
     """
 
-    def step(carry, position):
+    def step(position, carry):
         cache, sequence = carry
         tokens = jax.lax.dynamic_slice_in_dim(sequence, position, 1, 1)
         logits, cache = _step(program, params, program.rows(tokens), cache, position, text)
         logits = _guided(program, logits[:, 0], guidance)
-        drawn = draw(logits, step_keys(keys, offset + position), sampling)
+        drawn = draw(logits, step_keys(keys, first + position), sampling)
         known = jax.lax.dynamic_slice_in_dim(sequence, position + 1, 1, 1)
         tokens = jnp.where(known == UNKNOWN, drawn[:, None], known)
-        return (cache, jax.lax.dynamic_update_slice(sequence, tokens, (0, position + 1, 0))), None
+        return cache, jax.lax.dynamic_update_slice(sequence, tokens, (0, position + 1, 0))
 
-    positions = slot + jnp.arange(program.steps)
-    return jax.lax.scan(step, (cache, sequence), positions)[0]
+    return jax.lax.fori_loop(slot, stop, step, (cache, sequence))
 
 
 def _step(program, params, tokens, cache, slot, text):
