@@ -47,7 +47,7 @@ def use_device(name: str) -> None:
 
     platform = PLATFORMS[name]
     if platform:
-        os.environ["JAXPLATFORMS"] = platform
+        os.environ["JAX_PLATFORMS"] = platform
         jax.config.update("jax_platforms", platform)
     elif not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/*"):
         # Where libtpu is installed without a TPU, it would complain about a lack of these.
@@ -67,10 +67,10 @@ def check_device(name: str) -> None:
 
 
 def _absent(name: str, platform: str | None, reason: str) -> str:
-    preset = os.environ.get("JAXPLATFORMS", "")
+    preset = os.environ.get("JAX_PLATFORMS", "")
     if platform is None and preset:
         return (
-            f"JAXPLATFORMS={preset} is set, and JAX has no such device here; unset it, or choose "
+            f"JAX_PLATFORMS={preset} is set, and JAX has no such device here; unset it, or choose "
             "with -d"
         )
     reason = " ".join(reason.split())[:160]

@@ -1,4 +1,4 @@
-"""Kaldi's log filter banks, AudioMAE's input."""
+"""Kaldi's log filter banks, the input of AudioMAE and of w2v-BERT 2.0."""
 
 from __future__ import annotations
 
@@ -34,26 +34,42 @@ def kaldi_filters(
     return np.pad(bank, ((0, 1), (0, 0))).astype(np.float32)
 
 
+def log_filter_banks(audio, window, bins: int, floor: float) -> jax.Array:
+    """Logarithms of Kaldi's filter banks of 16 kHz audio, power, at least `floor`.
+
+    audio: [B, samples], window: [400] -> [B, T, bins]: 25 ms frames every 10 ms, their offset
+    removed, pre-emphasis 0.97.
+    """
+    size, hop, fft = len(window), 160, 512
+    count = max(0, (audio.shape[1] - size) // hop + 1)
+    frames = frames_of(audio, size, hop, count)
+    frames = frames - frames.mean(-1, keepdims=True)
+    previous = jnp.concatenate([frames[..., :1], frames[..., :-1]], -1)
+    power = jnp.square(jnp.abs(jnp.fft.rfft((frames - 0.97 * previous) * window, fft)))
+    bank = kaldi_filters(bins, fft, 16000)
+    mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)
+    return jnp.log(jnp.maximum(mel, floor))
+
+
+def _hann(size: int) -> np.ndarray:
+    """A symmetric Hann window: [size], fp64."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1))
+
+
+def povey(size: int) -> np.ndarray:
+    """Kaldi's own window, a power of Hann's: [size], fp32."""
+    return (_hann(size) ** 0.85).astype(np.float32)
+
+
 def fbank(audio, frames: int = 1024, bins: int = 128) -> jax.Array:
     """AudioMAE's input: Kaldi log filter banks of 16 kHz audio, normalised.
 
-    audio: [B, samples] -> [B, frames, bins]. 25 ms Hann windows every 10 ms, offset removed,
-    pre-emphasis 0.97, power. Clips of 10.24 s have 1022 frames; zeros fill the rest before the
-    normalisation, as in AudioLDM 2's `extract_kaldi_fbank_feature`.
+    audio: [B, samples] -> [B, frames, bins], Hann windows. Clips of 10.24 s have 1022 frames; zeros
+    fill the rest before the normalisation, as in AudioLDM 2's `extract_kaldi_fbank_feature`.
     """
-    size, hop, fft = 400, 160, 512
     audio = jnp.asarray(audio, jnp.float32)
     audio = audio - audio.mean(1, keepdims=True)
-    count = max(0, (audio.shape[1] - size) // hop + 1)
-    windows = frames_of(audio, size, hop, count)
-    windows = windows - windows.mean(-1, keepdims=True)
-    previous = jnp.concatenate([windows[..., :1], windows[..., :-1]], -1)
-    hann_window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1))
-    power = jnp.square(
-        jnp.abs(jnp.fft.rfft((windows - 0.97 * previous) * hann_window.astype(np.float32), fft))
-    )
-    bank = kaldi_filters(bins, fft, 16000)
-    mel = jnp.einsum("btk,kf->btf", power, bank, precision=jax.lax.Precision.HIGHEST)
-    mel = jnp.log(jnp.maximum(mel, np.finfo(np.float32).eps))
-    mel = jnp.pad(mel, ((0, 0), (0, max(0, frames - count)), (0, 0)))[:, :frames]
+    window = _hann(400).astype(np.float32)
+    mel = log_filter_banks(audio, window, bins, np.finfo(np.float32).eps)
+    mel = jnp.pad(mel, ((0, 0), (0, max(0, frames - mel.shape[1])), (0, 0)))[:, :frames]
     return (mel - FBANK_MEAN) / (2 * FBANK_DEVIATION)

@@ -24,6 +24,7 @@ from audioldm2_jax.checkpoints.parts import (
     vae,
     vggish,
     vocoder,
+    w2v_bert,
 )
 from audioldm2_jax.checkpoints.parts.base import Part, PartFiles  # noqa: F401
 
@@ -46,6 +47,7 @@ PARTS: dict[str, Part] = {
         encodec.PART,
         musicgen_lm.PART,
         hubert.PART,
+        w2v_bert.PART,
         kmeans.PART,
         audiomae.PART,
     )
