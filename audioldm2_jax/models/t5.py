@@ -17,17 +17,21 @@ from audioldm2_jax.models.norms import RMSNorm
 from audioldm2_jax.presets import T5Config
 
 
-def relative_buckets(length: int, buckets: int, distance: int) -> np.ndarray:
-    """Bucket of each (query, key) pair, [L, L]: exact for near pairs, logarithmic for far ones."""
-    half = buckets // 2
-    exact = half // 2
-    offset = np.arange(length)[None, :] - np.arange(length)[:, None]
-    span = np.abs(offset)
+def distance_buckets(distances: np.ndarray, buckets: int, distance: int) -> np.ndarray:
+    """Buckets of distances >= 0: exact for near ones, logarithmic up to `distance` and beyond."""
+    exact = buckets // 2
     # float32, as the reference computes it: the floor is sensitive at bucket borders.
-    ratio = np.log(np.maximum(span, 1).astype(np.float32) / np.float32(exact))
-    scaled = ratio / np.float32(math.log(distance / exact)) * np.float32(half - exact)
-    far = np.minimum(exact + scaled.astype(np.int64), half - 1)
-    return np.where(span < exact, span, far) + (offset > 0) * half
+    ratio = np.log(np.maximum(distances, 1).astype(np.float32) / np.float32(exact))
+    scaled = ratio / np.float32(math.log(distance / exact)) * np.float32(buckets - exact)
+    far = np.minimum(exact + scaled.astype(np.int64), buckets - 1)
+    return np.where(distances < exact, distances, far)
+
+
+def relative_buckets(length: int, buckets: int, distance: int) -> np.ndarray:
+    """Bucket of each (query, key) pair, [L, L]; keys behind the query have the second half."""
+    half = buckets // 2
+    offset = np.arange(length)[None, :] - np.arange(length)[:, None]
+    return distance_buckets(np.abs(offset), half, distance) + (offset > 0) * half
 
 
 class T5Block(nn.Module):

@@ -10,6 +10,7 @@ from audioldm2_jax.presets.codecs import (  # noqa: F401
     SoundStreamConfig,
 )
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
+from audioldm2_jax.presets.language import DecoderConfig, TokenLMConfig  # noqa: F401
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
 from audioldm2_jax.presets.musicgen import MusicGenConfig, MusicGenLMConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401

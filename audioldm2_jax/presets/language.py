@@ -1,0 +1,60 @@
+"""Frozen configurations of the language models over tokens of sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+POSITIONS = ("relative", "rope", "sinusoidal")
+NORMS = ("layer", "rms")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A decoder-only transformer; the defaults are AudioLM's (arXiv 2209.03143, section IV-A).
+
+    The paper leaves the heads' width and the feed-forward's kind open: `head_width`, `gated`.
+    positions: "relative" is T5's bias by distance (`buckets`, `distance`), one table for all
+    blocks; "rope" rotates queries and keys (`theta`); "sinusoidal" is added to the input, as
+    MusicGen does. scale: of the queries; None is 1/sqrt(head_width), T5's is 1. bias: of linear
+    layers. cross: whether each block also attends to a context.
+    """
+
+    width: int = 1024
+    depth: int = 12
+    heads: int = 16
+    head_width: int = 64
+    hidden: int = 4096
+    activation: str = "gelu_new"
+    gated: bool = False
+    bias: bool = False
+    norm: str = "rms"
+    eps: float = 1e-6
+    positions: str = "relative"
+    buckets: int = 32
+    distance: int = 128
+    theta: float = 10000.0
+    scale: float | None = None
+    cross: bool = False
+
+    @property
+    def inner(self) -> int:
+        """Width of all heads together."""
+        return self.heads * self.head_width
+
+
+@dataclass(frozen=True)
+class TokenLMConfig:
+    """One of AudioLM's three stages, whose tokens `decoding.layout` lays out.
+
+    stage: "semantic", "coarse" or "fine". semantic: number of semantic tokens (0: none). codebook:
+    codes of one level. levels: acoustic levels in the vocabulary; the fine stage reads the first
+    `prefix_levels` of them and predicts the others. max_tokens: positions of the longest sequence.
+    """
+
+    stage: str = "semantic"
+    semantic: int = 1024
+    codebook: int = 1024
+    levels: int = 0
+    prefix_levels: int = 0
+    max_tokens: int = 4096
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
