@@ -129,7 +129,9 @@ def musicgen_fits(config: MusicGenConfig) -> MusicGenConfig:
             f"{theirs[0]} of {theirs[1]}; they are of different models"
         )
     if codec.channels != 1 or codec.normalize or codec.chunk:
-        raise InputError("audio_encoder: codes channels together, or in chunks; MusicGen's does not")
+        raise InputError(
+            "audio_encoder: codes channels together, or in chunks; MusicGen's does not"
+        )
     return config
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from audioldm2_jax.checkpoints.families import MUSICGEN
 from audioldm2_jax.decoding.sampling import Sampling, sampling
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.recordings import Recording
 from audioldm2_jax.pipelines.request import ClipRequest, check_guidance, check_texts, draw_seed
 from audioldm2_jax.pipelines.values import check_count, number
 from audioldm2_jax.presets import MusicGenConfig
@@ -35,21 +36,30 @@ class Draws:
 
 @dataclass(frozen=True)
 class MusicRequest:
-    """A checked request. clips: prompts with their seeds; frames: of the codec, of every clip."""
+    """A checked request.
+
+    clips: of each prompt; guidance, seed and candidates are the same for all. frames: of the codec,
+    that are made. draws: how. recording: that goes on; None for music from text alone.
+    """
 
     clips: tuple[ClipRequest, ...]
-    seconds: float
     frames: int
     draws: Draws
+    recording: Recording | None = None
 
     def part(self, start: int, stop: int) -> MusicRequest:
         """The request of some of its clips, which are the same clips."""
         return dataclasses.replace(self, clips=self.clips[start:stop])
 
     @property
+    def rows(self) -> list[ClipRequest]:
+        """The clip of each waveform that is made, candidates counted."""
+        return [clip for clip in self.clips for _ in range(clip.candidates)]
+
+    @property
     def guided(self) -> bool:
-        """Whether classifier-free guidance acts on the clips, which share its scale."""
-        return self.clips[0].guided
+        """Whether classifier-free guidance acts. Without a text there is nothing to follow."""
+        return any(clip.guided and clip.prompt.strip() for clip in self.clips)
 
 
 def check_music_request(
@@ -64,14 +74,21 @@ def check_music_request(
     temperature: float = 1.0,
     top_k: int = TOP_K,
     top_p: float = 1.0,
+    recording: Recording | None = None,
     source: str = "the checkpoint",
 ) -> MusicRequest:
-    """Arguments as of `MusicGen.__call__`; source: what messages call the checkpoint.
+    """Arguments as of `MusicGen.__call__`; with a recording, as of `MusicGen.continuation`.
 
-    Raises InputError for the first value that the model cannot use.
+    source: what messages call the checkpoint. Raises InputError for the first value that the model
+    cannot use.
     """
-    prompts, _ = check_texts(prompt, None)
-    if check_count("candidates", candidates, 1) > 1:
+    if recording is None:
+        prompts, _ = check_texts(prompt, None)
+    else:
+        # The texts of a negative prompt may be empty, too.
+        prompts = check_texts("x", "" if prompt is None else prompt)[1]
+    candidates = check_count("candidates", candidates, 1)
+    if candidates > 1 and recording is None:
         raise InputError(
             f"candidates is {candidates}, but {source} holds no CLAP to rank them by: ask for 1, "
             "and for more prompts"
@@ -83,11 +100,17 @@ def check_music_request(
     )
     draws.settings(1)
     seed, first = draw_seed(seed), check_count("first_clip", first_clip, 0)
-    clips = [
-        ClipRequest(text, guidance=guidance, seed=seed, clip=first + i)
+    clips = (
+        ClipRequest(
+            text,
+            guidance=guidance,
+            candidates=candidates,
+            seed=seed,
+            clip=first + i * candidates,
+        )
         for i, text in enumerate(prompts)
-    ]
-    return MusicRequest(tuple(clips), frames / config.frame_rate, frames, draws)
+    )
+    return MusicRequest(tuple(clips), frames, draws, recording)
 
 
 def check_frames(config: MusicGenConfig, seconds: float | None) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,15 +17,16 @@ from audioldm2_jax.checkpoints.families import MUSICGEN
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.encoders.codec import Codec
 from audioldm2_jax.errors import InputError, NumericalError, note
+from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import clip_keys
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
 from audioldm2_jax.pipelines.memory import memory_line
 from audioldm2_jax.pipelines.metadata import machine
 from audioldm2_jax.pipelines.music_request import TOP_K, MusicRequest, check_music_request
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.recordings import check_recording
+from audioldm2_jax.pipelines.recordings import Recording, check_recording, read_recording
 from audioldm2_jax.pipelines.runner import Runner
-from audioldm2_jax.pipelines.streams import generate_streams
+from audioldm2_jax.pipelines.streams import Streams
 from audioldm2_jax.pipelines.text import for_t5
 
 
@@ -102,10 +104,10 @@ class MusicGen:
 
         prompt: a text or P texts. seconds: None is the length of training; longer clips are made
         in windows of that length. guidance: classifier-free scale, 1 or less for none; None is 3.
-        candidates: 1, since nothing ranks them. seed: None or -1 draws one. temperature: 0 takes
-        the likeliest tokens; top_k, top_p: what is drawn from, 0 and 1 for all tokens. first_clip:
-        number of the first clip among the seed's. Raises InputError for values it cannot use,
-        NumericalError for NaN.
+        candidates: 1, since nothing here ranks them. seed: None or -1 draws one. temperature: 0
+        takes the likeliest tokens; top_k, top_p: what is drawn from, 0 and 1 for all tokens.
+        first_clip: number of the first clip among the seed's. Raises InputError for values it
+        cannot use, NumericalError for NaN.
         """
         request = check_music_request(
             self.config,
@@ -124,29 +126,6 @@ class MusicGen:
             print(f"seed: {request.clips[0].seed}", file=sys.stderr)
         return self.run(request, progress=progress)
 
-    def run(self, request: MusicRequest, *, progress: bool = True) -> Output:
-        """Generates the clips of a checked request."""
-        waves = self._render(self.codes(request, progress=progress))
-        return self._output(request, waves[:, None], {})
-
-    def codes(
-        self, request: MusicRequest, known: np.ndarray | None = None, *, progress: bool = True
-    ) -> np.ndarray:
-        """The codec's codes [B, frames, Q] of a request.
-
-        known: [B, F, Q], with which the clips begin. Raises InputError for what does not fit into
-        memory.
-        """
-        clips = request.clips
-        tokens, mask = for_t5([clip.prompt for clip in clips], self._tokenizer)
-        if known is None:
-            known = np.zeros((len(clips), 0, self.config.musicgen_lm.levels), np.int32)
-        # Without a text there is nothing to attend to, as in audiocraft.
-        mask = mask & np.array([bool(clip.prompt.strip()) for clip in clips])[:, None]
-        keys = clip_keys(clips, np.arange(len(clips)))
-        model = self._runner, self.config, self.params
-        return generate_streams(*model, request, tokens, mask, keys, known, progress=progress)
-
     def continuation(
         self,
         wave,
@@ -160,37 +139,134 @@ class MusicGen:
         temperature: float = 1.0,
         top_k: int = TOP_K,
         top_p: float = 1.0,
+        first_clip: int = 0,
         progress: bool = True,
     ) -> Output:
         """Continues a recording by so many seconds: [1, candidates, samples], the recording first.
 
-        wave: [samples] or [samples, channels] at `sample_rate` in Hz (None: the model's). Its codes
-        stand unchanged in the result. A recording longer than a window is cut to the window's part
-        that a next window is given, its end, with a note. prompt: "" is none, which is not guided.
-        Others as of `__call__`. Raises InputError.
+        Its codes stand unchanged in the result, which is decoded as one, so that nothing clicks.
+        wave: the path of a sound file, or an array [samples] or [samples, channels] at
+        `sample_rate` in Hz (None: the model's); what is longer than a window keeps its end, with a
+        note. prompt: "" is none. candidates: continuations, in the order of their seeds. Others as
+        of `__call__`. Raises InputError for values it cannot use, NumericalError for NaN.
         """
-        lm, codec = self.config.musicgen_lm, self.codec
-        rate = codec.sample_rate if sample_rate is None else sample_rate
-        longest = lm.context_frames / self.config.frame_rate
-        recording = check_recording(wave, rate, last=longest)
-        if recording.cut:
-            note(f"the recording's last {longest:g} s are continued, {recording.cut:g} s left out")
-        known = self._encode(recording.at(codec.sample_rate))
-        if not known.shape[1]:
-            raise InputError(f"{recording.name}: shorter than a frame of {codec.hop} samples")
-        total = known.shape[1] / self.config.frame_rate + seconds
         request = check_music_request(
             self.config,
             prompt=prompt,
-            seconds=total,
+            recording=self.recording(wave, sample_rate),
+            seconds=seconds,
             guidance=guidance,
+            candidates=candidates,
             seed=seed,
+            first_clip=first_clip,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
             source=self.source,
-            clips=candidates,
         )
-        codes = self.codes(request, np.repeat(known, candidates, 0), progress=progress)
-        beside = {"recording": recording.name, "recording_seconds": recording.seconds}
-        return self._output(request, self._render(codes)[None], beside)
+        return self.run(request, progress=progress)
+
+    def recording(self, wave, sample_rate: int | None = None) -> Recording:
+        """The end of a recording, as long as a window, with a note where that is less."""
+        last = self.config.seconds
+        if isinstance(wave, (str, os.PathLike)):
+            recording = read_recording(wave, last=last)
+        else:
+            rate = self.codec.sample_rate if sample_rate is None else sample_rate
+            recording = check_recording(wave, rate, last=last)
+        if recording.cut:
+            note(f"{recording.name}: its last {last:g} s go on; {recording.cut:.1f} s are left out")
+        return recording
+
+    def run(self, request: MusicRequest, *, progress: bool = True) -> Output:
+        """The clips of a checked request. Raises InputError for what does not fit into memory."""
+        codes = self.codes(request, progress=progress)
+        with timed_message("decoding", progress):
+            waves = self._decode(codes)
+        if not np.isfinite(waves).all():
+            raise NumericalError(
+                f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
+                "was written; try --dtype fp32, or check the weights"
+            )
+        waves = waves.reshape(len(request.clips), -1, waves.shape[-1])
+        return Output(waves, self.codec.sample_rate, self._describe(request, waves), _unranked)
+
+    def codes(self, request: MusicRequest, *, progress: bool = True) -> np.ndarray:
+        """The codec's tokens [B, T, Q] of a request, candidates counted."""
+        from tqdm import tqdm
+
+        codes, rows = self._known(request), request.rows
+        texts = for_t5([clip.prompt for clip in rows], self._tokenizer)
+        # Of an empty prompt nothing is read, not even its end.
+        spoken = np.array([bool(clip.prompt.strip()) for clip in rows])
+        texts = texts[0], texts[1] & spoken[:, None]
+        model = self._runner, self.config, self.params
+        streams = Streams(*model, request, texts, codes.shape[1], progress=progress)
+        if progress:
+            print(memory_line(tree.nbytes(self.params), streams.needed), file=sys.stderr)
+        text, rate = streams.read(self.params, texts), self.config.frame_rate
+        keys = clip_keys(request.clips, np.arange(len(rows)))
+        layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
+        settings = {"desc": "generating", "file": sys.stderr, "disable": not progress}
+        with tqdm(total=request.frames / rate, bar_format=layout, **settings) as bar:
+            for begin, done, end in streams.windows:
+                # The last positions only end streams that are late.
+                share = (end - done) / (end - done + max(self.config.musicgen_lm.delays))
+                report = functools.partial(_report, bar, share / rate)
+                known, place = codes[:, begin:done], (end - begin, begin)
+                window = streams.window(self.params, text, known, *place, keys, report)
+                codes = np.concatenate([codes[:, :begin], window], 1)
+        return codes
+
+    def _known(self, request: MusicRequest) -> np.ndarray:
+        """The codes [B, F, Q] that the clips begin with: whole frames of the recording's end."""
+        lm, codec, recording = self.config.musicgen_lm, self.codec, request.recording
+        if recording is None:
+            return np.zeros((len(request.rows), 0, lm.levels), np.int32)
+        wave = recording.at(codec.sample_rate)
+        frames = len(wave) // codec.hop
+        if not frames:
+            raise InputError(f"{recording.name}: shorter than a frame, {codec.hop} samples")
+        codes = np.asarray(codec.encode(wave[None, -frames * codec.hop :]))
+        # Both channels of a stereo model say the same.
+        codes = np.repeat(codes, lm.channels, -1)
+        return np.repeat(codes, len(request.rows), 0)
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        """Waveforms [B, samples] of codes [B, T, Q]; channels are averaged."""
+        channels = self.config.musicgen_lm.channels
+        waves = [np.asarray(self.codec.decode(codes[..., c::channels])) for c in range(channels)]
+        return np.mean([wave.reshape(len(codes), -1) for wave in waves], 0, np.float32)
+
+    def _describe(self, request: MusicRequest, waves: np.ndarray) -> dict:
+        """What a clip's record says: all it takes to make the clip again."""
+        recording, first = request.recording, request.clips[0]
+        prompts = [clip.prompt for clip in request.clips]
+        if recording is not None:
+            prompts = [prompt or recording.name for prompt in prompts]
+        return {
+            "model": self.source,
+            "mode": "generation" if recording is None else "continuation",
+            "dtype": jnp.dtype(self.dtype).name,
+            "quantize": self.quantize,
+            **machine(),
+            "prompts": prompts,
+            "transcriptions": None,
+            "negative_prompts": [],
+            "recording": None if recording is None else recording.name,
+            "prompt_seconds": 0.0 if recording is None else recording.seconds,
+            "seconds": waves.shape[-1] / self.codec.sample_rate,
+            "guidance": first.guidance,
+            "candidates": first.candidates,
+            "seed": first.seed,
+            "first_clip": first.clip,
+            **dataclasses.asdict(request.draws),
+        }
+
+
+def _report(bar, seconds: float, positions: int) -> None:
+    bar.update(seconds * positions)
+
+
+def _unranked() -> np.ndarray:
+    raise InputError("MusicGen holds no CLAP, so clips are not scored; save `separate()` clips")

@@ -1,9 +1,8 @@
-"""Token streams of MusicGen: windows, their programs, and the memory that these take."""
+"""MusicGen's token streams: windows, their programs, and the memory that these take."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,7 @@ import numpy as np
 from audioldm2_jax import tree
 from audioldm2_jax.decoding.delay import delayed, undelayed
 from audioldm2_jax.decoding.generate import bucket
-from audioldm2_jax.decoding.sampling import sampling
 from audioldm2_jax.models.decoder import empty_cache
-from audioldm2_jax.pipelines.memory import memory_line
 from audioldm2_jax.pipelines.music_request import MusicRequest
 from audioldm2_jax.pipelines.programs import musicgen
 from audioldm2_jax.pipelines.programs.musicgen import MusicProgram
@@ -23,10 +20,11 @@ from audioldm2_jax.presets import MusicGenConfig, MusicGenLMConfig
 
 # Positions between two signs of progress: half a second of sound.
 _STEPS = 25
+_PARTS = ("t5", "musicgen_lm")
 
 
 def windows(config: MusicGenLMConfig, known: int, frames: int) -> list[tuple[int, int, int]]:
-    """(first frame, known frames, end) of each window of a piece of so many frames.
+    """(first frame, frame behind the known ones, end) of each window of a piece of `frames`.
 
     known: frames that there are. A piece longer than the window of training is made in several,
     each of which begins with the last `config.kept` frames of what there is.
@@ -36,16 +34,13 @@ def windows(config: MusicGenLMConfig, known: int, frames: int) -> list[tuple[int
         if begin + config.window < frames:
             begin = max(begin, done - config.kept)
         end = min(frames, begin + config.window)
-        result.append((begin, done - begin, end))
+        result.append((begin, done, end))
         done = end
     return result
 
 
 class Streams:
-    """The compiled programs of requests of one kind. request: decides shapes and settings.
-
-    tokens: shape [B, S] of the texts' tokens. known: frames that the clips begin with.
-    """
+    """The compiled programs of one request. needed: bytes that they take beside the weights."""
 
     def __init__(
         self,
@@ -53,96 +48,73 @@ class Streams:
         config: MusicGenConfig,
         params: Mapping,
         request: MusicRequest,
-        tokens: np.ndarray,
+        texts: tuple,
         known: int,
         *,
         progress: bool,
     ):
-        """Raises InputError if a program needs more memory than is free."""
-        lm, clips = config.musicgen_lm, len(tokens)
-        self.windows = windows(lm, known, request.frames)
-        self._lm, self._dtype = lm, runner.dtype
+        """params: or their shapes. texts: T5's tokens and mask, [B, S]. known: frames that the
+        clips begin with. Raises InputError if a program needs more memory than is free.
+        """
+        lm, rows = config.musicgen_lm, request.rows
+        self.windows = windows(lm, known, known + request.frames)
         longest = max(end - begin for begin, _, end in self.windows)
-        prompt = max(before for _, before, _ in self.windows)
-        self.slots = bucket(1 + longest + max(lm.delays))
-        self._prompt = bucket(prompt) if prompt else 0
+        self._slots = bucket(1 + longest + max(lm.delays))
+        prompt = max(done - begin for begin, done, _ in self.windows)
+        self._prompt = min(bucket(prompt), self._slots) if prompt else 0
+        self._lm, self._dtype = lm, runner.dtype
+        self._rows = len(rows) * (2 if request.guided else 1)
+        guidance = np.array([clip.guidance for clip in rows], np.float32)
+        self._settings = guidance, request.draws.settings(len(rows))
         program = MusicProgram(config, runner.dtype, request.guided)
-        self._rows = clips * (2 if request.guided else 1)
-        self.settings = request.draws.settings(clips)
-        self._guidance = np.array([clip.guidance for clip in request.clips], np.float32)
-        encoders = {name: params[name] for name in ("t5", "musicgen_lm")}
-        weights = {"musicgen_lm": params["musicgen_lm"]}
 
         def compiled(function, *arguments, label):
             return runner.compiled(function, program, *arguments, label=label, progress=progress)
 
-        mask = jax.ShapeDtypeStruct(tokens.shape, bool)
-        self.read = compiled(musicgen.read_texts, encoders, tokens, mask, label="text encoder")
-        text, cache = result_shapes(self.read), jax.eval_shape(self.empty)
-        sequence = jax.ShapeDtypeStruct((clips, self.slots, lm.levels), jnp.int32)
-        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), clips))
-        arguments = weights, cache, text, sequence, np.int32(0), np.int32(0), np.int32(0)
-        settings = keys, self._guidance, self.settings
-        self.advance = compiled(musicgen.advance, *arguments, *settings, label="language model")
-        self.fill = None
+        parts = {name: params[name] for name in _PARTS}
+        weights = {"musicgen_lm": params["musicgen_lm"]}
+        self._read = compiled(musicgen.read_texts, parts, *texts, label="text encoder")
+        text, cache = result_shapes(self._read), jax.eval_shape(self._empty)
+        sequence = jax.ShapeDtypeStruct((len(rows), self._slots, lm.levels), jnp.int32)
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(rows)))
+        arguments = weights, cache, text, sequence, *(np.int32(0),) * 3, keys, *self._settings
+        self._advance = compiled(musicgen.advance, *arguments, label="language model")
+        programs = [self._read, self._advance]
         if self._prompt:
-            first = jax.ShapeDtypeStruct((clips, self._prompt, lm.levels), jnp.int32)
-            self.fill = compiled(musicgen.fill, weights, cache, text, first, label="prompt")
-        programs = [p for p in (self.read, self.advance, self.fill) if p is not None]
+            first = jax.ShapeDtypeStruct((len(rows), self._prompt, lm.levels), jnp.int32)
+            self._fill = compiled(musicgen.fill, weights, cache, text, first, label="prompt")
+            programs.append(self._fill)
         self.needed = tree.nbytes((text, cache)) + max(map(needed_memory, programs))
-        check_fits(self.needed, f"{clips} clips of {request.seconds:g} s")
+        check_fits(self.needed, f"{len(rows)} clips of {request.frames / config.frame_rate:g} s")
 
-    def empty(self) -> tuple:
-        """A cache of no tokens."""
-        return empty_cache(self._lm.decoder, self._rows, self.slots, self._dtype)
+    def _empty(self) -> tuple:
+        return empty_cache(self._lm.decoder, self._rows, self._slots, self._dtype)
 
-    def window(self, params, text, codes, frames: int, first: int, keys, count) -> np.ndarray:
-        """Codes [B, frames, Q] of a window that begins with `codes`. first: its frame in the piece.
+    def read(self, params: Mapping, texts: tuple) -> tuple:
+        """The texts' keys and values, and their mask."""
+        return self._read({name: params[name] for name in _PARTS}, *texts)
 
-        count: called with the positions that are done, now and then.
+    def window(
+        self, params: Mapping, text, codes, frames: int, first: int, keys, report: Callable
+    ) -> np.ndarray:
+        """Codes [B, frames, Q] of a window that begins with `codes` [B, F, Q].
+
+        text: of `read`. first: the window's frame in the piece. keys: [B], each clip's own. report:
+        called with numbers of positions that were done.
         """
         lm, weights = self._lm, {"musicgen_lm": params["musicgen_lm"]}
         sequence = delayed(codes, frames, lm.delays, lm.pad)
-        length, slot, cache = sequence.shape[1], codes.shape[1], self.empty()
-        padded = ((0, 0), (0, self.slots - length), (0, 0))
+        length, slot, cache = sequence.shape[1], codes.shape[1], self._empty()
+        padded = ((0, 0), (0, self._slots - length), (0, 0))
         sequence = jnp.asarray(np.pad(sequence, padded, constant_values=lm.pad))
         if slot:
-            cache = self.fill(weights, cache, text, sequence[:, : self._prompt])
+            cache = self._fill(weights, cache, text, sequence[:, : self._prompt])
         while slot < length - 1:
             stop = min(slot + _STEPS, length - 1)
-            cache, sequence = self.advance(
-                *(weights, cache, text, sequence, np.int32(slot), np.int32(stop)),
-                *(np.int32(first), keys, self._guidance, self.settings),
-            )
+            place = np.int32(slot), np.int32(stop), np.int32(first)
+            state = cache, text, sequence
+            cache, sequence = self._advance(weights, *state, *place, keys, *self._settings)
             jax.block_until_ready(sequence)
-            count(stop - slot)
+            report(stop - slot)
             slot = stop
         return undelayed(np.asarray(sequence)[:, :length], lm.delays)
-
-
-def generate_streams(
-    streams: Streams, config: MusicGenConfig, params, tokens, mask, keys, codes, *, progress: bool
-) -> np.ndarray:
-    """Codes [B, frames, Q] of clips that begin with `codes` [B, F, Q], behind a bar in seconds.
-
-    tokens, mask: [B, S] of T5; keys: [B], each clip's own.
-    """
-    from tqdm import tqdm
-
-    if progress:
-        print(memory_line(tree.nbytes(params), streams.needed), file=sys.stderr)
-    encoders = {name: params[name] for name in ("t5", "musicgen_lm")}
-    text = streams.read(encoders, tokens, mask)
-    total = streams.windows[-1][2] - codes.shape[1]
-    settings = {"desc": "generating", "unit": "s", "file": sys.stderr, "disable": not progress}
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
-    with tqdm(total=total / config.frame_rate, bar_format=layout, **settings) as bar:
-        for begin, known, end in streams.windows:
-            steps = end - begin - known + max(config.musicgen_lm.delays)
-            share = (end - begin - known) / config.frame_rate / steps
-            window = streams.window(
-                *(params, text, codes[:, begin : begin + known], end - begin, begin, keys),
-                count=lambda n, share=share: bar.update(n * share),
-            )
-            codes = np.concatenate([codes[:, :begin], window], 1)
-    return codes

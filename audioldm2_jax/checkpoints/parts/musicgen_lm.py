@@ -83,7 +83,9 @@ def write_config(config: MusicGenLMConfig) -> PartFiles:
         "max_length": config.window,
     }
     model = {"text_encoder": {"d_model": config.text_width}}
-    return PartFiles(content, kind="MusicgenForCausalLM", beside={_MODEL: model, _GENERATION: generation})
+    return PartFiles(
+        content, kind="MusicgenForCausalLM", beside={_MODEL: model, _GENERATION: generation}
+    )
 
 
 def table(config: MusicGenLMConfig) -> Table:
