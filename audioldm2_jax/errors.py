@@ -12,6 +12,8 @@ class InputError(ValueError):
     surrogates, which names of files may hold, are escaped, and the middle of a long text left out.
     """
 
+    is_shared = False  # whether all processes of a job raise it (distributed.shared_errors)
+
     def __init__(self, message: str):
         super().__init__(one_line(message))
 
@@ -21,6 +23,8 @@ class NumericalError(ArithmeticError):
 
     The command exits with code 3 and writes nothing. The message is one line, as InputError's.
     """
+
+    is_shared = False
 
     def __init__(self, message: str):
         super().__init__(one_line(message))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ModelConfig, MusicGenConfig
+from audioldm2_jax.presets.musicgen import check_musicgen
 
 
 def speech_tokens(config: ModelConfig) -> ModelConfig:
@@ -117,22 +117,10 @@ AUDIOLDM_T5 = Family(
     optional=("clap", "audiomae"),
     in_authors_file=lambda parts: True,
 )
-
-
-def musicgen_fits(config: MusicGenConfig) -> MusicGenConfig:
-    """Raises InputError for a language model of other tokens than the codec's."""
-    lm, codec = config.musicgen_lm, config.encodec
-    theirs = (codec.levels * lm.channels, codec.codebook)
-    if (lm.levels, lm.codebook) != theirs:
-        raise InputError(
-            f"decoder: {lm.levels} streams of {lm.codebook} tokens, but audio_encoder has "
-            f"{theirs[0]} of {theirs[1]}; they are of different models"
-        )
-    if codec.channels != 1 or codec.normalize or codec.chunk:
-        raise InputError(
-            "audio_encoder: codes channels together, or in chunks; MusicGen's does not"
-        )
-    return config
+# No diffusers pipeline runs TANGO either; its own folders are read by `tango.py`.
+TANGO = Family(
+    name="tango", pipeline="TangoPipeline", parts=("t5", *_DIFFUSION), optional=(), guidance=3.0
+)
 
 
 def _musicgen_files(config: MusicGenConfig) -> dict[str, dict]:
@@ -162,17 +150,20 @@ MUSICGEN = Family(
     sections={"t5": "text_encoder", "encodec": "audio_encoder", "musicgen_lm": "decoder"},
     beside=_musicgen_files,
     guidance=3.0,
-    quirks=(musicgen_fits,),
+    quirks=(check_musicgen,),
 )
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, MUSICGEN)
+    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO, MUSICGEN)
 }
 
 
 def default_guidance(config: ModelConfig) -> float:
     """The guidance scale that the model's own command or pipeline takes by default.
 
-    AudioLDM 2's command runs all models whose U-Net is not AudioLDM's own, such as the 48 kHz one.
+    AudioLDM 2's command runs AudioLDM's models whose U-Net has more than FiLM, such as the 48 kHz
+    one.
     """
-    return FAMILIES[config.family].guidance if config.unet.plain else AUDIOLDM2.guidance
+    family = FAMILIES[config.family]
+    by_audioldm2 = family is AUDIOLDM and not config.unet.plain
+    return AUDIOLDM2.guidance if by_audioldm2 else family.guidance

@@ -34,6 +34,11 @@ PUBLISHED = {
     "cvssp/audioldm-m-full": "audioldm-m",
     "cvssp/audioldm-l-full": "audioldm-l",
     "ucsd-reach/musicldm": "musicldm",
+    "declare-lab/tango": "tango",
+    "declare-lab/tango-full": "tango",
+    "declare-lab/tango-full-ft-audiocaps": "tango",
+    "declare-lab/tango2": "tango",
+    "declare-lab/tango2-full": "tango",
     "audioldm_48k": "audioldm-48k",
     "audioldm_16k_crossattn_t5": "audioldm-t5",
 }

@@ -83,11 +83,17 @@ def run(options) -> int:
 
 def _refuse_idle(options, source) -> None:
     """Raises InputError for an option that would have no effect."""
+    from audioldm2_jax.checkpoints import registry, tango
+
+    is_tango = tango.is_tango(source) or registry.PUBLISHED.get(options.source) == "tango"
     local = "is of a hub id; SRC lies here"
-    if source.is_file():
-        reading = "SRC is an authors' file, which is read as they do"
-        idle = {"revision": local, "variant": "is of a folder's weights; SRC is a file"}
+    if source.is_file() or is_tango:
+        reading = "SRC has its authors' files, which are read as they do"
+        idle = {"variant": "is of a hub-layout folder's weights; SRC is none"}
         idle |= {"convention": reading} if options.convention != "authors" else {}
+        idle |= {"revision": local} if source.exists() else {}
+        if is_tango and options.weights != "auto":
+            idle["weights"] = "TANGO's files hold one set of weights"
     else:
         idle = {"tokenizers": "is for an authors' file; a folder has its own"}
         idle |= {"revision": local} if source.is_dir() else {}
@@ -120,9 +126,13 @@ def _from_file(path, target, options):
 
 
 def _from_folder(folder, target, options):
-    from audioldm2_jax.checkpoints import hub, single
+    from audioldm2_jax.checkpoints import hub, single, tango
 
     log = _logger(options)
+    if tango.is_tango(folder):
+        settings = {"tokenizers": options.tokenizers, "report": log, "need_tokenizers": False}
+        _save_model(tango.load(folder, **settings), target, options)
+        return
     reading = {"convention": options.convention, "variant": options.variant}
     if (folder / "model_index.json").is_file() or single.kind_of(folder) is None:
         checkpoint = hub.load(folder, report=log, **reading)

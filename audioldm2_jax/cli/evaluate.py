@@ -131,6 +131,12 @@ def run(options) -> int:
 
     distributed.initialize()
     use_device(options.device)
+    with distributed.shared_errors():
+        return _run(options)
+
+
+def _run(options) -> int:
+    from audioldm2_jax import distributed
     from audioldm2_jax.backend import enable_cache
     from audioldm2_jax.evaluation.clips import open_clips
     from audioldm2_jax.evaluation.evaluate import run_plan

@@ -12,6 +12,7 @@ import sys
 
 from audioldm2_jax import extras
 from audioldm2_jax.cli import configurations
+from audioldm2_jax.cli.device import add_memory
 from audioldm2_jax.cli.help import Example
 from audioldm2_jax.errors import InputError
 
@@ -34,11 +35,17 @@ EXAMPLES = (
         "eight clips of ten seconds sampled at once on one H100",
     ),
     Example(
+        "audioldm2-jax rehearse --model_name audioldm2 --topology=h100 --low_memory "
+        "--quantize int8",
+        "what each stage of generating with these options takes",
+    ),
+    Example(
         "audioldm2-jax rehearse --model_name audioldm2 --topology=v6e:1x1 --part unet",
         "one guided step of the U-Net on one chip of TPU v6e",
     ),
 )
 _OF_SAMPLING = {"seconds": None, "steps": 25, "sampler": None, "batchsize": 1, "part": "generate"}
+_OF_SAMPLING |= {"low_memory": False, "quantize": None}
 notes = configurations.notes
 
 
@@ -75,6 +82,7 @@ def _add_sampling(add) -> None:
         "or unet (one guided step)"
     )
     add("--part", default="generate", metavar="PART", help=part)
+    add_memory(add)
 
 
 def run(options) -> int:
@@ -125,6 +133,8 @@ def _sampling(options) -> dict:
         steps=options.steps,
         clips=options.batchsize,
         sampler=options.sampler,
+        low_memory=options.low_memory,
+        quantize=options.quantize,
         dump=options.hlo,
     )
 

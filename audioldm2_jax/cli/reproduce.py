@@ -118,8 +118,9 @@ def _run(options, table, rows, sources) -> int:
     from audioldm2_jax.evaluation.reproduce import FILES, reproduce
     from audioldm2_jax.pipelines.output import check_writable
 
-    check_writable(folder)
-    result = reproduce(table, rows, sources, settings, folder)
+    with distributed.shared_errors():
+        check_writable(folder)
+        result = reproduce(table, rows, sources, settings, folder)
     if not distributed.is_main():
         return 0
     print(table_text(result))

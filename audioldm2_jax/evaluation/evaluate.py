@@ -18,14 +18,14 @@ from audioldm2_jax.errors import InputError
 from audioldm2_jax.evaluation import figures as compute
 from audioldm2_jax.evaluation.captioned import CaptionedClips
 from audioldm2_jax.evaluation.clips import Clip, ClipSet, Pairs, open_clips, pair
-from audioldm2_jax.evaluation.features import Features, extract
+from audioldm2_jax.evaluation.features import Features, extract_all
 from audioldm2_jax.evaluation.figures import Sampling, Sets
 from audioldm2_jax.evaluation.judged import judge_clips
 from audioldm2_jax.evaluation.kinds import KINDS, too_few
 from audioldm2_jax.evaluation.plan import Network, Plan, check_data, plan_evaluation
 from audioldm2_jax.evaluation.protocol import EvalProtocol, protocol_hash
 from audioldm2_jax.evaluation.results import EvalResult, Figure
-from audioldm2_jax.evaluation.settings import evaluation_settings
+from audioldm2_jax.evaluation.settings import evaluation_settings, without_clips
 from audioldm2_jax.evaluation.waveform_pairs import (
     PAIR_LOADER,
     RECONSTRUCTION,
@@ -90,8 +90,8 @@ def run_plan(
     pairs = pair(generated, reference, plan.protocol)
     check_data(plan, usable(generated), usable(reference), pairs)
     work = _Work(plan, generated, reference, pairs, sampling, cache, progress)
-    for network in dict.fromkeys(plan.networks[m] for m in plan.present(*plan.networks)):
-        work.add_network(network)
+    for networks in plan.readers():
+        work.add_networks(networks)
     work.add_waveforms()
     work.add_judges()
     return work.result(generation)
@@ -119,22 +119,27 @@ class _Work:
         self.mates = {self.generated.clips[i].name: self.reference.clips[j] for i, j in columns}
         self.index = {clip.name: i for i, clip in enumerate(self.generated.clips)}
 
-    def add_network(self, network: Network) -> None:
-        """Figures of the metrics that a network serves."""
-        spec, backbone = network.spec, network.backbone
-        self.backbones[f"{spec.name} {spec.weights}"] = backbone.sha256
+    def add_networks(self, networks: Sequence[Network]) -> None:
+        """Figures of the metrics that networks of one reader serve; each clip is read once."""
+        backbones, rules = [n.backbone for n in networks], networks[0].spec.loader
+        sides = [
+            extract_all(clips, backbones, rules, cache=self.cache, progress=self.progress)
+            for clips in (self.generated, self.reference)
+        ]
+        for network, generated, reference in zip(networks, *sides):
+            self._add_network(network, generated, reference)
+
+    def _add_network(self, network: Network, generated: Features, reference: Features) -> None:
+        spec = network.spec
+        self.backbones[f"{spec.name} {spec.weights}"] = network.backbone.sha256
         metrics = [
             m for m in self.plan.present(*self.plan.networks) if self.plan.networks[m] == network
         ]
-        generated, reference = (
-            extract(clips, backbone, spec.loader, cache=self.cache, progress=self.progress)
-            for clips in (self.generated, self.reference)
-        )
         sets = Sets(generated, reference, self._pair_rows(generated, reference))
         captioned = self._captioned(generated, network)
         for metric in metrics:
             least = KINDS[metric].least
-            readable = min(len(generated.names), len(reference.names))
+            readable = min(generated.count, reference.count)
             if readable < least:
                 note = too_few(readable, least, "readable clip")
                 self.figures[metric] = Figure(metric, None, note=note)
@@ -146,6 +151,10 @@ class _Work:
                     self._add(metric, sets, spec.name)
             except InputError as error:  # what the other figures need not suffer for
                 self.figures[metric] = Figure(metric, None, note=str(error))
+            if part := sets.part_note(moments=metric in ("FD", "FAD")):
+                figure = self.figures[metric]
+                note = f"{part}; {figure.note}".rstrip("; ")
+                self.figures[metric] = dataclasses.replace(figure, note=note)
 
     def _pair_rows(self, generated: Features, reference: Features):
         """Rows of readable clips that belong together, or None for sets that are not paired."""
@@ -306,7 +315,7 @@ class _Work:
             warnings=self._warnings(),
             clips=self._clips(),
             ladders=self.ladders,
-            generation=_settings(generation),
+            generation=without_clips(generation),
             settings=settings,
             versions={
                 "audioldm2_jax": __version__,
@@ -383,10 +392,3 @@ def _inspect(clips: ClipSet, progress: bool) -> None:
     """Decodes all clips once, so that all problems are known before any other work."""
     counter = Counter(f"checking {clips.name}", len(clips), visible=progress)
     clips.inspect_all(counter.add)
-
-
-def _settings(generation: dict | None) -> dict | None:
-    """The settings of generated clips, without what is said of single ones."""
-    if generation is None:
-        return None
-    return {key: value for key, value in generation.items() if key not in ("clips", "failed")}

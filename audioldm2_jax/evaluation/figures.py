@@ -48,11 +48,12 @@ class Rows:
 
     embeddings: np.ndarray
     name: str = "features"  # in messages
+    moments: GaussianStatistics | None = None  # of all rows, where these are a part
 
     @cached_property
     def statistics(self) -> GaussianStatistics:
         """Mean and covariance. Raises InputError for numbers that are not finite."""
-        return GaussianStatistics.of(self.embeddings, name=self.name)
+        return self.moments or GaussianStatistics.of(self.embeddings, name=self.name)
 
     @cached_property
     def median(self) -> float:
@@ -70,13 +71,27 @@ class Sets:
 
     @cached_property
     def generated_rows(self) -> Rows:
-        """All rows of the generated clips."""
-        return Rows(self.generated.embeddings, "generated")
+        """The rows of the generated clips."""
+        return Rows(self.generated.embeddings, "generated", self.generated.moments)
 
     @cached_property
     def reference_rows(self) -> Rows:
-        """All rows of the reference clips."""
-        return Rows(self.reference.embeddings, "reference")
+        """The rows of the reference clips."""
+        return Rows(self.reference.embeddings, "reference", self.reference.moments)
+
+    def part_note(self, *, moments: bool = False) -> str:
+        """What a figure's note says of sets of which a part is held; "" for others.
+
+        moments: whether the figure itself takes the moments of all clips.
+        """
+        parts = [
+            f"{len(f.names)} of {f.count} {name} clips"
+            for name, f in (("generated", self.generated), ("reference", self.reference))
+            if not f.is_whole
+        ]
+        if not parts:
+            return ""
+        return f"{'interval and parts of the set' if moments else 'computed'} of {', '.join(parts)}"
 
     def rows(self, which: str, clips: np.ndarray) -> Rows:
         """Rows of some clips of "generated" or "reference", one clip after another."""
@@ -88,7 +103,7 @@ class Sets:
 def distance(metric: str, reference: Rows, generated: Rows, protocol: EvalProtocol) -> float:
     """FD or FAD: the Frechet distance; KAD: the kernel distance, by the protocol's bandwidth."""
     if metric != "KAD":
-        return frechet_distance(reference.statistics, generated.embeddings)
+        return frechet_distance(reference.statistics, generated.statistics)
     return kernel_audio_distance(
         reference.embeddings,
         generated.embeddings,
@@ -111,8 +126,10 @@ def distance_figure(
     elif counts is not None:
         low, high = percentiles(resampled_distances(reference.statistics, y, counts), centre=value)
         low = max(0.0, low)
-    note = f"{len(y)} rows of {y.shape[1]} features; {note}"
-    return Figure(metric, value, low, high, len(sets.generated.names), note)
+    features, of_all = sets.generated, metric != "KAD"
+    rows, count = (features.rows, features.count) if of_all else (len(y), len(features.names))
+    note = f"{rows} rows of {y.shape[1]} features; {note}"
+    return Figure(metric, value, low, high, count, note)
 
 
 def kid_figure(sets: Sets, protocol: EvalProtocol, sampling: Sampling, note: str) -> Figure:
@@ -242,7 +259,9 @@ def ladder(
     def part(clips) -> float:
         return distance(metric, sets.reference_rows, sets.rows("generated", clips), protocol)
 
-    steps = metric_ladder(part, count, whole=value, seed=seed)
+    # Of a part of the set, its own distance is the last step.
+    whole = value if sets.generated.is_whole else None
+    steps = metric_ladder(part, count, whole=whole, seed=seed)
     return [[size, mean] for size, mean, _ in steps]
 
 

@@ -46,6 +46,14 @@ class Plan:
         """Those of `metrics` that are asked for and can be computed."""
         return (m for m in metrics if m in self.selection.keys and m not in self.absent)
 
+    def readers(self) -> list[list[Network]]:
+        """The networks that are used, in lists of those that read the same samples."""
+        readers: dict[tuple, list[Network]] = {}
+        for network in dict.fromkeys(self.networks[m] for m in self.present(*self.networks)):
+            reader = network.spec.loader, network.backbone.sample_rate
+            readers.setdefault(reader, []).append(network)
+        return list(readers.values())
+
     def leave_out(self, metric: str, reason: str) -> None:
         """Notes why a metric is absent. Raises InputError if it was asked for by its own name."""
         if metric in self.selection.by_name:

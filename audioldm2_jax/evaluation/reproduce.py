@@ -107,7 +107,8 @@ def run_row(work: Work, row: Row) -> RowResult:
     if work.settings.progress and distributed.is_main():
         note(f"{row.name}: {row.system}")
     try:
-        points = RUNNERS[type(row.clips)](work, row)
+        with distributed.shared_errors():
+            points = RUNNERS[type(row.clips)](work, row)
     except (InputError, NumericalError) as error:
         state = "missing" if lacking else "failed"
         return RowResult(row, state, needs=lacking, lines=[str(error)])

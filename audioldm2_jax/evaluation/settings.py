@@ -24,6 +24,13 @@ def generation_settings(manifest: Mapping | None) -> dict | None:
     return {key: value for key, value in manifest.items() if key not in (*_MODEL, *_RUN)}
 
 
+def without_clips(manifest: Mapping | None) -> dict | None:
+    """How clips were generated, the model included, without what is said of single clips."""
+    if manifest is None:
+        return None
+    return {key: value for key, value in manifest.items() if key not in ("clips", "failed")}
+
+
 def evaluation_settings(
     generated: ClipSet,
     reference: ClipSet,

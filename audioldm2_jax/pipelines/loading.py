@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from audioldm2_jax import backend, caching
-from audioldm2_jax.checkpoints import download, hub, prepared, registry
+from audioldm2_jax.checkpoints import download, hub, prepared, registry, tango
 from audioldm2_jax.checkpoints import lora as low_rank
 from audioldm2_jax.checkpoints.authors import assemble
 from audioldm2_jax.checkpoints.authors.source import open_file
@@ -129,7 +129,7 @@ def open_checkpoint(
             path = registry.resolve(name, revision=revision, quiet=not progress)
             files = _open_file(path, dtype, tokenizers, progress)
         else:
-            files = _open_folder(name, dtype, convention, revision, variant, progress)
+            files = _open_folder(name, dtype, convention, revision, variant, tokenizers, progress)
         return files if changes is None else _with_lora(files, lora, changes, lora_strength)
 
     return OpenCheckpoint(config, read_as, dtype, str(model), quantize, opened)
@@ -144,10 +144,18 @@ def _check_family(family: str, model, families: Sequence[str] | None) -> None:
 
 
 class _Kind(NamedTuple):
-    """Whether a checkpoint lies on this machine; whether it is an authors' file, not a folder."""
+    """Whether a checkpoint lies on this machine; whether it is an authors' file, not a folder;
+    whether the folder is TANGO's.
+    """
 
     is_local: bool
     is_file: bool
+    is_tango: bool = False
+
+    @property
+    def is_authors(self) -> bool:
+        """Whether it is read as its authors do, with tokenizers from elsewhere."""
+        return self.is_file or self.is_tango
 
 
 def _kind(name: str) -> _Kind:
@@ -158,7 +166,8 @@ def _kind(name: str) -> _Kind:
         return _Kind(is_local=True, is_file=False)
     path = user_path(name)
     try:
-        return _Kind(path.exists(), path.is_file())
+        is_tango = tango.is_tango(path) or registry.PUBLISHED.get(name) == "tango"
+        return _Kind(path.exists(), path.is_file(), is_tango)
     except OSError as error:
         raise cannot(path, "read", error) from None
 
@@ -167,11 +176,13 @@ def _check_effect(kind: _Kind, model, convention: str, *, revision, variant, tok
     """Raises InputError for an option that has no effect on the checkpoint."""
     if revision and kind.is_local:
         raise InputError(f"revision {revision}: {model} is on this machine; leave revision out")
-    if variant is not None and kind.is_file:
-        raise InputError(f"variant {variant}: {model} is a file, which has no variants")
-    if convention != "authors" and kind.is_file:
-        raise InputError(f"{model}: an authors' file is read as they do; convert it for diffusers")
-    if tokenizers is not None and not kind.is_file:
+    if variant is not None and kind.is_authors:
+        raise InputError(f"variant {variant}: {model} has its authors' files, without variants")
+    if convention != "authors" and kind.is_authors:
+        raise InputError(
+            f"convention {convention}: {model} has its authors' files, which are read as they do"
+        )
+    if tokenizers is not None and not kind.is_authors:
         raise InputError(f"tokenizers {tokenizers}: are for an authors' file; {model} has its own")
 
 
@@ -181,17 +192,22 @@ def _read_config(name: str, kind: _Kind, convention: Convention, revision) -> Mo
     if kind.is_file:
         return assemble.model_config(open_file(user_path(name)))
     folder = download.locate(name, revision=revision, quiet=True, configs_only=True)
+    if tango.is_tango(folder):
+        return tango.read_config(folder)
     return hub.read_config(folder, convention)
 
 
-def _open_folder(name, dtype, convention, revision, variant, progress) -> _Files:
+def _open_folder(name, dtype, convention, revision, variant, tokenizers, progress) -> _Files:
     folder = download.locate(name, revision=revision, quiet=not progress, variant=variant)
     # The hub's cache names a snapshot's folder after its commit.
     commit = f"@{folder.name}" if folder.parent.name == "snapshots" else ""
+    source = f"{name}{commit}"
+    if tango.is_tango(folder):
+        return _open_tango(folder, dtype, tokenizers, source, progress)
     checkpoint = hub.load(
         folder,
         convention=convention,
-        source=f"{name}{commit}",
+        source=source,
         without=("audiomae",),
         only=(),
         variant=variant,
@@ -208,6 +224,20 @@ def _open_folder(name, dtype, convention, revision, variant, progress) -> _Files
         except OSError:
             return None
         return [stamps, repr(config), variant]
+
+    return _Files(checkpoint, read, identity, progress)
+
+
+def _open_tango(folder, dtype, tokenizers, source, progress) -> _Files:
+    """A checkpoint from TANGO's folder."""
+    checkpoint = tango.load(folder, tokenizers=tokenizers, source=source, only=())
+
+    def read(part: str) -> dict:
+        return tango.load_part(folder, part, getattr(checkpoint.config, part), dtype)
+
+    def identity(part: str) -> list:
+        config = getattr(checkpoint.config, part)
+        return [caching.stamps([folder]), repr(config)]
 
     return _Files(checkpoint, read, identity, progress)
 

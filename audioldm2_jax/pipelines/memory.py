@@ -14,6 +14,7 @@ import numpy as np
 
 from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
+from audioldm2_jax.diffusion.samplers import SamplerSchedule
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.int8 import quantize_in_place, quantizes
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
@@ -127,7 +128,7 @@ def estimate(
     shapes = jax.eval_shape(lambda p: prepack_params(p, dtype), shapes)
     mesh = make_mesh(devices=jax.devices()[:1]) if backend.current().batched else None
     runner = Runner(dtype, mesh)
-    batch = _typical_batch(config, request, runner.batch_size(request.waveforms))
+    batch = _batch_of(config, request, runner.batch_size(request.waveforms))
     compile_batch = compile_together if runner.mesh else compile_steps
     program = program_of(config, dtype)
     programs = compile_batch(runner, program, shapes, batch, progress=progress)
@@ -141,23 +142,32 @@ def estimate_in_turn(
 
     Otherwise as `estimate`.
     """
-    shapes, batch = model_shapes(config, dtype, quantize), _typical_batch(config, request, 1)
+    shapes, batch = (
+        model_shapes(config, dtype, quantize),
+        _batch_of(config, request, request.waveforms),
+    )
     arguments = Runner(dtype), program_of(config, dtype), shapes, batch
     peaks = compile_in_turn(*arguments, progress=progress).peaks
     check_peaks(peaks)
     return peaks
 
 
-def _typical_batch(config: ModelConfig, request: Request, count: int) -> Batch:
-    """Shapes of so many clips of a request, with texts of usual length."""
-    guided = request.clips[0].guided
+def _batch_of(config: ModelConfig, request: Request, count: int) -> Batch:
+    frames, schedule = request.duration.frames, request.sampling.schedule
+    return typical_batch(config, frames, schedule, count, guided=request.clips[0].guided)
+
+
+def typical_batch(
+    config: ModelConfig, frames: int, schedule: SamplerSchedule, count: int, *, guided: bool
+) -> Batch:
+    """Shapes of `count` clips of one request, with texts of usual length."""
     clips = Clips(
         blank(config, count, guided=guided),
         np.ones(count, np.float32) if guided else None,
         jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count)),
-        jax.ShapeDtypeStruct(latents_shape(config, request.duration.frames, count), jnp.float32),
+        jax.ShapeDtypeStruct(latents_shape(config, frames, count), jnp.float32),
     )
-    return Batch(clips, request.sampling.schedule, np.zeros(count, int))
+    return Batch(clips, schedule, np.zeros(count, int))
 
 
 def least_memory(frames: int, config: ModelConfig, itemsize: int, clips: int = 1) -> int:

@@ -29,6 +29,7 @@ class ModelConfig:
     family: audioldm2: CLAP and T5 (for speech: phonemes) -> GPT-2 -> LOA -> U-Net.
         audioldm, musicldm: CLAP's vector conditions the U-Net's residual blocks.
         audioldm_t5: the U-Net attends to T5's states; CLAP only ranks candidates.
+        tango: the U-Net attends to T5's states.
     audiomae: gives the LOA that training predicts; generation does not need it.
 
     Families of another shape have a configuration class of their own (`checkpoints.families`).
@@ -136,6 +137,30 @@ def audioldm_t5() -> ModelConfig:
     """`audioldm_16k_crossattn_t5`: FLAN-T5 alone, by cross-attention."""
     unet = UNetConfig(contexts=((None, 1024),) * 4)
     return ModelConfig("audioldm_t5", projection=None, gpt2=None, unet=unet)
+
+
+# Stable Diffusion 2.1's U-Net over AudioLDM's latents, and its schedule, as the DDPM sampler of
+# TANGO's time reads it: without an offset.
+TANGO_UNET = UNetConfig(
+    channels=(320, 640, 1280, 1280),
+    attention=(True, True, True, False),
+    contexts=((1024,),) * 4,
+    heads=(5, 10, 20, 20),
+)
+TANGO_SCHEDULE = ScheduleConfig(
+    beta_start=0.00085,
+    beta_end=0.012,
+    steps_offset=0,
+    sampler="ddpm",
+    prediction_type="v_prediction",
+)
+
+
+def tango() -> ModelConfig:
+    """`declare-lab/tango` and `tango2` (arXiv 2304.13731, 2404.09956): FLAN-T5, v-prediction."""
+    vae = VAEConfig(scale=0.9227914214134216)
+    none = {"clap": None, "projection": None, "gpt2": None}
+    return ModelConfig("tango", unet=TANGO_UNET, vae=vae, schedule=TANGO_SCHEDULE, **none)
 
 
 def musicldm() -> ModelConfig:
@@ -280,6 +305,13 @@ def tiny_t5() -> ModelConfig:
     return dataclasses.replace(tiny(), family="audioldm_t5", projection=None, gpt2=None, unet=unet)
 
 
+def tiny_tango() -> ModelConfig:
+    """Tiny TANGO."""
+    base = tiny()
+    unet = _tiny_unet(((32,),) * 2)
+    return dataclasses.replace(tango(), t5=base.t5, unet=unet, vae=base.vae, vocoder=base.vocoder)
+
+
 def tiny_musicldm() -> ModelConfig:
     """Tiny MusicLDM."""
     base = tiny_audioldm()
@@ -297,6 +329,7 @@ PRESETS = {
     "audioldm-48k": audioldm_48k,
     "audioldm-t5": audioldm_t5,
     "musicldm": musicldm,
+    "tango": tango,
     "nano": nano,
     "nano-speech": nano_speech,
     "nano-audioldm": nano_audioldm,
@@ -306,4 +339,5 @@ PRESETS = {
     "tiny-48k": tiny_48k,
     "tiny-t5": tiny_t5,
     "tiny-musicldm": tiny_musicldm,
+    "tiny-tango": tiny_tango,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets.codecs import ENCODEC, EncodecConfig
 from audioldm2_jax.presets.language import DecoderConfig
 from audioldm2_jax.presets.parts import T5Config
@@ -100,3 +101,19 @@ MUSICGEN = {
     "medium": MusicGenLMConfig(width=1536, depth=48, heads=24, hidden=6144),
     "large": MusicGenLMConfig(width=2048, depth=48, heads=32, hidden=8192),
 }
+
+
+def check_musicgen(config: MusicGenConfig) -> MusicGenConfig:
+    """Raises InputError for a language model of other tokens than the codec's."""
+    lm, codec = config.musicgen_lm, config.encodec
+    theirs = (codec.levels * lm.channels, codec.codebook)
+    if (lm.levels, lm.codebook) != theirs:
+        raise InputError(
+            f"decoder: {lm.levels} streams of {lm.codebook} tokens, but audio_encoder has "
+            f"{theirs[0]} of {theirs[1]}; they are of different models"
+        )
+    if codec.channels != 1 or codec.normalize or codec.chunk:
+        raise InputError(
+            "audio_encoder: codes channels together, or in chunks; MusicGen's does not"
+        )
+    return config

@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 
 import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
 
-from audioldm2_jax import files
+from audioldm2_jax import backend, files
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.training.metrics import PEAKS
 
@@ -147,19 +149,28 @@ def gpu_target(chip: Chip) -> str:
     )
 
 
+def on_device(device, arguments):
+    """The arguments of a program, arrays or shapes, as shapes on a device."""
+    place = SingleDeviceSharding(device)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place), arguments
+    )
+
+
 def compile_there(lowered):
-    """A lowered program compiled for the devices that its arguments are on.
+    """A lowered program compiled for the devices that its arguments are on, without any cache.
 
     Raises JaxRuntimeError for what the compiler cannot do, such as a program that is too large.
     """
-    try:
-        return lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "output tile sizes" not in str(error):
-            raise
-        # Nothing is tuned without a GPU, and Triton's default tiles do not suit every product: all
-        # products are cuBLAS' then.
-        return lowered.compile({"xla_gpu_enable_triton_gemm": False})
+    with backend.without_cache():
+        try:
+            return lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "output tile sizes" not in str(error):
+                raise
+            # Nothing is tuned without a GPU, and Triton's default tiles do not suit every product:
+            # all products are cuBLAS' then.
+            return lowered.compile({"xla_gpu_enable_triton_gemm": False})
 
 
 def compiled_text(compiled, dump: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from audioldm2_jax.rehearsal import costs
@@ -46,6 +46,13 @@ class Kernels:
 
     kernels: tuple[Kernel, ...]
     unknown_loops: int
+
+
+def together(programs: Iterable[Kernels]) -> Kernels:
+    """The kernels of programs that run one after another."""
+    programs = tuple(programs)
+    kernels = tuple(kernel for program in programs for kernel in program.kernels)
+    return Kernels(kernels, sum(program.unknown_loops for program in programs))
 
 
 def read_kernels(module: Module, trips: int | None = None) -> Kernels:

@@ -113,8 +113,10 @@ def table(report: dict) -> str:
     sizes = [name for name in _SIZES if f"GB {name}" in report]
     line = ", ".join(f"{name} {report[f'GB {name}']:.2f}" for name in sizes)
     lines = [f"memory, GB: {line}{'' if report['fits'] else ' (it does not fit the chip)'}"]
+    for stage, sums in report.get("stages", {}).items():
+        lines.append(f"{stage}: weights {sums['GB weights']:.2f}, at most {sums['GB total']:.2f}")
     if "categories" not in report:
-        return lines[0]
+        return "\n".join(lines)
     if loops := report["loops of unknown length"]:
         lines.append(f"{loops} loops of unknown length: their bodies count once")
     lines.append(f"{'kernels':<16}{'count':>8}{'GB moved':>10}{'GFLOP':>10}{'ms, roofline':>14}")

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
 from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import registry
 from audioldm2_jax.checkpoints.families import default_guidance
 from audioldm2_jax.diffusion.samplers import pad_schedule
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.pipelines.batch import latents_shape
+from audioldm2_jax.models.int8 import check_quantize
+from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.durations import exact_duration
 from audioldm2_jax.pipelines.loading import open_checkpoint
-from audioldm2_jax.pipelines.memory import model_shapes, prepack_params
+from audioldm2_jax.pipelines.memory import model_shapes, prepack_params, typical_batch
 from audioldm2_jax.pipelines.programs import program_of, shared
 from audioldm2_jax.pipelines.request import check_sampling
-from audioldm2_jax.pipelines.text import blank
 from audioldm2_jax.pipelines.values import check_count
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
 from audioldm2_jax.rehearsal import hlo
-from audioldm2_jax.rehearsal.chips import chip_of, compile_there, compiled_text, devices_of
-from audioldm2_jax.rehearsal.kernels import Kernels, read_kernels
+from audioldm2_jax.rehearsal.chips import (
+    Chip,
+    chip_of,
+    compile_there,
+    compiled_text,
+    devices_of,
+    on_device,
+)
+from audioldm2_jax.rehearsal.in_turn import rehearse_in_turn
+from audioldm2_jax.rehearsal.kernels import read_kernels, together
 from audioldm2_jax.rehearsal.report import kernel_figures, memory_figures, too_large
 
 # The programs that sampling runs, one after another.
@@ -59,19 +66,26 @@ def rehearse_sampling(
     steps: int = 25,
     clips: int = 1,
     sampler: str | None = None,
+    low_memory: bool = False,
+    quantize: str | None = None,
     dump: str | None = None,
 ) -> dict:
     """What sampling `clips` clips of a model at once needs on one chip of a topology such as h100.
 
-    part: one of `PARTS`; seconds, sampler: None are the model's own. dump: a file that the compiled
-    text is written to, of "generate" the sampler's. -> model, part, clips, seconds and steps, and
-    what `memory_figures` and `kernel_figures` return; of "generate" also the figures of each of its
-    programs; of a program that the compiler finds too large what `too_large` returns. Nothing is
-    computed and no weight is made. Raises InputError for what the model cannot do, a topology of
-    several chips, or without the compiler's package.
+    part: one of `PARTS`; seconds, sampler: None are the model's own. low_memory, quantize: as of
+    `Pipeline.from_pretrained`. dump: a file that the compiled text is written to, of "generate" the
+    sampler's. -> model, part, clips, seconds and steps, and what `memory_figures` and
+    `kernel_figures` return; of "generate" also the figures of each of its programs, or with
+    low_memory those of each stage, of which the largest is the total; of a program that the
+    compiler finds too large what `too_large` returns. Nothing is computed and no weight is made.
+    Raises InputError for what the model cannot do, a topology of several chips, a part with
+    low_memory, or without the compiler's package.
     """
     chip = chip_of(topology)
     check_count("batchsize (-b)", clips, 1)
+    check_quantize(quantize)
+    if low_memory and part != "generate":
+        raise InputError(f"--part {part}: --low_memory has stages; leave --part out")
     config = named_config(name)
     duration = exact_duration(seconds, config, CONVENTIONS["authors"])
     schedule = check_sampling(config, sampler, steps, 0.0).schedule
@@ -82,50 +96,56 @@ def rehearse_sampling(
         )
     evaluations = len(schedule.timesteps)
     what = {"model": name, "part": part, "chips": 1, "batch": clips}
-    what |= {"seconds of sound": duration.seconds, "steps": evaluations}
-    figures, kernels = {}, {}
+    what |= {"seconds of sound": duration.seconds, "steps": evaluations, "quantize": quantize}
     with backend.targeting(chip.platform):
-        programs = _programs(config, duration.frames, schedule, clips)
-        for key in PROGRAMS if part == "generate" else (part,):
-            run, arguments = programs[key]
-            try:
-                compiled = compile_there(jax.jit(run).lower(*_on(devices[0], arguments)))
-            except jax.errors.JaxRuntimeError as error:
-                return what | {"part": key} | too_large(str(error))
-            text = compiled_text(compiled, dump if key in (part, "sample") else None)
-            # The sampler's loop takes the number of its steps as an argument.
-            trips = evaluations if key == "sample" else None
-            kernels[key] = read_kernels(hlo.parse(text), trips)
-            figures[key] = memory_figures(compiled, chip)
+        batch = typical_batch(
+            config, duration.frames, schedule, clips, guided=default_guidance(config) > 1
+        )
+        shapes = model_shapes(config, backend.current().dtype, quantize)
+        if low_memory:
+            return what | rehearse_in_turn(config, shapes, batch, chip, devices[0], dump)
+        programs = _programs(config, shapes, batch)
+        return what | _figures(programs, part, evaluations, chip, devices[0], dump)
+
+
+def _figures(
+    programs: dict[str, tuple], part: str, evaluations: int, chip: Chip, device, dump: str | None
+) -> dict:
+    """What `rehearse_sampling` returns of compiled programs. evaluations: of the sampler's loop."""
+    figures, kernels = {}, {}
+    for key in PROGRAMS if part == "generate" else (part,):
+        run, arguments = programs[key]
+        try:
+            compiled = compile_there(jax.jit(run).lower(*on_device(device, arguments)))
+        except jax.errors.JaxRuntimeError as error:
+            return {"part": key} | too_large(str(error))
+        text = compiled_text(compiled, dump if key in (part, "sample") else None)
+        # The sampler's loop takes the number of its steps as an argument.
+        kernels[key] = read_kernels(hlo.parse(text), evaluations if key == "sample" else None)
+        figures[key] = memory_figures(compiled, chip)
     if part != "generate":
-        return what | figures[part] | kernel_figures(kernels[part], chip)
-    together = Kernels(
-        sum((k.kernels for k in kernels.values()), ()),
-        sum(k.unknown_loops for k in kernels.values()),
-    )
+        return figures[part] | kernel_figures(kernels[part], chip)
     each = {key: figures[key] | kernel_figures(kernels[key], chip) for key in PROGRAMS}
-    return what | _memory(programs, figures) | kernel_figures(together, chip) | {"programs": each}
+    whole = kernel_figures(together(kernels.values()), chip)
+    return _memory(programs, figures) | whole | {"programs": each}
 
 
-def _programs(config: ModelConfig, frames: int, schedule, count: int) -> dict[str, tuple]:
-    """{part: (its function, its arguments as shapes, parameters first)} of `count` clips."""
+def _programs(config: ModelConfig, shapes: dict, batch: Batch) -> dict[str, tuple]:
+    """{part: (its function, its arguments as shapes, parameters first)}. shapes: of the weights."""
     dtype = backend.current().dtype
-    program, guided = program_of(config, dtype), default_guidance(config) > 1
-    params = jax.eval_shape(lambda p: prepack_params(p, dtype), model_shapes(config, dtype))
-    texts = blank(config, count, guided=guided)
-    latents = jax.ShapeDtypeStruct(latents_shape(config, frames, count), jnp.float32)
-    guidance = np.ones(count, np.float32) if guided else None
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
-    loop = shared.Clips(None, guidance, keys, latents), *pad_schedule(schedule)
+    program = program_of(config, dtype)
+    params = jax.eval_shape(lambda p: prepack_params(p, dtype), shapes)
+    latents, guidance = batch.clips.latents, batch.clips.guidance
+    loop = dataclasses.replace(batch.clips, texts=None), *pad_schedule(batch.schedule)
     condition: Callable[..., Any] = partial(shared.condition, program)
-    context, _ = jax.eval_shape(condition, params, texts)
+    context, _ = jax.eval_shape(condition, params, batch.clips.texts)
     biases = jax.eval_shape(partial(shared.time_bias, program), params, loop[1].timesteps)
 
     def step(params, context, biases, x, index, guidance):
         return shared.denoiser(program, params, context, biases, guidance)(x, index)
 
     return {
-        "condition": (condition, (params, texts)),
+        "condition": (condition, (params, batch.clips.texts)),
         "sample": (partial(shared.sample_latents, program), (params, context, *loop)),
         "render": (partial(shared.render, program), (params, latents)),
         "unet": (step, (params, context, biases, latents, np.zeros((), np.int32), guidance)),
@@ -147,11 +167,3 @@ def _memory(programs: dict[str, tuple], figures: dict[str, dict]) -> dict:
         "GB total": total,
         "fits": total <= chip,
     }
-
-
-def _on(device, arguments):
-    """The arguments as shapes on a device."""
-    place = SingleDeviceSharding(device)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place), arguments
-    )

@@ -14,10 +14,14 @@ from audioldm2_jax.cli import evaluate as command
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.evaluation import held
 from audioldm2_jax.evaluation.backbones.clap import CLAP
 from audioldm2_jax.evaluation.backbones.panns import PANNs
+from audioldm2_jax.evaluation.clips import ClipSet
 from audioldm2_jax.evaluation.generated import GenerationSettings
+from audioldm2_jax.evaluation.judges.words import transcripts
 from audioldm2_jax.evaluation.metrics.frechet import frechet_distance
+from audioldm2_jax.evaluation.metrics.speech import character_error_rate, word_error_rate
 from audioldm2_jax.evaluation.results import METRICS, EvalResult
 from tests.evaluation.clip_folders import LABELS, RATE, tone, write_classifier, write_clips
 
@@ -125,6 +129,56 @@ def test_a_second_run_reads_the_cache_and_agrees(world, out, tmp_path, monkeypat
     assert without_time(out / "result.json") == before
     text = capsys.readouterr().out
     assert text.startswith(f"{world / 'ours'} against {world / 'theirs'}\nprotocol audioldm_eval")
+
+
+def test_a_clip_is_read_once_for_networks_of_one_reader(world, tmp_path, monkeypatch):
+    """The classifier and FAD's network have one loader and one rate in audioldm_eval."""
+    reads, read = [], ClipSet.read
+    monkeypatch.setattr(
+        ClipSet, "read", lambda *given: reads.append(given[0].name + given[1].name) or read(*given)
+    )
+    other = shutil.copytree(world / "tagger", tmp_path / "other")
+    sets = [world / "ours", world / "theirs", f"--weights=classifier={world / 'tagger'}"]
+    words = [*sets, f"--weights=fad={other}", "--metrics", "FD,FAD,KL", "--limit", 9]
+    words += ["--bootstrap", 0, "--clips", 0, "--output", tmp_path / "out", "-q"]
+    assert main(["evaluate", *map(str, words)]) == 0
+    assert len(reads) == len(set(reads)) == 2 * 9
+
+
+def test_of_large_sets_a_part_is_held(world, out, tmp_path, monkeypatch):
+    """Distances are of all clips, other figures of the part, which has the same pairs."""
+    monkeypatch.setattr(held, "CLIPS", 24)
+    words = ["--metrics", "FD,FAD,KL,KAD,IS", "--bootstrap", 20, "--cache", out / "cache"]
+    assert evaluate(world, world / "ours", tmp_path / "out", *words) == 0
+    whole, part = (EvalResult.load(path / "result.json") for path in (out, tmp_path / "out"))
+    for metric in ("FD", "FAD"):
+        figure = part.figure(metric)
+        assert figure.value == pytest.approx(whole.figure(metric).value, rel=1e-6)
+        assert figure.n == COUNT and figure.low <= figure.value <= figure.high
+        parts = "24 of 40 generated clips, 24 of 40 reference clips"
+        assert figure.note.startswith(f"interval and parts of the set of {parts}")
+        assert part.ladders[metric][-1][0] == 24
+    scored = {clip["name"]: clip["KL"] for clip in part.clips if "KL" in clip}
+    kl = {clip["name"]: clip["KL"] for clip in whole.clips}
+    assert len(scored) == 24 and scored == {name: kl[name] for name in scored}
+    assert part.figure("KL").value == pytest.approx(np.mean(list(scored.values())))
+    for metric in ("KL", "KAD", "IS"):
+        assert part.figure(metric).n == 24
+        assert part.figure(metric).note.startswith(f"computed of {parts}; ")
+
+
+def test_words_are_judged_by_the_transcripts(world, tmp_path):
+    theirs = write_clips(tmp_path / "theirs", 3, seed=1)
+    texts = ["a bee hums", "owls", "a fan turns slowly"]
+    rows = "".join(f"clip{i:02}.wav,{text}\n" for i, text in enumerate(texts))
+    (tmp_path / "texts.csv").write_text(f"file_name,transcript\n{rows}")
+    words = ["--metrics", "WER,CER", "--captions", tmp_path / "texts.csv", "--limit", 3]
+    assert evaluate(world, world / "ours", tmp_path / "out", *words, theirs=theirs) == 0
+    result = EvalResult.load(tmp_path / "out" / "result.json")
+    spoken = transcripts([tone(1000 + i) for i in range(3)], RATE)
+    assert result.figure("WER").value == pytest.approx(word_error_rate(texts, spoken))
+    assert result.figure("CER").value == pytest.approx(character_error_rate(texts, spoken))
+    assert result.figure("WER").n == 3
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(world, out, tmp_path, monkeypatch):

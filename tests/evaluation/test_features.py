@@ -11,7 +11,7 @@ from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.evaluation import features
 from audioldm2_jax.evaluation.backbones.base import Backbone, Batches, Row
-from audioldm2_jax.evaluation.features import extract
+from audioldm2_jax.evaluation.features import extract, extract_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,25 @@ def test_the_cache_goes_by_content(tmp_path, small_chunks):
         extract(again, other, Rules(), cache=tmp_path).embeddings, 3 * first.embeddings
     )
     assert len(again.reads) == 14
+
+
+def test_networks_of_one_reader_read_a_clip_once(tmp_path, small_chunks):
+    """Also where one has the clips in its cache, and the other has not."""
+    clips, third = clip_set(), Patches(3.0)
+    third.sha256 = "3" * 64
+    first, tripled = extract_all(clips, [Patches(), third], Rules(), cache=tmp_path)
+    check(first, clips)
+    np.testing.assert_allclose(tripled.embeddings, 3 * first.embeddings)
+    assert sorted(clips.reads) == sorted(clips.waveforms) and tripled.sha256 == "3" * 64
+    other, again = Patches(5.0), clip_set()
+    other.sha256 = "5" * 64
+    known, new = extract_all(again, [third, other], Rules(), cache=tmp_path)
+    np.testing.assert_array_equal(known.embeddings, tripled.embeddings)
+    np.testing.assert_allclose(new.embeddings, 5 * first.embeddings)
+    assert sorted(again.reads) == sorted(again.waveforms)
+    other.sample_rate = 200
+    with pytest.raises(InputError, match="several rates"):
+        extract_all(again, [third, other], Rules())
 
 
 def test_stopped_work_goes_on(tmp_path, small_chunks):

@@ -1,4 +1,4 @@
-"""Two processes of one job: each computes its clips, and both get features and scores of all."""
+"""Two processes of one job: each computes its clips; both get all features, scores and errors."""
 
 import os
 import socket
@@ -13,8 +13,10 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import sys
 from pathlib import Path
+import jax
 import numpy as np
 from audioldm2_jax import distributed
+from audioldm2_jax.errors import InputError
 distributed.initialize()
 from audioldm2_jax.evaluation.backbones.base import Backbone, Batches, Row
 from audioldm2_jax.evaluation.features import extract
@@ -53,9 +55,16 @@ cached = judge_clips(judge, Set(), Set(), {}, cache=Path(sys.argv[2]), progress=
 judged.clear()
 scores = judge_clips(judge, Set(), Set(), {}, progress=False)["DNSMOS_SIG"].values
 np.testing.assert_array_equal(cached["DNSMOS_SIG"].values, scores)
+try:
+    with distributed.shared_errors():
+        if jax.process_index() == 1:
+            raise InputError("weights: no such file")
+        extract(Set(), Double(), LoaderRules())  # waits for the other host
+except InputError as error:
+    ended = str(error)
 np.savez(
     sys.argv[1], names=features.names, index=features.clip_index, values=features.embeddings,
-    judged=judged, scores=scores,
+    judged=judged, scores=scores, ended=ended,
 )
 """
 
@@ -83,3 +92,4 @@ def test_two_hosts_have_all_features_and_scores(tmp_path):
         np.testing.assert_array_equal(result["values"], 2 * np.stack([index, index**0], 1))
         np.testing.assert_array_equal(result["judged"], np.arange(i, 7, 2))
         np.testing.assert_array_equal(result["scores"], [np.nan, 1, 2, np.nan, 1, 2, np.nan])
+        assert str(result["ended"]) == "process 1: " * (i == 0) + "weights: no such file"

@@ -67,13 +67,17 @@ def qkv(target: str) -> tuple[str, ...]:
     return tuple(f"{target}/{name}" for name in ("query", "key", "value"))
 
 
-def transformer_rules(source: str, target: str) -> tuple[Rule, ...]:
-    """diffusers' Transformer2DModel, named as the authors' SpatialTransformer."""
+def transformer_rules(source: str, target: str, projection: Kind = POINTWISE) -> tuple[Rule, ...]:
+    """diffusers' Transformer2DModel, named as the authors' SpatialTransformer.
+
+    projection: how the source stores the layers around the blocks; LINEAR where diffusers'
+    `use_linear_projection` is set.
+    """
     block, inner = f"{source}.transformer_blocks.{{}}", f"{target}/blocks_{{}}"
     return (
         Rule(f"{source}.norm", f"{target}/norm", NORM),
-        Rule(f"{source}.proj_in", f"{target}/project_in", POINTWISE),
-        Rule(f"{source}.proj_out", f"{target}/project_out", POINTWISE),
+        Rule(f"{source}.proj_in", f"{target}/project_in", projection),
+        Rule(f"{source}.proj_out", f"{target}/project_out", projection),
         Rule(f"{block}.norm1", f"{inner}/norm_attention", NORM),
         *attention_rules(f"{block}.attn1", f"{inner}/attention", DIFFUSERS_ATTENTION),
         Rule(f"{block}.norm2", f"{inner}/norm_cross", NORM),

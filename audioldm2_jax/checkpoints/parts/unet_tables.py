@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from audioldm2_jax.checkpoints.convert import CONV2D, LINEAR, NORM, Rule, Table
+from audioldm2_jax.checkpoints.convert import (
+    CONV2D,
+    LINEAR,
+    NORM,
+    POINTWISE,
+    Kind,
+    Rule,
+    Table,
+)
 from audioldm2_jax.checkpoints.parts.blocks import (
     authors_resnet_rules,
     resnet_rules,
@@ -11,14 +19,16 @@ from audioldm2_jax.checkpoints.parts.blocks import (
 from audioldm2_jax.presets import UNetConfig
 
 
-def table(config: UNetConfig) -> Table:
-    """diffusers' names, which both classes share."""
+def table(config: UNetConfig, projection: Kind = POINTWISE) -> Table:
+    """diffusers' names, which both classes share. projection: as of `transformer_rules`."""
     film = config.film > 0
 
     def level(source, target):
         return (
             *resnet_rules(f"{source}.resnets.{{}}", f"{target}/resnets_{{}}", film),
-            *transformer_rules(f"{source}.attentions.{{}}", f"{target}/transformers_{{}}"),
+            *transformer_rules(
+                f"{source}.attentions.{{}}", f"{target}/transformers_{{}}", projection
+            ),
         )
 
     return Table(

@@ -14,6 +14,7 @@ CONDITIONINGS = {
     "audioldm": audioldm.encode_texts,
     "musicldm": audioldm.encode_texts,
     "audioldm_t5": audioldm_t5.encode_texts,
+    "tango": audioldm_t5.encode_texts,
 }
 
 

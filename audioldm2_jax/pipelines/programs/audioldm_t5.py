@@ -1,4 +1,4 @@
-"""AudioLDM with T5: the U-Net attends to T5's states; CLAP only ranks candidates."""
+"""AudioLDM with T5, and TANGO: the U-Net attends to T5's states; CLAP only ranks candidates."""
 
 from __future__ import annotations
 
