@@ -71,16 +71,16 @@ def check_music_request(
     candidates: int = 1,
     seed: int | None = 0,
     first_clip: int = 0,
-    temperature: float = 1.0,
-    top_k: int = TOP_K,
-    top_p: float = 1.0,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
     recording: Recording | None = None,
     source: str = "the checkpoint",
 ) -> MusicRequest:
     """Arguments as of `MusicGen.__call__`; with a recording, as of `MusicGen.continuation`.
 
-    source: what messages call the checkpoint. Raises InputError for the first value that the model
-    cannot use.
+    source: what messages call the checkpoint. None of temperature, top_k and top_p is audiocraft's
+    own. Raises InputError for the first value that the model cannot use.
     """
     if recording is None:
         prompts, _ = check_texts(prompt, None)
@@ -95,10 +95,7 @@ def check_music_request(
         )
     frames = check_frames(config, seconds)
     guidance = MUSICGEN.guidance if guidance is None else check_guidance(guidance)
-    draws = Draws(
-        number("temperature", temperature), check_count("top_k", top_k, 0), number("top_p", top_p)
-    )
-    draws.settings(1)
+    draws = check_draws(temperature, top_k, top_p)
     seed, first = draw_seed(seed), check_count("first_clip", first_clip, 0)
     clips = (
         ClipRequest(
@@ -126,3 +123,14 @@ def check_frames(config: MusicGenConfig, seconds: float | None) -> int:
     if frames < 1:
         raise InputError(f"seconds is {seconds}: the shortest clip is {1 / config.frame_rate:g} s")
     return frames
+
+
+def check_draws(temperature: float | None, top_k: int | None, top_p: float | None) -> Draws:
+    """None is audiocraft's own. Raises InputError for values out of their range."""
+    draws = Draws(
+        1.0 if temperature is None else number("temperature", temperature),
+        TOP_K if top_k is None else check_count("top_k", top_k, 0),
+        1.0 if top_p is None else number("top_p", top_p),
+    )
+    draws.settings(1)
+    return draws

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -22,7 +23,7 @@ from audioldm2_jax.pipelines.batch import clip_keys
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
 from audioldm2_jax.pipelines.memory import memory_line
 from audioldm2_jax.pipelines.metadata import machine
-from audioldm2_jax.pipelines.music_request import TOP_K, MusicRequest, check_music_request
+from audioldm2_jax.pipelines.music_request import MusicRequest, check_music_request
 from audioldm2_jax.pipelines.output import Output
 from audioldm2_jax.pipelines.recordings import Recording, check_recording, read_recording
 from audioldm2_jax.pipelines.runner import Runner
@@ -43,6 +44,9 @@ class MusicGen:
         self.source, self.quantize = checkpoint.source, quantize
         self.dtype = parse_dtype(dtype)
         self.codec = Codec(self.config.encodec, self.params["encodec"])
+        # Of a clip's own length: the last frames hear what lies behind them.
+        self._decoder = copy.copy(self.codec)
+        self._decoder.buckets = False
         (self._tokenizer,) = checkpoint.tokenizers.values()
         self._runner = Runner(self.dtype)
         backend.enable_cache()
@@ -95,9 +99,9 @@ class MusicGen:
         seed: int | None = 0,
         progress: bool = True,
         *,
-        temperature: float = 1.0,
-        top_k: int = TOP_K,
-        top_p: float = 1.0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         first_clip: int = 0,
     ) -> Output:
         """Generates a clip for each prompt, which follows from its own request alone.
@@ -105,8 +109,8 @@ class MusicGen:
         prompt: a text or P texts. seconds: None is the length of training; longer clips are made
         in windows of that length. guidance: classifier-free scale, 1 or less for none; None is 3.
         candidates: 1, since nothing here ranks them. seed: None or -1 draws one. temperature: 0
-        takes the likeliest tokens; top_k, top_p: what is drawn from, 0 and 1 for all tokens.
-        first_clip: number of the first clip among the seed's. Raises InputError for values it
+        takes the likeliest tokens, None is 1; top_k: None is 250, 0 all tokens; top_p: None is 1,
+        all. first_clip: number of the first clip among the seed's. Raises InputError for values it
         cannot use, NumericalError for NaN.
         """
         request = check_music_request(
@@ -136,9 +140,9 @@ class MusicGen:
         guidance: float | None = None,
         candidates: int = 1,
         seed: int | None = 0,
-        temperature: float = 1.0,
-        top_k: int = TOP_K,
-        top_p: float = 1.0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         first_clip: int = 0,
         progress: bool = True,
     ) -> Output:
@@ -235,7 +239,7 @@ class MusicGen:
     def _decode(self, codes: np.ndarray) -> np.ndarray:
         """Waveforms [B, samples] of codes [B, T, Q]; channels are averaged."""
         channels = self.config.musicgen_lm.channels
-        waves = [np.asarray(self.codec.decode(codes[..., c::channels])) for c in range(channels)]
+        waves = [self._decoder.decode(codes[..., c::channels]) for c in range(channels)]
         return np.mean([wave.reshape(len(codes), -1) for wave in waves], 0, np.float32)
 
     def _describe(self, request: MusicRequest, waves: np.ndarray) -> dict:
