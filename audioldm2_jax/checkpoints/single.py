@@ -1,5 +1,5 @@
-"""One model alone: a folder as transformers (CLAP) and timm (AudioMAE) save it, or a published file
-of PANNs, VGGish, MusicNN or HuBERT.
+"""One model alone: a folder as transformers (CLAP, codecs) and timm (AudioMAE) save it, or a
+published file of PANNs, VGGish, MusicNN, HuBERT or a codec.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_config(folder, *, convention: str = "authors") -> tuple[str, Any]:
 def load(
     folder, *, convention: str = "authors", dtype=jnp.float32, variant: str | None = None
 ) -> Single:
-    """Reads a folder of one part, or a published file of PANNs, VGGish, MusicNN (.index) or HuBERT.
+    """Reads a folder of one part, or a published file, see `from_tensors`.
 
     variant: of the weights, see `weights.find`. Raises InputError naming what is wrong.
     """
@@ -87,20 +87,23 @@ def _part_files(folder: Path, part: Part) -> PartFiles:
     return PartFiles(read_json(path), str(path), beside=beside)
 
 
+# Parts of which a published file holds one alone, under its authors' names.
+_PUBLISHED = {module.MARK: module for module in (panns, vggish, musicnn, hubert)}
+_CODECS = {
+    part.authors.mark: part for part in PARTS.values() if part.folder == "codec" and part.authors
+}
+
+
 def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
     """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
-    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq. Raises InputError for others.
+    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq, Descript's codec. Raises
+    InputError for others.
     """
-    part, interpret = panns.PART, panns.config_of_shapes
-    if vggish.MARK in source:
-        part, interpret = vggish.PART, vggish.config_of_shapes
-    elif musicnn.MARK in source:
-        part, interpret = musicnn.PART, musicnn.config_of_shapes
-    elif hubert.MARK in source:
-        part, interpret = hubert.PART, lambda _, where: hubert.read_shapes(Shapes(source, where))
-    else:
-        source = weights.unwrap(source, lambda name: name == panns.MARK)
-    config: Any = interpret({name: source.shape(name) for name in source}, where)
+    source = weights.unwrap(source, {*_PUBLISHED, *_CODECS}.__contains__)
+    if part := next((part for mark, part in _CODECS.items() if mark in source), None):
+        return _codec(part, source, where, dtype)
+    module = next((module for mark, module in _PUBLISHED.items() if mark in source), panns)
+    part, config = module.PART, _config_of(module, source, where)
     if part is panns.PART:
         config = panns.check_front_end(source, config, where)
     like = part.shapes(config, where)
@@ -108,10 +111,27 @@ def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Sing
     return Single(part.name, config, params)
 
 
+def _config_of(module, source: weights.Weights, where: str) -> Any:
+    """The configuration that the tensors' shapes say."""
+    if module is hubert:
+        return hubert.read_shapes(Shapes(source, where))
+    return module.config_of_shapes({name: source.shape(name) for name in source}, where)
+
+
+def _codec(part: Part, source: weights.Weights, where: str, dtype) -> Single:
+    authors = part.authors
+    source = authors.gather({part.name: source}, where)
+    config = authors.read_shapes(Shapes(source, where))
+    like = part.shapes(config, where)
+    params = to_params(source, authors.table(config), like, put=cast_to(dtype), where=where)
+    return Single(part.name, config, params)
+
+
 def is_published_file(path: Path) -> bool:
     """Whether a file holds a network that `from_tensors` reads. Raises InputError if damaged."""
-    source = weights.unwrap(weights.read(path), lambda name: name == panns.MARK)
-    return any(m.MARK in source for m in (panns, vggish, musicnn, hubert))
+    marks = {*_PUBLISHED, *_CODECS}
+    source = weights.unwrap(weights.read(path), marks.__contains__)
+    return any(mark in source for mark in marks)
 
 
 def save(model: Single, folder) -> None:

@@ -7,6 +7,7 @@ its parameter in Python.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
@@ -152,7 +153,7 @@ def run(options) -> int:
         options.model = SPEECH if options.transcription else DEFAULT
     use_device(options.device)
     opened = _open(options)
-    is_music = music.is_music(opened)
+    is_music = music.is_music(opened.config)
     check = music.check_request if is_music else _check_request
     request = check(options, entries, opened)
     if is_default and not options.quiet:
@@ -177,10 +178,8 @@ def run(options) -> int:
 
 def _open(options):
     """The checkpoint, of which only the configuration is read yet. Raises InputError."""
-    from audioldm2_jax.checkpoints.families import FAMILIES, MUSICGEN
     from audioldm2_jax.pipelines.loading import open_checkpoint
 
-    diffusion = (name for name, family in FAMILIES.items() if family.scheduler)
     return open_checkpoint(
         options.model,
         options.dtype,
@@ -191,7 +190,7 @@ def _open(options):
         lora=options.lora,
         lora_strength=options.lora_strength,
         quantize=options.quantize,
-        families=(*diffusion, MUSICGEN.name),
+        families=music.families(),
         progress=not options.quiet,
     )
 

@@ -19,11 +19,19 @@ _REFUSED = {
 }
 
 
-def is_music(opened) -> bool:
-    """Whether an opened checkpoint is a MusicGen."""
+def families() -> tuple[str, ...]:
+    """The families that `generate` runs: latent diffusion's, and MusicGen."""
+    from audioldm2_jax.checkpoints.families import FAMILIES, MUSICGEN
+
+    diffusion = (name for name, family in FAMILIES.items() if "unet" in family.parts)
+    return *diffusion, MUSICGEN.name
+
+
+def is_music(config) -> bool:
+    """Whether a configuration is MusicGen's."""
     from audioldm2_jax.checkpoints.families import MUSICGEN
 
-    return opened.config.family == MUSICGEN.name
+    return config.family == MUSICGEN.name
 
 
 def check_request(options, entries, opened):
@@ -74,18 +82,29 @@ def load(opened):
     return MusicGen.from_opened(opened)
 
 
-def needed(options, config, dtype) -> tuple[str, int, int]:
-    """(the clips in words, bytes of the weights, bytes that they take beside them) for `doctor`.
+def demand(options, config, dtype):
+    """(the clips of `doctor` in words, a function that compiles for them: (bytes of all, a line)).
 
-    Compiles the programs. Raises InputError for what cannot run here.
+    Raises InputError for values that cannot be used.
     """
+    from audioldm2_jax.pipelines.memory import memory_line
     from audioldm2_jax.pipelines.music_request import check_music_request
     from audioldm2_jax.pipelines.streams import estimate
+    from audioldm2_jax.pipelines.values import check_count
 
     if options.low_memory:
         raise InputError(f"--low_memory: {options.model} {_REFUSED['low_memory'][1]}; leave it out")
-    prompts = ["x"] * options.candidates
+    prompts = ["x"] * check_count("candidates", options.candidates, 1)
     request = check_music_request(config, prompt=prompts, seconds=options.seconds)
-    count, seconds = len(prompts), request.frames / config.frame_rate
-    clips = f"{count} clip{'s' * (count > 1)} of {seconds:g} s"
-    return clips, *estimate(config, request, dtype, quantize=options.quantize, progress=True)
+
+    def compile_programs():
+        settings = {"quantize": options.quantize, "progress": True}
+        weights, needed = estimate(config, request, dtype, **settings)
+        return weights + needed, memory_line(weights, needed)
+
+    return clips_of(len(prompts), request.frames / config.frame_rate), compile_programs
+
+
+def clips_of(count: int, seconds: float) -> str:
+    """So many clips of this length, in words."""
+    return f"{count} clip{'s' * (count > 1)} of {seconds:g} s"

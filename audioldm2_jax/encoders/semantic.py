@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audioldm2_jax import files
 from audioldm2_jax.checkpoints import download, single
+from audioldm2_jax.checkpoints.centroid_files import read_centroids
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.hubert import frame_counts, keep_frames
 from audioldm2_jax.models.kmeans import KMeans
+from audioldm2_jax.presets import KMeansConfig
 
 ENCODERS = ("hubert", "w2v_bert")
 _PIECE = 30  # seconds
@@ -87,16 +90,29 @@ class SemanticEncoder:
         if layer is not None and not 0 <= layer <= self.config.depth:
             raise InputError(f"layer {layer}: {self.name} has the layers 0 to {self.config.depth}")
 
-    def features(self, wave, layer: int | None = None, *, lengths=None) -> np.ndarray:
+    def averaged(self, frame_rate: int) -> int:
+        """How many states become one at this rate. Raises InputError for other rates."""
+        if frame_rate < 1 or self.frame_rate % frame_rate:
+            raise InputError(
+                f"{frame_rate} tokens a second: {self.name} has {self.frame_rate} states a second, "
+                "which must be a multiple"
+            )
+        return self.frame_rate // frame_rate
+
+    def features(
+        self, wave, layer: int | None = None, *, lengths=None, frame_rate: int | None = None
+    ) -> np.ndarray:
         """A hidden state. wave: [B, samples] -> [B, T, D] fp32.
 
         layer: 0 is the first block's input, n the n-th block's output, None the network's output.
         lengths: samples [B] of clips padded to one length; what lies behind a clip's own `frames`
-        means nothing. Raises InputError for an unknown layer, and for clips that are too short.
+        means nothing. frame_rate: states are averaged down to it. Raises InputError for an unknown
+        layer or rate, and for clips that are too short.
         """
         self.check_layer(layer)
-        options = {**self.options(layer), "factor": 1}
-        return self.in_pieces(wave, lengths, 1, lambda w, n: _states(self.params, w, n, **options))
+        factor = self.averaged(frame_rate or self.frame_rate)
+        encode = functools.partial(_states, self.params, **self.options(layer) | {"factor": factor})
+        return self.in_pieces(wave, lengths, factor, encode)
 
     def options(self, layer: int | None) -> dict:
         """The static arguments of the encoder's programs."""
@@ -149,15 +165,10 @@ class SemanticTokenizer:
                 f"{encoder.config.width}; they are of another encoder"
             )
         encoder.check_layer(config.layer)
-        if encoder.frame_rate % config.frame_rate:
-            raise InputError(
-                f"{config.frame_rate} tokens a second: {encoder.name} has {encoder.frame_rate} "
-                "states a second, which must be a multiple"
-            )
+        self._factor = encoder.averaged(config.frame_rate)
         self.encoder, self.kmeans, self.centroids = encoder, config, kmeans.params
         self.sample_rate, self.frame_rate = encoder.sample_rate, config.frame_rate
         self.codebook = config.codebook
-        self._factor = encoder.frame_rate // config.frame_rate
 
     @classmethod
     def from_parts(cls, config, params, dtype: Any = jnp.float32) -> SemanticTokenizer:
@@ -172,17 +183,35 @@ class SemanticTokenizer:
         return cls(encoder, Single("kmeans", config.kmeans, params["kmeans"]))
 
     @classmethod
-    def from_pretrained(cls, name, *, dtype: Any = jnp.float32) -> SemanticTokenizer:
-        """Reads a folder, or a hub id, of `semantic_encoder/` and `kmeans/`.
+    def from_pretrained(
+        cls,
+        name,
+        *,
+        kmeans=None,
+        layer: int | None = None,
+        frame_rate: int | None = None,
+        dtype: Any = jnp.float32,
+    ) -> SemanticTokenizer:
+        """Reads an encoder and its centroids.
 
-        The encoder may also lie in the folder itself, as transformers saves it. Raises InputError
+        name: as of `load_encoder`. kmeans: a folder of ours, by default `kmeans/` in that of the
+        encoder, or a file of centroids (`centroid_files`). layer: whose states a file's centroids
+        are of. frame_rate: tokens a second with a file; None is the encoder's. Raises InputError
         naming what is missing or wrong.
         """
-        folder = download.locate(name)
-        own = folder / PARTS["hubert"].folder
-        encoder = single.load(own if own.is_dir() else folder)
-        kmeans = single.load(_kmeans_folder(folder))
-        return cls(SemanticEncoder(encoder, dtype), kmeans)
+        encoder = load_encoder(name, dtype)
+        path = files.user_path(_folder(name) / PARTS["kmeans"].folder if kmeans is None else kmeans)
+        if path.is_file():
+            return cls(encoder, _of_file(path, layer, frame_rate or encoder.frame_rate))
+        if not path.is_dir():
+            raise InputError(
+                f"{path}: no such folder or file of centroids; name theirs, or fit some with "
+                "`audioldm2-jax tokenize --fit_centroids`"
+            )
+        for option, value in (("layer", layer), ("frame_rate", frame_rate)):
+            if value is not None:
+                raise InputError(f"{option} {value}: {path} says its own; leave it out")
+        return cls(encoder, single.load(path))
 
     def frames(self, samples: int) -> int:
         """The number of tokens of a clip. Raises InputError for a clip shorter than one window."""
@@ -210,12 +239,30 @@ class SemanticTokenizer:
         )
 
 
-def _kmeans_folder(folder: Path) -> Path:
-    """The folder of the centroids. Raises InputError if it is missing."""
-    path = folder / PARTS["kmeans"].folder
-    if not path.is_dir():
+def load_encoder(name, dtype: Any = jnp.float32) -> SemanticEncoder:
+    """The encoder of a folder, a hub id or a file of fairseq's (.pt).
+
+    A folder is transformers' own, or holds `semantic_encoder/`. Raises InputError.
+    """
+    folder = _folder(name)
+    own = folder / PARTS["hubert"].folder
+    return SemanticEncoder(single.load(own if own.is_dir() else folder), dtype)
+
+
+def _folder(name) -> Path:
+    path = files.user_path(name)
+    return path if path.is_file() else download.locate(name)
+
+
+def _of_file(path: Path, layer: int | None, frame_rate: int) -> Single:
+    """Centroids of a file, of features that are not standardised."""
+    if layer is None:
         raise InputError(
-            f"{folder}: no {path.name}/ with centroids in it; name theirs, or fit some with "
-            "`audioldm2-jax tokenize --fit_centroids`"
+            f"{path}: it does not say the layer of its centroids; name it (9 for fairseq's "
+            "hubert_base_ls960_L9_km500.bin)"
         )
-    return path
+    centroids = read_centroids(path)
+    codebook, width = centroids.shape
+    params = {"centroids": centroids, "mean": np.zeros(width), "std": np.ones(width)}
+    config = KMeansConfig(codebook, width, layer, frame_rate)
+    return Single("kmeans", config, jax.tree.map(jnp.float32, params))

@@ -12,6 +12,7 @@ from audioldm2_jax import tree
 from audioldm2_jax.decoding.delay import delayed, undelayed
 from audioldm2_jax.decoding.generate import bucket
 from audioldm2_jax.models.decoder import empty_cache
+from audioldm2_jax.pipelines.memory import model_shapes
 from audioldm2_jax.pipelines.music_request import MusicRequest
 from audioldm2_jax.pipelines.programs import musicgen
 from audioldm2_jax.pipelines.programs.musicgen import MusicProgram
@@ -118,3 +119,31 @@ class Streams:
             report(stop - slot)
             slot = stop
         return undelayed(np.asarray(sequence)[:, :length], lm.delays)
+
+
+def check_music_memory(config: MusicGenConfig, request: MusicRequest, dtype) -> None:
+    """Raises InputError if a request certainly cannot fit; compiled programs are checked exactly.
+
+    A loop's state is there twice: a cache of keys and values as it was, and as it becomes.
+    """
+    lm = config.musicgen_lm
+    rows = len(request.rows) * (2 if request.guided else 1)
+    slots = min(request.frames, lm.window)
+    cache = jax.eval_shape(lambda: empty_cache(lm.decoder, rows, slots, dtype))
+    seconds = request.frames / config.frame_rate
+    check_fits(2 * tree.nbytes(cache), f"{len(request.rows)} clips of {seconds:g} s")
+
+
+def estimate(
+    config: MusicGenConfig, request: MusicRequest, dtype, *, quantize=None, progress: bool
+) -> tuple[int, int]:
+    """(bytes of the weights, bytes that the request takes beside them), for texts of usual length.
+
+    Compiles the programs for shapes alone. quantize: as of `MusicGen.from_pretrained`. Raises
+    InputError if one of them cannot run here.
+    """
+    shapes = model_shapes(config, dtype, quantize)
+    tokens = np.zeros((len(request.rows), 64), np.int32)
+    texts = tokens, np.ones(tokens.shape, bool)
+    streams = Streams(Runner(dtype), config, shapes, request, texts, 0, progress=progress)
+    return tree.nbytes(shapes), streams.needed

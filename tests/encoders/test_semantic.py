@@ -1,6 +1,7 @@
 """Semantic tokens: what a clip's tokens depend on, and what is refused."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from audioldm2_jax.encoders import semantic
 from audioldm2_jax.encoders.repeats import deduplicate, repeat
 from audioldm2_jax.encoders.semantic import SemanticEncoder, SemanticTokenizer
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import HuBERTConfig, KMeansConfig
+from audioldm2_jax.presets import HuBERTConfig, KMeansConfig, W2VBERTConfig
 
 HUBERT = HuBERTConfig(
     channels=(8,) * 7,
@@ -110,8 +111,41 @@ def test_folder(tmp_path):
         loaded = SemanticTokenizer.from_pretrained(tmp_path / name)
         assert (loaded.encoder.config, loaded.kmeans) == (HUBERT, KMEANS)
         np.testing.assert_array_equal(loaded.encode(wave), ours.encode(wave))
+    bare = tmp_path / "ours/semantic_encoder"
     with pytest.raises(InputError, match="kmeans"):
-        SemanticTokenizer.from_pretrained(tmp_path / "ours/semantic_encoder")
+        SemanticTokenizer.from_pretrained(bare)
+    with pytest.raises(InputError, match="layer 1"):
+        SemanticTokenizer.from_pretrained(bare, kmeans=tmp_path / "ours/kmeans", layer=1)
+
+
+def test_centroids_of_a_file(tmp_path):
+    """Of plain states at the encoder's own rate."""
+    single.save(single_of("hubert", HUBERT), tmp_path / "hubert")
+    np.save(tmp_path / "km.npy", draw(7, 16))
+    load = functools.partial(
+        SemanticTokenizer.from_pretrained, tmp_path / "hubert", kmeans=tmp_path / "km.npy"
+    )
+    ours = load(layer=1)
+    assert (ours.codebook, ours.frame_rate) == (7, 50)
+    states = ours.features(draw(1, 2000), 1)
+    expected = np.square(states[:, :, None] - draw(7, 16)).sum(-1).argmin(-1)
+    np.testing.assert_array_equal(ours.encode(draw(1, 2000)), expected)
+    with pytest.raises(InputError, match="layer of its centroids"):
+        load()
+    with pytest.raises(InputError, match="40 tokens"):
+        load(layer=1, frame_rate=40)
+
+
+def test_w2v_bert():
+    """The other encoder: a clip in a batch, and its number of tokens."""
+    config = W2VBERTConfig(mels=4, width=16, depth=1, heads=2, hidden=16, kernel=3, left=2, right=1)
+    encoder = SemanticEncoder(single_of("w2v_bert", config))
+    ours = SemanticTokenizer(encoder, single_of("kmeans", KMEANS))
+    wave = draw(2, 6480)
+    together = ours.encode(wave, lengths=[6480, 6100])
+    alone = ours.encode(wave[1:, :6100])
+    assert alone.shape == (1, 9)
+    np.testing.assert_array_equal(together[1, :9], alone[0])
 
 
 def test_repeats():

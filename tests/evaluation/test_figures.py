@@ -20,7 +20,7 @@ def features(count, *, scale=1.0, logits=None, width=3):
     random = np.random.default_rng(count)
     rows = (scale * random.standard_normal((count, width))).astype(np.float32)
     names = [f"{i}.wav" for i in range(count)]
-    return Features(names, rows, np.arange(count), logits, "any", "", ())
+    return Features(names, rows, np.arange(count), logits, "any", "", (), count, count)
 
 
 def test_protocols_of_one_hash_have_one_kad_and_fad_inf():
@@ -89,7 +89,7 @@ def test_what_figures_share_is_computed_once(monkeypatch):
         return median(rows)
 
     def distance(reference, generated):
-        calls.append(("frechet", len(generated)))
+        calls.append(("frechet", generated.count))
         return frechet(reference, generated)
 
     monkeypatch.setattr(figures.GaussianStatistics, "of", of)

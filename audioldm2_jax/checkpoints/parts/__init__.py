@@ -10,6 +10,7 @@ from typing import Any
 from audioldm2_jax.checkpoints.parts import (
     audiomae,
     clap,
+    dac,
     encodec,
     gpt2,
     hubert,
@@ -46,6 +47,7 @@ PARTS: dict[str, Part] = {
         musicnn.PART,
         encodec.PART,
         musicgen_lm.PART,
+        dac.PART,
         hubert.PART,
         w2v_bert.PART,
         kmeans.PART,

@@ -76,15 +76,17 @@ def load(
     *,
     rebuild: Callable[[Global, tuple], Any] = lambda name, arguments: None,
     persistent: Callable[[Any], Any] = lambda reference: None,
+    built: Callable[[Any], Any] = lambda foreign: None,
 ) -> Any:
     """The value of one pickle: plain values, lists, tuples, `Table`, `Global` and `Foreign`.
 
     stream: has `read`, `readline` and `tell`, such as BytesIO; it ends behind the pickle.
     rebuild: the result of a call of a global with its arguments; None makes a `Foreign`.
-    persistent: the result of a reference to something outside the pickle.
+    persistent: the result of a reference to something outside the pickle. built: what stands for a
+    `Foreign` whose state has been set; None keeps it.
     Raises Refused, or any error to which a damaged pickle leads.
     """
-    machine = _Machine(rebuild, persistent)
+    machine = _Machine(rebuild, persistent, built)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if count > MAX_OPCODES:
             raise ValueError("too long")
@@ -99,8 +101,8 @@ def load(
 
 
 class _Machine:
-    def __init__(self, rebuild, persistent):
-        self.rebuild, self.persistent = rebuild, persistent
+    def __init__(self, rebuild, persistent, built):
+        self.rebuild, self.persistent, self.built = rebuild, persistent, built
         self.stack, self.marks, self.memo, self.copied = [], [], {}, 0
 
     def to_mark(self) -> list:
@@ -179,6 +181,8 @@ class _Machine:
             raise Refused(f"a change of {target}")
         if isinstance(target, Foreign):
             target.parts.append(state)
+            value = self.built(target)
+            self.stack[-1] = target if value is None else value
 
 
 def _of_pairs(items: list) -> Table:

@@ -7,6 +7,7 @@ offsets are checked against the file before anything is allocated.
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import struct
 import zipfile
@@ -46,6 +47,7 @@ _MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 # Keys under which files keep the model: training frameworks, AudioMAE, HiFi-GAN.
 _INSIDE = ("state_dict", "model_state_dict", "model", "module", "generator", "network", "weights")
 _AVERAGES = ("ema", "ema_state_dict", "model_ema", "ema_model", "state_dict_ema")
+_MAX_SETTINGS = 1000
 # Modules of values that published files hold beside their tensors, in one dict with them.
 _PLAIN = {"argparse", "numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs"}
 
@@ -54,8 +56,9 @@ def read_torch(path: Path, choice: str = "auto") -> Weights:
     """The tensors of a torch archive; of a training state, those of the model.
 
     choice: "ema" takes the moving average, if the file keeps one beside the model; "raw" and "auto"
-    take the model. Raises InputError if the file is damaged, or if an object of another library
-    stands in place of a tensor.
+    take the model. The result's `metadata` holds numbers and short texts of the file, such as
+    "metadata.kwargs.sample_rate". Raises InputError if the file is damaged, or if an object of
+    another library stands in place of a tensor.
     """
     path = Path(path)
     try:
@@ -79,7 +82,26 @@ def read_torch(path: Path, choice: str = "auto") -> Weights:
         total += tensor.check(name, source)
     if total > 4 * path.stat().st_size + (1 << 20):
         raise InputError(f"{path}: its tensors ask for {total} bytes, several times the file")
-    return Weights({name: _Reader(source, tensor) for name, tensor in tensors.items()})
+    readers = {name: _Reader(source, tensor) for name, tensor in tensors.items()}
+    return Weights(readers, _settings(content) if isinstance(content, Table) else {})
+
+
+def _settings(content) -> dict[str, str]:
+    """The numbers and short texts beside the tensors, {dotted name: text}, of the first entries."""
+    settings, queue, left = {}, [("", content)], _MAX_SETTINGS
+    while queue:
+        prefix, table = queue.pop(0)
+        for name, value in itertools.islice(table.items(), left):
+            left -= 1
+            if len(path := f"{prefix}{name}") > _MAX_SETTINGS:
+                continue
+            if isinstance(value, Table):
+                queue.append((f"{path}.", value))
+            elif (type(value) is int and abs(value) < 1 << 63) or type(value) in (float, bool):
+                settings[path] = str(value)
+            elif type(value) is str and len(value) < _MAX_SETTINGS:
+                settings[path] = value
+    return settings
 
 
 def _open(path: Path):

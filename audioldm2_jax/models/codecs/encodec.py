@@ -55,8 +55,12 @@ class Encodec(nn.Module):
             return jnp.ones(chunks.shape[:2], jnp.float32)
         return _root_mean_square(chunks)[..., 0, 0]
 
-    def decode(self, codes, scales=None) -> jax.Array:
-        """codes: [B, T, Q] of the first Q levels -> wave fp32. scales: None for ones."""
+    def decode(self, codes, scales=None, chunks=None) -> jax.Array:
+        """codes: [B, T, Q] of the first Q levels -> wave fp32.
+
+        scales: of `scales`, None for ones. chunks: how many of the chunks sound, None for all; the
+        wave is silent behind them.
+        """
         frames, length = codes.shape[1], self.config.chunk
         if length is not None:
             frames = -(-length // self.config.hop)
@@ -68,7 +72,7 @@ class Encodec(nn.Module):
             waves = waves * scales[:, :, None, None]
         if waves.shape[1] == 1:
             return waves[:, 0]
-        return _cross_fade(waves, self.config.chunk_stride)
+        return _cross_fade(waves, self.config.chunk_stride, chunks)
 
     def _chunks(self, wave):
         """[B, samples, channels] -> [B, chunks, samples of one, channels]."""
@@ -82,14 +86,16 @@ class Encodec(nn.Module):
 
 
 def _by_chunk(function, chunks):
-    """`function`, which takes [N, ...], of chunks [B, chunks, ...], `_CHUNKS` of them at once."""
+    """`function` of chunks [B, chunks, ...]; it takes [N, ...], N up to `_CHUNKS`."""
     flat = chunks.reshape(-1, *chunks.shape[2:])
     if len(flat) <= _CHUNKS or chunks.shape[1] == 1:
         results = function(flat)
     else:
-        extra = -len(flat) % _CHUNKS
-        groups = jnp.pad(flat, ((0, extra), *((0, 0),) * (flat.ndim - 1)))
-        results = jax.lax.map(function, groups.reshape(-1, _CHUNKS, *flat.shape[1:]))
+        groups = -(-len(flat) // _CHUNKS)
+        size = -(-len(flat) // groups)
+        extra = ((0, groups * size - len(flat)), *((0, 0),) * (flat.ndim - 1))
+        flat_groups = jnp.pad(flat, extra).reshape(groups, size, *flat.shape[1:])
+        results = jax.lax.map(function, flat_groups)
         results = results.reshape(-1, *results.shape[2:])[: len(flat)]
     return results.reshape(*chunks.shape[:2], *results.shape[1:])
 
@@ -100,12 +106,15 @@ def _root_mean_square(chunks):
     return jnp.sqrt(jnp.mean(mono * mono, 2, keepdims=True)) + 1e-8
 
 
-def _cross_fade(waves, stride: int):
-    """Overlapping chunks [B, chunks, samples, channels] -> [B, samples, channels].
+def _cross_fade(waves, stride: int, chunks=None):
+    """Overlapping chunks [B, N, samples, channels] -> [B, samples, channels].
 
-    A chunk's weight is a triangle over its length, and weights of a sample add up to 1.
+    A chunk's weight is a triangle over its length, and weights of a sample add up to 1. chunks:
+    how many have a weight, None for all.
     """
-    size = waves.shape[2]
+    count, size = waves.shape[1:3]
     weight = 0.5 - jnp.abs(jnp.linspace(0, 1, size + 2)[1:-1] - 0.5)
-    weights = jnp.broadcast_to(weight[:, None], (1, waves.shape[1], size, 1))
-    return overlap_add(waves * weights, stride) / overlap_add(weights, stride)
+    sounds = jnp.arange(count) < (count if chunks is None else chunks)
+    weights = (sounds[:, None] * weight)[None, ..., None]
+    total = overlap_add(weights, stride)
+    return overlap_add(waves * weights, stride) / jnp.where(total > 0, total, 1)
