@@ -96,8 +96,8 @@ _CODECS = {
 
 def from_tensors(source: weights.Weights, where: str, dtype=jnp.float32) -> Single:
     """A part from the tensors of a published file: `Cnn14_16k_mAP=0.438.pth` and its kin, VGGish
-    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq, Descript's codec. Raises
-    InputError for others.
+    as torchvggish has it, MusicNN's checkpoints, HuBERT's of fairseq, Descript's codec, EnCodec.
+    Raises InputError for others.
     """
     source = weights.unwrap(source, {*_PUBLISHED, *_CODECS}.__contains__)
     if part := next((part for mark, part in _CODECS.items() if mark in source), None):

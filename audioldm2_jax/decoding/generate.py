@@ -1,7 +1,7 @@
 """Decoding token by token: a prefill, then one loop on the device over a static cache.
 
 `roll_out` knows neither the model nor the layout of the tokens: `step` runs the model for the
-tokens of one step, `choose` takes the next ones from logits.
+tokens of one step, `choose` takes the next ones from its outputs.
 """
 
 from __future__ import annotations
@@ -38,56 +38,42 @@ def align_right(tokens, lengths, slots: int, pad: int = 0) -> tuple[np.ndarray, 
 
 
 def roll_out(
-    logits,
+    outputs,
     state: Any,
     step: Callable,
     choose: Callable,
     steps: int,
     *,
+    count=None,
     done: Callable | None = None,
 ) -> jax.Array:
-    """Tokens [B, steps, ...] of a loop of `steps`, of which the first has `logits`.
+    """Tokens [B, steps, ...] of a loop, of which the first are chosen from `outputs`.
 
-    step(tokens, state, index) -> (logits, state) runs the model for the tokens of step `index`.
-    choose(logits, index) -> tokens [B, ...] int32. done(tokens) -> bool [B]: rows that end with
-    these tokens; the loop ends with the last of them, and what follows a row's end is its last
-    token. The state (with the cache) is updated in place.
+    step(tokens, state, index) -> (outputs, state) runs the model for the tokens of step `index`;
+    outputs are logits, or what `choose` makes them of. choose(outputs, index) -> tokens [B, ...]
+    int32. count: how many of the steps are taken, traced; None for all. done(tokens) -> bool [B]:
+    rows that end with these tokens; the loop ends with the last of them. What follows a row's end,
+    or the last step, is its last token. The state, with the cache, is updated in place.
     """
-    if done is None:
-
-        def advance(carry, index):
-            tokens = choose(carry[0], index)
-            return step(tokens, carry[1], index), tokens
-
-        # The last tokens need no step of the model.
-        (logits, _), tokens = jax.lax.scan(advance, (logits, state), jnp.arange(steps - 1))
-        last = choose(logits, jnp.int32(steps - 1))
-        return jnp.moveaxis(jnp.concatenate([tokens, last[None]]), 0, 1)
-    return _roll_out_until(logits, state, step, choose, steps, done)
-
-
-def _roll_out_until(logits, state, step, choose, steps, done):
-    shape = jax.eval_shape(choose, logits, jnp.int32(0)).shape
-    start = (
-        jnp.int32(0),
-        logits,
-        state,
-        jnp.zeros(shape, jnp.int32),
-        jnp.zeros(shape[:1], bool),
-        jnp.zeros((steps, *shape), jnp.int32),
-    )
+    first = choose(outputs, jnp.int32(0))
+    count = jnp.int32(steps) if count is None else jnp.minimum(count, steps)
+    ended = jnp.zeros(first.shape[:1], bool) if done is None else done(first)
+    out = jnp.zeros((steps, *first.shape), first.dtype).at[0].set(first)
 
     def running(carry):
-        return (carry[0] < steps) & ~carry[4].all()
+        index, _, _, ended, _ = carry
+        return (index < count) & ~ended.all()
 
     def advance(carry):
-        index, logits, state, previous, ended, out = carry
+        index, state, previous, ended, out = carry
+        outputs, state = step(previous, state, index - 1)
         keep = ended.reshape(-1, *(1,) * (previous.ndim - 1))
-        tokens = jnp.where(keep, previous, choose(logits, index))
-        logits, state = step(tokens, state, index)
+        tokens = jnp.where(keep, previous, choose(outputs, index))
         out = jax.lax.dynamic_update_index_in_dim(out, tokens, index, 0)
-        return index + 1, logits, state, tokens, ended | done(tokens), out
+        ended = ended if done is None else ended | done(tokens)
+        return index + 1, state, tokens, ended, out
 
-    index, _, _, last, _, out = jax.lax.while_loop(running, advance, start)
+    start = jnp.int32(1), state, first, ended, out
+    index, _, last, _, out = jax.lax.while_loop(running, advance, start)
     after = jnp.arange(steps).reshape(-1, *(1,) * last.ndim) >= index
     return jnp.moveaxis(jnp.where(after, last[None], out), 0, 1)

@@ -22,10 +22,20 @@ from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.encoders.semantic import padded_frames
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
-from audioldm2_jax.presets.codecs import EncodecConfig
+from audioldm2_jax.presets.codecs import (
+    DACConfig,
+    EncodecConfig,
+    MimiConfig,
+    SoundStreamConfig,
+)
 
 # {configuration: the part of its name}
-FAMILIES: dict[type, str] = {EncodecConfig: "encodec"}
+FAMILIES: dict[type, str] = {
+    SoundStreamConfig: "soundstream",
+    EncodecConfig: "encodec",
+    DACConfig: "dac",
+    MimiConfig: "mimi",
+}
 # {padding of a codec's layers: numpy's name for the same}
 _PADDINGS = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
 

@@ -7,10 +7,15 @@ from audioldm2_jax.presets.codecs import (  # noqa: F401
     ENCODEC,
     DACConfig,
     EncodecConfig,
+    MimiConfig,
     SoundStreamConfig,
 )
 from audioldm2_jax.presets.conventions import CONVENTIONS, Convention  # noqa: F401
-from audioldm2_jax.presets.language import DecoderConfig, TokenLMConfig  # noqa: F401
+from audioldm2_jax.presets.language import (  # noqa: F401
+    DecoderConfig,
+    TokenLMConfig,
+    audiolm_stages,
+)
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
 from audioldm2_jax.presets.musicgen import MusicGenConfig, MusicGenLMConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401

@@ -181,3 +181,42 @@ ENCODEC = {
         overlap=0.01,
     ),
 }
+
+
+@dataclass(frozen=True)
+class MimiConfig(SEANetConfig):
+    """Mimi (arXiv 2410.00037). The defaults are those of the published model.
+
+    width: of the latents and of both transformers. downsample: factor by which a last convolution
+    lowers the frame rate, 1 for none. levels: of both quantisers together, the first `semantic` of
+    them Mimi's semantic ones; codebook_width: of their vectors. depth, heads, head_width, hidden,
+    activation, eps: of a transformer, which rotates queries and keys by `theta` and attends to the
+    last `window` frames.
+    """
+
+    filters: int = 64
+    width: int = 512
+    strides: tuple[int, ...] = (4, 5, 6, 8)
+    last_kernel: int = 3
+    shortcut: bool = False
+    padding: str = "zero"
+    lstm_layers: int = 0
+    sample_rate: int = 24000
+    downsample: int = 2
+    levels: int = 32
+    semantic: int = 1
+    codebook: int = 2048
+    codebook_width: int = 256
+    depth: int = 8
+    heads: int = 8
+    head_width: int = 64
+    hidden: int = 2048
+    activation: str = "gelu"
+    eps: float = 1e-5
+    theta: float = 10000.0
+    window: int = 250
+
+    @property
+    def hop(self) -> int:
+        """Samples of a frame of codes."""
+        return math.prod(self.strides) * self.downsample

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 POSITIONS = ("relative", "rope", "sinusoidal")
 NORMS = ("layer", "rms")
+STAGES = ("semantic", "coarse", "fine")
+# Tokens of every stage that stand for no sound; `decoding.layout` names them.
+SPECIAL = 5
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,43 @@ class DecoderConfig:
 class TokenLMConfig:
     """One of AudioLM's three stages, whose tokens `decoding.layout` lays out.
 
-    stage: "semantic", "coarse" or "fine". semantic: number of semantic tokens (0: none). codebook:
-    codes of one level. levels: acoustic levels in the vocabulary; the fine stage reads the first
-    `prefix_levels` of them and predicts the others. max_tokens: positions of the longest sequence.
+    stage: of `STAGES`. semantic: number of semantic tokens (0: none). codebook: codes of one
+    acoustic level. levels: acoustic levels in the vocabulary; the fine stage reads the first
+    `given` of them and predicts the others. max_tokens: the longest sequence, prompt included.
+    The defaults are the semantic stage's, whose crops last 30 s.
     """
 
     stage: str = "semantic"
     semantic: int = 1024
     codebook: int = 1024
     levels: int = 0
-    prefix_levels: int = 0
-    max_tokens: int = 4096
+    given: int = 0
+    max_tokens: int = 1536
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return SPECIAL + self.semantic + self.levels * self.codebook
+
+    @property
+    def predicted(self) -> int:
+        """Tokens of one frame that the stage predicts."""
+        return max(1, self.levels - self.given)
+
+    @property
+    def chunk(self) -> int:
+        """Frames of the longest chunk of the fine stage: 3 s in the paper."""
+        return (self.max_tokens - 2) // max(1, self.levels)
+
+
+def audiolm_stages(levels: int = 12, coarse: int = 4, semantic: int = 1024, codebook: int = 1024):
+    """The paper's three stages for a codec of 50 frames a second: (semantic, coarse, fine).
+
+    Crops of 30, 10 and 3 s; semantic tokens at up to 50 a second.
+    """
+    return (
+        TokenLMConfig(semantic=semantic, codebook=codebook),
+        TokenLMConfig("coarse", semantic, codebook, coarse, 0, 502 + 500 * coarse),
+        TokenLMConfig("fine", 0, codebook, levels, coarse, 2 + 150 * levels),
+    )

@@ -60,12 +60,13 @@ def test_rows_end_on_their_own():
     def step(tokens, state, index):
         return tokens + 1, state + 1
 
-    def run(done):
+    def run(done, count=None):
         start = jnp.array([0, 4])
-        return roll_out(start, calls, step, lambda logits, _: logits % 7, 12, done=done)
+        choose = lambda logits, _: logits % 7  # noqa: E731
+        return roll_out(start, calls, step, choose, 12, count=count, done=done)
 
-    free = run(None)
-    np.testing.assert_array_equal(free[0], np.arange(12) % 7)
+    np.testing.assert_array_equal(run(None)[0], np.arange(12) % 7)
+    np.testing.assert_array_equal(run(None, 3)[:, :3], [[0, 1, 2], [4, 5, 6]])
     ended = run(lambda tokens: tokens == 5)
     np.testing.assert_array_equal(ended[0], [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5])
     np.testing.assert_array_equal(ended[1], [4] + [5] * 11)

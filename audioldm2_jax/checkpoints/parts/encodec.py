@@ -15,7 +15,7 @@ from audioldm2_jax.checkpoints.config_entries import (
     Entries,
     transformers_entries,
 )
-from audioldm2_jax.checkpoints.convert import CONV1D, CONV1D_TRANSPOSE, NORM, PLAIN, Rule, Table
+from audioldm2_jax.checkpoints.convert import PLAIN, Rule, Table
 from audioldm2_jax.checkpoints.parts.base import (
     TRANSFORMERS_FILE,
     AuthorsPart,
@@ -23,7 +23,7 @@ from audioldm2_jax.checkpoints.parts.base import (
     PartFiles,
     named_classes,
 )
-from audioldm2_jax.checkpoints.parts.blocks import lstm_rules
+from audioldm2_jax.checkpoints.parts.seanet import seanet_rules
 from audioldm2_jax.checkpoints.parts.shapes import Shapes
 from audioldm2_jax.checkpoints.weights import Weights, fold_weight_norm, unfold_weight_norm
 from audioldm2_jax.errors import InputError
@@ -144,45 +144,6 @@ def write_config(config: EncodecConfig) -> PartFiles:
     return PartFiles(content, kind=_CLASS)
 
 
-def _layers(config: EncodecConfig, side: str) -> dict[int, tuple[str, bool]]:
-    """{number of a layer in the reference's list: (our name, whether it is a residual unit)}.
-
-    The numbers left out are those of activations.
-    """
-    units = range(config.units)
-    names: list = [("conv_in", False)]
-    lstm = [("lstm", False)]
-    names += lstm if side == "decoder" else []
-    for i in range(len(config.strides)):
-        blocks = [(f"blocks_{i}_{j}", True) for j in units]
-        if side == "encoder":
-            names += [*blocks, None, (f"downsample_{i}", False)]
-        else:
-            names += [None, (f"upsample_{i}", False), *blocks]
-    names += lstm if side == "encoder" else []
-    names += [None, ("conv_out", False)]
-    return {number: name for number, name in enumerate(names) if name}
-
-
-def _rules(config: EncodecConfig, side: str) -> list[Rule]:
-    """The rules of the encoder or of the decoder."""
-    rules = []
-    for number, (name, unit) in _layers(config, side).items():
-        source, target = f"{side}.layers.{number}", f"{side}/{name}"
-        if name == "lstm":
-            rules += lstm_rules(f"{source}.lstm", f"{target}/lstm")
-            continue
-        inner = {"block.1": "conv_in", "block.3": "conv_out", "shortcut": "shortcut"}
-        kind = CONV1D_TRANSPOSE if name.startswith("upsample") else CONV1D
-        pairs = [(source, target)]
-        if unit:
-            pairs = [(f"{source}.{theirs}", f"{target}/{ours}") for theirs, ours in inner.items()]
-        for theirs, ours in pairs:
-            rules.append(Rule(f"{theirs}.conv", ours, kind))
-            rules.append(Rule(f"{theirs}.norm", f"{ours}/norm", NORM))
-    return rules
-
-
 _CODEBOOK = "quantizer.layers.{}.codebook"
 
 
@@ -204,8 +165,8 @@ def table(config: EncodecConfig) -> Table:
     """transformers' names; `renames` also gives them to the authors'."""
     return Table(
         rules=(
-            *_rules(config, "encoder"),
-            *_rules(config, "decoder"),
+            *seanet_rules(config, "encoder"),
+            *seanet_rules(config, "decoder"),
             Rule(f"{_CODEBOOK}.embed", "quantizer/levels_{}/codebook/embedding", PLAIN),
         ),
         renames=(
@@ -228,10 +189,10 @@ def read_shapes(shapes: Shapes) -> EncodecConfig:
     """
     first, last = "encoder.model.0.conv.conv.weight", shapes.count("encoder.model.{}.") - 1
     stages = range(3, last - 2, 3)
-    filters, channels, kernel = shapes[first]
-    codebook, width = shapes["quantizer.vq.layers.0._codebook.embed"]
+    filters, channels, kernel = shapes.of_rank(first, 3)
+    codebook, width = shapes.of_rank("quantizer.vq.layers.0._codebook.embed", 2)
     base = ENCODEC["encodec_48khz" if channels == 2 else "encodec_24khz"]
-    inner, _, residual_kernel = shapes["encoder.model.1.block.1.conv.conv.weight"]
+    inner, _, residual_kernel = shapes.of_rank("encoder.model.1.block.1.conv.conv.weight", 3)
     config = dataclasses.replace(
         base,
         channels=channels,
@@ -239,8 +200,10 @@ def read_shapes(shapes: Shapes) -> EncodecConfig:
         kernel=kernel,
         width=width,
         codebook=codebook,
-        strides=tuple(shapes[f"encoder.model.{i}.conv.conv.weight"][2] // 2 for i in stages),
-        last_kernel=shapes[f"encoder.model.{last}.conv.conv.weight"][2],
+        strides=tuple(
+            shapes.of_rank(f"encoder.model.{i}.conv.conv.weight", 3)[2] // 2 for i in stages
+        ),
+        last_kernel=shapes.of_rank(f"encoder.model.{last}.conv.conv.weight", 3)[2],
         residual_kernel=residual_kernel,
         compress=max(1, filters // inner),
         shortcut="encoder.model.1.shortcut.conv.conv.weight" in shapes,

@@ -32,6 +32,13 @@ class Shapes:
             raise InputError(f"{self.where}: tensor {name} has shape {shape}, which is no model's")
         return shape
 
+    def of_rank(self, name: str, rank: int) -> tuple[int, ...]:
+        """The shape of a tensor with so many axes. Raises InputError for another."""
+        shape = self[name]
+        if len(shape) != rank:
+            raise InputError(f"{self.where}: tensor {name} has shape {shape}, not {rank} axes")
+        return shape
+
     def __contains__(self, name: str) -> bool:
         return name in self.weights
 

@@ -109,6 +109,36 @@ def test_folder_that_we_write(models, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), again.params, model.params)
 
 
+def authors_name(name):
+    """transformers' name of a tensor, as the authors' file has it."""
+    name = name.replace(".layers.", ".model.", 1)
+    if name.startswith("quantizer"):
+        return name.replace(".model.", ".vq.layers.").replace(".codebook.", "._codebook.")
+    kind = (
+        "convtr"
+        if ".conv." in name and name.split(".")[2] in UPSAMPLING.get(name[:7], ())
+        else "conv"
+    )
+    name = name.replace(".parametrizations.weight.original0", ".weight_g")
+    name = name.replace(".parametrizations.weight.original1", ".weight_v")
+    return name.replace(".conv.", f".{kind}.{kind}.").replace(".norm.", f".{kind}.norm.")
+
+
+UPSAMPLING = {"decoder": ("3", "6")}
+
+
+@pytest.mark.parametrize("name", ["encodec_24khz", "encodec_48khz"])
+def test_authors_file(name, tmp_path):
+    config = dataclasses.replace(ENCODEC[name], filters=4, width=8, codebook=1024, strides=(8, 40))
+    module = healthy(EncodecModel(EncodecConfig(**encodec.write_config(config).content)))
+    module.save_pretrained(tmp_path / "folder")
+    path = tmp_path / "encodec.th"
+    torch.save({authors_name(n): v for n, v in module.state_dict().items()}, path)
+    folder, file = single.load(tmp_path / "folder"), single.load(path)
+    assert (file.name, file.config) == ("encodec", config)
+    jax.tree.map(np.testing.assert_array_equal, file.params, folder.params)
+
+
 def test_published_configurations_are_read_as_they_are_written():
     for config in ENCODEC.values():
         files = encodec.write_config(config)
