@@ -11,7 +11,7 @@ import numpy as np
 from audioldm2_jax import tree
 from audioldm2_jax.decoding.delay import delayed, undelayed
 from audioldm2_jax.decoding.generate import bucket
-from audioldm2_jax.models.decoder import empty_cache
+from audioldm2_jax.models.decoder import empty_cache, merge_products
 from audioldm2_jax.pipelines.memory import model_shapes
 from audioldm2_jax.pipelines.music_request import MusicRequest
 from audioldm2_jax.pipelines.programs import musicgen
@@ -143,6 +143,8 @@ def estimate(
     InputError if one of them cannot run here.
     """
     shapes = model_shapes(config, dtype, quantize)
+    lm = shapes["musicgen_lm"]
+    lm["decoder"] = jax.eval_shape(merge_products, lm["decoder"])
     tokens = np.zeros((len(request.rows), 64), np.int32)
     texts = tokens, np.ones(tokens.shape, bool)
     streams = Streams(Runner(dtype), config, shapes, request, texts, 0, progress=progress)
