@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audioldm2_jax.checkpoints.generation_config import read_sequences, sequences_file
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.presets import ModelConfig, MusicGenConfig
+from audioldm2_jax.presets.audiolm import CODECS, AudioLMConfig, check_parts
 from audioldm2_jax.presets.musicgen import check_musicgen
 
 
@@ -121,6 +123,18 @@ AUDIOLDM_T5 = Family(
 TANGO = Family(
     name="tango", pipeline="TangoPipeline", parts=("t5", *_DIFFUSION), optional=(), guidance=3.0
 )
+# Our own layout: nobody publishes AudioLM's language models.
+AUDIOLM = Family(
+    name="audiolm",
+    pipeline="AudioLMPipeline",
+    parts=(CODECS, ("hubert", "w2v_bert"), "kmeans", "semantic_lm", "coarse_lm"),
+    optional=("fine_lm",),
+    config=AudioLMConfig,
+    scheduler=False,
+    beside=sequences_file,
+    values=read_sequences,
+    quirks=(check_parts,),
+)
 
 
 def _musicgen_files(config: MusicGenConfig) -> dict[str, dict]:
@@ -154,7 +168,8 @@ MUSICGEN = Family(
 )
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO, MUSICGEN)
+    family.name: family
+    for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO, AUDIOLM, MUSICGEN)
 }
 
 

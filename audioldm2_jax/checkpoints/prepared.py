@@ -7,10 +7,13 @@ copy. Mapped pages are loaded when they are touched, and the system may drop the
 
 from __future__ import annotations
 
+import bisect
+import ctypes
 import os
 import shutil
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -23,6 +26,7 @@ from audioldm2_jax.errors import InputError
 # As XLA allocates its own buffers on the CPU.
 _ALIGNMENT = 64
 _CHUNK = 1 << 19
+_DONTNEED = 4  # MADV_DONTNEED of Linux
 # Converting fewer bytes takes no time worth a file.
 MIN_BYTES = 1 << 22
 _GIGABYTES = 20.0
@@ -54,6 +58,26 @@ def load_or_make(name: str, identity: list, make: Callable[[], dict]) -> dict:
             # The mapped copy replaces the one in memory, which is free again.
             params = _read(path) or params
     return params
+
+
+def release(params) -> None:
+    """Lets the system take back the pages of mapped parameters until they are touched again.
+
+    Pages of a file lose nothing. Parameters that are in memory of their own, or of several devices,
+    stay as they are, as do all where the system is not Linux.
+    """
+    leaves = [x for x in jax.tree.leaves(params) if isinstance(x, jax.Array)]
+    places = sorted(x.unsafe_buffer_pointer() for x in leaves if len(x.devices()) == 1)
+    folder = f"{os.path.realpath(files.cache_folder('weights'))}{os.sep}"
+    with suppress(OSError, AttributeError):
+        advise = ctypes.CDLL("libc.so.6", use_errno=True).madvise
+        for line in Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines():
+            if folder not in line:
+                continue
+            start, end = (int(number, 16) for number in line.split(" ", 1)[0].split("-"))
+            first = bisect.bisect_left(places, start)
+            if first < len(places) and places[first] < end:
+                advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONTNEED)
 
 
 def _read(path: Path) -> dict | None:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import backend, files
+from audioldm2_jax import backend, files, tree
 from audioldm2_jax.checkpoints import download, single
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.single import Single
@@ -60,7 +60,8 @@ class Codec:
 
     sample_rate: Hz. channels: of the audio. hop: samples of a frame. frame_rate: frames a second.
     levels: codes of a frame. codebook: how many codes each level has. buckets: whether clips are
-    padded to one of few lengths; otherwise each length has its own program.
+    padded to one of few lengths; otherwise each length has its own program. fingerprint: of the
+    weights.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Codec:
             kind = codec.name if isinstance(codec, Single) else type(config).__name__
             raise InputError(f"{kind} is no codec: one of {' '.join(FAMILIES.values())} is needed")
         self.name, self.config, self.buckets = name, config, buckets
+        self.fingerprint = tree.fingerprint(params)
         self.network = PARTS[name].model(config).clone(dtype=dtype)
         self.params = prepack_kernels(params) if backend.current().prepacks(dtype) else params
         self.sample_rate, self.channels = config.sample_rate, config.channels

@@ -17,7 +17,7 @@ from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.families import MUSICGEN
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.encoders.codec import Codec
-from audioldm2_jax.errors import InputError, NumericalError, note
+from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import clip_keys
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
@@ -25,7 +25,7 @@ from audioldm2_jax.pipelines.memory import memory_line
 from audioldm2_jax.pipelines.metadata import machine
 from audioldm2_jax.pipelines.music_request import MusicRequest, check_music_request
 from audioldm2_jax.pipelines.output import Output
-from audioldm2_jax.pipelines.recordings import Recording, check_recording, read_recording
+from audioldm2_jax.pipelines.recordings import Recording, recordings_of
 from audioldm2_jax.pipelines.runner import Runner
 from audioldm2_jax.pipelines.streams import Streams
 from audioldm2_jax.pipelines.text import for_t5
@@ -172,14 +172,8 @@ class MusicGen:
 
     def recording(self, wave, sample_rate: int | None = None) -> Recording:
         """The end of a recording, as long as a window, with a note where that is less."""
-        last = self.config.seconds
-        if isinstance(wave, (str, os.PathLike)):
-            recording = read_recording(wave, last=last)
-        else:
-            rate = self.codec.sample_rate if sample_rate is None else sample_rate
-            recording = check_recording(wave, rate, last=last)
-        if recording.cut:
-            note(f"{recording.name}: its last {last:g} s go on; {recording.cut:.1f} s are left out")
+        rate = self.codec.sample_rate if sample_rate is None else sample_rate
+        (recording,) = recordings_of([wave], rate, last=self.config.seconds)
         return recording
 
     def run(self, request: MusicRequest, *, progress: bool = True) -> Output:

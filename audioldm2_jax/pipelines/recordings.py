@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from audioldm2_jax import files
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data.ingest.audio_files import SAMPLE_RATES, SILENCE, open_audio
 from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, note
 from audioldm2_jax.pipelines.values import check_count
 
 _CHANNELS = 1024  # libsndfile's most
@@ -39,6 +40,27 @@ class Recording:
     def at(self, sample_rate: int) -> np.ndarray:
         """The waveform at another rate in Hz, [samples]."""
         return resample(self.wave, self.sample_rate, sample_rate)
+
+
+def recordings_of(wave, sample_rate: int, *, last: float | None = None) -> list[Recording]:
+    """The recordings of one or a list of paths and arrays, which are at `sample_rate`.
+
+    last: seconds of which only the end is kept, with a note. Raises InputError.
+    """
+    waves = wave if isinstance(wave, (list, tuple)) else [wave]
+    if not waves:
+        raise InputError("wave: no recordings in the list")
+    recordings = []
+    for i, one in enumerate(waves):
+        if isinstance(one, (str, os.PathLike)):
+            recording = read_recording(one, last=last)
+        else:
+            name = "wave" if len(waves) == 1 else f"wave {i + 1} of {len(waves)}"
+            recording = check_recording(one, sample_rate, name, last=last)
+        if recording.cut:
+            note(f"{recording.name}: its last {last:g} s go on; {recording.cut:.1f} s are left out")
+        recordings.append(recording)
+    return recordings
 
 
 def read_recording(path, *, last: float | None = None) -> Recording:

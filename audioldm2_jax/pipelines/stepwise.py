@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import tree
+from audioldm2_jax.checkpoints import prepared
 from audioldm2_jax.diffusion import samplers
 from audioldm2_jax.pipelines.batch import Batch
+from audioldm2_jax.pipelines.parts import stage_parts
 from audioldm2_jax.pipelines.programs import shared
 from audioldm2_jax.pipelines.programs.shared import Program
 from audioldm2_jax.pipelines.runner import Runner, needed_memory, result_shapes
@@ -66,7 +68,9 @@ def run_steps(
         for i in range(len(batch.owners)):
             if batch.owners[i] != owner:
                 owner, texts = batch.owners[i], clips.texts.take([i])
-                context, vector = steps.condition(params, texts)
+                context, vector = jax.block_until_ready(steps.condition(params, texts))
+                # They are the larger half of a model, and the U-Net needs memory next.
+                prepared.release(stage_parts(params, "text encoders"))
             predict = functools.partial(steps.predict, params, context)
             latents = sample_clip(predict, batch, i, bar.update)
             waves.append(np.asarray(steps.render(params, latents), np.float32))

@@ -57,7 +57,7 @@ class TokenLMConfig:
 
     stage: str = "semantic"
     semantic: int = 1024
-    codebook: int = 1024
+    codebook: int = 0
     levels: int = 0
     given: int = 0
     max_tokens: int = 1536
@@ -85,7 +85,7 @@ def audiolm_stages(levels: int = 12, coarse: int = 4, semantic: int = 1024, code
     Crops of 30, 10 and 3 s; semantic tokens at up to 50 a second.
     """
     return (
-        TokenLMConfig(semantic=semantic, codebook=codebook),
+        TokenLMConfig("semantic", semantic, 0),
         TokenLMConfig("coarse", semantic, codebook, coarse, 0, 502 + 500 * coarse),
         TokenLMConfig("fine", 0, codebook, levels, coarse, 2 + 150 * levels),
     )

@@ -5,17 +5,10 @@ The runs are those of study_table2's ESC-50 rows to 240 thousand steps, with a f
 cost is printed before they start; nothing is trained without --train.
 """
 
-from audioldm2_jax.evaluation.tables import Corpus, Generation, Row, Table, Training
+from audioldm2_jax.configs.tables.study_table2 import ESC50, STARTS, training
+from audioldm2_jax.evaluation.tables import Row, Table
 
-ESC50 = Corpus("esc50", "fold5", "{labels}", train_split="fold1+fold2+fold3+fold4", seconds=5.0)
 STEPS = (5_000, 10_000, *range(20_000, 240_001, 20_000))
-GENERATION = Generation("ddim", steps=200, eta=1.0, guidance=2.5)
-CURVES = (
-    ("pretrained", "text"),
-    ("pretrained", "audio"),
-    ("scratch", "text"),
-    ("scratch", "audio"),
-)
 
 TABLE = Table(
     name="study_figure2",
@@ -28,19 +21,9 @@ TABLE = Table(
             f"{start}-{condition}",
             f"AudioLDM {start}, trained on {condition}",
             ESC50,
-            Training(
-                "audioldm:s",
-                "cvssp/audioldm-s-full",
-                STEPS,
-                (
-                    f"init_from_base={start == 'pretrained'}",
-                    f"settings.p_clap_audio={1.0 if condition == 'audio' else 0.0}",
-                    "batch=8",
-                ),
-                GENERATION,
-            ),
+            training(start, condition, STEPS),
         )
-        for start, condition in CURVES
+        for start, condition in reversed(STARTS)
     ),
     notes=(
         "The study's words: pre-trained on text converges in about 20 thousand steps; pre-training "

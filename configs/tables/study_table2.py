@@ -57,12 +57,12 @@ STARTS = (
 )
 
 
-def training(start: str, condition: str, last: int, best: int) -> Training:
-    """A run that is scored every 20 thousand steps and at the published best. Both in thousands."""
+def training(start: str, condition: str, steps: tuple[int, ...]) -> Training:
+    """A run that is scored at some steps."""
     return Training(
         "audioldm:s",
         BASE,
-        tuple(1000 * thousands for thousands in sorted({*range(20, last + 1, 20), best})),
+        steps,
         (
             f"init_from_base={start == 'pretrained'}",
             f"settings.p_clap_audio={1.0 if condition == 'audio' else 0.0}",
@@ -73,10 +73,11 @@ def training(start: str, condition: str, last: int, best: int) -> Training:
 
 
 def row(name, corpus, last, start, condition, figures, best):
-    """A run on one corpus."""
+    """A run that is scored every 20 thousand steps and at the published best. Both in thousands."""
     cells = published(**dict(zip(("FD", "IS", "KL", "FAD"), figures)))
     system = f"AudioLDM {start}, trained on {condition}"
-    clips = training(start, condition, last, best)
+    steps = tuple(1000 * thousands for thousands in sorted({*range(20, last + 1, 20), best}))
+    clips = training(start, condition, steps)
     note = f"published best at {best} thousand steps"
     return Row(f"{name}-{start}-{condition}", system, corpus, clips, cells, note)
 

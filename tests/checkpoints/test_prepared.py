@@ -1,5 +1,7 @@
 """Mapped parameters are the converted ones, and a file that is no help is not one."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -46,6 +48,39 @@ def test_aligned_tensors_are_not_copied(cache):
     entry = prepared.read_safetensors(next(cache.iterdir()))[0]["a/kernel"]
     placed = prepared._place(mapped, entry)
     assert placed.unsafe_buffer_pointer() == mapped.ctypes.data + entry.offset
+
+
+def resident(folder):
+    """Bytes of the files below a folder that are in this process's memory."""
+    lines, total = Path("/proc/self/smaps").read_text().splitlines(), 0
+    for i, line in enumerate(lines):
+        if str(folder) in line:
+            total += next(int(x.split()[1]) << 10 for x in lines[i:] if x.startswith("Rss:"))
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux alone tells it")
+def test_released_pages_leave_memory_and_come_back(cache):
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal((1 << 9, 1 << 10)).astype(np.float32) for name in "ab"}
+    size = values["a"].nbytes
+
+    def part(name):
+        kernel = jax.device_put(values[name])
+        return prepared.load_or_make(name, [], lambda: {"x": {"kernel": kernel}})
+
+    mapped = {name: part(name) for name in "ab"}
+    own = jax.device_put(values["a"])
+    total = float(sum(part["x"]["kernel"].sum() for part in mapped.values()))
+    assert resident(cache) >= 2 * size
+    prepared.release({"a": mapped["a"], "own": own})
+    assert size <= resident(cache) < 2 * size, "of one part, and not of the other"
+    prepared.release(mapped)
+    assert resident(cache) < size / 10
+    for name, part in mapped.items():
+        np.testing.assert_array_equal(part["x"]["kernel"], values[name])
+    np.testing.assert_array_equal(own, values["a"])
+    assert total == pytest.approx(float(sum(x.sum() for x in values.values())), rel=1e-3, abs=1)
 
 
 @pytest.mark.parametrize("place", [0, 9, -300, -1])

@@ -246,6 +246,13 @@ def test_commands(folder, tmp_path, capsys):
     record = json.loads((tmp_path / path).with_suffix(".json").read_text())
     wanted = {"prompt": TEXTS[0], "seed": 3, "guidance": 3.0, "top_k": 250, "seconds": 0.6}
     assert wanted.items() <= record.items()
+    wave = 0.1 * np.random.default_rng(0).standard_normal(3200)
+    soundfile.write(tmp_path / "song.wav", wave, 3200)
+    arguments_of_continue = ["continue", str(tmp_path / "song.wav"), "-d", "0.6", "-n", "2", "-q"]
+    arguments_of_continue += ["--model", str(folder), "-s", str(tmp_path / "on")]
+    assert cli.main(arguments_of_continue) == 0
+    paths = capsys.readouterr().out.split()
+    assert [soundfile.info(path).frames for path in paths] == [80 * 64] * 2
     for option, word in (("--steps=30", "--steps 30"), ("--low_memory", "--low_memory")):
         assert cli.main([*arguments, option]) == 2
         assert f"error: {word}: {folder}" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """The parts that checkpoints are made of, one file for each.
 
-A new part is a file here, ended by its `PART`, and a line in `PARTS`.
+A new part is a file here, ended by its `PART` (or several), and a line in `PARTS`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from audioldm2_jax.checkpoints.parts import (
     projection,
     soundstream,
     t5,
+    token_lm,
     unet,
     vae,
     vggish,
@@ -55,6 +56,9 @@ PARTS: dict[str, Part] = {
         hubert.PART,
         w2v_bert.PART,
         kmeans.PART,
+        token_lm.SEMANTIC,
+        token_lm.COARSE,
+        token_lm.FINE,
         audiomae.PART,
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ from audioldm2_jax.evaluation.rules import LoaderRules
 from audioldm2_jax.evaluation.tables import Corrupted, Row
 from audioldm2_jax.features.mel import MEL_16K
 
+Wave = Callable[[], np.ndarray]  # -> [samples]
+
 _READ = LoaderRules(demean=False, resampler="soxr_hq")
 _ON_MEL = {"noise": add_noise, "masking": mask_spans}
 
@@ -52,7 +55,11 @@ def corrupted(work: Work, row: Row) -> list[Point]:
     def sets() -> tuple[Reference, dict[str, Clip]]:
         origin = [content, reference.digest, [(c.name, c.labels) for c in reference.clips]]
         folder = work.row_folder(row) / f"clips-{json_digest(origin)}"
-        maker = _Maker(kind.kind, reference, rules, folder)
+        clean = folder / "clean"
+        if kind.kind in _ON_MEL:  # noise and masking have the same clean clips
+            same = [checkpoint, weights, *origin[1:]]
+            clean = work.row_folder(None) / f"vocoded-{json_digest(same)}"
+        maker = _Maker(kind.kind, reference, rules, clean, folder / "corrupted")
         vocoder = MelVocoder.load(checkpoint) if kind.kind in _ON_MEL else None
         clean, changed = maker.write(vocoder, progress=work.settings.progress)
         clip_set = joined(clean, f"clean clips of {reference.clip_set.name}", work.plan.protocol)
@@ -72,12 +79,16 @@ def corrupted(work: Work, row: Row) -> list[Point]:
 
 @dataclasses.dataclass
 class _Maker:
-    """Writes the clean and the corrupted file of every clip; files that are there stay."""
+    """Writes the clean and the corrupted file of every clip; files that are there stay.
+
+    clean, corrupted: folders, of which other rows may have filled the first.
+    """
 
     kind: str
     reference: Reference
     rules: CorruptionRules
-    folder: Path
+    clean: Path
+    corrupted: Path
 
     def write(
         self, vocoder: MelVocoder | None, *, progress: bool
@@ -87,21 +98,22 @@ class _Maker:
         self.front = vocoder.front_end if vocoder else MEL_16K
         self.by_name = {clip.name: clip for clip in self.reference.clips}
         self.labels = {name: clip.labels for name, clip in self.by_name.items()}
-        for part in ("clean", "corrupted"):
-            files.make_folder(self.folder / part)
+        for folder in (self.clean, self.corrupted):
+            files.make_folder(folder)
         clean, changed = [], {}
         bar = tqdm(
             self.reference.clips, self.kind, file=sys.stderr, disable=not progress, unit="clip"
         )
         for clip in bar:
-            paths = [self.folder / part / clip.name for part in ("clean", "corrupted")]
+            paths = self.clean / clip.name, self.corrupted / clip.name
             if not all(path.is_file() for path in paths):
                 try:
-                    waves = self._waves(clip)
+                    makers = self._waves(clip)
                 except Unreadable:
                     continue
-                for path, wave in zip(paths, waves):
-                    self._save(path, wave)
+                for path, make in zip(paths, makers):
+                    if not path.is_file():
+                        self._save(path, make())
             here, there = (dataclasses.replace(clip, source=FileRef(str(p))) for p in paths)
             clean.append(here)
             changed[clip.name] = there
@@ -109,24 +121,27 @@ class _Maker:
             raise InputError(f"{self.reference.path}: none of its clips can be read")
         return clean, changed
 
-    def _waves(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-        """(clean, corrupted). Raises Unreadable."""
+    def _waves(self, clip: Clip) -> tuple[Wave, Wave]:
+        """What makes (clean, corrupted). Raises Unreadable."""
         name = clip.name
         if self.kind == "order":
             events = [self._read(n) for n in draw_events(name, [*self.by_name], self.rules)]
             order = event_order(name, self.rules)
             rate = self.front.sample_rate
             return (
-                chain(events, rate, self.rules),
-                chain([events[i] for i in order], rate, self.rules),
+                lambda: chain(events, rate, self.rules),
+                lambda: chain([events[i] for i in order], rate, self.rules),
             )
         wave = self._read(name)
         if self.kind == "interference":
-            return wave, interfere(wave, self._interferer(clip), self.front)
-        assert self.vocoder is not None
-        mel = self.vocoder.mel(wave)
-        changed = _ON_MEL[self.kind](mel, name, self.rules)
-        return self.vocoder.wave(mel, len(wave)), self.vocoder.wave(changed, len(wave))
+            return lambda: wave, lambda: interfere(wave, self._interferer(clip), self.front)
+        vocoder, corrupt = self.vocoder, _ON_MEL[self.kind]
+        assert vocoder is not None
+        mel = vocoder.mel(wave)
+        return (
+            lambda: vocoder.wave(mel, len(wave)),
+            lambda: vocoder.wave(corrupt(mel, name, self.rules), len(wave)),
+        )
 
     def _interferer(self, clip: Clip) -> np.ndarray:
         """The first of the drawn clips that can be read and is not silent."""

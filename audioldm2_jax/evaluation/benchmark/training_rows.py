@@ -137,8 +137,15 @@ def training_source(work: Work, row: Row) -> str:
     """`path:split` of the clips that a row trains on: none of them is scored.
 
     Where the evaluation clips are drawn from the splits of training, a corpus without them is
-    written beside the results, once for each content of the corpus. Raises InputError.
+    written beside the results, once for each content of the corpus. The rows of a corpus share it.
+    Raises InputError.
     """
+    if row.corpus not in work.training_sources:
+        work.training_sources[row.corpus] = _find_source(work, row)
+    return work.training_sources[row.corpus]
+
+
+def _find_source(work: Work, row: Row) -> str:
     corpus, path = row.corpus, work.sources.corpus(row.corpus.name)
     assert path is not None, corpus.name
     if not corpus.train_split:

@@ -45,6 +45,7 @@ class Work:
     sources: Sources
     settings: RunSettings
     folder: Path
+    training_sources: dict[Corpus, str] = field(default_factory=dict)  # by `training_rows`
     _references: dict[Corpus, Reference] = field(default_factory=dict)
     _digests: dict[str, str | None] = field(default_factory=dict)
 

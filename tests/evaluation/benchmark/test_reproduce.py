@@ -22,7 +22,7 @@ from audioldm2_jax.evaluation.backbones.panns import PANNs
 from audioldm2_jax.evaluation.benchmark import training_rows
 from audioldm2_jax.evaluation.benchmark.table_files import load_table
 from audioldm2_jax.evaluation.clips import open_clips
-from audioldm2_jax.evaluation.corruption import corrupted_names
+from audioldm2_jax.evaluation.corruption import MelVocoder, corrupted_names
 from tests.evaluation.clip_folders import RATE, tone, write_classifier, write_clips
 from tests.kernels import xla_kernels
 
@@ -47,6 +47,7 @@ TABLE = Table(
         Row("again", "ours again", CLIPS, Model("cvssp/audioldm-s-full", "text", ONE)),
         Row("audio", "ours by audio", CLIPS, Model("cvssp/audioldm-s-full", "audio", ONE)),
         Row("noise", "noise", CLIPS, Corrupted("noise", (0.0, 1.0)), published(FD="rises")),
+        Row("masking", "masking", CLIPS, Corrupted("masking", (0.0, 1.0))),
         Row("interference", "interference", CLIPS, Corrupted("interference", (0.0, 0.5, 1.0))),
         Row("order", "order", CLIPS, Corrupted("order", (0.0, 1.0))),
         Row(
@@ -276,11 +277,15 @@ def test_a_model_by_text_and_by_audio(world, tmp_path):
     assert np.abs(waves[0] - waves[1]).max() > 1e-4
 
 
-def test_corruptions_rise_with_their_share(world, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_corruptions_rise_with_their_share(world, tmp_path, monkeypatch, capsys):
+    """The clean clips of noise and masking are vocoded once for both."""
+    out, vocoded, wave = tmp_path / "out", [], MelVocoder.wave
+    monkeypatch.setattr(MelVocoder, "wave", lambda *given: vocoded.append(given[1]) or wave(*given))
     more = [f"--checkpoint=cvssp/audioldm2={world / 'model'}"]
-    assert reproduce(world, out, "noise", "interference", "order", more=more) == 0
+    kinds = "noise", "masking", "interference", "order"
+    assert reproduce(world, out, *kinds, more=more) == 0
     rows = rows_of(out)
+    assert len(vocoded) == 3 * COUNT and len({mel.tobytes() for mel in vocoded}) == 3 * COUNT
     for name, row in rows.items():
         distances = values(row, "FD")
         assert distances[0] == pytest.approx(0, abs=1e-3) and distances[-1] > 1e-3, name
