@@ -12,7 +12,7 @@ from audioldm2_jax.presets.parts import T5Config
 
 @dataclass(frozen=True)
 class MusicGenLMConfig:
-    """The language model: `facebook/musicgen-small`.
+    """The language model: `facebook/musicgen-small`. Others have 48 blocks of width 1536 or 2048.
 
     codebook: codes of each level, K. levels: token streams, Q, those of two channels in turn.
     channels: of the sound. text_width: of the text encoder's states, which are projected to `width`
@@ -93,14 +93,6 @@ class MusicGenConfig:
     def seconds(self) -> float:
         """The length of training."""
         return self.musicgen_lm.window / self.frame_rate
-
-
-# The published sizes.
-MUSICGEN = {
-    "small": MusicGenLMConfig(),
-    "medium": MusicGenLMConfig(width=1536, depth=48, heads=24, hidden=6144),
-    "large": MusicGenLMConfig(width=2048, depth=48, heads=32, hidden=8192),
-}
 
 
 def check_musicgen(config: MusicGenConfig) -> MusicGenConfig:
