@@ -45,7 +45,7 @@ class AudioLM:
     def __init__(self, checkpoint: hub.Checkpoint, dtype=None):
         """dtype: of the language models. Raises InputError if the parts do not fit together."""
         config = self.config = check_parts(checkpoint.config)
-        self.source, self.params = checkpoint.source, checkpoint.params
+        self.source, self.params = checkpoint.source, dict(checkpoint.params)
         self.dtype = parse_dtype(dtype)
         self.tokenization = Tokenization(config, self.params)
         self.stages = Stages(config, self.params, self.dtype)

@@ -20,9 +20,11 @@ class Stages:
     """The three stages. dtype: of weights, activations and caches."""
 
     def __init__(self, config: AudioLMConfig, params: dict, dtype):
-        self._config, self._options = config, Options(dtype=dtype)
-        names = [name for name in ("semantic_lm", "coarse_lm", "fine_lm") if name in params]
-        self._params = {name: stages.prepare(params[name]) for name in names}
+        """params: by part; those of the stages are replaced by ones that decode faster."""
+        self._config, self._options, self._params = config, Options(dtype=dtype), params
+        for name in ("semantic_lm", "coarse_lm", "fine_lm"):
+            if name in params:
+                params[name] = stages.prepare(params[name])
 
     def semantic(
         self,
