@@ -14,16 +14,26 @@ from audioldm2_jax.version import __version__
 
 if TYPE_CHECKING:
     from audioldm2_jax.pipelines.audiolm import AudioLM
+    from audioldm2_jax.pipelines.musicgen import MusicGen
     from audioldm2_jax.pipelines.request import ClipRequest
     from audioldm2_jax.pipelines.text_to_audio import Pipeline
 
-__all__ = ["AudioLM", "ClipRequest", "InputError", "NumericalError", "Pipeline", "__version__"]
+__all__ = [
+    "AudioLM",
+    "ClipRequest",
+    "InputError",
+    "MusicGen",
+    "NumericalError",
+    "Pipeline",
+    "__version__",
+]
 
 
 # {public name: its module}.
 _MODULES = {
     "AudioLM": "audiolm",
     "ClipRequest": "request",
+    "MusicGen": "musicgen",
     "Pipeline": "text_to_audio",
 }
 

@@ -173,4 +173,29 @@ def _audiolm(options, opened) -> Iterator:
         yield path, model.output(request, tokens)
 
 
-_FAMILIES = {"audiolm": _audiolm}
+def _musicgen(options, opened) -> Iterator:
+    """Yields (recording, its clips)."""
+    from audioldm2_jax.pipelines.memory import check_model
+    from audioldm2_jax.pipelines.music_request import check_music_request
+    from audioldm2_jax.pipelines.musicgen import MusicGen
+    from audioldm2_jax.pipelines.recordings import recordings_of
+    from audioldm2_jax.pipelines.streams import check_music_memory
+
+    if isinstance(options.temperature, tuple):
+        raise InputError("--temperature: MusicGen has one stage; give one number")
+    fixed = {"prompt": options.prompt, "seconds": options.seconds, "seed": options.seed}
+    fixed |= {"source": opened.source, **_draws(options)}
+    requests = []
+    for path in options.recordings:
+        (recording,) = recordings_of([path], 0, last=opened.config.seconds)
+        for first, count in _batches(options):
+            own = {"recording": recording, "first_clip": first, "candidates": count}
+            requests.append((path, check_music_request(opened.config, **fixed, **own)))
+    check_model(opened.config, opened.dtype, opened.source)
+    check_music_memory(opened.config, requests[0][1], opened.dtype)
+    music = MusicGen.from_opened(opened)
+    for path, request in requests:
+        yield path, music.run(request, progress=not options.quiet)
+
+
+_FAMILIES = {"audiolm": _audiolm, "musicgen": _musicgen}

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from audioldm2_jax.checkpoints import download
+from audioldm2_jax.cli import music, singles
 from audioldm2_jax.cli.device import add_device, add_memory, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError
@@ -20,6 +21,7 @@ EXAMPLES = (
         "audioldm2-jax doctor --model large -n 4 -dur 10",
         "whether four clips of ten seconds of AudioLDM 2 large fit into this device",
     ),
+    Example("audioldm2-jax doctor --model descript/dac_16khz", "the rates and the size of a codec"),
 )
 
 
@@ -66,7 +68,13 @@ def run(options) -> int:
     cache = Path(enable_cache())
     size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.exists() else 0
     print(f"compilation cache: {cache}, {size / 1e6:.1f} MB")
-    if not options.quick:
+    if options.quick:
+        return 0
+    from audioldm2_jax.dtypes import parse_dtype
+
+    if part := singles.read_single(options):
+        singles.report(options.model, *part, parse_dtype(options.dtype))
+    else:
         _report_model(options)
     return 0
 
@@ -86,7 +94,6 @@ def _report_model(options):
     from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.models.int8 import check_quantize
     from audioldm2_jax.pipelines import memory
-    from audioldm2_jax.pipelines.request import check_request
     from audioldm2_jax.pipelines.runner import available_memory
 
     config, convention = _config(options)
@@ -100,6 +107,25 @@ def _report_model(options):
     )
     for part, count in counts.items():
         print(f"  {part:10} {count / 1e6:8.2f} M")
+    if music.is_music(config):
+        clips, estimate = music.demand(options, config, dtype)
+    else:
+        clips, estimate = _demand(options, config, convention, dtype)
+    try:
+        total, line = estimate()
+    except InputError as error:
+        print(f"{clips}: does NOT fit: {error}")
+        return
+    verdict = "fits" if total < available_memory() else "does NOT fit"
+    print(f"{clips}, as compiled for this device: {verdict}")
+    print(line)
+
+
+def _demand(options, config, convention, dtype):
+    """(the clips in words, a function that compiles for them: (bytes of all, a line on them))."""
+    from audioldm2_jax.pipelines import memory
+    from audioldm2_jax.pipelines.request import check_request
+
     request = check_request(
         config,
         convention,
@@ -109,22 +135,16 @@ def _report_model(options):
         candidates=options.candidates,
         source=options.model,
     )
-    count, seconds = request.waveforms, request.duration.seconds
-    clips = f"{count} clip{'s' * (count > 1)} of {seconds:g} s"
     arguments = {"quantize": options.quantize, "progress": True}
-    try:
+
+    def estimate():
         if options.low_memory:
             peaks = memory.estimate_in_turn(config, request, dtype, **arguments)
-            total, line = max(peaks.values()), memory.stages_line(peaks)
-        else:
-            weights, needed = memory.estimate(config, request, dtype, **arguments)
-            total, line = weights + needed, memory.memory_line(weights, needed)
-    except InputError as error:
-        print(f"{clips}: does NOT fit: {error}")
-        return
-    verdict = "fits" if total < available_memory() else "does NOT fit"
-    print(f"{clips}, as compiled for this device: {verdict}")
-    print(line)
+            return max(peaks.values()), memory.stages_line(peaks)
+        weights, needed = memory.estimate(config, request, dtype, **arguments)
+        return weights + needed, memory.memory_line(weights, needed)
+
+    return music.clips_of(request.waveforms, request.duration.seconds), estimate
 
 
 def _config(options):
@@ -136,6 +156,10 @@ def _config(options):
     if options.model in PRESETS and options.model not in download.bundled():
         return PRESETS[options.model](), hub.convention_named(options.convention)
     opened = open_checkpoint(
-        options.model, options.dtype, options.convention, revision=options.revision
+        options.model,
+        options.dtype,
+        options.convention,
+        revision=options.revision,
+        families=music.families(),
     )
     return opened.config, opened.convention
