@@ -32,8 +32,9 @@ FORMATS = {
 
 
 def encode_audio(audio: np.ndarray, sample_rate: int, suffix: str) -> bytes:
-    """The content of a sound file: 16-bit WAV or FLAC, Ogg Vorbis, MP3. audio: [samples].
+    """The content of a sound file: 16-bit WAV or FLAC, Ogg Vorbis, MP3.
 
+    audio: [samples] or [samples, channels].
     suffix: a key of FORMATS, in any case. Raises InputError for another, and for a rate that the
     format does not have.
     """
@@ -43,8 +44,9 @@ def encode_audio(audio: np.ndarray, sample_rate: int, suffix: str) -> bytes:
         raise InputError(f"{suffix!r} files are not written: choose one of {' '.join(FORMATS)}")
     container, subtype = FORMATS[suffix.lower()]
     audio, file = np.asarray(audio), io.BytesIO()
-    if audio.ndim != 1:
-        raise InputError(f"sound of shape {audio.shape}: one axis of samples is expected")
+    if audio.ndim != 1 and not (audio.ndim == 2 and 1 <= audio.shape[1] <= 8):
+        axes = "one axis of samples is expected, or one of channels behind it"
+        raise InputError(f"sound of shape {audio.shape}: {axes}")
     try:
         soundfile.write(file, audio, sample_rate, format=container, subtype=subtype)
     except (soundfile.SoundFileError, ValueError, TypeError) as error:

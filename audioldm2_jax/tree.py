@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import jax
+import numpy as np
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
@@ -36,3 +38,12 @@ def nbytes(tree) -> int:
 def count(tree) -> int:
     """Number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def fingerprint(params: dict) -> str:
+    """Identifies parameters by a sample of each tensor."""
+    digest = hashlib.sha256()
+    for path, value in sorted(flatten(params).items()):
+        sample = np.asarray(value.reshape(-1)[:64], np.float32)
+        digest.update(f"{path} {value.shape}".encode() + sample.tobytes())
+    return digest.hexdigest()[:16]

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audioldm2_jax.checkpoints.generation_config import read_sequences, sequences_file
 from audioldm2_jax.checkpoints.parts import PARTS
-from audioldm2_jax.presets import ModelConfig
+from audioldm2_jax.presets import ModelConfig, MusicGenConfig
+from audioldm2_jax.presets.audiolm import CODECS, AudioLMConfig, check_parts
+from audioldm2_jax.presets.musicgen import check_musicgen
 
 
 def speech_tokens(config: ModelConfig) -> ModelConfig:
@@ -120,9 +123,53 @@ AUDIOLDM_T5 = Family(
 TANGO = Family(
     name="tango", pipeline="TangoPipeline", parts=("t5", *_DIFFUSION), optional=(), guidance=3.0
 )
+# Our own layout: nobody publishes AudioLM's language models.
+AUDIOLM = Family(
+    name="audiolm",
+    pipeline="AudioLMPipeline",
+    parts=(CODECS, ("hubert", "w2v_bert"), "kmeans", "semantic_lm", "coarse_lm"),
+    optional=("fine_lm",),
+    config=AudioLMConfig,
+    scheduler=False,
+    beside=sequences_file,
+    values=read_sequences,
+    quirks=(check_parts,),
+)
+
+
+def _musicgen_files(config: MusicGenConfig) -> dict[str, dict]:
+    """What transformers' processor reads."""
+    return {
+        "preprocessor_config.json": {
+            "feature_extractor_type": "EncodecFeatureExtractor",
+            "processor_class": "MusicgenProcessor",
+            "feature_size": config.musicgen_lm.channels,
+            "sampling_rate": config.encodec.sample_rate,
+            "padding_side": "left",
+            "padding_value": 0.0,
+            "return_attention_mask": True,
+            "chunk_length_s": None,
+            "overlap": None,
+        }
+    }
+
+
+MUSICGEN = Family(
+    name="musicgen",
+    pipeline="MusicgenForConditionalGeneration",
+    parts=("t5", "encodec", "musicgen_lm"),
+    optional=(),
+    config=MusicGenConfig,
+    scheduler=False,
+    sections={"t5": "text_encoder", "encodec": "audio_encoder", "musicgen_lm": "decoder"},
+    beside=_musicgen_files,
+    guidance=3.0,
+    quirks=(check_musicgen,),
+)
 # {name: family}. An authors' file is of the first family that takes it.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO)
+    family.name: family
+    for family in (AUDIOLDM2, AUDIOLDM, MUSICLDM, AUDIOLDM_T5, TANGO, AUDIOLM, MUSICGEN)
 }
 
 

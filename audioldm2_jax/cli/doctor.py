@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from audioldm2_jax.checkpoints import download
+from audioldm2_jax.cli import music, singles
 from audioldm2_jax.cli.device import add_device, add_memory, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError
@@ -20,6 +21,7 @@ EXAMPLES = (
         "audioldm2-jax doctor --model large -n 4 -dur 10",
         "whether four clips of ten seconds of AudioLDM 2 large fit into this device",
     ),
+    Example("audioldm2-jax doctor --model descript/dac_16khz", "the rates and the size of a codec"),
 )
 
 
@@ -27,11 +29,12 @@ def add_arguments(parser) -> None:
     """Adds the command's options to its parser."""
     from audioldm2_jax.dtypes import DTYPES
     from audioldm2_jax.presets import CONVENTIONS, PRESETS
+    from audioldm2_jax.presets.audiolm import AUDIOLM_PRESETS
 
     add = parser.add_argument
     model = (
         "say what this checkpoint needs: a folder, hub id, authors' file, official name, or a "
-        f"preset ({', '.join(PRESETS)})"
+        f"preset ({', '.join((*PRESETS, *AUDIOLM_PRESETS))})"
     )
     add("--model", "--model_name", default="base", metavar="NAME", help=model)
     add("--quick", action="store_true", help="no model, so nothing to compile")
@@ -66,7 +69,13 @@ def run(options) -> int:
     cache = Path(enable_cache())
     size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.exists() else 0
     print(f"compilation cache: {cache}, {size / 1e6:.1f} MB")
-    if not options.quick:
+    if options.quick:
+        return 0
+    from audioldm2_jax.dtypes import parse_dtype
+
+    if part := singles.read_single(options):
+        singles.report(options.model, *part, parse_dtype(options.dtype))
+    else:
         _report_model(options)
     return 0
 
@@ -86,7 +95,6 @@ def _report_model(options):
     from audioldm2_jax.dtypes import parse_dtype
     from audioldm2_jax.models.int8 import check_quantize
     from audioldm2_jax.pipelines import memory
-    from audioldm2_jax.pipelines.request import check_request
     from audioldm2_jax.pipelines.runner import available_memory
 
     config, convention = _config(options)
@@ -100,6 +108,28 @@ def _report_model(options):
     )
     for part, count in counts.items():
         print(f"  {part:10} {count / 1e6:8.2f} M")
+    how = "as compiled for this device"
+    if music.is_music(config):
+        clips, estimate = music.demand(options, config, dtype)
+    elif config.family == "audiolm":
+        (clips, estimate), how = _audiolm_demand(options, config, dtype), "by an estimate"
+    else:
+        clips, estimate = _demand(options, config, convention, dtype)
+    try:
+        total, line = estimate()
+    except InputError as error:
+        print(f"{clips}: does NOT fit: {error}")
+        return
+    verdict = "fits" if total < available_memory() else "does NOT fit"
+    print(f"{clips}, {how}: {verdict}")
+    print(line)
+
+
+def _demand(options, config, convention, dtype):
+    """(the clips in words, a function that compiles for them: (bytes of all, a line on them))."""
+    from audioldm2_jax.pipelines import memory
+    from audioldm2_jax.pipelines.request import check_request
+
     request = check_request(
         config,
         convention,
@@ -109,22 +139,39 @@ def _report_model(options):
         candidates=options.candidates,
         source=options.model,
     )
-    count, seconds = request.waveforms, request.duration.seconds
-    clips = f"{count} clip{'s' * (count > 1)} of {seconds:g} s"
     arguments = {"quantize": options.quantize, "progress": True}
-    try:
+
+    def estimate():
         if options.low_memory:
             peaks = memory.estimate_in_turn(config, request, dtype, **arguments)
-            total, line = max(peaks.values()), memory.stages_line(peaks)
-        else:
-            weights, needed = memory.estimate(config, request, dtype, **arguments)
-            total, line = weights + needed, memory.memory_line(weights, needed)
-    except InputError as error:
-        print(f"{clips}: does NOT fit: {error}")
-        return
-    verdict = "fits" if total < available_memory() else "does NOT fit"
-    print(f"{clips}, as compiled for this device: {verdict}")
-    print(line)
+            return max(peaks.values()), memory.stages_line(peaks)
+        weights, needed = memory.estimate(config, request, dtype, **arguments)
+        return weights + needed, memory.memory_line(weights, needed)
+
+    return music.clips_of(request.waveforms, request.duration.seconds), estimate
+
+
+def _audiolm_demand(options, config, dtype):
+    """The same of AudioLM, from formulas."""
+    from audioldm2_jax import tree
+    from audioldm2_jax.pipelines import memory
+    from audioldm2_jax.pipelines.audiolm_memory import check_memory
+    from audioldm2_jax.pipelines.audiolm_request import check_request
+
+    for name in ("low_memory", "quantize"):
+        if value := getattr(options, name):
+            shown = "" if value is True else f" {value}"
+            raise InputError(f"--{name}{shown}: AudioLM has no such mode; leave it out")
+    seconds = config.sequences.piece if options.seconds is None else options.seconds
+    count = options.candidates
+    request = check_request(config, "generation", (), seconds=seconds, candidates=count)
+
+    def estimate():
+        weights = tree.nbytes(memory.model_shapes(config, dtype))
+        needed = check_memory(config, request, dtype)
+        return weights + needed, memory.memory_line(weights, needed)
+
+    return music.clips_of(request.clips, seconds), estimate
 
 
 def _config(options):
@@ -132,10 +179,17 @@ def _config(options):
     from audioldm2_jax.checkpoints import hub
     from audioldm2_jax.pipelines.loading import open_checkpoint
     from audioldm2_jax.presets import PRESETS
+    from audioldm2_jax.presets.audiolm import AUDIOLM_PRESETS
 
+    if options.model in AUDIOLM_PRESETS:
+        return AUDIOLM_PRESETS[options.model](), hub.convention_named(options.convention)
     if options.model in PRESETS and options.model not in download.bundled():
         return PRESETS[options.model](), hub.convention_named(options.convention)
     opened = open_checkpoint(
-        options.model, options.dtype, options.convention, revision=options.revision
+        options.model,
+        options.dtype,
+        options.convention,
+        revision=options.revision,
+        families=(*music.families(), "audiolm"),
     )
     return opened.config, opened.convention

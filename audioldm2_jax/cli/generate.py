@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from audioldm2_jax.checkpoints.registry import DEFAULT, FULL, OFFICIAL_FILES, OFFICIAL_NAMES, SPEECH
+from audioldm2_jax.cli import music
 from audioldm2_jax.cli.device import add_device, add_memory, check_device, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.cli.prompts import Entry, check_text, read_list
@@ -36,6 +38,10 @@ EXAMPLES = (
     Example(
         'audioldm2-jax generate -t "rain" --model audioldm2-full --low_memory --quantize int8',
         "for a small card or a laptop: networks are in memory in turn, text encoders in 8 bits",
+    ),
+    Example(
+        'audioldm2-jax generate -t "calm piano" --model facebook/musicgen-small -dur 8',
+        "eight seconds of music by MusicGen's language model, which is downloaded once (2.4 GB)",
     ),
     Example(
         'audioldm2-jax generate -t "a man speaks slowly" --transcription "Seven letters."',
@@ -96,7 +102,7 @@ def _add_model(add):
 def _add_sampling(add):
     from audioldm2_jax.diffusion.registry import SAMPLERS
 
-    seconds = "length of a clip; default as trained: 10.24, of nano 2.56"
+    seconds = "length of a clip; default as trained: 10.24, of nano 2.56, of MusicGen 30"
     names = ("-dur", "--seconds", "--duration")
     add(*names, type=float, default=None, metavar="SECONDS", help=seconds)
     count = "clips made for each prompt, of which CLAP picks the best"
@@ -104,7 +110,7 @@ def _add_sampling(add):
     add(*names, type=int, default=1, metavar="N", help=count)
     scale = (
         "larger follows the text more closely, 1 or less not guided; default the model's own: 3.5, "
-        "AudioLDM 2.5"
+        "AudioLDM 2.5, MusicGen 3"
     )
     names = ("-gs", "--guidance", "--guidance_scale")
     add(*names, type=float, default=None, metavar="SCALE", help=scale)
@@ -115,6 +121,12 @@ def _add_sampling(add):
     add("--ddim_steps", type=int, default=None, metavar="N", help=ddim)
     eta = "noise of ddim: 0 deterministic (the default), 1 as the authors ran it"
     add("--eta", type=float, default=0.0, metavar="ETA", help=eta)
+    heat = "of a language model's draws: 0 takes the likeliest tokens; default 1"
+    add("--temperature", type=float, default=None, metavar="T", help=heat)
+    likeliest = "of a language model: how many of the likeliest tokens are drawn from; default 250"
+    add("--top_k", type=int, default=None, metavar="K", help=likeliest)
+    share = "of a language model: the probability of those tokens together; default 1, no limit"
+    add("--top_p", type=float, default=None, metavar="P", help=share)
     seed = "the same seed gives the same clips; -1 draws one and prints it"
     add("--seed", type=int, default=0, metavar="N", help=seed)
     add("-b", "--batchsize", type=int, default=1, metavar="N", help="prompts generated at once")
@@ -141,12 +153,17 @@ def run(options) -> int:
         options.model = SPEECH if options.transcription else DEFAULT
     use_device(options.device)
     opened = _open(options)
-    request = _check_request(options, entries, opened)
+    is_music = music.is_music(opened.config)
+    check = music.check_request if is_music else _check_request
+    request = check(options, entries, opened)
     if is_default and not options.quiet:
         _print_default(options)
     if options.seed == -1:
         print(f"seed: {request.clips[0].seed}", file=sys.stderr)
-    pipe = Pipeline.from_opened(opened, low_memory=options.low_memory)
+    if is_music:
+        pipe: Any = music.load(opened)
+    else:
+        pipe = Pipeline.from_opened(opened, low_memory=options.low_memory)
     for start in range(0, len(entries), options.batchsize):
         stop = min(start + options.batchsize, len(entries))
         chosen = names and names[start:stop]
@@ -173,6 +190,7 @@ def _open(options):
         lora=options.lora,
         lora_strength=options.lora_strength,
         quantize=options.quantize,
+        families=music.families(),
         progress=not options.quiet,
     )
 
@@ -183,6 +201,7 @@ def _check_request(options, entries: list[Entry], opened):
     from audioldm2_jax.pipelines.memory import check_memory, check_model
     from audioldm2_jax.pipelines.request import check_request
 
+    music.refuse_draws(options, opened.source)
     request = check_request(
         opened.config,
         opened.convention,

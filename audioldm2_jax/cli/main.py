@@ -6,6 +6,7 @@ import _thread
 import argparse
 import contextlib
 import importlib
+import keyword
 import os
 import sys
 import threading
@@ -21,8 +22,8 @@ from audioldm2_jax.version import __version__
 # EXTRA (the extra whose packages it needs), notes() (more help) and advice(options) (what to do
 # about arguments that nobody knows).
 COMMANDS = {
-    "Sound": ("generate", "doctor", "convert"),
-    "Training": ("soundscapes", "prepare", "encode", "train", "export", "rehearse"),
+    "Sound": ("generate", "continue", "resynthesize", "doctor", "convert"),
+    "Training": ("soundscapes", "prepare", "encode", "tokenize", "train", "export", "rehearse"),
     "Evaluation": ("evaluate", "reproduce"),
 }
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
@@ -129,7 +130,9 @@ def build_parser(only: str | None = None) -> Parser:
 
 def command(name: str):
     """The module of a sub-command."""
-    return importlib.import_module(f"audioldm2_jax.cli.{name}")
+    # A module that is to be imported by name cannot be called as a keyword is.
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    return importlib.import_module(f"audioldm2_jax.cli.{module}")
 
 
 def summary(name: str) -> str:

@@ -19,6 +19,7 @@ from audioldm2_jax.checkpoints.parts import parts_of
 from audioldm2_jax.checkpoints.tokenizer_files import phoneme_tokenizer
 from audioldm2_jax.data.corpus.tokenizer_training import corpus_captions, train_bpe, train_unigram
 from audioldm2_jax.presets import CONVENTIONS, PRESETS, ModelConfig
+from audioldm2_jax.presets.audiolm import AUDIOLM_PRESETS, AudioLMConfig
 
 _CAPTIONS = (
     "a dog barks while birds sing in the distance and a car passes by",
@@ -39,6 +40,12 @@ def random_checkpoint(config: ModelConfig, seed: int = 0, texts=_CAPTIONS) -> Ch
     """
     params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
     return untrained_checkpoint(config, params, texts)
+
+
+def random_audiolm(config: AudioLMConfig, seed: int = 0) -> Checkpoint:
+    """The same of AudioLM, which reads no text."""
+    params = {name: random_params(name, getattr(config, name), seed) for name in parts_of(config)}
+    return Checkpoint(config, params, {}, CONVENTIONS["authors"], "random weights")
 
 
 def untrained_checkpoint(config: ModelConfig, params: dict, texts=_CAPTIONS) -> Checkpoint:
@@ -65,14 +72,18 @@ def write_random(folder, preset: str = "tiny", seed: int = 0, corpus: str = "") 
     """
     texts = corpus_captions(corpus) if corpus else _CAPTIONS
     with jax.default_device(jax.devices("cpu")[0]):
-        save(random_checkpoint(PRESETS[preset](), seed, texts), folder)
+        if preset in AUDIOLM_PRESETS:
+            checkpoint = random_audiolm(AUDIOLM_PRESETS[preset](), seed)
+        else:
+            checkpoint = random_checkpoint(PRESETS[preset](), seed, texts)
+        save(checkpoint, folder)
 
 
 def main():
     """Writes an untrained checkpoint, unless the folder holds one already."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--preset", default="tiny", choices=PRESETS)
+    parser.add_argument("--preset", default="tiny", choices=[*PRESETS, *AUDIOLM_PRESETS])
     parser.add_argument("--seed", type=int, default=0)
     text = "a prepared corpus whose captions the tokenizers are trained on"
     parser.add_argument("--captions", default="", metavar="CORPUS", help=text)

@@ -1,25 +1,26 @@
 """Neural audio codecs of all families: waveforms to codes and back.
 
 Clips are padded to one of few lengths, so that a corpus does not compile a program for each of its
-lengths. No frame of a causal codec depends on what lies behind it. The last frames of another codec
-do, and see the padding here: it continues the clip as the codec's own padding does at its layers,
-but not exactly so.
+lengths. No frame of a causal codec depends on what lies behind it; of another codec, the last
+frames are coded for themselves. Clips longer than a minute are coded in windows (`windows`).
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import backend, files
+from audioldm2_jax import backend, files, tree
 from audioldm2_jax.checkpoints import download, single
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.encoders.semantic import padded_frames
+from audioldm2_jax.encoders.windows import WINDOW_SECONDS, Window, context, windows
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
 from audioldm2_jax.presets.codecs import (
@@ -60,7 +61,8 @@ class Codec:
 
     sample_rate: Hz. channels: of the audio. hop: samples of a frame. frame_rate: frames a second.
     levels: codes of a frame. codebook: how many codes each level has. buckets: whether clips are
-    padded to one of few lengths; otherwise each length has its own program.
+    padded to one of few lengths; otherwise each length has its own program. fingerprint: of the
+    weights.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Codec:
             kind = codec.name if isinstance(codec, Single) else type(config).__name__
             raise InputError(f"{kind} is no codec: one of {' '.join(FAMILIES.values())} is needed")
         self.name, self.config, self.buckets = name, config, buckets
+        self.fingerprint = tree.fingerprint(params)
         self.network = PARTS[name].model(config).clone(dtype=dtype)
         self.params = prepack_kernels(params) if backend.current().prepacks(dtype) else params
         self.sample_rate, self.channels = config.sample_rate, config.channels
@@ -125,9 +128,14 @@ class Codec:
         """
         if levels is not None and not 1 <= levels <= self.levels:
             raise InputError(f"{levels} levels: this codec has 1 to {self.levels}")
-        wave, frames = self._padded(wave)
-        codes = _encode(self.params, wave, network=self.network, levels=levels)
-        return np.asarray(codes)[:, :frames]
+        wave = self._checked_wave(wave)
+        parts = []
+        for window in self._windows(self.frames(wave.shape[1])):
+            part = wave[:, window.begin * self.hop : window.end * self.hop]
+            part, frames = self._padded(part, window.exact)
+            codes = _encode(self.params, part, network=self.network, levels=levels)
+            parts.append(np.asarray(codes)[:, :frames][:, window.kept])
+        return np.concatenate(parts, 1)
 
     def scales(self, wave) -> np.ndarray | None:
         """What `decode` is to multiply each chunk by, [B, chunks]; None for codecs without.
@@ -137,9 +145,9 @@ class Codec:
         if not getattr(self.config, "normalize", False):
             return None
         chunks = self._chunks(np.shape(wave)[1])
-        return np.asarray(_scales(self.params, self._padded(wave)[0], network=self.network))[
-            :, :chunks
-        ]
+        return np.asarray(
+            _scales(self.params, self._padded(self._checked_wave(wave))[0], network=self.network)
+        )[:, :chunks]
 
     def decode(self, codes, samples: int | None = None, *, scales=None) -> np.ndarray:
         """The waveform of the first Q levels' codes [B, T, Q].
@@ -148,13 +156,22 @@ class Codec:
         [B, samples] float32, for several channels [B, samples, channels]. Raises InputError for
         codes out of range or of another shape.
         """
-        codes = self._checked(codes)
-        frames = codes.shape[1]
-        length, unit = self.samples(frames), 1
-        if self._chunk is not None:
-            unit = -(-self._chunk // self.hop)
-        units = frames // unit
-        total = self._bucket(units)
+        codes, parts = self._checked(codes), []
+        length = self.samples(codes.shape[1])
+        for window in self._windows(codes.shape[1]):
+            wave = self._decode(codes[:, window.begin : window.end], scales, window.exact)
+            if window.kept != slice(None):
+                wave = wave[:, window.kept.start * self.hop : window.kept.stop * self.hop]
+            parts.append(wave)
+        wave = np.concatenate(parts, 1)
+        wave = wave[:, : length if samples is None else min(samples, length)]
+        return wave[..., 0] if self.channels == 1 else wave
+
+    def _decode(self, codes, scales, exact: bool) -> np.ndarray:
+        """The waveform of a window's codes, and of padding behind them unless `exact`."""
+        unit = 1 if self._chunk is None else -(-self._chunk // self.hop)
+        units = codes.shape[1] // unit
+        total = units if exact else self._bucket(units)
         codes = codes.reshape(len(codes), units, -1)
         codes = np.pad(codes, ((0, 0), (0, total - units), (0, 0)), "edge")
         codes = codes.reshape(len(codes), total * unit, -1)
@@ -165,9 +182,7 @@ class Codec:
             arguments = (codes, scales, np.int32(units))
         elif scales is not None:
             arguments = (codes, np.asarray(scales))
-        wave = np.asarray(_decode(self.params, *arguments, network=self.network))
-        wave = wave[:, : length if samples is None else min(samples, length)]
-        return wave[..., 0] if self.channels == 1 else wave
+        return np.asarray(_decode(self.params, *arguments, network=self.network))
 
     def _chunks(self, samples: int) -> int:
         """How many chunks hold a clip; 1 for a codec without chunks."""
@@ -184,8 +199,16 @@ class Codec:
         step = 1 << max(0, count.bit_length() - 3)
         return -(-count // step) * step
 
-    def _padded(self, wave) -> tuple[np.ndarray, int]:
-        """(the checked waveform, padded, [B, samples, channels]; T of its own codes)."""
+    def _windows(self, frames: int) -> list[Window]:
+        """The windows of a clip; one for chunks, and where the whole clip has one scale."""
+        if self._chunk is not None or getattr(self.config, "normalize", False):
+            return [Window(0, frames, slice(None))]
+        before, after = context(self.config)
+        size = max(before, after, math.ceil(WINDOW_SECONDS * self.frame_rate))
+        return windows(frames, size if frames > 2 * size else frames, before, after)
+
+    def _checked_wave(self, wave) -> np.ndarray:
+        """The waveform as float32 [B, samples, channels]. Raises InputError."""
         wave = np.asarray(wave, np.float32)
         if wave.ndim == 2:
             wave = np.repeat(wave[..., None], self.channels, -1)
@@ -194,13 +217,17 @@ class Codec:
             raise InputError(f"a waveform of shape {wave.shape}: {expected} is expected")
         if not np.isfinite(wave).all():
             raise InputError("the waveform holds NaN or infinity")
+        return wave
+
+    def _padded(self, wave, exact: bool = False) -> tuple[np.ndarray, int]:
+        """(the waveform padded to a bucket, or to whole frames if `exact`; T of its own codes)."""
         samples, frames = wave.shape[1], self.frames(wave.shape[1])
         if self._chunk is not None:
             total = self._bucket(self._chunks(samples))
             total = (total - 1) * self.config.chunk_stride + self._chunk
             return np.pad(wave, ((0, 0), (0, total - samples), (0, 0))), frames
         wave = np.pad(wave, ((0, 0), (0, frames * self.hop - samples), (0, 0)))
-        behind = (self._bucket(frames) - frames) * self.hop
+        behind = 0 if exact else (self._bucket(frames) - frames) * self.hop
         mode = _PADDINGS[getattr(self.config, "padding", "zero")]
         return np.pad(wave, ((0, 0), (0, behind), (0, 0)), mode), frames
 

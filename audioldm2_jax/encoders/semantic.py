@@ -130,9 +130,11 @@ class SemanticEncoder:
         count = -(-frames // (_PIECE * self.frame_rate))
         size = -(-frames // (count * factor)) * factor
         target = padded_frames(min(size, frames))
-        samples, results = (target - 1) * c.hop + c.window, []
+        # Samples behind the last frame count in the norms over time.
+        samples, results = target * c.hop + c.window - 1, []
         for start in range(0, frames, size):
-            piece = wave[:, start * c.hop :][:, : (size - 1) * c.hop + c.window]
+            end = None if start + size >= frames else (size - 1) * c.hop + c.window
+            piece = wave[:, start * c.hop :][:, :end]
             rest = np.clip(lengths - start * c.hop, c.window, piece.shape[1])
             whole = piece.shape[1] == samples and (rest == samples).all()
             piece = np.pad(piece, ((0, 0), (0, samples - piece.shape[1])))

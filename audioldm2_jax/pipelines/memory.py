@@ -16,6 +16,7 @@ from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints.parts import PARTS, parts_of
 from audioldm2_jax.diffusion.samplers import SamplerSchedule
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.models.decoder import merge_products
 from audioldm2_jax.models.int8 import quantize_in_place, quantizes
 from audioldm2_jax.models.kernels.prepacked import prepack_kernels
 from audioldm2_jax.pipelines.batch import Batch, latents_shape
@@ -53,6 +54,8 @@ def prepack_params(params: dict, dtype) -> dict:
 
 def prepack_part(name: str, params: dict, dtype) -> None:
     """Replaces kernels of one part by prepacked ones, block by block, which saves memory."""
+    if name == "musicgen_lm":
+        params["decoder"] = merge_products(params["decoder"])
     if backend.current().prepacks(dtype) and name in ("unet", "vae", "vocoder"):
         blocks = params["decoder"] if name == "vae" else params
         for block in blocks:

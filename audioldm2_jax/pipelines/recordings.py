@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from audioldm2_jax import files
 from audioldm2_jax.audio import resample
 from audioldm2_jax.data.ingest.audio_files import SAMPLE_RATES, SILENCE, open_audio
 from audioldm2_jax.data.ingest.file_ref import FileRef, Unreadable
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, note
 from audioldm2_jax.pipelines.values import check_count
 
 _CHANNELS = 1024  # libsndfile's most
@@ -41,22 +42,67 @@ class Recording:
         return resample(self.wave, self.sample_rate, sample_rate)
 
 
+def recordings_of(wave, sample_rate: int, *, last: float | None = None) -> list[Recording]:
+    """The recordings of one or a list of paths and arrays, which are at `sample_rate`.
+
+    last: seconds of which only the end is kept, with a note. Raises InputError.
+    """
+    waves = wave if isinstance(wave, (list, tuple)) else [wave]
+    if not waves:
+        raise InputError("wave: no recordings in the list")
+    recordings = []
+    for i, one in enumerate(waves):
+        if isinstance(one, (str, os.PathLike)):
+            recording = read_recording(one, last=last)
+        else:
+            name = "wave" if len(waves) == 1 else f"wave {i + 1} of {len(waves)}"
+            recording = check_recording(one, sample_rate, name, last=last)
+        if recording.cut:
+            note(f"{recording.name}: its last {last:g} s go on; {recording.cut:.1f} s are left out")
+        recordings.append(recording)
+    return recordings
+
+
 def read_recording(path, *, last: float | None = None) -> Recording:
     """Reads a sound file of any format, rate and number of channels that libsndfile reads.
 
     last: seconds of which only the file's end is kept. Raises InputError for a file that cannot be
     read, or whose sound cannot be used.
     """
+    wave, rate, total = read_sound(path, last=last)
+    path = files.user_path(path)
+    return dataclasses.replace(_mono(wave, rate, str(path), total), name=path.name)
+
+
+def read_sound(
+    path, *, last: float | None = None, longest: float | None = None
+) -> tuple[np.ndarray, int, int]:
+    """(samples fp32 [samples, channels], Hz, number of samples of the whole file).
+
+    last: seconds of which only the file's end is kept. longest: seconds that a file may have.
+    Raises InputError for a file that cannot be read, or is longer.
+    """
     path = files.user_path(path)
     try:
         data = FileRef(str(path)).read()
         with open_audio(data, path.name) as file:
             rate = file.samplerate
-            wave, total = _end(file.blocks(), None if last is None else round(last * rate))
+            blocks = file.blocks() if longest is None else _bounded(file.blocks(), rate, longest)
+            wave, total = _end(blocks, None if last is None else round(last * rate))
     except Unreadable as error:
         reason = str(error) if path.exists() else "no such file"
         raise InputError(f"{path}: {reason}") from None
-    return dataclasses.replace(_mono(wave, rate, str(path), total), name=path.name)
+    return wave, rate, total
+
+
+def _bounded(blocks, rate: int, longest: float):
+    """The blocks of a file of at most `longest` seconds. Raises Unreadable for another."""
+    total = 0
+    for block in blocks:
+        total += len(block)
+        if total > longest * rate:
+            raise Unreadable(f"longer than {longest:g} s: cut it into shorter files")
+        yield block
 
 
 def _end(blocks, count: int | None) -> tuple[np.ndarray, int]:

@@ -125,6 +125,11 @@ def for_clap(texts: list[str], tokenizers: dict, config: ModelConfig, lengths=_L
     return _pad(_ids(roberta, texts, limit), config.clap.text.pad_id, lengths)
 
 
+def for_t5(texts: list[str], tokenizer) -> tuple[np.ndarray, np.ndarray]:
+    """T5's tokens and mask, [B, L] each, L of few lengths."""
+    return _pad(_ids(tokenizer, texts, tokenizer.model_max_length), 0)
+
+
 def blank(config: ModelConfig, clips: int, *, guided: bool) -> Texts:
     """Texts of ordinary length, to compile for."""
     rows = 2 * clips if guided else clips

@@ -17,6 +17,7 @@ from audioldm2_jax.presets.language import (  # noqa: F401
     audiolm_stages,
 )
 from audioldm2_jax.presets.models import PRESETS, ModelConfig  # noqa: F401
+from audioldm2_jax.presets.musicgen import MusicGenConfig, MusicGenLMConfig  # noqa: F401
 from audioldm2_jax.presets.parts import (  # noqa: F401
     AudioMAEConfig,
     CLAPConfig,

@@ -32,3 +32,13 @@ def test_a_row_is_timed_and_stored(script, monkeypatch, tmp_path, capsys):
     assert "| a row |" in capsys.readouterr().out
     assert script.main(["--rows", "none such"]) == 2
     assert "there are a row" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_musicgen_is_measured(script, tmp_path):
+    output = tmp_path / "out.json"
+    name = "MusicGen-small decoding, batch 1"
+    arguments = ["--size", "tiny", "--repeats", "1", "--rows", name, "--output", str(output)]
+    assert script.main(arguments) == 0
+    stored = json.loads(output.read_text())["rows"][name]
+    assert stored["ours"] > 0 and stored["theirs"] > 0 and stored["work"] == 20

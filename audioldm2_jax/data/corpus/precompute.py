@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 import grain
@@ -70,7 +69,7 @@ def _settings(info, checkpoint: Checkpoint, config: PrecomputeConfig) -> dict:
     """What a precomputed corpus is made from."""
     return {
         "source": f"{info.name}, {sum(s.num_examples for s in info.splits.values())} clips",
-        "model": _fingerprint(checkpoint.params),
+        "model": tree.fingerprint(checkpoint.params),
         **{k: getattr(config, k) for k in ("seconds", "crops", "loa", "text_length", "seed")},
         "dtype": jnp.dtype(config.dtype).name,
     }
@@ -155,12 +154,3 @@ def _crops(source: CorpusSource, transform: ClipTransform, config: PrecomputeCon
     """All crops: the first of each clip, then the second. Draws depend on the seed only."""
     examples = grain.MapDataset.source(ExampleSource(source)).seed(config.seed)
     return examples.random_map(_KeepExample(transform)).repeat(config.crops)
-
-
-def _fingerprint(params: dict) -> str:
-    """Identifies a checkpoint by a sample of each tensor."""
-    digest = hashlib.sha256()
-    for path, value in sorted(tree.flatten(params).items()):
-        sample = np.asarray(value.reshape(-1)[:64], np.float32)
-        digest.update(f"{path} {value.shape}".encode() + sample.tobytes())
-    return digest.hexdigest()[:16]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from audioldm2_jax import files
+from audioldm2_jax import files, tree
 from audioldm2_jax.data.corpus import reader
 from audioldm2_jax.data.ingest.names import tfds_name
 from audioldm2_jax.data.ingest.report import Report
@@ -181,7 +181,7 @@ class CorpusWriter:
 
         for moved in self._moved():  # by an earlier run that began to finish
             os.replace(moved, self.work / moved.name)
-        splits, names = [], []
+        splits, names, sizes = [], [], {}
         for split in sorted({shard.split for shard in filled}):
             shards = sorted((s for s in filled if s.split == split), key=lambda s: s.index)
             template = tfds.core.ShardedFileTemplate(
@@ -193,6 +193,7 @@ class CorpusWriter:
             for number, shard in enumerate(shards):
                 path = Path(template.sharded_filepath(shard_index=number, num_shards=len(shards)))
                 names.append(path.name)
+                sizes[path.name] = filled[shard]["file"]
                 self._rename_shard(shard, path, filled[shard]["file"])
             splits.append(
                 tfds.core.SplitInfo(
@@ -203,13 +204,14 @@ class CorpusWriter:
                 )
             )
         description = {"about": metadata.get("description", ""), "settings": self.settings}
+        description |= {"statistics": statistics, "files": sizes}
         known = {k: metadata[k] for k in ("citation", "license", "homepage") if metadata.get(k)}
         tfds.folder_dataset.write_metadata(
             data_dir=self.work,
             features=features,
             split_infos=splits,
             version=reader.VERSION,
-            description=json.dumps(description | {"statistics": statistics}, ensure_ascii=False),
+            description=json.dumps(description, ensure_ascii=False),
             check_data=False,
             **known,
         )
@@ -284,6 +286,7 @@ def _difference(stored, requested) -> str:
     """The settings that differ, for an error message."""
     if not isinstance(stored, dict):
         return "it does not say how"
+    stored, requested = tree.flatten(stored), tree.flatten(requested)
     keys = [k for k in {**stored, **requested} if stored.get(k) != requested.get(k)]
     return ", ".join(
         f"{k} {_shorten(stored.get(k))}, now {_shorten(requested.get(k))}" for k in keys[:4]

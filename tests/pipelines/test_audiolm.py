@@ -1,0 +1,233 @@
+"""AudioLM end to end on a tiny random checkpoint: what stands, what slides, what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from audioldm2_jax.checkpoints import hub
+from audioldm2_jax.data.untrained import random_audiolm
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.pipelines.audiolm import AudioLM
+from audioldm2_jax.pipelines.audiolm_request import check_request
+from audioldm2_jax.presets.audiolm import Clock, check_parts, tiny_audiolm
+
+CONFIG = tiny_audiolm()
+RATE = 16000
+HOP = CONFIG.codec.hop
+
+
+def wave(seconds=1.0, seed=0):
+    samples = round(seconds * RATE)
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+def changed(**sequences):
+    own = dataclasses.replace(CONFIG.sequences, **sequences)
+    return dataclasses.replace(CONFIG, sequences=own)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AudioLM(random_audiolm(CONFIG))
+
+
+@pytest.fixture(scope="module")
+def continued(model):
+    """(request, its tokens after each piece) of two clips that go on by 2 s."""
+    request = check_request(
+        CONFIG,
+        "continuation",
+        model._recordings(wave(), None, last=CONFIG.sequences.prompt),
+        seconds=2.0,
+        candidates=2,
+        temperature=1.0,
+    )
+    return request, list(model.pieces(request, progress=False))
+
+
+def test_the_prompts_tokens_stand_unchanged(model, continued):
+    request, pieces = continued
+    (recording,) = request.recordings
+    prompt = model.tokenization.encode([recording]).codes
+    assert prompt.shape == (1, 24, 3) and recording.cut == pytest.approx(0.52)
+    for tokens in pieces:
+        np.testing.assert_array_equal(tokens.codes[:, :24], prompt.repeat(2, 0))
+
+
+def test_a_long_clip_is_made_of_pieces(model, continued):
+    """Of 1.6 s, each of which begins with the 0.48 s before it."""
+    _, (first, whole) = continued
+    assert first.codes.shape == (2, 80, 3) and whole.codes.shape == (2, 124, 3)
+    np.testing.assert_array_equal(whole.codes[:, :80], first.codes)
+    low, high = whole.codes.min((0, 1)), whole.codes.max((0, 1))
+    assert (low >= 0).all() and (high < 16).all() and (high > low).all()
+    assert (whole.codes[0] != whole.codes[1]).any()
+
+
+def test_clips_are_decoded_together_with_their_prompt(model, continued):
+    request, (first, whole) = continued
+    out = model.output(request, whole)
+    assert out.candidates.shape == (1, 2, round(2.48 * RATE)) and out.sample_rate == RATE
+    decoded = model.tokenization.codec.decode(whole.codes[:1])
+    np.testing.assert_allclose(out.audio, decoded[:, : out.audio.shape[1]], atol=1e-6)
+    assert out.metadata["prompt_seconds"] == pytest.approx(0.48)
+    # What is there after the first piece is a shorter clip.
+    assert model.output(request, first).audio.shape == (1, 80 * HOP)
+    assert model.output(request, first).metadata["seconds"] == pytest.approx(1.6)
+
+
+def test_a_clip_is_its_own(model, continued):
+    request, pieces = continued
+    alone = dataclasses.replace(request, candidates=1, first_clip=1)
+    *_, tokens = model.pieces(alone, progress=False)
+    np.testing.assert_array_equal(tokens.codes[0], pieces[-1].codes[1])
+
+
+def test_known_semantic_tokens_keep_their_time(model):
+    """Acoustic generation, in two pieces; the model's windows are whole."""
+    windows = []
+    rows = model.tokenization.rows
+
+    def spy(ids):
+        windows.append(ids)
+        return rows(ids)
+
+    model.tokenization.rows = spy
+    try:
+        out = model.acoustic_generation(wave(2.0), temperature=0.0, progress=False)
+    finally:
+        model.tokenization.rows = rows
+    assert out.audio.shape == (1, 2 * RATE) and out.metadata["mode"] == "acoustic generation"
+    first, second = windows
+    assert first.shape == (1, 40) and second.shape == (1, 22)
+    # The second piece begins 0.48 s, 12 tokens, before the first one's end.
+    np.testing.assert_array_equal(second[:, :12], first[:, -12:])
+
+
+def test_repeats_may_stay(model):
+    kept = AudioLM(
+        dataclasses.replace(random_audiolm(CONFIG), config=changed(remove_repeats=False))
+    )
+    ids = np.array([[3, 3, 4, 4, 4, 3], [1, 1, 1, 1, 1, 1]])
+    assert [list(row) for row in model.tokenization.rows(ids)] == [[3, 4, 3], [1]]
+    assert [list(row) for row in kept.tokenization.rows(ids)] == [list(row) for row in ids]
+    # As many tokens as time has; without repeats, as many as in the prompt.
+    assert kept.tokenization.semantic_count(ids[0], 6, 10) == 10
+    assert model.tokenization.semantic_count(ids[0][:3], 6, 10) == 5
+    assert model.tokenization.semantic_count(ids[0][:0], 0, 10) == 10
+    (first, whole) = kept.pieces(
+        check_request(changed(remove_repeats=False), "generation", (), seconds=2.0)
+    )
+    assert [len(row) for row in first.semantic] == [40] and whole.codes.shape == (1, 100, 3)
+    assert len(whole.semantic[0]) == 12 + 10
+    np.testing.assert_array_equal(whole.semantic[0][:12], first.semantic[0][-12:])
+
+
+def test_resynthesis_is_the_codecs(model):
+    out = model.resynthesize(wave(0.3), levels=2)
+    codes = model.tokenization.codec.encode(wave(0.3)[None], 2)
+    assert codes.shape[-1] == 2 and out.audio.shape == (1, 4800)
+    np.testing.assert_allclose(
+        out.audio, model.tokenization.codec.decode(codes)[:, :4800], atol=1e-6
+    )
+    with pytest.raises(InputError, match="levels is 4: it must be an integer from 1 to 3"):
+        model.resynthesize(wave(), levels=4)
+
+
+def test_likelihoods_are_of_tokens(model):
+    recording = model._recordings(wave(), None)
+    (row,) = model.tokenization.rows(model.tokenization.semantic_ids(recording))
+    total = model.log_likelihood(wave(), normalized=False)
+    assert total.shape == (1,) and total[0] < 0
+    np.testing.assert_allclose(model.log_likelihood(wave()) * len(row), total, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seconds": 0}, "seconds is 0"),
+        ({"seconds": "x"}, "seconds is 'x'"),
+        ({"seconds": float("nan")}, "seconds is nan"),
+        ({"candidates": 0}, "candidates is 0"),
+        ({"temperature": (0.5, 0.5)}, "temperature has 2 values"),
+        ({"temperature": -1}, "temperature is -1"),
+        ({"top_p": 0}, "top_p is 0"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"seed": -2}, "seed is -2"),
+        ({"wave": wave(0.02)}, "wave: 20 ms long; one frame of the model is 40 ms"),
+        ({"wave": [wave(0.2), wave(0.4)]}, "recordings of 0.2 and of 0.4 s"),
+        ({"wave": []}, "no recordings in the list"),
+        ({"wave": np.zeros(16000)}, "silence"),
+    ],
+)
+def test_values_that_cannot_be_used_are_one_line(model, arguments, message):
+    with pytest.raises(InputError, match=message):
+        model.continuation(**{"wave": wave(), "seconds": 1.0, "progress": False} | arguments)
+
+
+def test_a_request_beyond_memory_is_refused(model, monkeypatch):
+    monkeypatch.setattr("audioldm2_jax.pipelines.runner.available_memory", lambda *_: 1e5)
+    with pytest.raises(InputError, match="3 clips of 1.48 s needs .* are free"):
+        model.continuation(wave(), seconds=1, candidates=3, progress=False)
+
+
+def replaced(part, **changes):
+    return dataclasses.replace(
+        CONFIG, **{part: dataclasses.replace(getattr(CONFIG, part), **changes)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            replaced("kmeans", width=17),
+            "kmeans/config.json: width is 17, but semantic_encoder has 16",
+        ),
+        (replaced("kmeans", layer=3), "kmeans/config.json: layer is 3; .* 0 to 2"),
+        (replaced("dac", sample_rate=16001), "25 tokens a second, but codec has frames of 320"),
+        (
+            replaced("semantic_lm", semantic=9),
+            "semantic_lm/config.json: semantic is 9, but kmeans has 24",
+        ),
+        (replaced("coarse_lm", semantic=9), "coarse_lm/config.json: semantic is 9"),
+        (
+            replaced("coarse_lm", codebook=8),
+            "coarse_lm/config.json: codebook is 8, but codec has 16",
+        ),
+        (replaced("fine_lm", codebook=8), "fine_lm/config.json: codebook is 8"),
+        (replaced("fine_lm", given=1), "fine_lm/config.json: given is 1, but coarse_lm has 2"),
+        (replaced("fine_lm", levels=4), "fine_lm/config.json: levels is 4, but codec has 3"),
+        (replaced("semantic_lm", stage="fine"), "semantic_lm/config.json: stage is fine"),
+        (replaced("coarse_lm", max_tokens=201), "max_tokens is 201, but .* up to 202 tokens"),
+        (changed(prompt=1.6), "prompt_seconds is 1.6"),
+        (changed(prompt=0.01), "prompt_seconds is 0.01"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(config, message):
+    with pytest.raises(InputError, match=message):
+        check_parts(config)
+
+
+def test_the_clock_holds_whole_tokens():
+    clock = Clock.of(CONFIG)
+    assert (float(clock.period), clock.frames, clock.tokens) == (0.04, 2, 1)
+    assert (clock.whole(0.48), clock.whole(0.4799), clock.covering(0.41)) == (12, 11, 11)
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    config = changed(remove_repeats=False, semantic_rate=18.5, top_k=20, temperature=(1, 0.5, 0))
+    hub.save(random_audiolm(config), tmp_path / "model")
+    loaded = hub.load(tmp_path / "model")
+    assert loaded.config == config
+    assert (tmp_path / "model" / "codec" / "model.safetensors").is_file()
+    for name, content, message in (
+        ("generation_config.json", '{"temperature": [1, 2]}', "temperature is .*a list of 3"),
+        ("generation_config.json", '{"prompt_seconds": 9, "piece_seconds": 1}', "seconds is 9"),
+        ("generation_config.json", '{"remove_repeats": 1}', "remove_repeats is 1; true or false"),
+        ("generation_config.json", '{"top_p": 2}', "top_p is 2"),
+    ):
+        (tmp_path / "model" / name).write_text(content)
+        with pytest.raises(InputError, match=message):
+            hub.load(tmp_path / "model")
