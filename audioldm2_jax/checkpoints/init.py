@@ -31,7 +31,7 @@ def scaled(path: str, values):
     if kind == "kernel" and "upsample_" in path and len(shape) == 3:
         # A transposed convolution's outputs each see about two of its taps.
         return values * (2 * shape[1]) ** -0.5
-    if kind == "kernel":
+    if kind in ("kernel", "head"):
         return values * np.prod(shape[:-1]) ** -0.5
     if kind.startswith("distance_"):
         return values * shape[-1] ** -0.5

@@ -146,6 +146,7 @@ def _audiolm(options, opened) -> Iterator:
     from audioldm2_jax.pipelines.audiolm import AudioLM
     from audioldm2_jax.pipelines.audiolm_memory import check_memory
     from audioldm2_jax.pipelines.audiolm_request import check_request
+    from audioldm2_jax.pipelines.memory import check_model
     from audioldm2_jax.pipelines.recordings import recordings_of
 
     for name in ("prompt", "guidance"):
@@ -159,6 +160,7 @@ def _audiolm(options, opened) -> Iterator:
             own = {"first_clip": first, "candidates": count}
             request = check_request(opened.config, "continuation", [recording], **fixed, **own)
             requests.append((path, request))
+    check_model(opened.config, opened.dtype, opened.source)
     check_memory(opened.config, requests[0][1], opened.dtype)
     model = AudioLM.from_opened(opened)
     for path, request in requests:

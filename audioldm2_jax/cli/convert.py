@@ -1,7 +1,7 @@
 """Turn any published checkpoint into a folder in the hub layout.
 
 SRC is one of the authors' files (.pth, .ckpt, .pt), a folder in the hub layout, a hub id, or an
-official name such as audioldm2-full.
+official name such as audioldm2-full. It may also hold one network, such as CLAP, HuBERT or a codec.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ EXAMPLES = (
     Example(
         "audioldm2-jax convert last.ckpt checkpoints/vae --weights ema",
         "a part of a model, with the moving average of its weights",
+    ),
+    Example(
+        "audioldm2-jax convert weights_44khz_8kbps_0.0.1.pth checkpoints/dac",
+        "the authors' file of a codec as the folder that transformers loads",
     ),
 )
 

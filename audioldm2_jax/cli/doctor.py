@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 from audioldm2_jax.checkpoints import download
-from audioldm2_jax.cli import music
+from audioldm2_jax.cli import music, singles
 from audioldm2_jax.cli.device import add_device, add_memory, use_device
 from audioldm2_jax.cli.help import Example, choices
 from audioldm2_jax.errors import InputError
@@ -21,6 +21,7 @@ EXAMPLES = (
         "audioldm2-jax doctor --model large -n 4 -dur 10",
         "whether four clips of ten seconds of AudioLDM 2 large fit into this device",
     ),
+    Example("audioldm2-jax doctor --model descript/dac_16khz", "the rates and the size of a codec"),
 )
 
 
@@ -67,7 +68,13 @@ def run(options) -> int:
     cache = Path(enable_cache())
     size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.exists() else 0
     print(f"compilation cache: {cache}, {size / 1e6:.1f} MB")
-    if not options.quick:
+    if options.quick:
+        return 0
+    from audioldm2_jax.dtypes import parse_dtype
+
+    if part := singles.read_single(options):
+        singles.report(options.model, *part, parse_dtype(options.dtype))
+    else:
         _report_model(options)
     return 0
 

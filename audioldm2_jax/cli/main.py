@@ -22,7 +22,7 @@ from audioldm2_jax.version import __version__
 # EXTRA (the extra whose packages it needs), notes() (more help) and advice(options) (what to do
 # about arguments that nobody knows).
 COMMANDS = {
-    "Sound": ("generate", "continue", "doctor", "convert"),
+    "Sound": ("generate", "continue", "resynthesize", "doctor", "convert"),
     "Training": ("soundscapes", "prepare", "encode", "tokenize", "train", "export", "rehearse"),
     "Evaluation": ("evaluate", "reproduce"),
 }

@@ -46,14 +46,15 @@ def roll_out(
     *,
     count=None,
     done: Callable | None = None,
-) -> jax.Array:
-    """Tokens [B, steps, ...] of a loop, of which the first are chosen from `outputs`.
+) -> tuple[jax.Array, Any, jax.Array]:
+    """(tokens [B, steps, ...] of a loop, the state, the last tokens [B, ...]).
 
+    The first tokens are chosen from `outputs`; the state does not know the last ones yet.
     step(tokens, state, index) -> (outputs, state) runs the model for the tokens of step `index`;
     outputs are logits, or what `choose` makes them of. choose(outputs, index) -> tokens [B, ...]
     int32. count: how many of the steps are taken, traced; None for all. done(tokens) -> bool [B]:
     rows that end with these tokens; the loop ends with the last of them. What follows a row's end,
-    or the last step, is its last token. The state, with the cache, is updated in place.
+    or the last step, is its last token.
     """
     first = choose(outputs, jnp.int32(0))
     count = jnp.int32(steps) if count is None else jnp.minimum(count, steps)
@@ -74,6 +75,6 @@ def roll_out(
         return index + 1, state, tokens, ended, out
 
     start = jnp.int32(1), state, first, ended, out
-    index, _, last, _, out = jax.lax.while_loop(running, advance, start)
+    index, state, last, _, out = jax.lax.while_loop(running, advance, start)
     after = jnp.arange(steps).reshape(-1, *(1,) * last.ndim) >= index
-    return jnp.moveaxis(jnp.where(after, last[None], out), 0, 1)
+    return jnp.moveaxis(jnp.where(after, last[None], out), 0, 1), state, last

@@ -6,12 +6,14 @@ are numpy arrays of ragged rows: [B, T, ...] of which the first lengths[b] count
 each clip (`sampling.clip_keys`); a clip's tokens depend on its own arguments alone, up to rounding.
 settings: of `sampling.sampling(B, ...)`; the paper's temperatures are `TEMPERATURES`. Programs are
 compiled for a few lengths (`generate.bucket`), whatever the prompts and the steps are. Parameters
-are those of `models.token_lm`, as read or after `prepare`, which makes decoding faster.
+are those of `models.token_lm`, as read or after `prepare`, which makes decoding faster. report:
+called with shares of a call's work as they are done; it may raise, to end the call.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,16 +35,22 @@ TEMPERATURES = (0.6, 0.8, 0.6)
 class Options(NamedTuple):
     """How the model computes. dtype: of activations; cache: of keys and values, None for `dtype`.
 
-    ends: whether END may be drawn. rows: chunks that `fill_fine` computes at once.
+    ends: whether END may be drawn. rows: chunks that `fill_fine` computes at once. segment: steps
+    that one program runs, between two reports.
     """
 
     dtype: Any = jnp.float32
     cache: Any = None
     ends: bool = False
     rows: int = 8
+    segment: int = 64
 
 
 DEFAULT = Options()
+
+
+def _ignore(share: float) -> None:
+    """The report of nobody."""
 
 
 def prepare(params: dict) -> dict:
@@ -59,6 +67,7 @@ def continue_semantic(
     keys,
     settings: Sampling,
     options: Options = DEFAULT,
+    report: Callable[[float], None] = _ignore,
 ) -> tuple[np.ndarray, np.ndarray]:
     """New semantic tokens behind ids [B, T]: (tokens [B, steps], how many of each row count [B]).
 
@@ -66,7 +75,7 @@ def continue_semantic(
     for sequences longer than `max_tokens`.
     """
     tokens, lengths = layout.semantic_prompt(config, ids, lengths)
-    return _continued(params, config, tokens, lengths, steps, keys, settings, options)
+    return _continued(params, config, tokens, lengths, steps, keys, settings, options, report)
 
 
 def continue_coarse(
@@ -80,6 +89,7 @@ def continue_coarse(
     keys,
     settings: Sampling,
     options: Options = DEFAULT,
+    report: Callable[[float], None] = _ignore,
 ) -> tuple[np.ndarray, np.ndarray]:
     """New frames of coarse codes: (codes [B, steps, levels], how many frames of each row count).
 
@@ -87,15 +97,14 @@ def continue_coarse(
     which frames[b] are known (0 for none). Raises InputError as `continue_semantic`.
     """
     tokens, lengths = layout.coarse_prompt(config, ids, lengths, codes, frames)
-    return _continued(params, config, tokens, lengths, steps, keys, settings, options)
+    return _continued(params, config, tokens, lengths, steps, keys, settings, options, report)
 
 
-def _continued(params, config, tokens, lengths, frames, keys, settings, options):
+def _continued(params, config, tokens, lengths, frames, keys, settings, options, report):
     if frames < 1:
         raise InputError(f"the {config.stage} language model cannot continue by {frames} frames")
-    tokens = _generate(
-        params, config, tokens, lengths, frames * config.predicted, keys, settings, options
-    )
+    steps = frames * config.predicted
+    tokens = _generate(params, config, tokens, lengths, steps, keys, settings, options, report)
     # END stands at a frame's start, and is repeated.
     ended = tokens[:, :: config.predicted] == layout.END
     counts = np.where(ended.any(1), ended.argmax(1), frames)
@@ -115,6 +124,7 @@ def fill_fine(
     keys,
     settings: Sampling,
     options: Options = DEFAULT,
+    report: Callable[[float], None] = _ignore,
 ) -> np.ndarray:
     """All levels of clips whose first ones are given: codes [B, F, levels], 0 beyond frames[b].
 
@@ -134,22 +144,18 @@ def fill_fine(
         for start in range(0, frames[row], config.chunk)
         if start + config.chunk > known[row] and known[row] < frames[row]
     ]
-    for begin in range(0, len(chunks), options.rows):
-        _fill(
-            params,
-            config,
-            out,
-            frames,
-            known,
-            keys,
-            settings,
-            options,
-            chunks[begin:][: options.rows],
-        )
+    groups = [chunks[i : i + options.rows] for i in range(0, len(chunks), options.rows)]
+
+    def report_group(share: float) -> None:
+        report(share / len(groups))
+
+    for group in groups:
+        fixed = out, frames, known, keys, settings, options, report_group
+        _fill(params, config, *fixed, group)
     return out
 
 
-def _fill(params, config, out, frames, known, keys, settings, options, chunks):
+def _fill(params, config, out, frames, known, keys, settings, options, report, chunks):
     """Writes the predicted levels of some chunks, (row, first frame), into `out`."""
     rows = np.array([row for row, _ in chunks])
     starts = np.array([start for _, start in chunks])
@@ -163,7 +169,7 @@ def _fill(params, config, out, frames, known, keys, settings, options, chunks):
     own = jax.vmap(jax.random.fold_in)(keys[rows], starts // config.chunk)
     steps = int((lengths - fixed).max()) * config.predicted
     settings = jax.tree.map(lambda value: value[rows], settings)
-    new = _generate(params, config, tokens, counts, steps, own, settings, options)
+    new = _generate(params, config, tokens, counts, steps, own, settings, options, report)
     new = layout.codes_of(config, new)
     for i, (row, start) in enumerate(chunks):
         first, last = start + fixed[i], start + lengths[i]
@@ -215,37 +221,63 @@ def _check_length(config, prompt: int, steps: int) -> None:
         )
 
 
-def _generate(params, config, tokens, lengths, steps, keys, settings, options) -> np.ndarray:
+def _generate(
+    params, config, tokens, lengths, steps, keys, settings, options, report=_ignore
+) -> np.ndarray:
     """[B, steps] tokens behind prompts [B, L] of lengths [B]."""
     _check_length(config, lengths.max(initial=0), 0 if config.stage == "fine" else steps)
     prompt, starts = align_right(tokens, lengths, bucket(tokens.shape[1]), layout.PAD)
-    out = _decode(params, prompt, starts, steps, keys, settings, config, bucket(steps), options)
-    return np.array(out[:, :steps])
+    states, cache = _read(params, prompt, starts, config, bucket(steps), options)
+    fixed = params, starts, keys, settings
+    out = np.full((len(prompt), steps), layout.END, np.int32)
+    ended = np.zeros(len(prompt), bool)
+    for first in range(0, steps, options.segment):
+        count = min(options.segment, steps - first)
+        place = np.int32(prompt.shape[1]), np.int32(first), np.int32(count)
+        new, ended, states, cache = _write(states, cache, ended, *place, *fixed, config, options)
+        out[:, first : first + count] = new[:, :count]
+        report(count / steps)
+        if np.all(ended):
+            break
+    return out
 
 
 @functools.partial(jax.jit, static_argnames=("config", "slots", "options"))
-def _decode(params, prompt, starts, count, keys, settings, config, slots, options):
-    """[B, slots] tokens, of which `count` are predicted."""
+def _read(params, prompt, starts, config, slots, options):
+    """The last state [B, D] of a prompt, and its cache with so many more slots."""
     model = TokenLM(config, options.dtype)
-    apply = functools.partial(model.apply, {"params": params})
+    states, cache = model.apply({"params": params}, prompt, starts=starts, method="states")
+    cache = grow_cache(cache, prompt.shape[1] + slots, options.cache or options.dtype)
+    return states[:, -1], cache
+
+
+@functools.partial(jax.jit, static_argnames=("config", "options"))
+def _write(
+    states, cache, ended, prompt, first, count, params, starts, keys, settings, config, options
+):
+    """(tokens [B, segment], rows that ended [B], the state behind the tokens, the cache).
+
+    Of steps first..first+count of all. states: [B, D] before them; prompt: slots before all steps.
+    """
+    apply = functools.partial(TokenLM(config, options.dtype).apply, {"params": params})
     ranges = layout.legal(config)
     firsts, width = jnp.asarray(ranges[:, 0]), int(ranges[0, 1] - ranges[0, 0])
-    states, cache = apply(prompt, starts=starts, method="states")
-    cache = grow_cache(cache, prompt.shape[1] + slots, options.cache or options.dtype)
 
     def step(tokens, cache, index):
-        slot = prompt.shape[1] + index
+        slot = prompt + first + index
         states, cache = apply(tokens[:, None], cache, slot, starts, method="states")
         return states[:, 0], cache
 
     def choose(states, index):
-        level = index % len(ranges)
+        level = (first + index) % len(ranges)
         logits = apply(states, firsts[level], width, method="logits")
         if options.ends:
             end = apply(states, layout.END, 1, method="logits")
             logits = jnp.concatenate([logits, jnp.where(level == 0, end, -jnp.inf)], -1)
-        token = draw(logits, step_keys(keys, index), settings)
-        return jnp.where(token == width, layout.END, firsts[level] + token)
+        token = draw(logits, step_keys(keys, first + index), settings)
+        return jnp.where(ended | (token == width), layout.END, firsts[level] + token)
 
     done = (lambda tokens: tokens == layout.END) if options.ends else None
-    return roll_out(states[:, -1], cache, step, choose, slots, count=count, done=done)
+    steps = options.segment
+    out, cache, last = roll_out(states, cache, step, choose, steps, count=count, done=done)
+    return out, last == layout.END, *step(last, cache, count - 1)

@@ -30,7 +30,8 @@ def context(config) -> tuple[int, int]:
         before = -(-before // config.downsample)
     elif config.lstm_layers:
         before += math.ceil(_LSTM_SECONDS * config.sample_rate / config.hop)
-    return before, 0 if config.causal else before
+    # A decoder that cuts at the start looks ahead.
+    return before, 0 if config.causal and config.trim_right == 1.0 else before
 
 
 def _dac_frames(config: DACConfig) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +45,7 @@ class AudioLM:
     def __init__(self, checkpoint: hub.Checkpoint, dtype=None):
         """dtype: of the language models. Raises InputError if the parts do not fit together."""
         config = self.config = check_parts(checkpoint.config)
-        self.source, self.params = checkpoint.source, checkpoint.params
+        self.source, self.params = checkpoint.source, dict(checkpoint.params)
         self.dtype = parse_dtype(dtype)
         self.tokenization = Tokenization(config, self.params)
         self.stages = Stages(config, self.params, self.dtype)
@@ -218,13 +219,24 @@ class AudioLM:
             print(memory_line(tree.nbytes(self.params), needed), file=sys.stderr)
         tokens, recordings = self.tokenization, request.recordings
         cascade = Cascade(tokens, self.stages)
-        if request.mode == "acoustic generation":
-            ids = tokens.semantic_ids(recordings).repeat(request.candidates, 0)
-            pieces = cascade.render(ids, request)
-        else:
-            start = tokens.encode(recordings) if recordings else tokens.empty()
-            pieces = cascade.extend(start.repeated(request.candidates), request)
-        yield from pieces
+        with self._progress_bar(request, visible=progress) as report:
+            if request.mode == "acoustic generation":
+                ids = tokens.semantic_ids(recordings).repeat(request.candidates, 0)
+                yield from cascade.render(ids, request, report)
+            else:
+                start = tokens.encode(recordings) if recordings else tokens.empty()
+                yield from cascade.extend(start.repeated(request.candidates), request, report)
+
+    @contextmanager
+    def _progress_bar(self, request: Request, *, visible: bool) -> Iterator[Callable]:
+        """Yields the report of a bar of seconds of sound."""
+        from tqdm import tqdm
+
+        total = float(request.periods * self.tokenization.clock.period)
+        layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
+        settings = {"desc": request.mode, "file": sys.stderr, "disable": not visible}
+        with tqdm(total=total, bar_format=layout, **settings) as bar:
+            yield lambda seconds: bar.update(min(seconds, total - bar.n))
 
     def output(self, request: Request, tokens: Tokens) -> Output:
         """The clips of tokens. Raises NumericalError for NaN."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -13,19 +13,28 @@ from audioldm2_jax.decoding.stages import Options
 from audioldm2_jax.pipelines.audiolm_request import Sampling
 from audioldm2_jax.presets.audiolm import AudioLMConfig
 
+Report = Callable[[float], None]
+
 
 class Stages:
     """The three stages. dtype: of weights, activations and caches."""
 
     def __init__(self, config: AudioLMConfig, params: dict, dtype):
-        self._config, self._options = config, Options(dtype=dtype)
-        names = [name for name in ("semantic_lm", "coarse_lm", "fine_lm") if name in params]
-        self._params = {name: stages.prepare(params[name]) for name in names}
+        """params: by part; those of the stages are replaced by ones that decode faster."""
+        self._config, self._options, self._params = config, Options(dtype=dtype), params
+        for name in ("semantic_lm", "coarse_lm", "fine_lm"):
+            if name in params:
+                params[name] = stages.prepare(params[name])
 
     def semantic(
-        self, rows: Sequence[np.ndarray], counts: Sequence[int], keys: jax.Array, draw: Sampling
+        self,
+        rows: Sequence[np.ndarray],
+        counts: Sequence[int],
+        keys: jax.Array,
+        draw: Sampling,
+        report: Report,
     ) -> list[np.ndarray]:
-        """Each row of semantic tokens with counts[b] more."""
+        """Each row of semantic tokens with counts[b] more. report: see `decoding.stages`."""
         config = self._config.semantic_lm
         ids, lengths = padded(rows)
         settings = self._settings(draw, 0, len(rows))
@@ -38,6 +47,7 @@ class Stages:
             keys,
             settings,
             self._options,
+            report,
         )
         return [np.concatenate([row, tokens[:n]]) for row, tokens, n in zip(rows, new, counts)]
 
@@ -46,14 +56,17 @@ class Stages:
         rows: Sequence[np.ndarray],
         codes: np.ndarray,
         frames: int,
-        keys: tuple[jax.Array, jax.Array],
+        keys: Sequence[jax.Array],
         draw: Sampling,
+        report: Report,
     ) -> np.ndarray:
         """So many frames of codes behind codes [B, T, Q], in all levels: [B, frames, Q].
 
-        rows: semantic tokens of all T + frames. keys: of the coarse and of the fine stage.
+        rows: semantic tokens of all T + frames. keys: of the coarse and of the fine stage. report:
+        see `decoding.stages`, of both stages together.
         """
         config, batch = self._config, len(codes)
+        share = self._coarse_share(frames)
         ids, lengths = padded(rows)
         known = np.full(batch, codes.shape[1])
         coarse, _ = stages.continue_coarse(
@@ -67,6 +80,7 @@ class Stages:
             keys[0],
             self._settings(draw, 1, batch),
             self._options,
+            lambda done: report(share * done),
         )
         if config.fine_lm is None:
             return coarse
@@ -81,8 +95,15 @@ class Stages:
             keys[1],
             self._settings(draw, 2, batch),
             self._options,
+            lambda done: report((1 - share) * done),
         )
         return whole[:, codes.shape[1] :]
+
+    def _coarse_share(self, frames: int) -> float:
+        """The part of the steps of `acoustic` that are the coarse stage's."""
+        coarse, fine = self._config.coarse_lm, self._config.fine_lm
+        steps = frames * coarse.predicted
+        return 1.0 if fine is None else steps / (steps + min(frames, fine.chunk) * fine.predicted)
 
     def log_likelihood(self, row: np.ndarray, *, normalized: bool) -> float:
         """Log-probability of semantic tokens [T] by the first stage."""

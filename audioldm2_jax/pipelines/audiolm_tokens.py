@@ -44,8 +44,7 @@ class Tokenization:
 
     def __init__(self, config: AudioLMConfig, params: dict):
         name = config.codec_name
-        # Clips are decoded at their own length: the last frames may hear what lies behind them.
-        self.codec = Codec(Single(name, config.codec, params[name]), buckets=False)
+        self.codec = Codec(Single(name, config.codec, params[name]))
         self.semantic = SemanticTokenizer.from_parts(config, params)
         self.sequences, self.levels, self.clock = config.sequences, config.levels, Clock.of(config)
         self.context = self.clock.whole(config.sequences.prompt)

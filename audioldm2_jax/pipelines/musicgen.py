@@ -263,7 +263,8 @@ class MusicGen:
 
 
 def _report(bar, seconds: float, positions: int) -> None:
-    bar.update(seconds * positions)
+    # Sums of fractions end a little beside the total.
+    bar.update(min(seconds * positions, bar.total - bar.n))
 
 
 def _unranked() -> np.ndarray:

@@ -69,16 +69,40 @@ def read_recording(path, *, last: float | None = None) -> Recording:
     last: seconds of which only the file's end is kept. Raises InputError for a file that cannot be
     read, or whose sound cannot be used.
     """
+    wave, rate, total = read_sound(path, last=last)
+    path = files.user_path(path)
+    return dataclasses.replace(_mono(wave, rate, str(path), total), name=path.name)
+
+
+def read_sound(
+    path, *, last: float | None = None, longest: float | None = None
+) -> tuple[np.ndarray, int, int]:
+    """(samples fp32 [samples, channels], Hz, number of samples of the whole file).
+
+    last: seconds of which only the file's end is kept. longest: seconds that a file may have.
+    Raises InputError for a file that cannot be read, or is longer.
+    """
     path = files.user_path(path)
     try:
         data = FileRef(str(path)).read()
         with open_audio(data, path.name) as file:
             rate = file.samplerate
-            wave, total = _end(file.blocks(), None if last is None else round(last * rate))
+            blocks = file.blocks() if longest is None else _bounded(file.blocks(), rate, longest)
+            wave, total = _end(blocks, None if last is None else round(last * rate))
     except Unreadable as error:
         reason = str(error) if path.exists() else "no such file"
         raise InputError(f"{path}: {reason}") from None
-    return dataclasses.replace(_mono(wave, rate, str(path), total), name=path.name)
+    return wave, rate, total
+
+
+def _bounded(blocks, rate: int, longest: float):
+    """The blocks of a file of at most `longest` seconds. Raises Unreadable for another."""
+    total = 0
+    for block in blocks:
+        total += len(block)
+        if total > longest * rate:
+            raise Unreadable(f"longer than {longest:g} s: cut it into shorter files")
+        yield block
 
 
 def _end(blocks, count: int | None) -> tuple[np.ndarray, int]:

@@ -110,6 +110,6 @@ def test_bad_input_is_one_line(folder, tmp_path, capsys, monkeypatch, arguments,
 def test_models_of_other_families_are_one_line(tmp_path, capsys, folder):
     path = sound(tmp_path / "voice.wav")
     assert run("nano", path) == 2
-    assert "nano: of the family audioldm2; audiolm can run here" in capsys.readouterr().err
+    assert "nano: of the family audioldm2; audiolm musicgen can run here" in capsys.readouterr().err
     assert main(["generate", "-t", "rain", "--model_name", str(folder), "-q"]) == 2
     assert "of the family audiolm" in capsys.readouterr().err

@@ -46,6 +46,7 @@ ENUMERATED = {
     "convert": ("weights", "convention", "dtype"),
     "soundscapes": ("voices",),
     "encode": ("dtype", "device"),
+    "resynthesize": ("dtype", "device", "format"),
     "train": ("device",),
     "export": ("weights",),
 }

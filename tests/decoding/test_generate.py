@@ -38,7 +38,7 @@ def test_greedy_tokens_of_the_whole_pass():
 
         logits = states[:, -1] @ head
         cache = grow_cache(cache, 16 + steps)
-        return roll_out(logits, cache, step, lambda logits, _: logits.argmax(-1), steps)
+        return roll_out(logits, cache, step, lambda logits, _: logits.argmax(-1), steps)[0]
 
     tokens = np.asarray(generate(prompt, starts))
     assert tokens.shape == (2, steps)
@@ -63,7 +63,7 @@ def test_rows_end_on_their_own():
     def run(done, count=None):
         start = jnp.array([0, 4])
         choose = lambda logits, _: logits % 7  # noqa: E731
-        return roll_out(start, calls, step, choose, 12, count=count, done=done)
+        return roll_out(start, calls, step, choose, 12, count=count, done=done)[0]
 
     np.testing.assert_array_equal(run(None)[0], np.arange(12) % 7)
     np.testing.assert_array_equal(run(None, 3)[:, :3], [[0, 1, 2], [4, 5, 6]])

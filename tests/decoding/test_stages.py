@@ -121,3 +121,22 @@ def test_too_long(params):
     settings, keys = sampling(2), clip_keys(jax.random.key(0), 2)
     with pytest.raises(InputError, match="takes 200 tokens: a prompt of 10 and 191 new ones"):
         stages.continue_semantic(params["semantic"], SEMANTIC, IDS, [9, 9], 191, keys, settings)
+
+
+def test_segments_change_nothing(params):
+    """24 steps in one program or in five, also where rows end; the shares are one together."""
+    settings, keys = sampling(2, temperature=(3.0, 1.0)), clip_keys(jax.random.key(1), 2)
+    arguments = params["semantic"], SEMANTIC, IDS, [9, 3], 24, keys, settings
+    for options in (stages.DEFAULT, ENDS):
+        shares = []
+        whole = stages.continue_semantic(*arguments, options)
+        parts = stages.continue_semantic(*arguments, options._replace(segment=5), shares.append)
+        for ours, theirs in zip(parts, whole):
+            np.testing.assert_array_equal(ours, theirs)
+        assert sum(shares) <= 1 + 1e-9 and len(shares) <= 5
+    fine, shares = [20, 11], []
+    arguments = params["fine"], FINE, CODES[..., :3], fine, CODES, [10, 0], keys, sampling(2)
+    few = stages.Options(rows=2, segment=7)
+    out = stages.fill_fine(*arguments, few, shares.append)
+    np.testing.assert_array_equal(out, stages.fill_fine(*arguments))
+    assert sum(shares) == pytest.approx(1) and len(shares) > 4

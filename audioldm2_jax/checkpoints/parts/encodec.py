@@ -43,20 +43,14 @@ def read_config(files: PartFiles) -> EncodecConfig:
     width = entries.integer("hidden_size", None)
     if files.content.get("codebook_dim") not in (None, width):
         entries.refuse("codebook_dim", f"hidden_size, {width},")
-    bandwidths = entries.get("target_bandwidths", [])
-    if not isinstance(bandwidths, (list, tuple)) or not 1 <= len(bandwidths) <= DEPTH:
-        entries.refuse("target_bandwidths", "a list of kbit/s")
-    kbits = Entries({"target_bandwidths": max(bandwidths, key=_value)}, files.where)
-    kbits.number("target_bandwidths", 0, high=1e6)
-    if list(bandwidths) != sorted(bandwidths, key=_value) or _value(bandwidths[0]) <= 0:
-        entries.refuse("target_bandwidths", "a list of ascending kbit/s")
+    bandwidths = _bandwidths(entries)
     chunk, overlap = entries.get("chunk_length_s"), entries.get("overlap")
     config = EncodecConfig(
         **_network(entries),
         width=width,
         sample_rate=entries.integer("sampling_rate", None, high=_MAX_RATE),
         codebook=entries.integer("codebook_size", None, 2, ROWS),
-        bandwidths=tuple(map(float, bandwidths)),
+        bandwidths=bandwidths,
         normalize=entries.flag("normalize", False),
         chunk_seconds=None if chunk is None else entries.number("chunk_length_s", 0, 1e-3, 600),
         overlap=None if overlap is None else entries.number("overlap", 0, 0, 0.5),
@@ -65,9 +59,14 @@ def read_config(files: PartFiles) -> EncodecConfig:
     return config
 
 
-def _value(number) -> float:
-    """A number's value for sorting; what is no number sorts last."""
-    return float(number) if type(number) in (int, float) else float("inf")
+def _bandwidths(entries: Entries) -> tuple[float, ...]:
+    """The bandwidths in kbit/s, ascending."""
+    values = entries.get("target_bandwidths")
+    listed = values if isinstance(values, (list, tuple)) else []
+    numbers = [float(x) for x in listed if type(x) in (int, float) and 0 < x <= 1e6]
+    if not 1 <= len(listed) <= DEPTH or len(numbers) < len(listed) or numbers != sorted(numbers):
+        entries.refuse("target_bandwidths", "a list of ascending kbit/s")
+    return tuple(numbers)
 
 
 def _network(entries: Entries) -> dict:

@@ -31,7 +31,8 @@ class Encodec(nn.Module):
         c = self.config
         self.encoder = Encoder(c, self.dtype)
         self.decoder = Decoder(c, self.dtype)
-        self.quantizer = ResidualQuantizer(c.levels, c.codebook, c.width, c.width, dtype=self.dtype)
+        # fp32, or a level would quantise the rounding of those before it.
+        self.quantizer = ResidualQuantizer(c.levels, c.codebook, c.width, c.width)
 
     def __call__(self, wave):
         return self.decode(self.encode(wave))
@@ -43,7 +44,7 @@ class Encodec(nn.Module):
             chunks = chunks / _root_mean_square(chunks)
 
         def encode(chunk):
-            return self.quantizer.encode(self.encoder(chunk), levels)
+            return self.quantizer.encode(self.encoder(chunk).astype(jnp.float32), levels)
 
         codes = _by_chunk(encode, chunks)
         return codes.reshape(codes.shape[0], -1, codes.shape[-1])

@@ -32,7 +32,8 @@ class SoundStream(nn.Module):
         c = self.config
         self.encoder = Encoder(c.encoder, self.dtype)
         self.decoder = Decoder(c.decoder, self.dtype)
-        self.quantizer = ResidualQuantizer(c.levels, c.codebook, c.width, c.width, dtype=self.dtype)
+        # fp32, or a level would quantise the rounding of those before it.
+        self.quantizer = ResidualQuantizer(c.levels, c.codebook, c.width, c.width)
 
     def __call__(self, wave):
         return self.decode(self.encode(wave))
@@ -40,7 +41,7 @@ class SoundStream(nn.Module):
     def encode(self, wave, levels: int | None = None) -> jax.Array:
         """Codes [B, T, Q] int32. levels: Q, the first ones; None for all."""
         wave = jnp.pad(wave, ((0, 0), (0, -wave.shape[1] % self.config.hop), (0, 0)))
-        return self.quantizer.encode(self.encoder(wave), levels)
+        return self.quantizer.encode(self.encoder(wave).astype(jnp.float32), levels)
 
     def decode(self, codes) -> jax.Array:
         """codes: [B, T, Q] of the first Q levels -> wave [B, T * hop, channels] fp32."""
@@ -53,7 +54,7 @@ class SoundStream(nn.Module):
     def encode_step(self, wave, state: list, levels: int | None = None) -> tuple[jax.Array, list]:
         """wave: [B, n * hop, channels] -> (codes [B, n, Q], the state behind them)."""
         latents, state = self.encoder.step(wave, state)
-        return self.quantizer.encode(latents, levels), state
+        return self.quantizer.encode(latents.astype(jnp.float32), levels), state
 
     def decoder_state(self, batch: int) -> list:
         """The state of `decode_step` before the first frame."""

@@ -156,6 +156,7 @@ def test_published_configurations_are_read_as_they_are_written():
         ("codebook_size", 1000),
         ("target_bandwidths", [3.0, 1.5]),
         ("target_bandwidths", ["fast"]),
+        ("target_bandwidths", [None]),
         ("target_bandwidths", [1e6]),
         ("target_bandwidths", []),
         ("upsampling_ratios", [64, 64, 64]),
