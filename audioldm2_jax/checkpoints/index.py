@@ -10,6 +10,7 @@ from audioldm2_jax import files
 from audioldm2_jax.checkpoints import sectioned
 from audioldm2_jax.checkpoints.families import FAMILIES, Family
 from audioldm2_jax.checkpoints.parts import PARTS, Part
+from audioldm2_jax.checkpoints.parts.base import named_classes
 from audioldm2_jax.errors import InputError
 
 
@@ -22,7 +23,7 @@ def read_index(folder: Path) -> tuple[Family, dict[str, str]]:
         raise InputError(f"{folder}: no such folder")
     path = folder / "model_index.json"
     if not path.is_file():
-        raise InputError(f"{folder}: no model_index.json, so no checkpoint in the hub layout")
+        raise InputError(f"{folder}: {_without_index(folder)}")
     index = read_json(path)
     name, pipelines = index.get("_class_name", "AudioLDM2Pipeline"), _pipelines()
     if not isinstance(name, str) or name not in pipelines:
@@ -44,6 +45,16 @@ def read_index(folder: Path) -> tuple[Family, dict[str, str]]:
             kinds = tuple(kind for spec in specs for kind in spec.kinds)
             _check_tokenizer(path, component, entries.get(component), kinds)
     return family, classes
+
+
+def _without_index(folder: Path) -> str:
+    """Why a folder without model_index.json is not read."""
+    path = folder / "config.json"
+    kinds = [k for k in named_classes(read_json(path)) if k] if path.is_file() else []
+    known = [family.pipeline for family in FAMILIES.values() if family.sections]
+    if kinds:
+        return f"a {kinds[0]!r:.80}, which is not read here; {' '.join(known)} is"
+    return "no model_index.json, so no checkpoint in the hub layout"
 
 
 def component_folder(folder: Path, name: str) -> Path:

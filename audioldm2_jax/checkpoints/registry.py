@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audioldm2_jax.checkpoints import download
 from audioldm2_jax.errors import InputError
+from audioldm2_jax.files import user_path
 
 # Names of the official command, and where the hub holds the same weights.
 OFFICIAL_NAMES = {
@@ -42,9 +43,24 @@ PUBLISHED = {
     "audioldm_48k": "audioldm-48k",
     "audioldm_16k_crossattn_t5": "audioldm-t5",
 }
+# Published in files that are not read: {hub id: why}.
+UNREAD = {
+    "facebook/audiogen-medium": (
+        "the hub has audiocraft's own files of it alone, whose settings are a text inside a pickle "
+        "and whose T5 is in another repository; take facebook/musicgen-small for music, or "
+        "cvssp/audioldm2 for sounds"
+    ),
+}
 # The bundled models, and the checkpoint of full size for the same task.
 DEFAULT, SPEECH = "nano", "nano-speech"
 FULL = {DEFAULT: "cvssp/audioldm2", SPEECH: "anhnct/audioldm2_gigaspeech"}
+
+
+def hub_name(name: str) -> str:
+    """The hub id of an official name; other names as given. Raises InputError for unread ones."""
+    if name in UNREAD and not user_path(name).exists():
+        raise InputError(f"{name}: {UNREAD[name]}")
+    return OFFICIAL_NAMES.get(name, name)
 
 
 def resolve(name, *, revision: str | None = None, quiet: bool = False) -> str:
@@ -55,7 +71,7 @@ def resolve(name, *, revision: str | None = None, quiet: bool = False) -> str:
     """
     name = str(name)
     if name not in OFFICIAL_FILES:
-        return OFFICIAL_NAMES.get(name, name)
+        return hub_name(name)
     file = f"{name}.pth"
     folder = download.fetch(
         OFFICIAL_FILES[name],

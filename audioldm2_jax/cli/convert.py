@@ -154,7 +154,10 @@ def _save_model(checkpoint, target, options):
     log(f"writing {target}: {total / 1e6:.1f} M parameters")
     hub.save(_cast(checkpoint, options), target)
     speech = " --transcription WORDS" if "phonemes" in params else ""
-    log(f"next: audioldm2-jax generate -t TEXT{speech} --model_name {target}")
+    request = (
+        "continue FILE" if checkpoint.config.family == "audiolm" else f"generate -t TEXT{speech}"
+    )
+    log(f"next: audioldm2-jax {request} --model_name {target}")
 
 
 def _cast(model, options):

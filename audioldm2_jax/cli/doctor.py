@@ -29,11 +29,12 @@ def add_arguments(parser) -> None:
     """Adds the command's options to its parser."""
     from audioldm2_jax.dtypes import DTYPES
     from audioldm2_jax.presets import CONVENTIONS, PRESETS
+    from audioldm2_jax.presets.audiolm import AUDIOLM_PRESETS
 
     add = parser.add_argument
     model = (
         "say what this checkpoint needs: a folder, hub id, authors' file, official name, or a "
-        f"preset ({', '.join(PRESETS)})"
+        f"preset ({', '.join((*PRESETS, *AUDIOLM_PRESETS))})"
     )
     add("--model", "--model_name", default="base", metavar="NAME", help=model)
     add("--quick", action="store_true", help="no model, so nothing to compile")
@@ -107,8 +108,11 @@ def _report_model(options):
     )
     for part, count in counts.items():
         print(f"  {part:10} {count / 1e6:8.2f} M")
+    how = "as compiled for this device"
     if music.is_music(config):
         clips, estimate = music.demand(options, config, dtype)
+    elif config.family == "audiolm":
+        (clips, estimate), how = _audiolm_demand(options, config, dtype), "by an estimate"
     else:
         clips, estimate = _demand(options, config, convention, dtype)
     try:
@@ -117,7 +121,7 @@ def _report_model(options):
         print(f"{clips}: does NOT fit: {error}")
         return
     verdict = "fits" if total < available_memory() else "does NOT fit"
-    print(f"{clips}, as compiled for this device: {verdict}")
+    print(f"{clips}, {how}: {verdict}")
     print(line)
 
 
@@ -147,12 +151,38 @@ def _demand(options, config, convention, dtype):
     return music.clips_of(request.waveforms, request.duration.seconds), estimate
 
 
+def _audiolm_demand(options, config, dtype):
+    """The same of AudioLM, from formulas."""
+    from audioldm2_jax import tree
+    from audioldm2_jax.pipelines import memory
+    from audioldm2_jax.pipelines.audiolm_memory import check_memory
+    from audioldm2_jax.pipelines.audiolm_request import check_request
+
+    for name in ("low_memory", "quantize"):
+        if value := getattr(options, name):
+            shown = "" if value is True else f" {value}"
+            raise InputError(f"--{name}{shown}: AudioLM has no such mode; leave it out")
+    seconds = config.sequences.piece if options.seconds is None else options.seconds
+    count = options.candidates
+    request = check_request(config, "generation", (), seconds=seconds, candidates=count)
+
+    def estimate():
+        weights = tree.nbytes(memory.model_shapes(config, dtype))
+        needed = check_memory(config, request, dtype)
+        return weights + needed, memory.memory_line(weights, needed)
+
+    return music.clips_of(request.clips, seconds), estimate
+
+
 def _config(options):
     """(configuration, convention) of a preset or a checkpoint."""
     from audioldm2_jax.checkpoints import hub
     from audioldm2_jax.pipelines.loading import open_checkpoint
     from audioldm2_jax.presets import PRESETS
+    from audioldm2_jax.presets.audiolm import AUDIOLM_PRESETS
 
+    if options.model in AUDIOLM_PRESETS:
+        return AUDIOLM_PRESETS[options.model](), hub.convention_named(options.convention)
     if options.model in PRESETS and options.model not in download.bundled():
         return PRESETS[options.model](), hub.convention_named(options.convention)
     opened = open_checkpoint(
@@ -160,6 +190,6 @@ def _config(options):
         options.dtype,
         options.convention,
         revision=options.revision,
-        families=music.families(),
+        families=(*music.families(), "audiolm"),
     )
     return opened.config, opened.convention

@@ -116,7 +116,7 @@ def open_checkpoint(
     check_quantize(quantize)
     _import_transformers()
     changes = _load_lora(lora, lora_strength)
-    name = registry.OFFICIAL_NAMES.get(str(model), str(model))
+    name = registry.hub_name(str(model))
     kind = _kind(name)
     _check_effect(
         kind, model, convention, revision=revision, variant=variant, tokenizers=tokenizers

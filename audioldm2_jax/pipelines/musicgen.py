@@ -231,10 +231,13 @@ class MusicGen:
         return np.repeat(codes, len(request.rows), 0)
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
-        """Waveforms [B, samples] of codes [B, T, Q]; channels are averaged."""
-        channels = self.config.musicgen_lm.channels
-        waves = [self._decoder.decode(codes[..., c::channels]) for c in range(channels)]
-        return np.mean([wave.reshape(len(codes), -1) for wave in waves], 0, np.float32)
+        """Waveforms [B, samples] of codes [B, T, Q], few clips at once; channels are averaged."""
+        channels, step = self.config.musicgen_lm.channels, backend.current().decoded_clips
+        waves = [
+            np.mean([self._decoder.decode(part[..., c::channels]) for c in range(channels)], 0)
+            for part in (codes[i : i + step] for i in range(0, len(codes), step))
+        ]
+        return np.concatenate(waves).astype(np.float32)
 
     def _describe(self, request: MusicRequest, waves: np.ndarray) -> dict:
         """What a clip's record says: all it takes to make the clip again."""

@@ -113,3 +113,18 @@ def test_models_of_other_families_are_one_line(tmp_path, capsys, folder):
     assert "nano: of the family audioldm2; audiolm musicgen can run here" in capsys.readouterr().err
     assert main(["generate", "-t", "rain", "--model_name", str(folder), "-q"]) == 2
     assert "of the family audiolm" in capsys.readouterr().err
+
+
+def test_doctor_and_convert_know_the_model(folder, tmp_path, capsys):
+    assert main(["doctor", "--model", "audiolm", "--dtype", "bf16"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "semantic_lm" in text and "dac" in text and "1 clip of 10 s, by an estimate: fits" in text
+    )
+    assert main(["doctor", "--model", str(folder), "-n", "2", "-dur", "3"]) == 0
+    assert "2 clips of 3 s" in capsys.readouterr().out
+    assert main(["doctor", "--model", "audiolm", "--low_memory"]) == 2
+    assert "--low_memory: AudioLM has no such mode" in capsys.readouterr().err
+    assert main(["convert", str(folder), str(tmp_path / "half"), "--dtype", "bf16", "-q"]) == 0
+    model = AudioLM.from_pretrained(tmp_path / "half", progress=False)
+    assert model.config == AudioLM.from_pretrained(folder, progress=False).config

@@ -13,6 +13,7 @@ from oracles import musicgen as reference
 from oracles.musicgen import TEXTS
 from transformers import AutoProcessor, MusicgenConfig, MusicgenForConditionalGeneration
 
+from audioldm2_jax import Pipeline
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.convert import from_params
 from audioldm2_jax.checkpoints.parts import PARTS
@@ -236,6 +237,20 @@ def test_every_tensor_of_the_full_size_has_its_place():
     expected["enc_to_dec_proj.weight"] = (1024, 768)
     assert {key: value.shape for key, value in ours.items()} == expected
     assert (config.frame_rate, config.seconds) == (50, 30)
+
+
+def test_relatives_are_refused_by_name(folder, tmp_path):
+    content = json.loads((folder / "config.json").read_text())
+    content["architectures"] = ["MusicgenMelodyForConditionalGeneration"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match="a 'MusicgenMelodyFor.*, which is not read here; Musicgen"
+    ):
+        MusicGen.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="facebook/audiogen-medium: the hub has audiocraft's"):
+        MusicGen.from_pretrained("facebook/audiogen-medium")
+    with pytest.raises(InputError, match="of the family musicgen; audioldm2 .* can run here"):
+        Pipeline.from_pretrained(folder)
 
 
 def test_commands(folder, tmp_path, capsys):
