@@ -9,8 +9,9 @@ import jax.numpy as jnp
 def attend_cache(query, key, value, *, mask=None, bias=None, scale=None) -> jax.Array:
     """Softmax attention, scores and softmax in fp32, to a cache of any float type.
 
-    query: [B, L, N, H]; key, value: [B, N, S, H]; mask: [B, 1, L or 1, S] or None; bias: [1, N, L, S]
-    or None; scale: of the query, None is 1/sqrt(H) -> [B, L, N, H] in the query's type.
+    query: [B, L, N, H]; key, value: [B, N, S, H], so that no step transposes them; mask:
+    [B, 1, L or 1, S] or None; bias: [1, N, L, S] or None; scale: of the query, None is 1/sqrt(H).
+    -> [B, L, N, H] in the query's type.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     query = query.transpose(0, 2, 1, 3) * scale
