@@ -26,12 +26,15 @@ def read_sequences(folder: Path) -> dict[str, SequenceConfig]:
         field: float(entries.number(name, getattr(default, field), 0.01, 3600))
         for field, name in _SECONDS.items()
     }
-    rate = entries.get("semantic_rate")
+    rate = entries.get("unique_rate")
     top_k, top_p = entries.get("top_k"), entries.get("top_p")
     sequences = SequenceConfig(
+        sample_rate=entries.integer("sample_rate", default.sample_rate, 1000, 768000),
+        frame_rate=float(entries.number("frame_rate", default.frame_rate, 0.1, 10000)),
+        semantic_rate=entries.integer("semantic_rate", default.semantic_rate, 1, 1000),
         **lengths,
         remove_repeats=entries.flag("remove_repeats", default.remove_repeats),
-        semantic_rate=None if rate is None else entries.number("semantic_rate", 1, 0.01, 1000),
+        unique_rate=None if rate is None else entries.number("unique_rate", 1, 0.01, 1000),
         temperature=_temperature(entries, default.temperature),
         top_k=None if top_k is None else entries.integer("top_k", None, high=1 << 16),
         top_p=None if top_p is None else entries.number("top_p", 1, 1e-6, 1),
@@ -51,6 +54,7 @@ def sequences_file(config: AudioLMConfig) -> dict[str, dict]:
     """{name: content} of the file; `read_sequences` gives the configuration again."""
     own = config.sequences
     content = {name: getattr(own, field) for field, name in _SECONDS.items()}
+    content |= {n: getattr(own, n) for n in ("sample_rate", "frame_rate", "semantic_rate")}
     content |= {"remove_repeats": own.remove_repeats, "temperature": list(own.temperature)}
-    optional = {n: getattr(own, n) for n in ("semantic_rate", "top_k", "top_p")}
+    optional = {n: getattr(own, n) for n in ("unique_rate", "top_k", "top_p")}
     return {NAME: content | {n: value for n, value in optional.items() if value is not None}}

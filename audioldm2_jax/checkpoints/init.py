@@ -23,7 +23,7 @@ def random_params(name: str, config, seed: int = 0) -> dict:
 def scaled(path: str, values):
     """Values of a parameter from unit normal draws of its shape, NumPy's or JAX's."""
     kind, shape = path.rsplit("/", 1)[-1], values.shape
-    if kind == "scale":
+    if kind in ("scale", "alpha"):
         return 1 + 0.1 * values
     if kind == "variance":
         # The mel's is in dB.
@@ -31,7 +31,7 @@ def scaled(path: str, values):
     if kind == "kernel" and "upsample_" in path and len(shape) == 3:
         # A transposed convolution's outputs each see about two of its taps.
         return values * (2 * shape[1]) ** -0.5
-    if kind in ("kernel", "head"):
+    if kind == "head" or kind.endswith("kernel"):
         return values * np.prod(shape[:-1]) ** -0.5
     if kind.startswith("distance_"):
         return values * shape[-1] ** -0.5

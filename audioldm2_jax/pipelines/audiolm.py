@@ -20,7 +20,7 @@ from audioldm2_jax.pipelines.audiolm_request import Request, check_lengths, chec
 from audioldm2_jax.pipelines.audiolm_stages import Stages
 from audioldm2_jax.pipelines.audiolm_tokens import Tokenization, Tokens
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
-from audioldm2_jax.pipelines.memory import memory_line
+from audioldm2_jax.pipelines.memory import memory_line, model_shapes
 from audioldm2_jax.pipelines.metadata import machine
 from audioldm2_jax.pipelines.output import Output
 from audioldm2_jax.pipelines.recordings import Recording, recordings_of
@@ -49,11 +49,13 @@ class AudioLM:
         self.dtype = parse_dtype(dtype)
         self.tokenization = Tokenization(config, self.params)
         self.stages = Stages(config, self.params, self.dtype)
+        # As the codec holds them, so that there is one copy.
+        self.params[config.codec_name] = self.tokenization.codec.params
         self.sample_rate = config.codec.sample_rate
         backend.enable_cache()
 
     def __repr__(self) -> str:
-        count, config = tree.count(self.params), self.config
+        count, config = tree.count(model_shapes(self.config, self.dtype)), self.config
         return (
             f"AudioLM({self.source!r}, {count / 1e6:.1f} M parameters, {self.sample_rate} Hz, "
             f"{config.levels} levels, prompts of {config.sequences.prompt:g} s, "

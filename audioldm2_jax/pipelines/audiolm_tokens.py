@@ -118,7 +118,7 @@ class Tokenization:
         most, lengths = periods * self.clock.tokens, self.sequences
         if not lengths.remove_repeats:
             return most
-        rate = lengths.semantic_rate or self.semantic.frame_rate
+        rate = lengths.unique_rate or lengths.semantic_rate
         share = len(row) / context if context else rate * float(self.clock.period)
         return min(max(1, round(share * periods)), most)
 

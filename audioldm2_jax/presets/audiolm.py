@@ -18,18 +18,22 @@ CODECS = ("soundstream", "encodec", "dac", "mimi")
 class SequenceConfig:
     """The sequences that the language models were trained on, and how they are sampled.
 
-    Lengths in seconds (section IV-A): prompt is what is read of a recording, its end, 3 of speech
-    and 4 of piano; piece is what the coarse stage sees at once, its prompt included.
-    remove_repeats: whether semantic tokens that are equal in a row are one. semantic_rate: tokens a
-    second that then remain, for sequences without a prompt; None is the tokenizer's rate.
-    temperature: of the semantic, the coarse and the fine stage. top_k, top_p: None keeps all
-    tokens.
+    sample_rate, frame_rate, semantic_rate: of the codec (Hz, frames a second) and of the semantic
+    tokens, repeats included, in training. prompt: what is read of a recording, its end, in seconds
+    (section IV-A): 3 of speech, 4 of piano. piece: what the coarse stage sees at once, its prompt
+    included, in seconds. remove_repeats: whether semantic tokens that are equal in a row are one.
+    unique_rate: tokens a second that then remain, for sequences without a prompt; None is
+    semantic_rate. temperature: of the semantic, the coarse and the fine stage. top_k, top_p: None
+    keeps all tokens.
     """
 
+    sample_rate: int = 16000
+    frame_rate: float = 50.0
+    semantic_rate: int = 50
     prompt: float = 3.0
     piece: float = 10.0
     remove_repeats: bool = True
-    semantic_rate: float | None = None
+    unique_rate: float | None = None
     temperature: tuple[float, float, float] = (0.6, 0.8, 0.6)
     top_k: int | None = None
     top_p: float | None = None
@@ -153,8 +157,18 @@ def _check_equal(part: str, entry: str, value, other: str, expected) -> None:
 
 
 def _check_lengths(config: AudioLMConfig) -> None:
-    """Whether prompt and piece are lengths, and the language models have positions for a piece."""
+    """Whether rates are those of training, prompt and piece are lengths, and positions suffice."""
     lengths, clock, codec = config.sequences, Clock.of(config), config.codec
+    for entry, part, rate in (
+        ("sample_rate", "codec", codec.sample_rate),
+        ("frame_rate", "codec", codec.sample_rate / codec.hop),
+        ("semantic_rate", "kmeans", config.kmeans.frame_rate),
+    ):
+        if (trained := getattr(lengths, entry)) != rate:
+            raise InputError(
+                f"generation_config.json: {entry} of training is {trained:g}, but {part} has "
+                f"{rate:g}"
+            )
     if clock.period > 1:
         raise InputError(
             f"kmeans/config.json: {config.kmeans.frame_rate} tokens a second, but codec has frames "
@@ -202,7 +216,7 @@ def tiny_audiolm() -> AudioLMConfig:
         semantic_lm=TokenLMConfig("semantic", 24, max_tokens=64, decoder=decoder),
         coarse_lm=TokenLMConfig("coarse", 24, 16, 2, max_tokens=256, decoder=decoder),
         fine_lm=TokenLMConfig("fine", 0, 16, 3, 2, max_tokens=92, decoder=decoder),
-        sequences=SequenceConfig(prompt=0.48, piece=1.6),
+        sequences=SequenceConfig(semantic_rate=25, prompt=0.48, piece=1.6),
     )
 
 

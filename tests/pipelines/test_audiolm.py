@@ -1,6 +1,7 @@
 """AudioLM end to end on a tiny random checkpoint: what stands, what slides, what is refused."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from audioldm2_jax.data.untrained import random_audiolm
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.pipelines.audiolm import AudioLM
 from audioldm2_jax.pipelines.audiolm_request import check_request
+from audioldm2_jax.presets import SoundStreamConfig, W2VBERTConfig
 from audioldm2_jax.presets.audiolm import Clock, check_parts, tiny_audiolm
 
 CONFIG = tiny_audiolm()
@@ -186,7 +188,7 @@ def replaced(part, **changes):
             "kmeans/config.json: width is 17, but semantic_encoder has 16",
         ),
         (replaced("kmeans", layer=3), "kmeans/config.json: layer is 3; .* 0 to 2"),
-        (replaced("dac", sample_rate=16001), "25 tokens a second, but codec has frames of 320"),
+        (replaced("dac", sample_rate=8000), "sample_rate of training is 16000, but codec has 8000"),
         (
             replaced("semantic_lm", semantic=9),
             "semantic_lm/config.json: semantic is 9, but kmeans has 24",
@@ -201,6 +203,9 @@ def replaced(part, **changes):
         (replaced("fine_lm", levels=4), "fine_lm/config.json: levels is 4, but codec has 3"),
         (replaced("semantic_lm", stage="fine"), "semantic_lm/config.json: stage is fine"),
         (replaced("coarse_lm", max_tokens=201), "max_tokens is 201, but .* up to 202 tokens"),
+        (replaced("kmeans", frame_rate=50), "semantic_rate of training is 25, but kmeans has 50"),
+        (changed(sample_rate=24000), "sample_rate of training is 24000, but codec has 16000"),
+        (changed(frame_rate=75.0), "frame_rate of training is 75, but codec has 50"),
         (changed(prompt=1.6), "prompt_seconds is 1.6"),
         (changed(prompt=0.01), "prompt_seconds is 0.01"),
     ],
@@ -217,17 +222,37 @@ def test_the_clock_holds_whole_tokens():
 
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
-    config = changed(remove_repeats=False, semantic_rate=18.5, top_k=20, temperature=(1, 0.5, 0))
+    config = changed(remove_repeats=False, unique_rate=18.5, top_k=20, temperature=(1, 0.5, 0))
     hub.save(random_audiolm(config), tmp_path / "model")
     loaded = hub.load(tmp_path / "model")
     assert loaded.config == config
     assert (tmp_path / "model" / "codec" / "model.safetensors").is_file()
-    for name, content, message in (
-        ("generation_config.json", '{"temperature": [1, 2]}', "temperature is .*a list of 3"),
-        ("generation_config.json", '{"prompt_seconds": 9, "piece_seconds": 1}', "seconds is 9"),
-        ("generation_config.json", '{"remove_repeats": 1}', "remove_repeats is 1; true or false"),
-        ("generation_config.json", '{"top_p": 2}', "top_p is 2"),
+    path = tmp_path / "model" / "generation_config.json"
+    written = json.loads(path.read_text())
+    for entry, value, message in (
+        ("temperature", [1, 2], "temperature is .*a list of 3"),
+        ("prompt_seconds", 9, "prompt_seconds is 9"),
+        ("remove_repeats", 1, "remove_repeats is 1; true or false"),
+        ("top_p", 2, "top_p is 2"),
     ):
-        (tmp_path / "model" / name).write_text(content)
+        path.write_text(json.dumps(written | {entry: value}))
         with pytest.raises(InputError, match=message):
             hub.load(tmp_path / "model")
+
+
+def test_codecs_and_encoders_are_alternatives(tmp_path):
+    """A checkpoint with SoundStream and w2v-BERT, where the coarse stage predicts all levels."""
+    codec = SoundStreamConfig(filters=2, width=8, levels=2, codebook=16)
+    encoder = W2VBERTConfig(width=16, depth=1, heads=2, hidden=16, kernel=3, left=2, right=1)
+    config = dataclasses.replace(
+        CONFIG, dac=None, soundstream=codec, hubert=None, w2v_bert=encoder, fine_lm=None
+    )
+    hub.save(random_audiolm(check_parts(config)), tmp_path / "model")
+    assert hub.load(tmp_path / "model").config == config
+    assert not (tmp_path / "model" / "fine_lm").exists()
+    index = tmp_path / "model" / "model_index.json"
+    index.write_text(index.read_text().replace('"SoundStream"', '"Vocos"'))
+    with pytest.raises(
+        InputError, match="codec is of class 'Vocos'; known: SoundStream or Encodec"
+    ):
+        hub.load(tmp_path / "model")
