@@ -143,6 +143,6 @@ def test_two_channels_sum_their_power():
     assert both == pytest.approx(theirs, abs=0.1)
     assert both - mono == pytest.approx(10 * np.log10(2), abs=1e-3)
     assert integrated_loudness(np.stack([wave, 0 * wave], 1), rate) == pytest.approx(mono)
-    louder, report = normalize_loudness(np.stack([wave, 0.5 * wave], 1), rate, -30.0)
+    louder, _ = normalize_loudness(np.stack([wave, 0.5 * wave], 1), rate, -30.0)
     assert louder.shape == (2 * rate, 2)
     assert integrated_loudness(louder, rate) == pytest.approx(-30, abs=0.01)
