@@ -12,10 +12,11 @@ from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.encoders import codec as module
 from audioldm2_jax.encoders.codec import Codec
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.presets import ENCODEC, T5Config
+from audioldm2_jax.presets import ENCODEC, SoundStreamConfig, T5Config
 
 SMALL = {"filters": 4, "width": 8, "strides": (2, 5), "codebook": 16}
 CONFIGS = {
+    "soundstream": SoundStreamConfig(**SMALL, levels=3),
     "encodec": dataclasses.replace(ENCODEC["encodec_24khz"], **SMALL, bandwidths=(28.8,)),
     "chunks": dataclasses.replace(
         ENCODEC["encodec_48khz"],
@@ -37,7 +38,7 @@ def codec_of(config, **options):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_padding_to_buckets_changes_nothing(name, monkeypatch):
+def test_padding_to_buckets_changes_nothing(name):
     """Codes and sound are those of the exact length, in programs that several lengths share."""
     config = CONFIGS[name]
     exact, codec = codec_of(config, buckets=False), codec_of(config)
