@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax.models.attention import Attention
 from audioldm2_jax.models.dense import Dense
 from audioldm2_jax.models.kernels.attention import keep_mask
 from audioldm2_jax.models.kernels.cached import attend_cache
@@ -90,6 +89,32 @@ class CausalAttention(nn.Module):
         return dense(c.width, name="out")(y.reshape(*x.shape[:2], c.inner)), cache
 
 
+class CrossAttention(nn.Module):
+    """Attention to a context, whose keys and values are computed once."""
+
+    config: DecoderConfig
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        c = self.config
+        dense = functools.partial(Dense, use_bias=c.bias, dtype=self.dtype)
+        self.query, self.key, self.value = dense(c.inner), dense(c.inner), dense(c.inner)
+        self.out = dense(c.width)
+
+    def kv(self, context):
+        """context: [B, S, C] -> keys and values, two [B, N, S, H], as each step reads them."""
+        parts = self._split(self.key(context)), self._split(self.value(context))
+        return tuple(part.transpose(0, 2, 1, 3) for part in parts)
+
+    def __call__(self, x, kv, mask):
+        """x: [B, L, D]; kv: of `kv`; mask: [B, 1, 1, S] or None -> [B, L, D]."""
+        y = attend_cache(self._split(self.query(x)), *kv, mask=mask, scale=self.config.scale)
+        return self.out(y.reshape(*x.shape[:2], -1))
+
+    def _split(self, x):
+        return x.reshape(*x.shape[:2], self.config.heads, self.config.head_width)
+
+
 class DecoderBlock(nn.Module):
     """Pre-norm block: self-attention, attention to the context if there is one, feed-forward."""
 
@@ -103,27 +128,19 @@ class DecoderBlock(nn.Module):
         self.attention = CausalAttention(c, self.dtype)
         if c.cross:
             self.norm_cross = norm()
-            self.cross = Attention(
-                c.heads,
-                c.head_width,
-                c.width,
-                bias=c.bias,
-                out_bias=c.bias,
-                scale=c.scale,
-                dtype=self.dtype,
-            )
+            self.cross = CrossAttention(c, self.dtype)
         self.mlp = FeedForward(c.hidden, c.activation, c.gated, c.bias, dtype=self.dtype)
 
     def kv(self, context):
-        """The context's keys and values. context: [B, S, C] -> two [B, S, N, H]."""
+        """As `CrossAttention.kv`."""
         return self.cross.kv(context)
 
     def __call__(self, x, turn, cache, slot, mask, bias, context, context_mask):
-        """As `CausalAttention`. context: of `kv`; context_mask: see `dispatch.attend`."""
+        """As `CausalAttention`. context: of `kv`; context_mask: [B, 1, 1, S]."""
         y, cache = self.attention(self.norm_attention(x), turn, cache, slot, mask, bias)
         x = x + y
         if self.config.cross:
-            x = x + self.cross(self.norm_cross(x), context, mask=context_mask)
+            x = x + self.cross(self.norm_cross(x), context, context_mask)
         return x + self.mlp(self.norm_mlp(x)), cache
 
 

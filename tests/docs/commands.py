@@ -55,7 +55,7 @@ EXCLUDED = {
     "train": {"--config.sample.prompts": ["--config.sample.every=0"]},
 }
 # Commands that are only parsed: their work is large whatever the options are, and is tested apart.
-PARSED = ("evaluate", "rehearse", "reproduce", "serve")
+PARSED = ("evaluate", "rehearse", "reproduce", "serve", "tokenize")
 
 
 @dataclass(frozen=True)

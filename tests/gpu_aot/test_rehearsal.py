@@ -72,3 +72,11 @@ def test_a_training_step_on_two_gpus():
     assert report["collectives"]["all-reduce"]["count"] >= 1
     assert report["categories"]["collective"]["GB sent"] > 0
     assert report["bound by"] in ("compute", "memory", "links")
+
+
+def test_low_memory_is_its_largest_stage():
+    options = ["--low_memory", "--quantize=int8", "--seconds=0.64", "--steps=3"]
+    report = rehearse("--model=tiny-audioldm", "--topology=h100", *options)
+    stages = report["stages"].values()
+    assert report["fits"] and report["GB total"] == max(stage["GB total"] for stage in stages)
+    assert all(0 < stage["GB weights"] < stage["GB total"] for stage in stages)

@@ -87,11 +87,11 @@ class CorpusRecordings:
         return Recording(name, example["audio"], *texts, transcript)
 
 
-def open_recordings(source, report: Report, tick=None) -> tuple[dict[str, Sequence], str]:
+def open_recordings(source, report: Report) -> tuple[dict[str, Sequence], str]:
     """({split: recordings}, a digest of their list) of a folder of sounds or a prepared corpus.
 
-    report: receives the files that are skipped. tick: called for each file. Raises InputError for a
-    folder without sounds, and for a corpus that holds no audio.
+    report: receives the files that are skipped. Raises InputError for a folder without sounds, and
+    for a corpus that holds no audio.
     """
     source = Path(source)
     if not source.is_dir():
@@ -103,10 +103,13 @@ def open_recordings(source, report: Report, tick=None) -> tuple[dict[str, Sequen
         counts = {name: split.num_examples for name, split in sorted(info.splits.items())}
         splits = {name: CorpusRecordings(source, name) for name in counts}
         return splits, f"{info.name}, {sum(counts.values())} clips"
-    index = FileIndex(source, source.with_name(f".{source.name}-unpacked"), report, tick=tick)
+    # Its notes are on captions, which no tokens are made of.
+    listing, scratch = Report(), source.with_name(f".{source.name}-unpacked")
+    index = FileIndex(source, scratch, listing)
     export = huggingface.is_export(index)
-    found = huggingface.read_export(index) if export else folder.read_folder(index, report)
-    clips = {split: list(merge_clips(records, report)) for split, records in found.items()}
+    found = huggingface.read_export(index) if export else folder.read_folder(index, listing)
+    clips = {split: list(merge_clips(records, listing)) for split, records in found.items()}
+    report.skipped += listing.skipped
     if not any(clips.values()):
         raise InputError(f"{source}: no audio there{report.reasons()}")
     digest = hashlib.sha256()

@@ -22,6 +22,7 @@ from audioldm2_jax.encoders.repeats import repeat
 from audioldm2_jax.encoders.semantic import SemanticTokenizer
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.presets import ENCODEC, HuBERTConfig, KMeansConfig
+from tests.data.corpora import write_corpus
 
 CODEC = dataclasses.replace(
     ENCODEC["encodec_24khz"],
@@ -186,6 +187,18 @@ def test_fit_centroids(place, tmp_path):
 def test_options_that_do_not_go_together(more, word, tmp_path, capsys):
     assert main(["tokenize", str(tmp_path / "a"), str(tmp_path / "b"), *more]) == 2
     assert word in capsys.readouterr().err
+
+
+def test_corpora(place, tmp_path):
+    """A prepared corpus in place of a folder, with its texts; a codec alone."""
+    corpus, target = write_corpus(tmp_path / "corpus", 2), tmp_path / "store"
+    codec = ["--codec", str(place / "codec"), "--levels", "2"]
+    assert main(["tokenize", str(corpus), str(target), *codec, "-q"]) == 0
+    store = TokenStore(target)
+    record = store[1]
+    assert record["id"] == "train/1" and record["labels"] == ["odd", "tone"]
+    assert "semantic" not in record and record["acoustic"].shape[1] == 2
+    assert store.settings["semantic"] is None and store.settings["codec"]["frame_rate"] == 75
 
 
 def test_other_sources_are_refused(place, store, tmp_path):

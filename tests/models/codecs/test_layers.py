@@ -12,7 +12,7 @@ from transformers.models.dac.modeling_dac import Snake1d
 from transformers.models.encodec.modeling_encodec import EncodecConv1d
 from transformers.models.mimi.modeling_mimi import MimiConv1d, MimiConvTranspose1d
 
-from audioldm2_jax.models.codecs.layers import Conv1d, ConvTranspose1d, Snake, elu
+from audioldm2_jax.models.codecs.layers import Conv1d, ConvTranspose1d, Snake, elu, sine_squared
 from audioldm2_jax.models.kernels.prepacked import prepack_conv
 from audioldm2_jax.models.lstm import LSTM
 
@@ -101,6 +101,9 @@ def test_activations():
     module = Snake1d(4)
     module.alpha.data = torch.tensor(alpha)[None, :, None]
     assert_close(run(Snake(), {"alpha": alpha}, x), of_torch(module, x))
+    wide = np.concatenate([np.linspace(-7, 7, 1000), 300 * draw(1000)]).astype(np.float32)
+    exact = np.sin(wide.astype(np.float64)) ** 2
+    np.testing.assert_allclose(jax.jit(sine_squared)(wide), exact, atol=2e-7)
 
 
 @pytest.mark.parametrize(
