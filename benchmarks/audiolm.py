@@ -45,25 +45,32 @@ def rows() -> dict:
 
 
 def measure(make, size: str, repeats: int) -> dict:
-    """Medians of a row in seconds, ratio (ours / theirs), and what was computed in a second."""
+    """Medians of a row in seconds, ratios (ours / theirs), and what a call computes."""
     from timing import alternate
 
     row = make(size)
     for run in row.runs.values():
         run()
     result = alternate(row.runs, repeats)
-    result["ratio"] = result["ours"] / result["theirs"]
+    for side in row.runs:
+        if side != "ours":
+            kind = side.removeprefix("theirs")
+            result[f"ratio{kind}"] = result["ours"] / result[side]
     result |= {"goal": row.goal, "work": row.work, "unit": row.unit, "note": row.note}
     return result
 
 
-def line(name: str, result: dict) -> str:
-    """A row of the table."""
-    rates = {side: result["work"] / result[side] for side in ("ours", "theirs")}
-    return (
-        f"| {name} | {rates['ours']:.4g} {result['unit']} | {rates['theirs']:.4g} {result['unit']} "
-        f"| {result['ratio']:.3f} | {result['goal']:g} |"
-    )
+def lines(name: str, result: dict) -> str:
+    """The rows of the table: one for each side that is not ours."""
+    rows = []
+    for ratio in (key for key in result if key.startswith("ratio")):
+        kind = ratio.removeprefix("ratio")
+        ours, theirs = (result["work"] / result[side] for side in ("ours", f"theirs{kind}"))
+        label, goal = f"{name}{kind.replace('_', ', ')}", "" if kind else f"{result['goal']:g}"
+        unit = result["unit"]
+        cells = (label, f"{ours:.4g} {unit}", f"{theirs:.4g} {unit}", f"{result[ratio]:.3f}", goal)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def about(threads: int) -> dict:
@@ -103,7 +110,7 @@ def main(arguments=None) -> int:
     print("| | ours | transformers | ours / theirs | goal |\n|---|---|---|---|---|")
     for name in chosen:
         stored["rows"][name] = measure(known[name], args.size, args.repeats)
-        print(line(name, stored["rows"][name]), flush=True)
+        print(lines(name, stored["rows"][name]), flush=True)
         if output is not None:
             output.write_text(json.dumps(stored, indent=1) + "\n")
     return 0
