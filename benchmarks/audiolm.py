@@ -52,24 +52,33 @@ def measure(make, size: str, repeats: int) -> dict:
     for run in row.runs.values():
         run()
     result = alternate(row.runs, repeats)
-    for side in row.runs:
-        if side != "ours":
-            kind = side.removeprefix("theirs")
-            result[f"ratio{kind}"] = result["ours"] / result[side]
+    for theirs in (side for side in row.runs if side.startswith("theirs")):
+        result[_ratio(theirs)] = result[_ours(theirs, row.runs)] / result[theirs]
     result |= {"goal": row.goal, "work": row.work, "unit": row.unit, "note": row.note}
     return result
 
 
+def _ours(theirs: str, sides) -> str:
+    """What a side is compared with: `ours_x` for `theirs_x` if there is one, else `ours`."""
+    own = theirs.replace("theirs", "ours", 1)
+    return own if own in sides else "ours"
+
+
+def _ratio(theirs: str) -> str:
+    return theirs.replace("theirs", "ratio", 1)
+
+
 def lines(name: str, result: dict) -> str:
-    """The rows of the table: one for each side that is not ours."""
+    """The rows of the table: one for each side of theirs. Work is that of the first."""
     rows = []
-    for ratio in (key for key in result if key.startswith("ratio")):
-        kind = ratio.removeprefix("ratio")
-        ours, theirs = (result["work"] / result[side] for side in ("ours", f"theirs{kind}"))
-        label, goal = f"{name}{kind.replace('_', ', ')}", "" if kind else f"{result['goal']:g}"
-        unit = result["unit"]
-        cells = (label, f"{ours:.4g} {unit}", f"{theirs:.4g} {unit}", f"{result[ratio]:.3f}", goal)
-        rows.append(f"| {' | '.join(cells)} |")
+    for theirs in (side for side in result if _ratio(side) in result and side != _ratio(side)):
+        ours, first = _ours(theirs, result), theirs == "theirs"
+        label = name if first else f"{name}: {theirs.removeprefix('theirs_')}"
+        rates = [f"{result[side]:.4g} s" for side in (ours, theirs)]
+        if first:
+            rates = [f"{result['work'] / result[s]:.4g} {result['unit']}" for s in (ours, theirs)]
+        goal = f"{result['goal']:g}" if first else ""
+        rows.append(f"| {' | '.join([label, *rates, f'{result[_ratio(theirs)]:.3f}', goal])} |")
     return "\n".join(rows)
 
 
