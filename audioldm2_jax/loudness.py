@@ -54,13 +54,16 @@ def check_loudness(value) -> str | float:
 
 
 def integrated_loudness(wave: np.ndarray, rate: int) -> float | None:
-    """Integrated loudness of one channel in LUFS (ITU-R BS.1770-4); None for silence.
+    """Integrated loudness in LUFS (ITU-R BS.1770-4) of one channel, or of two; None for silence.
 
-    wave: [samples]. A clip shorter than one block (0.4 s) is measured as if it went on repeating.
+    wave: [samples] or [samples, 2]. A clip shorter than one block (0.4 s) is measured as if it went
+    on repeating.
     """
     block, hop = round(BLOCK * rate), round(BLOCK * rate / 4)
     wave = np.asarray(wave, np.float64)
-    power = k_weighted(np.resize(wave, max(len(wave), block)), rate) ** 2
+    length = max(len(wave), block)
+    channels = wave.reshape(len(wave), -1).T
+    power = sum(k_weighted(np.resize(channel, length), rate) ** 2 for channel in channels)
     sums = np.concatenate([[0.0], np.cumsum(power)])
     starts = np.arange(0, len(power) - block + 1, hop)
     blocks = (sums[starts + block] - sums[starts]) / block
@@ -108,7 +111,7 @@ def k_filters(rate: int) -> list[tuple[list[float], list[float]]]:
 def normalize_loudness(
     wave, rate: int, loudness: str | float = "auto"
 ) -> tuple[np.ndarray, LoudnessReport]:
-    """The waveform to write, within [-1, 1], and a report. wave: [samples]; rate: in Hz.
+    """The waveform to write, within [-1, 1], and a report. wave: as of `integrated_loudness`.
 
     "auto" moves the loudness to within 5 LU of -23 LUFS, by at most 20 dB upwards. A number of LUFS
     is reached exactly. Both first of all keep the peak 1 dB below full scale. "raw" has no gain and
@@ -116,7 +119,7 @@ def normalize_loudness(
     is empty or contains NaN or infinity.
     """
     loudness, wave = check_loudness(loudness), np.asarray(wave, np.float32)
-    if wave.ndim != 1 or not wave.size:
+    if not wave.ndim or wave.shape[1:] not in ((), (2,)) or not wave.size:
         raise InputError(f"a waveform of shape {wave.shape}: one axis of samples is expected")
     if not np.isfinite(wave).all():
         raise InputError("the waveform holds NaN or infinity")

@@ -45,25 +45,41 @@ def rows() -> dict:
 
 
 def measure(make, size: str, repeats: int) -> dict:
-    """Medians of a row in seconds, ratio (ours / theirs), and what was computed in a second."""
+    """Medians of a row in seconds, ratios (ours / theirs), and what a call computes."""
     from timing import alternate
 
     row = make(size)
     for run in row.runs.values():
         run()
     result = alternate(row.runs, repeats)
-    result["ratio"] = result["ours"] / result["theirs"]
+    for theirs in (side for side in row.runs if side.startswith("theirs")):
+        result[_ratio(theirs)] = result[_ours(theirs, row.runs)] / result[theirs]
     result |= {"goal": row.goal, "work": row.work, "unit": row.unit, "note": row.note}
     return result
 
 
-def line(name: str, result: dict) -> str:
-    """A row of the table."""
-    rates = {side: result["work"] / result[side] for side in ("ours", "theirs")}
-    return (
-        f"| {name} | {rates['ours']:.4g} {result['unit']} | {rates['theirs']:.4g} {result['unit']} "
-        f"| {result['ratio']:.3f} | {result['goal']:g} |"
-    )
+def _ours(theirs: str, sides) -> str:
+    """What a side is compared with: `ours_x` for `theirs_x` if there is one, else `ours`."""
+    own = theirs.replace("theirs", "ours", 1)
+    return own if own in sides else "ours"
+
+
+def _ratio(theirs: str) -> str:
+    return theirs.replace("theirs", "ratio", 1)
+
+
+def lines(name: str, result: dict) -> str:
+    """The rows of the table: one for each side of theirs. Work is that of the first."""
+    rows = []
+    for theirs in (side for side in result if _ratio(side) in result and side != _ratio(side)):
+        ours, first = _ours(theirs, result), theirs == "theirs"
+        label = name if first else f"{name}: {theirs.removeprefix('theirs_')}"
+        rates = [f"{result[side]:.4g} s" for side in (ours, theirs)]
+        if first:
+            rates = [f"{result['work'] / result[s]:.4g} {result['unit']}" for s in (ours, theirs)]
+        goal = f"{result['goal']:g}" if first else ""
+        rows.append(f"| {' | '.join([label, *rates, f'{result[_ratio(theirs)]:.3f}', goal])} |")
+    return "\n".join(rows)
 
 
 def about(threads: int) -> dict:
@@ -103,7 +119,7 @@ def main(arguments=None) -> int:
     print("| | ours | transformers | ours / theirs | goal |\n|---|---|---|---|---|")
     for name in chosen:
         stored["rows"][name] = measure(known[name], args.size, args.repeats)
-        print(line(name, stored["rows"][name]), flush=True)
+        print(lines(name, stored["rows"][name]), flush=True)
         if output is not None:
             output.write_text(json.dumps(stored, indent=1) + "\n")
     return 0

@@ -129,3 +129,20 @@ def test_other_shapes_are_refused(wave):
 def test_other_rules_are_refused(rule):
     with pytest.raises(InputError, match="auto, raw, or LUFS"):
         normalize_loudness(noise(), RATE, rule)
+
+
+def test_two_channels_sum_their_power():
+    """BS.1770: two equal channels are 3 LU louder than one; a silent one adds nothing."""
+    rate = 16000
+    wave = 0.1 * np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
+    mono = integrated_loudness(wave, rate)
+    both = integrated_loudness(np.stack([wave, wave], 1), rate)
+    theirs = pyloudnorm.Meter(rate, filter_class="DeMan").integrated_loudness(
+        np.stack([wave, wave], 1)
+    )
+    assert both == pytest.approx(theirs, abs=0.1)
+    assert both - mono == pytest.approx(10 * np.log10(2), abs=1e-3)
+    assert integrated_loudness(np.stack([wave, 0 * wave], 1), rate) == pytest.approx(mono)
+    louder, _ = normalize_loudness(np.stack([wave, 0.5 * wave], 1), rate, -30.0)
+    assert louder.shape == (2 * rate, 2)
+    assert integrated_loudness(louder, rate) == pytest.approx(-30, abs=0.01)

@@ -66,7 +66,9 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         # Mapped, so that a shape that the file cannot hold is refused before it is allocated.
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, OverflowError):
+    except OSError:
+        raise
+    except Exception:  # NumPy parses the header as Python, with errors of many kinds
         raise InputError(f"{path}: not a complete .npy file of numbers") from None
 
 

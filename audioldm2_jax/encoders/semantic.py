@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioldm2_jax import files
+from audioldm2_jax import backend, files
 from audioldm2_jax.checkpoints import download, single
 from audioldm2_jax.checkpoints.centroid_files import read_centroids
 from audioldm2_jax.checkpoints.parts import PARTS
@@ -127,6 +127,11 @@ class SemanticEncoder:
         frames, c = self.frames(wave.shape[1]), self.config
         lengths = np.full(len(wave), wave.shape[1]) if lengths is None else np.asarray(lengths)
         self.frames(int(lengths.min()))
+        if len(wave) > 1 and not backend.current().batched:
+            # One clip after another: one program for all batches, and less memory.
+            rows = [slice(i, i + 1) for i in range(len(wave))]
+            clips = (self.in_pieces(wave[row], lengths[row], factor, encode) for row in rows)
+            return np.concatenate(list(clips))
         count = -(-frames // (_PIECE * self.frame_rate))
         size = -(-frames // (count * factor)) * factor
         target = padded_frames(min(size, frames))

@@ -186,7 +186,7 @@ class MusicGen:
                 f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
                 "was written; try --dtype fp32, or check the weights"
             )
-        waves = waves.reshape(len(request.clips), -1, waves.shape[-1])
+        waves = waves.reshape(len(request.clips), -1, *waves.shape[1:])
         return Output(waves, self.codec.sample_rate, self._describe(request, waves), _unranked)
 
     def codes(self, request: MusicRequest, *, progress: bool = True) -> np.ndarray:
@@ -230,13 +230,15 @@ class MusicGen:
         return np.repeat(codes, len(request.rows), 0)
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
-        """Waveforms [B, samples] of codes [B, T, Q], few clips at once; channels are averaged."""
+        """Waveforms [B, samples], of stereo models [B, samples, 2], few clips at once."""
         channels, step = self.config.musicgen_lm.channels, backend.current().decoded_clips
-        waves = [
-            np.mean([self._decoder.decode(part[..., c::channels]) for c in range(channels)], 0)
-            for part in (codes[i : i + step] for i in range(0, len(codes), step))
-        ]
-        return np.concatenate(waves).astype(np.float32)
+        waves = []
+        for i in range(0, len(codes), step):
+            part = codes[i : i + step]
+            sides = [self._decoder.decode(part[..., c::channels]) for c in range(channels)]
+            waves.append(np.stack(sides, -1))
+        wave = np.concatenate(waves)
+        return wave[..., 0] if channels == 1 else wave
 
     def _describe(self, request: MusicRequest, waves: np.ndarray) -> dict:
         """What a clip's record says: all it takes to make the clip again."""
@@ -255,7 +257,7 @@ class MusicGen:
             "negative_prompts": [],
             "recording": None if recording is None else recording.name,
             "prompt_seconds": 0.0 if recording is None else recording.seconds,
-            "seconds": waves.shape[-1] / self.codec.sample_rate,
+            "seconds": waves.shape[2] / self.codec.sample_rate,
             "guidance": first.guidance,
             "candidates": first.candidates,
             "seed": first.seed,

@@ -36,8 +36,9 @@ class Output:
     """Generated clips.
 
     audio: [P, samples] fp32, each prompt's best candidate, as the network made it; samples may
-    exceed 1, since `save` decides the level. candidates: [P, n, samples], best first. sample_rate
-    in Hz. metadata: everything needed to repeat the request. score: computes `scores`.
+    exceed 1, since `save` decides the level. candidates: [P, n, samples], best first; a stereo
+    model's clips have an axis of 2 channels behind. sample_rate in Hz. metadata: everything needed
+    to repeat the request. score: computes `scores`.
     """
 
     candidates: np.ndarray
@@ -67,7 +68,7 @@ class Output:
         if len(negatives := metadata["negative_prompts"]) > 1:
             metadata["negative_prompts"] = [x for x in negatives for _ in range(count)]
         metadata["candidates"] = 1
-        waves = self.candidates.reshape(-1, 1, self.candidates.shape[-1])
+        waves = self.candidates.reshape(-1, 1, *self.candidates.shape[2:])
         return Output(waves, self.sample_rate, metadata, lambda: self.scores.reshape(-1, 1))
 
     def save(
@@ -131,7 +132,8 @@ class Output:
         if pictures:
             title = record["transcription"] or record["prompt"]
             title = f"{title} (seed {record['seed']})"
-            picture = clip_picture(wave, self.sample_rate, title)
+            mono = wave if wave.ndim == 1 else wave.mean(1)
+            picture = clip_picture(mono, self.sample_rate, title)
             contents[beside(path, PICTURE)] = encode_png(picture)
         return contents
 

@@ -198,15 +198,23 @@ def audiolm() -> AudioLMConfig:
 
 def tiny_audiolm() -> AudioLMConfig:
     """Every part in a few thousand parameters, for tests."""
-    decoder = DecoderConfig(width=16, depth=2, heads=2, head_width=8, hidden=32)
+    decoder = DecoderConfig(width=16, depth=1, heads=2, head_width=8, hidden=32)
     return AudioLMConfig(
         dac=DACConfig(
-            width=4, decoder_width=32, latent=16, levels=3, codebook=16, codebook_width=4
+            width=4,
+            decoder_width=16,
+            strides=(16, 20),
+            latent=16,
+            levels=3,
+            codebook=16,
+            codebook_width=4,
         ),
         hubert=HuBERTConfig(
-            channels=(8,) * 7,
+            channels=(8, 8),
+            kernels=(25, 16),
+            strides=(20, 16),
             width=16,
-            depth=2,
+            depth=1,
             heads=2,
             hidden=16,
             position_kernel=4,

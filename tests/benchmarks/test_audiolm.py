@@ -1,5 +1,6 @@
 """The benchmark of AudioLM's parts at tiny size: every row runs, and its JSON holds both sides."""
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,15 +22,20 @@ def script(monkeypatch):
 
 def test_a_row_is_timed_and_stored(script, monkeypatch, tmp_path, capsys):
     calls = []
-    runs = {"ours": lambda: calls.append("ours"), "theirs": lambda: calls.append("theirs")}
+    names = ("ours", "theirs", "ours_half", "theirs_half", "theirs_other", "ours_alone")
+    runs = {name: functools.partial(calls.append, name) for name in names}
     row = SimpleNamespace(runs=runs, goal=0.5, work=10, unit="tokens/s", note="")
     monkeypatch.setattr(script, "rows", lambda: {"a row": lambda size: row})
     output = tmp_path / "out.json"
     assert script.main(["--size", "tiny", "--repeats", "1", "--output", str(output)]) == 0
-    assert calls == ["ours", "theirs"] * 2
+    assert calls == [*names] * 2
     stored = json.loads(output.read_text())["rows"]["a row"]
     assert stored["ratio"] == pytest.approx(stored["ours"] / stored["theirs"])
-    assert "| a row |" in capsys.readouterr().out
+    assert stored["ratio_half"] == pytest.approx(stored["ours_half"] / stored["theirs_half"])
+    assert stored["ratio_other"] == pytest.approx(stored["ours"] / stored["theirs_other"])
+    printed = capsys.readouterr().out
+    for label in ("| a row |", "| a row: half |", "| a row: other |"):
+        assert printed.count(label) == 1
     assert script.main(["--rows", "none such"]) == 2
     assert "there are a row" in capsys.readouterr().err
 

@@ -69,6 +69,7 @@ def saved(array):
         (dumped(Hostile()), "exec"),
         (saved(FEATURES)[:-8], "npy"),
         (saved(FEATURES).replace(b"(60, 5)", b"(9**9,)"), "npy"),
+        (saved(FEATURES).replace(b"(60, 5)", b"(60, 5("), "npy"),
         (saved(FEATURES.astype(object)), "npy"),
         (b"", "pickle"),
         (b"not a file of numbers", "pickle"),

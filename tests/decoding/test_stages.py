@@ -18,7 +18,7 @@ FINE = TokenLMConfig("fine", 0, 4, 5, 3, 2 + 5 * 8, DECODER)
 GENERATOR = np.random.default_rng(0)
 CODES = GENERATOR.integers(0, 4, (2, 20, 5))
 IDS = GENERATOR.integers(0, 6, (2, 9))
-ENDS = stages.Options(ends=True)
+ENDS, FEW = stages.Options(ends=True), stages.Options(rows=2)
 
 
 def params_of(config):
@@ -39,36 +39,23 @@ def params():
     return {config.stage: params_of(config) for config in (SEMANTIC, COARSE, FINE)}
 
 
-def drawn(params, config, tokens, lengths, steps, key, options):
-    """Raw tokens, before they become codes, at a temperature that makes all of them likely."""
-    settings = sampling(len(tokens), temperature=4.0)
-    keys = clip_keys(jax.random.key(key), len(tokens))
-    return stages._generate(params, config, tokens, lengths, steps, keys, settings, options)
-
-
 def test_every_token_is_legal(params):
-    """64 clips of 60 coarse tokens: each of its own level, END at a frame's start alone."""
-    ids, lengths = np.tile(IDS, (32, 1)), np.tile([9, 4], 32)
-    tokens, lengths = layout.coarse_prompt(COARSE, ids, lengths, np.zeros((64, 0, 3)), [0] * 64)
+    """64 clips of 60 coarse tokens, all of them likely: of its own level, END between frames."""
+    ids, lengths, none = np.tile(IDS, (32, 1)), np.tile([9, 4], 32), np.zeros(64, int)
+    arguments = params["coarse"], COARSE
+    own = clip_keys(jax.random.key(0), 64), sampling(64, temperature=4.0), ENDS
+    prompt = ids, lengths, np.zeros((64, 0, 3), int), none
+    tokens = stages._generate(*arguments, *layout.coarse_prompt(COARSE, *prompt), 60, *own)
     low, high = np.tile(layout.legal(COARSE), (20, 1)).T
-    new = drawn(params["coarse"], COARSE, tokens, lengths, 60, 0, stages.DEFAULT)
-    assert ((new >= low) & (new < high)).all()
-    assert all(len(set(new[:, i])) == 4 for i in range(60))
-    new = drawn(params["coarse"], COARSE, tokens, lengths, 60, 0, ENDS)
-    ended = new == layout.END
-    assert (ended | ((new >= low) & (new < high))).all()
+    legal, ended = (tokens >= low) & (tokens < high), tokens == layout.END
+    assert (ended ^ legal).all() and all(len(set(tokens[:, i]) - {layout.END}) == 4 for i in (0, 1))
     first = np.where(ended.any(1), ended.argmax(1), 60)
     assert (first % 3 == 0).all() and len(set(first)) > 5
     assert all(row[at:].all() for row, at in zip(ended, first))
-
-
-def test_ended_rows_are_counted(params):
-    settings, keys = sampling(2, temperature=3.0), clip_keys(jax.random.key(1), 2)
-    arguments = params["semantic"], SEMANTIC, IDS, [9, 3], 40, keys, settings
-    ids, counts = stages.continue_semantic(*arguments, ENDS)
-    assert ids.shape == (2, 40) and 0 < counts.min() < 40
-    assert all((row[count:] == 0).all() for row, count in zip(ids, counts)) and ids.any()
-    assert stages.continue_semantic(*arguments)[1].tolist() == [40, 40]
+    codes, counts = stages.continue_coarse(*arguments, *prompt, 20, *own)
+    np.testing.assert_array_equal(counts, first // 3)
+    assert codes.shape == (64, 20, 3) and len(np.unique(codes)) == 4
+    assert not any(row[count:].any() for row, count in zip(codes, counts))
 
 
 def test_a_clips_tokens_are_its_own(params):
@@ -76,13 +63,13 @@ def test_a_clips_tokens_are_its_own(params):
     settings, keys = sampling(2, temperature=(1.0, 0.7)), clip_keys(jax.random.key(7), 2)
     codes = CODES[..., :3]
     arguments = 30, keys, settings
-    both, _ = stages.continue_coarse(
+    both, counts = stages.continue_coarse(
         params["coarse"], COARSE, IDS, [9, 4], codes, [20, 2], *arguments
     )
     single = jax.tree.map(lambda x: x[1:], (keys, settings))
     prepared = stages.prepare(params["coarse"])
     alone, _ = stages.continue_coarse(prepared, COARSE, IDS[1:], [4], codes[1:], [2], 30, *single)
-    assert both.shape == (2, 30, 3) and len(np.unique(both)) == 4
+    assert both.shape == (2, 30, 3) and len(np.unique(both)) == 4 and counts.tolist() == [30, 30]
     np.testing.assert_array_equal(both[1], alone[0])
 
 
@@ -91,15 +78,14 @@ def test_fine_levels_chunk_by_chunk(params):
     assert FINE.chunk == 8
     settings, keys = sampling(2), clip_keys(jax.random.key(3), 2)
     arguments = [20, 11], CODES, [10, 0], keys, settings
-    out = stages.fill_fine(params["fine"], FINE, CODES[..., :3], *arguments)
+    out = stages.fill_fine(params["fine"], FINE, CODES[..., :3], *arguments, FEW)
     np.testing.assert_array_equal(out[0, :10], CODES[0, :10])
     np.testing.assert_array_equal(out[0, :, :3], CODES[0, :, :3])
     np.testing.assert_array_equal(out[1, :11, :3], CODES[1, :11, :3])
     assert not out[1, 11:].any() and out[0, 10:, 3:].any() and out.max() == 3
     other = CODES.copy()
     other[:, 16:] = (other[:, 16:] + 1) % 4
-    few = stages.Options(rows=2)
-    changed = stages.fill_fine(params["fine"], FINE, other[..., :3], *arguments, few)
+    changed = stages.fill_fine(params["fine"], FINE, other[..., :3], *arguments, FEW)
     np.testing.assert_array_equal(changed[:, :16], out[:, :16])
 
 
@@ -127,16 +113,15 @@ def test_segments_change_nothing(params):
     """24 steps in one program or in five, also where rows end; the shares are one together."""
     settings, keys = sampling(2, temperature=(3.0, 1.0)), clip_keys(jax.random.key(1), 2)
     arguments = params["semantic"], SEMANTIC, IDS, [9, 3], 24, keys, settings
-    for options in (stages.DEFAULT, ENDS):
-        shares = []
-        whole = stages.continue_semantic(*arguments, options)
-        parts = stages.continue_semantic(*arguments, options._replace(segment=5), shares.append)
-        for ours, theirs in zip(parts, whole):
-            np.testing.assert_array_equal(ours, theirs)
-        assert sum(shares) <= 1 + 1e-9 and len(shares) <= 5
+    shares = []
+    whole = stages.continue_semantic(*arguments, ENDS)
+    parts = stages.continue_semantic(*arguments, ENDS._replace(segment=5), shares.append)
+    for ours, theirs in zip(parts, whole):
+        np.testing.assert_array_equal(ours, theirs)
+    assert 0 < whole[1].min() < 24
+    assert sum(shares) <= 1 + 1e-9 and len(shares) <= 5
     fine, shares = [20, 11], []
     arguments = params["fine"], FINE, CODES[..., :3], fine, CODES, [10, 0], keys, sampling(2)
-    few = stages.Options(rows=2, segment=7)
-    out = stages.fill_fine(*arguments, few, shares.append)
-    np.testing.assert_array_equal(out, stages.fill_fine(*arguments))
+    out = stages.fill_fine(*arguments, FEW._replace(segment=7), shares.append)
+    np.testing.assert_array_equal(out, stages.fill_fine(*arguments, FEW))
     assert sum(shares) == pytest.approx(1) and len(shares) > 4

@@ -145,7 +145,9 @@ TABLE = Table(
             "decoder",
             Rule("decoder.block.{}.conv_t1", "decoder/blocks_{}/upsample", CONV1D_TRANSPOSE),
         ),
-    )
+    ),
+    # Of files that were saved while the class trained.
+    fold=fold_weight_norm,
 )
 
 

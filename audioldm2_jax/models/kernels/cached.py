@@ -12,6 +12,9 @@ def attend_cache(query, key, value, *, mask=None, bias=None, scale=None) -> jax.
     query: [B, L, N, H]; key, value: [B, N, S, H], so that no step transposes them; mask:
     [B, 1, L or 1, S] or None; bias: [1, N, L, S] or None; scale: of the query, None is 1/sqrt(H).
     -> [B, L, N, H] in the query's type.
+
+    Measured on the CPU: a loop over chunks of slots, up to the last one in use, takes three times
+    as long as all slots, since each chunk is copied first; so does a cache in bf16.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     query = query.transpose(0, 2, 1, 3) * scale

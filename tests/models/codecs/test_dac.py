@@ -1,5 +1,7 @@
 """DAC agrees with transformers' DacModel, and reads its folder and the authors' file."""
 
+import copy
+
 import jax
 import numpy as np
 import pytest
@@ -80,6 +82,15 @@ def test_transformers_folder(tmp_path, module):
     back = DacModel.from_pretrained(tmp_path / "ours").state_dict()
     for name, value in module.state_dict().items():
         torch.testing.assert_close(back[name], value, rtol=0, atol=0)
+
+
+def test_transformers_folder_with_weight_norm(tmp_path, module):
+    module.save_pretrained(tmp_path / "plain")
+    trained = copy.deepcopy(module)
+    trained.apply_weight_norm()
+    trained.save_pretrained(tmp_path / "trained")
+    plain, folded = (single.load(tmp_path / name).params for name in ("plain", "trained"))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), plain, folded)
 
 
 class Snake(nn.Module):
