@@ -45,7 +45,6 @@ def test_a_row_is_timed_and_stored(script, monkeypatch, tmp_path, capsys):
     "name, work",
     [
         ("MusicGen-small decoding, batch 1", 20),
-        ("EnCodec 24 kHz, batch 1", 1),
         ("DAC 16 kHz, batch 1", 1),
     ],
 )
