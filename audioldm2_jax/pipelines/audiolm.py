@@ -52,6 +52,7 @@ class AudioLM:
         # As the codec holds them, so that there is one copy.
         self.params[config.codec_name] = self.tokenization.codec.params
         self.sample_rate = config.codec.sample_rate
+        backend.return_memory()
         backend.enable_cache()
 
     def __repr__(self) -> str:

@@ -20,11 +20,8 @@ class Stages:
     """The three stages. dtype: of weights, activations and caches."""
 
     def __init__(self, config: AudioLMConfig, params: dict, dtype):
-        """params: by part; those of the stages are replaced by ones that decode faster."""
+        """params: by part, as read or as `stages.prepare` returns them, which are faster."""
         self._config, self._options, self._params = config, Options(dtype=dtype), params
-        for name in ("semantic_lm", "coarse_lm", "fine_lm"):
-            if name in params:
-                params[name] = stages.prepare(params[name])
 
     def semantic(
         self,

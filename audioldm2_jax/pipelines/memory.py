@@ -54,7 +54,7 @@ def prepack_params(params: dict, dtype) -> dict:
 
 def prepack_part(name: str, params: dict, dtype) -> None:
     """Replaces kernels of one part by prepacked ones, block by block, which saves memory."""
-    if name == "musicgen_lm":
+    if name in ("musicgen_lm", "semantic_lm", "coarse_lm", "fine_lm"):
         params["decoder"] = merge_products(params["decoder"])
     if backend.current().prepacks(dtype) and name in ("unet", "vae", "vocoder"):
         blocks = params["decoder"] if name == "vae" else params

@@ -222,9 +222,8 @@ class MusicGen:
         if recording is None:
             return np.zeros((len(request.rows), 0, lm.levels), np.int32)
         wave = recording.at(codec.sample_rate)
-        frames = len(wave) // codec.hop
-        if not frames:
-            raise InputError(f"{recording.name}: shorter than a frame, {codec.hop} samples")
+        # Resampling may round to a sample less than the frame that was checked.
+        frames = max(1, len(wave) // codec.hop)
         codes = np.asarray(codec.encode(wave[None, -frames * codec.hop :]))
         # Both channels of a stereo model say the same.
         codes = np.repeat(codes, lm.channels, -1)
