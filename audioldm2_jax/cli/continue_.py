@@ -111,6 +111,9 @@ def _check_options(options) -> None:
     options.loudness = check_loudness(options.loudness)
     options.temperature = _temperature(options.temperature)
     check_device(options.device)
+    for path in map(Path, options.recordings if options.output else []):
+        if path.exists() and Path(options.output).exists() and path.samefile(options.output):
+            raise InputError(f"-o {path}: is the recording itself; give another name")
     if options.dtype is not None:
         parse_dtype(options.dtype)
     if options.seed == -1:
@@ -153,6 +156,7 @@ def _audiolm(options, opened) -> Iterator:
         if (value := getattr(options, name)) not in (None, ""):
             raise InputError(f"--{name} {value}: AudioLM reads no text; leave it out")
     fixed = {"seconds": options.seconds, "seed": options.seed, **_draws(options)}
+    check_request(opened.config, "generation", (), **fixed)  # before any file is read
     requests = []
     for path in options.recordings:
         (recording,) = recordings_of(path, 0, last=opened.config.sequences.prompt)
@@ -187,6 +191,8 @@ def _musicgen(options, opened) -> Iterator:
         raise InputError("--temperature: MusicGen has one stage; give one number")
     fixed = {"prompt": options.prompt, "seconds": options.seconds, "seed": options.seed}
     fixed |= {"source": opened.source, **_draws(options)}
+    # Before any file is read; a text must not be empty there.
+    check_music_request(opened.config, **fixed | {"prompt": options.prompt or "x"})
     requests = []
     for path in options.recordings:
         (recording,) = recordings_of([path], 0, last=opened.config.seconds)

@@ -63,7 +63,9 @@ def use_device(name: str) -> None:
 def check_device(name: str) -> None:
     """Raises InputError for a name that is no device, without asking JAX."""
     if name not in PLATFORMS:
-        raise InputError(f"unknown device {name!r}: choose one of {' '.join(PLATFORMS)}")
+        # -d is the seconds of `continue`.
+        advice = "; -dur is the length" if name.replace(".", "", 1).isdecimal() else ""
+        raise InputError(f"unknown device {name!r}: choose one of {' '.join(PLATFORMS)}{advice}")
 
 
 def _absent(name: str, platform: str | None, reason: str) -> str:

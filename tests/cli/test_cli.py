@@ -163,6 +163,7 @@ BAD = [
     (["-t", "a", "--dtype", "int8"], "unknown dtype 'int8'"),
     (["-t", "a", "--convention", "mine"], "unknown convention 'mine'"),
     (["-t", "a", "-d", "abacus"], "unknown device 'abacus'"),
+    (["-t", "a", "-d", "7.5"], "auto cpu gpu cuda rocm tpu; -dur is the length"),
     (["-t", "a", "-o", "sound.txt"], "must end in one of .wav .flac .ogg .mp3"),
     (["-t", "a", "-o", "sound"], "must end in one of .wav .flac .ogg .mp3"),
     (["-t", "a", "-o", ".wav"], "must end in one of .wav .flac .ogg .mp3"),

@@ -89,6 +89,7 @@ def test_after_ctrl_c_what_is_finished_stays(folder, tmp_path, capsys, monkeypat
         (["voice.wav", "-t", "piano"], "--prompt piano: AudioLM reads no text"),
         (["voice.wav", "-gs", "3"], "--guidance 3.0: AudioLM reads no text"),
         (["voice.wav", "-n", "2", "-o", "a.wav"], "takes one sound, not 2"),
+        (["voice.wav", "-o", "voice.wav"], "-o voice.wav: is the recording itself"),
         (["voice.wav", "--dtype", "fp8"], "unknown dtype"),
         (["voice.wav", "--device", "abacus"], "unknown device"),
         (["voice.wav", "--loudness", "loud"], "loudness is 'loud'"),
