@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from audioldm2_jax.errors import printable
 
@@ -22,6 +22,18 @@ def timed_message(text: str, visible: bool = True) -> Iterator[None]:
     finally:
         if visible:
             print(end, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def seconds_bar(text: str, seconds: float, *, visible: bool = True) -> Iterator[Callable]:
+    """Yields a function that moves a bar of so many seconds of sound on by some of them."""
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
+    settings = {"desc": text, "file": sys.stderr, "disable": not visible}
+    with tqdm(total=seconds, bar_format=layout, **settings) as bar:
+        # Sums of fractions end a little beside the total.
+        yield lambda done: bar.update(min(done, seconds - bar.n))
 
 
 class Counter:

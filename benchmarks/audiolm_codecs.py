@@ -20,8 +20,8 @@ from audioldm2_jax.presets import ENCODEC, DACConfig
 CONFIGS = {"encodec": ENCODEC["encodec_24khz"], "dac": DACConfig()}
 SECONDS = {"full": 10, "tiny": 1}
 TINY = {
-    "encodec": {"filters": 4, "width": 16},
-    "dac": {"width": 4, "decoder_width": 32, "latent": 64},
+    "encodec": {"filters": 4, "width": 16, "bandwidths": (1.5,)},
+    "dac": {"width": 4, "decoder_width": 32, "latent": 64, "levels": 2},
 }
 
 

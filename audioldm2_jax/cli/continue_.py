@@ -62,7 +62,7 @@ def _add_sampling(add):
         "semantic, coarse and fine stage; default the model's own, mostly 0.6,0.8,0.6"
     )
     add("--temperature", default=None, metavar="T[,T,T]", help=temperature)
-    top_k = "draw from the K likeliest tokens; default the model's own"
+    top_k = "draw from the K likeliest tokens, 0 from all; default the model's own"
     add("--top_k", type=int, default=None, metavar="K", help=top_k)
     top_p = "draw from the likeliest tokens that reach this probability together"
     add("--top_p", type=float, default=None, metavar="P", help=top_p)

@@ -148,7 +148,9 @@ def _fit(options, report) -> dict:
 def _progress(options, unit: str, total: int | None = None):
     from tqdm import tqdm
 
-    return tqdm(total=total, unit=unit, file=sys.stderr, disable=options.quiet)
+    # Delayed, so that no empty bar stands before the line that says what is wrong.
+    settings = {"file": sys.stderr, "disable": options.quiet, "delay": 1e-3}
+    return tqdm(total=total, unit=unit, **settings)
 
 
 def _check(options) -> None:

@@ -35,9 +35,10 @@ def sampling(batch: int, *, temperature=1.0, top_k=0, top_p=1.0) -> Sampling:
     Raises InputError for a negative or infinite temperature, a negative top_k, or a top_p outside
     of (0, 1].
     """
-    temperature = _rows("temperature", temperature, batch, lambda x: 0 <= x < math.inf)
-    top_k = _rows("top_k", top_k, batch, lambda x: x >= 0 and x == int(x))
-    top_p = _rows("top_p", top_p, batch, lambda x: 0 < x <= 1)
+    temperature = _rows("temperature", temperature, batch, lambda x: x >= 0, "0 or more")
+    integer = "an integer from 0 (no limit)"
+    top_k = _rows("top_k", top_k, batch, lambda x: x >= 0 and x == int(x), integer)
+    top_p = _rows("top_p", top_p, batch, lambda x: 0 < x <= 1, "above 0 and at most 1")
     largest = int(top_k.max(initial=0))
     return Sampling(
         temperature=temperature.astype(np.float32),
@@ -49,13 +50,13 @@ def sampling(batch: int, *, temperature=1.0, top_k=0, top_p=1.0) -> Sampling:
     )
 
 
-def _rows(name, value, batch, fits) -> np.ndarray:
+def _rows(name, value, batch, fits, allowed: str) -> np.ndarray:
     values = np.asarray(value, np.float64).reshape(-1)
     if len(values) not in (1, batch):
         raise InputError(f"{name} has {len(values)} values for {batch} clips")
     for number in values:
         if not math.isfinite(number) or not fits(number):
-            raise InputError(f"{name} is {number:g}; see the documentation for its range")
+            raise InputError(f"{name} is {number:g}: it must be {allowed}")
     return np.broadcast_to(values, (batch,))
 
 

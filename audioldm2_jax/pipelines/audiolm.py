@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,8 @@ import numpy as np
 from audioldm2_jax import backend, tree
 from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.dtypes import parse_dtype
-from audioldm2_jax.errors import NumericalError
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.log import seconds_bar
 from audioldm2_jax.pipelines.audiolm_memory import check_memory
 from audioldm2_jax.pipelines.audiolm_pieces import Cascade
 from audioldm2_jax.pipelines.audiolm_request import Request, check_lengths, check_request
@@ -22,7 +22,7 @@ from audioldm2_jax.pipelines.audiolm_tokens import Tokenization, Tokens
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
 from audioldm2_jax.pipelines.memory import memory_line, model_shapes
 from audioldm2_jax.pipelines.metadata import machine
-from audioldm2_jax.pipelines.output import Output
+from audioldm2_jax.pipelines.output import Output, check_finite
 from audioldm2_jax.pipelines.recordings import Recording, recordings_of
 from audioldm2_jax.pipelines.values import check_count
 from audioldm2_jax.presets.audiolm import check_parts
@@ -197,13 +197,19 @@ class AudioLM:
     ) -> np.ndarray:
         """Log-probabilities of recordings' semantic tokens by the first stage: [P] fp32.
 
-        waves: of any lengths. normalized: divided by the number of tokens, as the paper does for
-        sWUGGY and sBLIMP (section IV-B). Raises InputError.
+        waves: of any lengths that the stage reads. normalized: divided by the number of tokens, as
+        the paper does for sWUGGY and sBLIMP (section IV-B). Raises InputError.
         """
         totals = []
         for recording in self._recordings(waves, sample_rate):
             check_lengths(self.tokenization.clock, [recording])
             (row,) = self.tokenization.rows(self.tokenization.semantic_ids([recording]))
+            # A token tells where the sequence begins.
+            if len(row) >= (most := self.config.semantic_lm.max_tokens):
+                raise InputError(
+                    f"{recording.name}: {len(row)} semantic tokens, but semantic_lm takes at most "
+                    f"{most - 1}; cut it into shorter recordings"
+                )
             totals.append(self.stages.log_likelihood(row, normalized=normalized))
         return np.asarray(totals, np.float32)
 
@@ -222,24 +228,14 @@ class AudioLM:
             print(memory_line(tree.nbytes(self.params), needed), file=sys.stderr)
         tokens, recordings = self.tokenization, request.recordings
         cascade = Cascade(tokens, self.stages)
-        with self._progress_bar(request, visible=progress) as report:
+        seconds = float(request.periods * tokens.clock.period)
+        with seconds_bar(request.mode, seconds, visible=progress) as report:
             if request.mode == "acoustic generation":
                 ids = tokens.semantic_ids(recordings).repeat(request.candidates, 0)
                 yield from cascade.render(ids, request, report)
             else:
                 start = tokens.encode(recordings) if recordings else tokens.empty()
                 yield from cascade.extend(start.repeated(request.candidates), request, report)
-
-    @contextmanager
-    def _progress_bar(self, request: Request, *, visible: bool) -> Iterator[Callable]:
-        """Yields the report of a bar of seconds of sound."""
-        from tqdm import tqdm
-
-        total = float(request.periods * self.tokenization.clock.period)
-        layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
-        settings = {"desc": request.mode, "file": sys.stderr, "disable": not visible}
-        with tqdm(total=total, bar_format=layout, **settings) as bar:
-            yield lambda seconds: bar.update(min(seconds, total - bar.n))
 
     def output(self, request: Request, tokens: Tokens) -> Output:
         """The clips of tokens. Raises NumericalError for NaN."""
@@ -251,11 +247,7 @@ class AudioLM:
         return recordings_of(wave, rate, last=last)
 
     def _output(self, request: Request, waves: np.ndarray) -> Output:
-        if not np.isfinite(waves).all():
-            raise NumericalError(
-                f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
-                "was written; try --dtype fp32, or check the weights"
-            )
+        check_finite(waves, self.dtype)
         waves = waves.reshape(request.prompts, -1, waves.shape[-1])
         metadata = self._describe(request, waves.shape[-1])
 

@@ -116,7 +116,10 @@ def check_lengths(clock: Clock, recordings: Sequence[Recording]) -> int:
 
 
 def check_sampling(sequences: SequenceConfig, temperature, top_k, top_p) -> Sampling:
-    """None is the model's own. temperature: one, or one for each stage. Raises InputError."""
+    """None is the model's own. temperature: one, or one for each stage. top_k: 0 keeps all.
+
+    Raises InputError.
+    """
     temperature = sequences.temperature if temperature is None else temperature
     values = temperature if np.ndim(temperature) else (temperature,) * len(STAGES)
     if len(values) != len(STAGES):
@@ -131,5 +134,6 @@ def check_sampling(sequences: SequenceConfig, temperature, top_k, top_p) -> Samp
     top_p = sequences.top_p if top_p is None else number("top_p", top_p)
     if top_p is not None and not 0 < top_p <= 1:
         raise InputError(f"top_p is {top_p:g}: it must be above 0 and at most 1")
-    top_k = None if top_k is None else check_count("top_k", top_k, 1)
+    # 0 is no limit, as of MusicGen.
+    top_k = None if top_k is None else check_count("top_k", top_k, 0) or None
     return Sampling(values, top_k, top_p)

@@ -8,15 +8,14 @@ import sys
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import tree
-from audioldm2_jax.errors import NumericalError
 from audioldm2_jax.log import timed_message
 from audioldm2_jax.pipelines.batch import Batch
 from audioldm2_jax.pipelines.in_turn import InTurn, check_peaks, compile_in_turn, run_in_turn
 from audioldm2_jax.pipelines.memory import memory_line, stages_line
+from audioldm2_jax.pipelines.output import check_finite
 from audioldm2_jax.pipelines.parts import PartsInTurn
 from audioldm2_jax.pipelines.programs.shared import Program
 from audioldm2_jax.pipelines.runner import Runner
@@ -64,11 +63,7 @@ def run_batch(
         with timed_message(f"generating {count} clips", progress):
             waves, features = jax.block_until_ready(run_together(programs, params, batch))
     waves = np.asarray(waves, np.float32)[:count]
-    if not np.isfinite(waves).all():
-        raise NumericalError(
-            f"the result holds NaN or infinity (dtype {jnp.dtype(runner.dtype).name}): nothing was "
-            "written; try --dtype fp32, or check the weights"
-        )
+    check_finite(waves, runner.dtype)
     return waves, None if features is None else np.asarray(features)[:count]
 
 

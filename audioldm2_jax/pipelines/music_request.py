@@ -87,6 +87,9 @@ def check_music_request(
     else:
         # The texts of a negative prompt may be empty, too.
         prompts = check_texts("x", "" if prompt is None else prompt)[1]
+        if recording.seconds * config.frame_rate < 1 - 1e-6:
+            frame = 1 / config.frame_rate
+            raise InputError(f"{recording.name}: shorter than a frame of the codec ({frame:g} s)")
     candidates = check_count("candidates", candidates, 1)
     if candidates > 1 and recording is None:
         raise InputError(

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,14 +17,14 @@ from audioldm2_jax.checkpoints import hub
 from audioldm2_jax.checkpoints.families import MUSICGEN
 from audioldm2_jax.dtypes import parse_dtype
 from audioldm2_jax.encoders.codec import Codec
-from audioldm2_jax.errors import InputError, NumericalError
-from audioldm2_jax.log import timed_message
+from audioldm2_jax.errors import InputError
+from audioldm2_jax.log import seconds_bar, timed_message
 from audioldm2_jax.pipelines.batch import clip_keys
 from audioldm2_jax.pipelines.loading import OpenCheckpoint, open_checkpoint
 from audioldm2_jax.pipelines.memory import memory_line
 from audioldm2_jax.pipelines.metadata import machine
 from audioldm2_jax.pipelines.music_request import MusicRequest, check_music_request
-from audioldm2_jax.pipelines.output import Output
+from audioldm2_jax.pipelines.output import Output, check_finite
 from audioldm2_jax.pipelines.recordings import Recording, recordings_of
 from audioldm2_jax.pipelines.runner import Runner
 from audioldm2_jax.pipelines.streams import Streams
@@ -181,18 +181,12 @@ class MusicGen:
         codes = self.codes(request, progress=progress)
         with timed_message("decoding", progress):
             waves = self._decode(codes)
-        if not np.isfinite(waves).all():
-            raise NumericalError(
-                f"the result holds NaN or infinity (dtype {jnp.dtype(self.dtype).name}): nothing "
-                "was written; try --dtype fp32, or check the weights"
-            )
+        check_finite(waves, self.dtype)
         waves = waves.reshape(len(request.clips), -1, *waves.shape[1:])
         return Output(waves, self.codec.sample_rate, self._describe(request, waves), _unranked)
 
     def codes(self, request: MusicRequest, *, progress: bool = True) -> np.ndarray:
         """The codec's tokens [B, T, Q] of a request, candidates counted."""
-        from tqdm import tqdm
-
         codes, rows = self._known(request), request.rows
         texts = for_t5([clip.prompt for clip in rows], self._tokenizer)
         # Of an empty prompt nothing is read, not even its end.
@@ -204,13 +198,11 @@ class MusicGen:
             print(memory_line(tree.nbytes(self.params), streams.needed), file=sys.stderr)
         text, rate = streams.read(self.params, texts), self.config.frame_rate
         keys = clip_keys(request.clips, np.arange(len(rows)))
-        layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
-        settings = {"desc": "generating", "file": sys.stderr, "disable": not progress}
-        with tqdm(total=request.frames / rate, bar_format=layout, **settings) as bar:
+        with seconds_bar("generating", request.frames / rate, visible=progress) as advance:
             for begin, done, end in streams.windows:
                 # The last positions only end streams that are late.
                 share = (end - done) / (end - done + max(self.config.musicgen_lm.delays))
-                report = functools.partial(_report, bar, share / rate)
+                report = functools.partial(_report, advance, share / rate)
                 known, place = codes[:, begin:done], (end - begin, begin)
                 window = streams.window(self.params, text, known, *place, keys, report)
                 codes = np.concatenate([codes[:, :begin], window], 1)
@@ -222,9 +214,8 @@ class MusicGen:
         if recording is None:
             return np.zeros((len(request.rows), 0, lm.levels), np.int32)
         wave = recording.at(codec.sample_rate)
-        frames = len(wave) // codec.hop
-        if not frames:
-            raise InputError(f"{recording.name}: shorter than a frame, {codec.hop} samples")
+        # Resampling may round to a sample less than the frame that was checked.
+        frames = max(1, len(wave) // codec.hop)
         codes = np.asarray(codec.encode(wave[None, -frames * codec.hop :]))
         # Both channels of a stereo model say the same.
         codes = np.repeat(codes, lm.channels, -1)
@@ -267,9 +258,8 @@ class MusicGen:
         }
 
 
-def _report(bar, seconds: float, positions: int) -> None:
-    # Sums of fractions end a little beside the total.
-    bar.update(min(seconds * positions, bar.total - bar.n))
+def _report(advance: Callable, seconds: float, positions: int) -> None:
+    advance(seconds * positions)
 
 
 def _unranked() -> np.ndarray:

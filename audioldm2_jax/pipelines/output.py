@@ -15,7 +15,7 @@ import numpy as np
 
 from audioldm2_jax import files
 from audioldm2_jax.audio import FORMATS, encode_audio
-from audioldm2_jax.errors import InputError
+from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.loudness import LoudnessReport, check_loudness, normalize_loudness
 from audioldm2_jax.pictures import clip_picture, encode_png
 from audioldm2_jax.pipelines.file_names import (
@@ -29,6 +29,15 @@ from audioldm2_jax.pipelines.file_names import (
     speech_stem,
     taken_in,
 )
+
+
+def check_finite(waves: np.ndarray, dtype) -> None:
+    """Raises NumericalError for waveforms with NaN or infinity. dtype: that they came from."""
+    if not np.isfinite(waves).all():
+        raise NumericalError(
+            f"the result holds NaN or infinity (dtype {np.dtype(dtype).name}): nothing was "
+            "written; try --dtype fp32, or check the weights"
+        )
 
 
 @dataclass(frozen=True)

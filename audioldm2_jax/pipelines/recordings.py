@@ -133,9 +133,7 @@ def check_recording(
             f"{name}: an array of {wave.dtype} of shape {wave.shape}; floats [samples] or "
             "[samples, channels] are expected"
         )
-    if not wave.size:
-        raise InputError(f"{name}: no samples in it")
-    if wave.ndim == 2 and wave.shape[1] > min(len(wave), _CHANNELS):
+    if wave.ndim == 2 and wave.size and wave.shape[1] > min(len(wave), _CHANNELS):
         raise InputError(
             f"{name}: shape {wave.shape}; [samples, channels] is expected: transpose it"
         )
@@ -144,12 +142,17 @@ def check_recording(
 
 
 def _mono(wave, rate: int, name: str, total: int) -> Recording:
-    """The end of a recording of `total` samples, which must be finite and no silence."""
+    """The end of a recording of `total` samples, which must be finite and no silence.
+
+    Raises InputError.
+    """
+    if not wave.size:
+        raise InputError(f"{name}: no samples in it")
     cut = (total - len(wave)) / rate
     if not np.isfinite(wave).all():
         raise InputError(f"{name}: NaN or infinity in its samples")
     mono = wave.astype(np.float32) if wave.ndim == 1 else wave.mean(1, dtype=np.float32)
-    if not mono.size or np.abs(mono - mono.mean()).max() <= SILENCE:
+    if np.abs(mono - mono.mean()).max() <= SILENCE:
         span = f" in its last {len(wave) / rate:g} s" if cut else ""
         raise InputError(f"{name}: silence{span}; a recording with sound is needed")
     return Recording(mono, rate, name, cut)

@@ -58,8 +58,8 @@ def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = No
     free = available_memory(devices)
     if needed > free:
         raise InputError(
-            f"{what} needs {needed / 1e9:.1f} GB beside the model, {free / 1e9:.1f} GB are free: "
-            "ask for fewer seconds, prompts or candidates"
+            f"{what}: {needed / 1e9:.1f} GB are needed beside the model, {free / 1e9:.1f} GB are "
+            "free; ask for fewer seconds, prompts or candidates"
         )
 
 

@@ -41,10 +41,16 @@ def test_a_row_is_timed_and_stored(script, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_musicgen_is_measured(script, tmp_path):
+@pytest.mark.parametrize(
+    "name, work",
+    [
+        ("MusicGen-small decoding, batch 1", 20),
+        ("DAC 16 kHz, batch 1", 1),
+    ],
+)
+def test_both_sides_are_measured(script, tmp_path, name, work):
     output = tmp_path / "out.json"
-    name = "MusicGen-small decoding, batch 1"
     arguments = ["--size", "tiny", "--repeats", "1", "--rows", name, "--output", str(output)]
     assert script.main(arguments) == 0
     stored = json.loads(output.read_text())["rows"][name]
-    assert stored["ours"] > 0 and stored["theirs"] > 0 and stored["work"] == 20
+    assert stored["ours"] > 0 and stored["theirs"] > 0 and stored["work"] == work

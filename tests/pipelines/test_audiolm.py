@@ -139,12 +139,15 @@ def test_resynthesis_is_the_codecs(model):
         model.resynthesize(wave(), levels=4)
 
 
-def test_likelihoods_are_of_tokens(model):
+def test_likelihoods_are_of_tokens(model, monkeypatch):
     recording = model._recordings(wave(0.48), None)
     (row,) = model.tokenization.rows(model.tokenization.semantic_ids(recording))
     total = model.log_likelihood(wave(0.48), normalized=False)
     assert total.shape == (1,) and total[0] < 0
     np.testing.assert_allclose(model.log_likelihood(wave(0.48)) * len(row), total, rtol=1e-5)
+    monkeypatch.setattr(model.tokenization, "rows", lambda ids: [np.zeros(64, int)])
+    with pytest.raises(InputError, match="wave: 64 semantic tokens, .* takes at most 63"):
+        model.log_likelihood(wave(0.48))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_values_that_cannot_be_used_are_one_line(model, arguments, message):
 
 def test_a_request_beyond_memory_is_refused(model, monkeypatch):
     monkeypatch.setattr("audioldm2_jax.pipelines.runner.available_memory", lambda *_: 1e5)
-    with pytest.raises(InputError, match="3 clips of 1.48 s needs .* are free"):
+    with pytest.raises(InputError, match="3 clips of 1.48 s: .* are free"):
         model.continuation(wave(), seconds=1, candidates=3, progress=False)
 
 

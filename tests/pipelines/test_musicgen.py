@@ -193,7 +193,7 @@ def test_bad_requests_are_one_line(music, change, message):
     "wave, message",
     [
         (np.zeros(3200, np.float32), "silence"),
-        (np.tile(np.float32([0.1, -0.1]), 5), "shorter than a frame, 64 samples"),
+        (np.tile(np.float32([0.1, -0.1]), 5), r"shorter than a frame of the codec \(0.02 s\)"),
         (np.full(3200, np.nan, np.float32), "NaN"),
         ("none.wav", "no such file"),
     ],

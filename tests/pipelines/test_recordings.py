@@ -86,9 +86,11 @@ def test_silence_at_the_end_is_named(tmp_path):
 def test_files_that_are_no_sound_are_refused(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "header.wav", np.zeros(0), 8000)
     for name, message in (
         ("text.wav", "no audio"),
         ("empty.wav", "empty file"),
+        ("header.wav", "no samples in it"),
         ("none.wav", "no such file"),
         ("", "no ordinary file"),
     ):

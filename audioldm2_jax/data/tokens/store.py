@@ -61,7 +61,7 @@ class TokenStore:
 
     def __init__(self, folder, split: str = "train"):
         self.folder, self.split = Path(folder), split
-        description = reader.read_description(folder)
+        description = reader.read_description(folder) if reader.is_corpus(folder) else {}
         settings, sizes = description.get("settings"), description.get("files")
         stored = isinstance(settings, dict) and isinstance(sizes, dict)
         if not stored or settings.get("kind") != KIND:

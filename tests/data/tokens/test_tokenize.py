@@ -135,7 +135,7 @@ def test_damaged_stores(store, tmp_path):
         TokenStore(tmp_path / "cut")[0]
     with pytest.raises(InputError, match="split 'test'"):
         TokenStore(store, "test")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="no token store; make one"):
         TokenStore(tmp_path)
 
 
