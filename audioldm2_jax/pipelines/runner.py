@@ -59,7 +59,7 @@ def check_fits(needed: int, what: str, devices: Sequence[jax.Device] | None = No
     if needed > free:
         raise InputError(
             f"{what}: {needed / 1e9:.1f} GB are needed beside the model, {free / 1e9:.1f} GB are "
-            "free; ask for fewer seconds, prompts or candidates"
+            "free: ask for fewer seconds, prompts or candidates"
         )
 
 
