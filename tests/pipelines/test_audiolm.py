@@ -220,6 +220,12 @@ def test_parts_that_do_not_fit_are_named(config, message):
         check_parts(config)
 
 
+def test_top_k_of_0_lifts_the_models_own_limit():
+    config = changed(top_k=20)
+    assert check_request(config, "generation", (), seconds=1).sampling.top_k == 20
+    assert check_request(config, "generation", (), seconds=1, top_k=0).sampling.top_k is None
+
+
 def test_the_clock_holds_whole_tokens():
     clock = Clock.of(CONFIG)
     assert (float(clock.period), clock.frames, clock.tokens) == (0.04, 2, 1)
