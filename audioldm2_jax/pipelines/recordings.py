@@ -153,6 +153,8 @@ def _mono(wave, rate: int, name: str, total: int) -> Recording:
         raise InputError(f"{name}: NaN or infinity in its samples")
     mono = wave.astype(np.float32) if wave.ndim == 1 else wave.mean(1, dtype=np.float32)
     if np.abs(mono - mono.mean()).max() <= SILENCE:
+        if wave.ndim == 2 and np.ptp(wave, axis=0).max() > 2 * SILENCE:
+            raise InputError(f"{name}: its channels cancel in their average; give one of them")
         span = f" in its last {len(wave) / rate:g} s" if cut else ""
         raise InputError(f"{name}: silence{span}; a recording with sound is needed")
     return Recording(mono, rate, name, cut)

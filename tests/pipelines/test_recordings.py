@@ -62,6 +62,7 @@ BAD[50] = np.nan
         (np.zeros(100), 16000, "silence"),
         (np.full(100, 0.2), 16000, "silence"),
         (BAD, 16000, "NaN or infinity"),
+        (np.outer(np.sin(np.arange(100)), [1, -1]), 16000, "its channels cancel"),
         (np.zeros((0,)), 16000, "no samples"),
         (np.arange(100), 16000, "an array of int64"),
         (np.zeros((2, 3, 4)), 16000, "of shape \\(2, 3, 4\\)"),
