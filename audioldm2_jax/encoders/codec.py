@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioldm2_jax import backend, files, tree
-from audioldm2_jax.checkpoints import download, single
+from audioldm2_jax.checkpoints import download, hub, sectioned, single
 from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.single import Single
 from audioldm2_jax.encoders.semantic import padded_frames
@@ -54,6 +54,16 @@ def _scales(params, wave, *, network):
 @functools.partial(jax.jit, static_argnames="network")
 def _decode(params, *arguments, network):
     return network.apply({"params": params}, *arguments, method="decode")
+
+
+def _load(path) -> Single:
+    """A codec alone, or the one among the parts of a folder without sub-folders."""
+    if path.is_file() or sectioned.family_of(path) is None:
+        return single.load(path)
+    config = hub.read_config(path, hub.convention_named("authors"))
+    name = next(name for name in FAMILIES.values() if getattr(config, name, None) is not None)
+    part = getattr(config, name)
+    return Single(name, part, hub.load_part(path, name, part))
 
 
 class Codec:
@@ -94,7 +104,7 @@ class Codec:
     def from_pretrained(
         cls, name, *, buckets: bool = True, dtype: Any = jnp.float32, quiet: bool = False
     ) -> Codec:
-        """Reads a folder (or its `codec/`), a hub id, or an authors' file.
+        """Reads a folder (its `codec/`, the codec of MusicGen), a hub id, or an authors' file.
 
         Raises InputError naming what is wrong.
         """
@@ -102,7 +112,7 @@ class Codec:
         if not path.is_file():
             path = download.locate(name, quiet=quiet)
             path = path / "codec" if (path / "codec").is_dir() else path
-        return cls(single.load(path), buckets=buckets, dtype=dtype)
+        return cls(_load(path), buckets=buckets, dtype=dtype)
 
     def frames(self, samples: int) -> int:
         """T of a clip's codes. Codes of chunks that overlap are more than the clip's frames."""

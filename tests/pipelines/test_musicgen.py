@@ -20,6 +20,7 @@ from audioldm2_jax.checkpoints.parts import PARTS
 from audioldm2_jax.checkpoints.tokenizer_files import write_tokenizer
 from audioldm2_jax.cli import main as cli
 from audioldm2_jax.data.corpus.tokenizer_training import train_unigram
+from audioldm2_jax.encoders.codec import Codec
 from audioldm2_jax.errors import InputError
 from audioldm2_jax.models.musicgen import MusicGenLM
 from audioldm2_jax.models.t5 import T5Encoder
@@ -54,6 +55,13 @@ def folder(theirs, tokenizer, tmp_path_factory):
 @pytest.fixture(scope="module")
 def music(folder):
     return MusicGen.from_pretrained(folder, progress=False)
+
+
+def test_its_codec_serves_alone(folder, music):
+    codec = Codec.from_pretrained(folder)
+    assert codec.config == music.config.encodec
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 40 * codec.hop)).astype(np.float32)
+    np.testing.assert_array_equal(codec.encode(wave), music.codec.encode(wave))
 
 
 def test_written_as_it_was_read(theirs, folder, tmp_path):
