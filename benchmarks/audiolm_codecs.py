@@ -62,7 +62,8 @@ def coded(name: str, batch: int, size: str) -> Row:
     equal = (codec.encode(wave) == codes).mean()
     sound = theirs().numpy().reshape(batch, -1)
     error = np.abs(codec.decode(codes)[:, : sound.shape[1]] - sound).max() / sound.std()
-    assert equal > 0.999 and error < 1e-3, (equal, error)
+    # Deep random networks of Snakes amplify rounding.
+    assert equal > 0.999 and error < 1e-2, (equal, error)
     return Row(
         runs={
             "ours": ours,
