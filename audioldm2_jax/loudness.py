@@ -137,8 +137,8 @@ def _gain_db(loudness, lufs, peak) -> float:
         return 0.0
     gain = 0.0
     if lufs is not None and loudness == "auto":
-        wanted = min(max(lufs, TARGET - TOLERANCE), TARGET + TOLERANCE)
-        gain = min(wanted - lufs, RAISE)
+        target = min(max(lufs, TARGET - TOLERANCE), TARGET + TOLERANCE)
+        gain = min(target - lufs, RAISE)
     elif lufs is not None:
         gain = loudness - lufs
     return min(gain, -HEADROOM - 20 * math.log10(peak))

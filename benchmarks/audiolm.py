@@ -108,8 +108,8 @@ def main(arguments=None) -> int:
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
     known = rows()
-    chosen = args.rows or list(known)
-    if unknown := [name for name in chosen if name not in known]:
+    names = args.rows or list(known)
+    if unknown := [name for name in names if name not in known]:
         print(f"error: no row {unknown[0]!r}; there are {' '.join(known)}", file=sys.stderr)
         return 2
     output = args.output
@@ -117,7 +117,7 @@ def main(arguments=None) -> int:
         output = HERE / "results" / "audiolm-cpu-fp32.json"
     stored = {"about": about(args.threads), "rows": {}}
     print("| | ours | transformers | ours / theirs | goal |\n|---|---|---|---|---|")
-    for name in chosen:
+    for name in names:
         stored["rows"][name] = measure(known[name], args.size, args.repeats)
         print(lines(name, stored["rows"][name]), flush=True)
         if output is not None:

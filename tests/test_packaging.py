@@ -41,9 +41,9 @@ def inference_packages() -> set[str]:
 
 def blocked_modules() -> list[str]:
     """Modules that are installed here and would not be beside inference alone."""
-    wanted = inference_packages() | {"audioldm2-jax", "setuptools"}
+    required = inference_packages() | {"audioldm2-jax", "setuptools"}
     packages = metadata.packages_distributions().items()
-    return sorted(m for m, owners in packages if not wanted & set(map(canonicalize_name, owners)))
+    return sorted(m for m, owners in packages if not required & set(map(canonicalize_name, owners)))
 
 
 BLOCKED = blocked_modules()

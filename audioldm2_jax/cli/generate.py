@@ -166,13 +166,13 @@ def run(options) -> int:
         pipe = Pipeline.from_opened(opened, low_memory=options.low_memory)
     for start in range(0, len(entries), options.batchsize):
         stop = min(start + options.batchsize, len(entries))
-        chosen = names and names[start:stop]
-        if options.skip_existing and all((folder / name).exists() for name in chosen):
+        batch_names = names and names[start:stop]
+        if options.skip_existing and all((folder / name).exists() for name in batch_names):
             continue
         if len(entries) > options.batchsize and not options.quiet:
             print(f"prompts {start + 1} to {stop} of {len(entries)}", file=sys.stderr)
         output = pipe.run(request.part(start, stop), progress=not options.quiet)
-        save(output, options, folder, chosen)
+        save(output, options, folder, batch_names)
     return 0
 
 

@@ -55,7 +55,7 @@ def add_arguments(parser) -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a file's line says. levels: (kept, of the codec); si_sdr and distance: dB."""
+    """What a file's line says. levels: (decoded, of the codec); si_sdr and distance: dB."""
 
     seconds: float
     rate: int
@@ -65,9 +65,9 @@ class Figures:
     distance: float
 
     def __str__(self):
-        kept = f"{self.levels[0]} of {self.levels[1]} levels, {self.kbits:.3g} kbit/s"
+        bitrate = f"{self.levels[0]} of {self.levels[1]} levels, {self.kbits:.3g} kbit/s"
         length = f"{self.seconds:.2f} s at {self.rate} Hz"
-        return f"{length}, {kept}, {_distances(self.si_sdr, self.distance)}"
+        return f"{length}, {bitrate}, {_distances(self.si_sdr, self.distance)}"
 
 
 def _distances(ratio: float, distance: float) -> str:
@@ -143,17 +143,17 @@ def _folder_pairs(source: Path, target: Path, suffix: str) -> list[tuple[Path, P
     """All sound files below a folder. Raises InputError if there are none."""
     from audioldm2_jax.data.ingest.file_ref import AUDIO_SUFFIXES
 
-    found = sorted(
+    sound_files = sorted(
         p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
     )
-    if not found:
+    if not sound_files:
         raise InputError(f"{source}: holds no sound files ({' '.join(sorted(AUDIO_SUFFIXES))})")
-    names = [path.relative_to(source) for path in found]
+    names = [path.relative_to(source) for path in sound_files]
     stems = [name.with_suffix("") for name in names]
     # Files that differ in their suffix alone keep it within their new name.
     return [
         (path, target / (name.with_suffix(suffix) if stems.count(stem) == 1 else f"{name}{suffix}"))
-        for path, name, stem in zip(found, names, stems)
+        for path, name, stem in zip(sound_files, names, stems)
     ]
 
 

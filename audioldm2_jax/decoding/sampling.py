@@ -82,8 +82,8 @@ def filtered(logits, settings: Sampling) -> jax.Array:
         best = jax.lax.top_k(logits, logits.shape[-1])[0]
         chances = jax.nn.softmax(best, -1)
         # A token is kept if those before it do not reach top_p: at least the first one is.
-        kept = jnp.cumsum(chances, -1) - chances < top_p
-        least = jnp.where(kept, best, jnp.inf).min(-1, keepdims=True)
+        nucleus = jnp.cumsum(chances, -1) - chances < top_p
+        least = jnp.where(nucleus, best, jnp.inf).min(-1, keepdims=True)
         logits = jnp.where((top_p < 1) & (logits < least), -jnp.inf, logits)
     return logits
 

@@ -144,7 +144,7 @@ class Codec:
             part = wave[:, window.begin * self.hop : window.end * self.hop]
             part, frames = self._padded(part, window.exact)
             codes = _encode(self.params, part, network=self.network, levels=levels)
-            parts.append(np.asarray(codes)[:, :frames][:, window.kept])
+            parts.append(np.asarray(codes)[:, :frames][:, window.valid])
         return np.concatenate(parts, 1)
 
     def scales(self, wave) -> np.ndarray | None:
@@ -170,8 +170,8 @@ class Codec:
         length = self.samples(codes.shape[1])
         for window in self._windows(codes.shape[1]):
             wave = self._decode(codes[:, window.begin : window.end], scales, window.exact)
-            if window.kept != slice(None):
-                wave = wave[:, window.kept.start * self.hop : window.kept.stop * self.hop]
+            if window.valid != slice(None):
+                wave = wave[:, window.valid.start * self.hop : window.valid.stop * self.hop]
             parts.append(wave)
         wave = np.concatenate(parts, 1)
         wave = wave[:, : length if samples is None else min(samples, length)]

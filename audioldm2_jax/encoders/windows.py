@@ -69,13 +69,13 @@ def _seanet_frames(config: SEANetConfig) -> int:
 class Window:
     """A part of a clip that is coded for itself. begin, end: its frames.
 
-    kept: those of its own frames whose codes or sound are taken. exact: whether nothing may be
+    valid: those of its own frames whose codes or sound are taken. exact: whether nothing may be
     appended to it, since the last of them depend on where the clip ends.
     """
 
     begin: int
     end: int
-    kept: slice
+    valid: slice
     exact: bool = False
 
 

@@ -16,8 +16,8 @@ from audioldm2_jax.data.ingest.file_ref import Unreadable
 from audioldm2_jax.errors import InputError, NumericalError
 from audioldm2_jax.evaluation.backbones.base import Backbone, ClipOutput
 from audioldm2_jax.evaluation.feature_cache import FeatureCache
-from audioldm2_jax.evaluation.held import HeldOutputs
 from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
+from audioldm2_jax.evaluation.reservoir import Reservoir
 
 if TYPE_CHECKING:
     from audioldm2_jax.evaluation.clips import Clip, ClipSet
@@ -29,7 +29,7 @@ _READERS = 4  # threads that decode
 
 @dataclass
 class Features:
-    """What a network says of a set's clips, as far as `held.HeldOutputs` holds it.
+    """What a network says of a set's clips, as far as `reservoir.Reservoir` has them.
 
     names: [N] of the clips that are held. embeddings: float32 [F, D]; clip_index: [F], the position
     in `names` of each one's clip, ascending. logits: [N, K] or None. backbone: the network's name;
@@ -89,14 +89,14 @@ def extract_all(
     work.run(progress)
     features = []
     for network in work.networks:
-        held = network.held
+        reservoir = network.reservoir
         if jax.process_count() > 1:
-            held = HeldOutputs()
-            for share in distributed.gather_bytes(network.held.encode()):
-                held.merge(HeldOutputs.decode(share))
-        if not held.count:
+            reservoir = Reservoir()
+            for share in distributed.gather_bytes(network.reservoir.encode()):
+                reservoir.merge(Reservoir.decode(share))
+        if not reservoir.count:
             raise InputError(f"{clips.name}: none of its {len(clips.clips)} clips can be read")
-        features.append(_features(held, network.backbone))
+        features.append(_features(reservoir, network.backbone))
     return features
 
 
@@ -106,7 +106,7 @@ class _Network:
 
     backbone: Backbone
     store: FeatureCache
-    held: HeldOutputs = field(default_factory=HeldOutputs)
+    reservoir: Reservoir = field(default_factory=Reservoir)
 
 
 @dataclass
@@ -176,7 +176,7 @@ class _Work:
                 outputs[k] = output
             network.store.put([items[k].keys[i] for k in missing], computed)
             for item, output in zip(items, outputs):
-                network.held.add(item.clip.name, output)
+                network.reservoir.add(item.clip.name, output)
 
 
 def _check_finite(output: ClipOutput, name: str, backbone: Backbone) -> None:
@@ -185,9 +185,9 @@ def _check_finite(output: ClipOutput, name: str, backbone: Backbone) -> None:
         raise NumericalError(f"{name}: {backbone.name} gives values that are not finite")
 
 
-def _features(held: HeldOutputs, backbone: Backbone) -> Features:
+def _features(reservoir: Reservoir, backbone: Backbone) -> Features:
     """Features of the clips that are held, by name, which is the order of sets."""
-    names, outputs = zip(*held)
+    names, outputs = zip(*reservoir)
     counts = [len(output.embeddings) for output in outputs]
     logits = [output.logits for output in outputs if output.logits is not None]
     return Features(
@@ -198,7 +198,7 @@ def _features(held: HeldOutputs, backbone: Backbone) -> Features:
         backbone.name,
         backbone.sha256,
         backbone.labels,
-        held.count,
-        held.rows,
-        held.moments,
+        reservoir.count,
+        reservoir.rows,
+        reservoir.moments,
     )

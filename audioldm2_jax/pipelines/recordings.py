@@ -66,8 +66,8 @@ def recordings_of(wave, sample_rate: int, *, last: float | None = None) -> list[
 def read_recording(path, *, last: float | None = None) -> Recording:
     """Reads a sound file of any format, rate and number of channels that libsndfile reads.
 
-    last: seconds of which only the file's end is kept. Raises InputError for a file that cannot be
-    read, or whose sound cannot be used.
+    last: how many seconds of the file's end are returned. Raises InputError for a file that cannot
+    be read, or whose sound cannot be used.
     """
     wave, rate, total = read_sound(path, last=last)
     path = files.user_path(path)
@@ -79,7 +79,7 @@ def read_sound(
 ) -> tuple[np.ndarray, int, int]:
     """(samples fp32 [samples, channels], Hz, number of samples of the whole file).
 
-    last: seconds of which only the file's end is kept. longest: seconds that a file may have.
+    last: how many seconds of the file's end are returned. longest: seconds that a file may have.
     Raises InputError for a file that cannot be read, or is longer.
     """
     path = files.user_path(path)
@@ -107,14 +107,14 @@ def _bounded(blocks, rate: int, longest: float):
 
 def _end(blocks, count: int | None) -> tuple[np.ndarray, int]:
     """(the last `count` samples of blocks [samples, channels], the number of all)."""
-    kept: collections.deque = collections.deque()
-    total = held = 0
+    blocks: collections.deque = collections.deque()
+    total = length = 0
     for block in blocks:
-        kept.append(block)
-        total, held = total + len(block), held + len(block)
-        while count is not None and held - len(kept[0]) >= count:
-            held -= len(kept.popleft())
-    wave = np.concatenate(kept) if kept else np.zeros((0, 1), np.float32)
+        blocks.append(block)
+        total, length = total + len(block), length + len(block)
+        while count is not None and length - len(blocks[0]) >= count:
+            length -= len(blocks.popleft())
+    wave = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
     return wave if count is None else wave[-count:], total
 
 
@@ -123,7 +123,7 @@ def check_recording(
 ) -> Recording:
     """A `Recording` of an array [samples] or [samples, channels], whose channels are averaged.
 
-    last: seconds of which only the end is kept. Raises InputError for what is no sound: another
+    last: how many seconds of the end are returned. Raises InputError for what is no sound: another
     shape, integers, NaN, silence, no samples.
     """
     rate = check_count(f"{name}: sample_rate", sample_rate, *SAMPLE_RATES)

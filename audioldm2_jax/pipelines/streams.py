@@ -28,12 +28,12 @@ def windows(config: MusicGenLMConfig, known: int, frames: int) -> list[tuple[int
     """(first frame, frame behind the known ones, end) of each window of a piece of `frames`.
 
     known: frames that there are. A piece longer than the window of training is made in several,
-    each of which begins with the last `config.kept` frames of what there is.
+    each of which begins with the last `config.overlap` frames of what there is.
     """
     result, begin, done = [], 0, known
     while done < frames:
         if begin + config.window < frames:
-            begin = max(begin, done - config.kept)
+            begin = max(begin, done - config.overlap)
         end = min(frames, begin + config.window)
         result.append((begin, done, end))
         done = end

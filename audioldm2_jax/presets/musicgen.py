@@ -39,7 +39,7 @@ class MusicGenLMConfig:
         return self.codebook
 
     @property
-    def kept(self) -> int:
+    def overlap(self) -> int:
         """Frames of a window with which the next one begins: 12 of 30 s, as audiocraft has it."""
         return max(1, 2 * self.window // 5)
 

@@ -14,7 +14,7 @@ from audioldm2_jax.cli import evaluate as command
 from audioldm2_jax.cli.main import main
 from audioldm2_jax.data.untrained import write_random
 from audioldm2_jax.errors import InputError
-from audioldm2_jax.evaluation import held
+from audioldm2_jax.evaluation import reservoir
 from audioldm2_jax.evaluation.backbones.clap import CLAP
 from audioldm2_jax.evaluation.backbones.panns import PANNs
 from audioldm2_jax.evaluation.clips import ClipSet
@@ -147,7 +147,7 @@ def test_a_clip_is_read_once_for_networks_of_one_reader(world, tmp_path, monkeyp
 
 def test_of_large_sets_a_part_is_held(world, out, tmp_path, monkeypatch):
     """Distances are of all clips, other figures of the part, which has the same pairs."""
-    monkeypatch.setattr(held, "CLIPS", 24)
+    monkeypatch.setattr(reservoir, "CLIPS", 24)
     words = ["--metrics", "FD,FAD,KL,KAD,IS", "--bootstrap", 20, "--cache", out / "cache"]
     assert evaluate(world, world / "ours", tmp_path / "out", *words) == 0
     whole, part = (EvalResult.load(path / "result.json") for path in (out, tmp_path / "out"))

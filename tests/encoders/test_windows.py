@@ -97,8 +97,8 @@ def test_windows_give_what_the_whole_gives(monkeypatch):
 def test_every_frame_is_in_one_window():
     for after in (0, 2):
         for frames in (1, 7, 8, 20, 21, 22):
-            kept = [range(w.begin, w.end)[w.kept] for w in windows(frames, 7, 3, after)]
-            assert [i for part in kept for i in part] == list(range(frames))
+            valid = [range(w.begin, w.end)[w.valid] for w in windows(frames, 7, 3, after)]
+            assert [i for part in valid for i in part] == list(range(frames))
 
 
 def test_context_of_the_published_codecs():

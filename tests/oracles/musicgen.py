@@ -54,16 +54,16 @@ def model(channels: int = 1) -> MusicgenForConditionalGeneration:
     config = MusicgenConfig(
         text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=decoder.to_dict()
     )
-    made = MusicgenForConditionalGeneration(config).eval()
-    for name, value in made.named_parameters():
+    model = MusicgenForConditionalGeneration(config).eval()
+    for name, value in model.named_parameters():
         if name.startswith(("decoder", "enc_to_dec_proj")) and value.ndim > 1:
             value.data.mul_(8)
-    for level in made.audio_encoder.quantizer.layers:
+    for level in model.audio_encoder.quantizer.layers:
         level.codebook.embed.normal_()
-    settings = made.generation_config
+    settings = model.generation_config
     settings.pad_token_id = settings.bos_token_id = settings.decoder_start_token_id = 64
     settings.max_length = 1500
-    return made
+    return model
 
 
 @torch.no_grad()

@@ -110,17 +110,17 @@ def test_known_semantic_tokens_keep_their_time(model):
 
 
 def test_repeats_may_stay(model):
-    kept = AudioLM(
+    aligned = AudioLM(
         dataclasses.replace(random_audiolm(CONFIG), config=changed(remove_repeats=False))
     )
     ids = np.array([[3, 3, 4, 4, 4, 3], [1, 1, 1, 1, 1, 1]])
     assert [list(row) for row in model.tokenization.rows(ids)] == [[3, 4, 3], [1]]
-    assert [list(row) for row in kept.tokenization.rows(ids)] == [list(row) for row in ids]
+    assert [list(row) for row in aligned.tokenization.rows(ids)] == [list(row) for row in ids]
     # As many tokens as time has; without repeats, as many as in the prompt.
-    assert kept.tokenization.semantic_count(ids[0], 6, 10) == 10
+    assert aligned.tokenization.semantic_count(ids[0], 6, 10) == 10
     assert model.tokenization.semantic_count(ids[0][:3], 6, 10) == 5
     assert model.tokenization.semantic_count(ids[0][:0], 0, 10) == 10
-    (first, whole) = kept.pieces(
+    (first, whole) = aligned.pieces(
         check_request(changed(remove_repeats=False), "generation", (), seconds=2.72)
     )
     assert [len(row) for row in first.semantic] == [40] and whole.codes.shape == (1, 136, 3)

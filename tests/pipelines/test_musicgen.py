@@ -271,8 +271,8 @@ def test_commands(folder, tmp_path, capsys):
     (path,) = capsys.readouterr().out.split()
     assert soundfile.info(path).samplerate == 3200 and soundfile.info(path).frames == 30 * 64
     record = json.loads((tmp_path / path).with_suffix(".json").read_text())
-    wanted = {"prompt": TEXTS[0], "seed": 3, "guidance": 3.0, "top_k": 250, "seconds": 0.6}
-    assert wanted.items() <= record.items()
+    expected = {"prompt": TEXTS[0], "seed": 3, "guidance": 3.0, "top_k": 250, "seconds": 0.6}
+    assert expected.items() <= record.items()
     wave = 0.1 * np.random.default_rng(0).standard_normal(3200)
     soundfile.write(tmp_path / "song.wav", wave, 3200)
     arguments_of_continue = ["continue", str(tmp_path / "song.wav"), "-d", "0.6", "-n", "2", "-q"]

@@ -39,12 +39,12 @@ def test_any_file_becomes_one_channel(tmp_path, name, rate, channels, subtype):
 def test_the_last_seconds_are_kept(tmp_path):
     wave = np.concatenate([np.zeros(30000), tone(8000, 1.0)[:, 0]])
     soundfile.write(tmp_path / "long.wav", wave, 8000, "FLOAT")
-    kept = read_recording(tmp_path / "long.wav", last=0.5)
-    np.testing.assert_array_equal(kept.wave, wave[-4000:].astype(np.float32))
-    assert kept.cut == pytest.approx(len(wave) / 8000 - 0.5)
+    recording = read_recording(tmp_path / "long.wav", last=0.5)
+    np.testing.assert_array_equal(recording.wave, wave[-4000:].astype(np.float32))
+    assert recording.cut == pytest.approx(len(wave) / 8000 - 0.5)
     array = check_recording(wave, 8000, last=0.5)
-    np.testing.assert_array_equal(array.wave, kept.wave)
-    assert array.cut == kept.cut and read_recording(tmp_path / "long.wav", last=99).cut == 0
+    np.testing.assert_array_equal(array.wave, recording.wave)
+    assert array.cut == recording.cut and read_recording(tmp_path / "long.wav", last=99).cut == 0
 
 
 def test_channels_are_averaged():

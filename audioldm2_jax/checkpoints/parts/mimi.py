@@ -229,8 +229,8 @@ def _fold(content: Weights, where: str) -> Weights:
         if len(shape) != 2 or usage != shape[:1]:
             raise InputError(f"{where}: tensor {stem}{_USAGE} has shape {usage}, {name} {shape}")
         readers[f"{stem}codebook.embed"] = _Mean(content, stem)
-    kept = {n: n for n in content if not n.endswith((_SUM, _USAGE, "codebook.initialized"))}
-    return content.renamed(kept) | Weights(readers)
+    names = {n: n for n in content if not n.endswith((_SUM, _USAGE, "codebook.initialized"))}
+    return content.renamed(names) | Weights(readers)
 
 
 def _unfold(state: dict) -> dict:

@@ -107,8 +107,8 @@ def open_recordings(source, report: Report) -> tuple[dict[str, Sequence], str]:
     listing, scratch = Report(), source.with_name(f".{source.name}-unpacked")
     index = FileIndex(source, scratch, listing)
     export = huggingface.is_export(index)
-    found = huggingface.read_export(index) if export else folder.read_folder(index, listing)
-    clips = {split: list(merge_clips(records, listing)) for split, records in found.items()}
+    records_of = huggingface.read_export(index) if export else folder.read_folder(index, listing)
+    clips = {split: list(merge_clips(records, listing)) for split, records in records_of.items()}
     report.skipped += listing.skipped
     if not any(clips.values()):
         raise InputError(f"{source}: no audio there{report.reasons()}")

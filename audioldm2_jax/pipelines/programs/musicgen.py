@@ -43,11 +43,11 @@ def read_texts(program: MusicProgram, params: dict, tokens, mask) -> tuple:
     """
     t5 = T5Encoder(program.config.t5, program.dtype)
     states = t5.apply({"params": params["t5"]}, tokens, mask)
-    states, kept = program.rows(states), mask.astype(bool)
+    states, mask = program.rows(states), mask.astype(bool)
     if program.guided:
-        kept = jnp.concatenate([kept, jnp.zeros_like(kept)])
+        mask = jnp.concatenate([mask, jnp.zeros_like(mask)])
     variables = {"params": params["musicgen_lm"]}
-    return program.lm.apply(variables, states, kept, method="read_text"), kept
+    return program.lm.apply(variables, states, mask, method="read_text"), mask
 
 
 def fill(program: MusicProgram, params: dict, cache, text, tokens):

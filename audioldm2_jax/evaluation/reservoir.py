@@ -1,4 +1,4 @@
-"""What is held of a set's features: all of few clips; of many a part, and the moments of all."""
+"""A bounded sample of a set's features, and the moments of all of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from audioldm2_jax.evaluation.backbones.base import ClipOutput
 from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
 from audioldm2_jax.evaluation.pairing import stem
 
-# At most so many clips and so many numbers (float32) of a network and set are held.
+# At most so many clips and so many numbers (float32) of a network and set stay in memory.
 CLIPS, VALUES = 1 << 15, 1 << 26
 
 
-class HeldOutputs:
+class Reservoir:
     """A network's outputs of clips, in memory that their number does not change.
 
     count, rows: clips and rows of embeddings so far. moments: mean and covariance of all rows, None
-    as long as all are held. Of more clips than CLIPS or VALUES allow a part stays, drawn by the
-    stem of the name, so that pairs stay together.
+    while the sample is the whole set. Of more clips than CLIPS or VALUES allow a part stays, drawn
+    by the stem of the name, so that pairs stay together.
     """
 
     def __init__(self):
@@ -32,7 +32,7 @@ class HeldOutputs:
         self._values = 0
 
     def __iter__(self) -> Iterator[tuple[str, ClipOutput]]:
-        """Yields (name, output) of the clips that are held, by name."""
+        """Yields (name, output) of the clips in the sample, by name."""
         return iter(sorted(((name, output) for _, name, output in self._heap), key=_name))
 
     def add(self, name: str, output: ClipOutput) -> None:
@@ -46,10 +46,10 @@ class HeldOutputs:
             self.moments.update(output.embeddings)
         self._push(name, output)
 
-    def merge(self, other: HeldOutputs) -> None:
+    def merge(self, other: Reservoir) -> None:
         """Adds the clips of another host's share of the set."""
-        held, values = len(self._heap) + len(other._heap), self._values + other._values
-        if self.moments is not None or other.moments is not None or self._exceeds(held, values):
+        clips, values = len(self._heap) + len(other._heap), self._values + other._values
+        if self.moments is not None or other.moments is not None or self._exceeds(clips, values):
             self.moments = _merged(self._all_moments(), other._all_moments())
         self.count += other.count
         self.rows += other.rows
@@ -76,9 +76,9 @@ class HeldOutputs:
         return content.getvalue()
 
     @classmethod
-    def decode(cls, content: bytes) -> HeldOutputs:
+    def decode(cls, content: bytes) -> Reservoir:
         """The inverse of `encode`."""
-        held = cls()
+        reservoir = cls()
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)
         counts = arrays["counts"]
@@ -87,12 +87,14 @@ class HeldOutputs:
             parts = np.split(arrays["embeddings"], np.cumsum(counts)[:-1])
             logits = arrays.get("logits", [None] * len(counts))
             for name, part, row in zip(names, parts, logits):
-                held._push(name, ClipOutput(part, row))
-        held.count, held.rows = map(int, arrays["totals"])
+                reservoir._push(name, ClipOutput(part, row))
+        reservoir.count, reservoir.rows = map(int, arrays["totals"])
         if "moments_count" in arrays:
             keys = ("count", "mean", "factor")
-            held.moments = GaussianStatistics.from_arrays({k: arrays[f"moments_{k}"] for k in keys})
-        return held
+            reservoir.moments = GaussianStatistics.from_arrays(
+                {k: arrays[f"moments_{k}"] for k in keys}
+            )
+        return reservoir
 
     def _push(self, name: str, output: ClipOutput) -> None:
         heapq.heappush(self._heap, (-_rank(name), name, output))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from audioldm2_jax.evaluation import features
-from audioldm2_jax.evaluation import held as module
+from audioldm2_jax.evaluation import reservoir as module
 from audioldm2_jax.evaluation.backbones.base import ClipOutput
-from audioldm2_jax.evaluation.held import HeldOutputs
 from audioldm2_jax.evaluation.metrics.statistics import GaussianStatistics
+from audioldm2_jax.evaluation.reservoir import Reservoir
 from tests.evaluation.test_features import Patches, Rules, Set
 
 CLIPS = 20
@@ -33,37 +33,37 @@ def outputs(count, rows=3, width=4, seed=0, suffix="wav"):
 
 
 def hold(clips):
-    held = HeldOutputs()
+    reservoir = Reservoir()
     for name, output in clips.items():
-        held.add(name, output)
-    return held
+        reservoir.add(name, output)
+    return reservoir
 
 
 def all_rows(clips):
     return np.concatenate([output.embeddings for output in clips.values()])
 
 
-def check_moments(held, clips):
+def check_moments(reservoir, clips):
     expected = GaussianStatistics.of(all_rows(clips))
-    assert held.moments.count == held.rows == expected.count
-    np.testing.assert_allclose(held.moments.mean, expected.mean, atol=1e-12)
-    np.testing.assert_allclose(held.moments.covariance, expected.covariance, atol=1e-12)
+    assert reservoir.moments.count == reservoir.rows == expected.count
+    np.testing.assert_allclose(reservoir.moments.mean, expected.mean, atol=1e-12)
+    np.testing.assert_allclose(reservoir.moments.covariance, expected.covariance, atol=1e-12)
 
 
 def test_few_clips_are_held_as_they_are():
     clips = outputs(CLIPS)
-    held = hold(dict(reversed(clips.items())))
-    assert [name for name, _ in held] == list(clips) and held.moments is None
-    assert all(output is clips[name] for name, output in held)
-    assert (held.count, held.rows) == (CLIPS, len(all_rows(clips)))
+    reservoir = hold(dict(reversed(clips.items())))
+    assert [name for name, _ in reservoir] == list(clips) and reservoir.moments is None
+    assert all(output is clips[name] for name, output in reservoir)
+    assert (reservoir.count, reservoir.rows) == (CLIPS, len(all_rows(clips)))
 
 
 def test_of_many_a_part_is_held_and_the_moments_of_all():
     clips = outputs(90)
-    held = hold(clips)
-    names = [name for name, _ in held]
-    assert len(names) == CLIPS and held.count == 90
-    check_moments(held, clips)
+    reservoir = hold(clips)
+    names = [name for name, _ in reservoir]
+    assert len(names) == CLIPS and reservoir.count == 90
+    check_moments(reservoir, clips)
     # The part is drawn by name: of other orders and suffixes the same, so that pairs stay together.
     again = outputs(90, suffix="flac")
     turned = hold({f"folder/{name}": again[name] for name in sorted(again)[::-1]})
@@ -74,10 +74,10 @@ def test_of_many_a_part_is_held_and_the_moments_of_all():
 @pytest.mark.parametrize("cuts", [[45], [5], [10, 30], [0, 0]])
 def test_hosts_hold_together_what_one_holds(cuts):
     clips = outputs(90 if cuts != [10, 30] else 32)
-    whole, together = hold(clips), HeldOutputs()
+    whole, together = hold(clips), Reservoir()
     for part in np.split(np.array(list(clips)), cuts):
         share = hold({name: clips[name] for name in part})
-        together.merge(HeldOutputs.decode(share.encode()))
+        together.merge(Reservoir.decode(share.encode()))
     assert (together.count, together.rows) == (whole.count, whole.rows)
     for (name, output), (other, expected) in zip(together, whole, strict=True):
         assert name == other
@@ -89,10 +89,10 @@ def test_hosts_hold_together_what_one_holds(cuts):
 def test_long_clips_count_by_their_numbers(monkeypatch):
     monkeypatch.setattr(module, "VALUES", 100)
     clips = outputs(15, rows=3, width=4)
-    held = hold(clips)
-    values = sum(o.embeddings.size + o.logits.size for _, o in held)
+    reservoir = hold(clips)
+    values = sum(o.embeddings.size + o.logits.size for _, o in reservoir)
     assert 60 < values <= 100
-    check_moments(held, clips)
+    check_moments(reservoir, clips)
     # A clip of more numbers than allowed is held alone.
     monkeypatch.setattr(module, "VALUES", 1)
     assert len(list(hold(clips))) == 1
