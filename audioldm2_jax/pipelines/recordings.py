@@ -107,14 +107,14 @@ def _bounded(blocks, rate: int, longest: float):
 
 def _end(blocks, count: int | None) -> tuple[np.ndarray, int]:
     """(the last `count` samples of blocks [samples, channels], the number of all)."""
-    blocks: collections.deque = collections.deque()
+    tail: collections.deque = collections.deque()
     total = length = 0
     for block in blocks:
-        blocks.append(block)
+        tail.append(block)
         total, length = total + len(block), length + len(block)
-        while count is not None and length - len(blocks[0]) >= count:
-            length -= len(blocks.popleft())
-    wave = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
+        while count is not None and length - len(tail[0]) >= count:
+            length -= len(tail.popleft())
+    wave = np.concatenate(tail) if tail else np.zeros((0, 1), np.float32)
     return wave if count is None else wave[-count:], total
 
 
