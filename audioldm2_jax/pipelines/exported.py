@@ -40,15 +40,23 @@ export.register_pytree_node_serialization(
 )
 
 
-def lower(run: Callable, name: str, identity: str, arguments: tuple):
+def lower(
+    run: Callable,
+    name: str,
+    identity: str,
+    arguments: tuple,
+    *,
+    donate: tuple[int, ...] = (),
+):
     """`jax.jit(run).lower(*arguments)`, on the CPU from an earlier process's trace.
 
     identity: what decides the program beside its name, the arguments' shapes and the versions.
+    donate: numbers of arguments whose memory the results may take.
     """
     leaves, structure = jax.tree.flatten(arguments)
     small = sum(np.size(x) * jnp.result_type(x).itemsize for x in leaves) < MIN_BYTES
     if not backend.current().maps_weights or small or _is_split(leaves):
-        return jax.jit(run).lower(*arguments)
+        return jax.jit(run, donate_argnums=donate).lower(*arguments)
     settings = [str(getattr(jax.config, setting)) for setting in _SETTINGS]
     versions = [jax.__version__, jax.lib.__version__, caching.source_digest()]
     kinds = [_kind(leaf) for leaf in leaves]
@@ -61,13 +69,17 @@ def lower(run: Callable, name: str, identity: str, arguments: tuple):
             content = bytes(program.serialize())
         except (ValueError, NotImplementedError):
             # What JAX cannot write: a result of another class, or an operation without a promise.
-            return jax.jit(run).lower(*arguments)
+            return jax.jit(run, donate_argnums=donate).lower(*arguments)
         content = hashlib.sha256(content).digest() + content
         caching.store(path, lambda file: file.write_bytes(content), limit=_LIMIT)
         # As a later process reads it, so that both find the same compiled program.
         program = _read(path) or program
     call = program.call
-    return jax.jit(lambda *arguments: call(*jax.tree.leaves(arguments))).lower(*arguments)
+
+    def run_again(*arguments):
+        return call(*jax.tree.leaves(arguments))
+
+    return jax.jit(run_again, donate_argnums=donate).lower(*arguments)
 
 
 def _kind(leaf) -> str:

@@ -45,7 +45,10 @@ def available_memory(devices: Sequence[jax.Device] | None = None) -> int:
 def needed_memory(compiled) -> int:
     """Bytes on each device that a compiled program takes besides its arguments."""
     analysis = compiled.memory_analysis()
-    return 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    if analysis is None:
+        return 0
+    results = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return analysis.temp_size_in_bytes + results
 
 
 def result_shapes(compiled):
@@ -112,27 +115,38 @@ class Runner:
             return params
         return jax.device_put(params, NamedSharding(self.mesh, _COPIES))
 
-    def compiled(self, function, program, *arguments, label: str, progress: bool):
+    def compiled(
+        self,
+        function,
+        program,
+        *arguments,
+        label: str,
+        progress: bool,
+        donate: tuple[int, ...] = (),
+    ):
         """The program of function(program, *arguments), compiled once for each shape.
 
-        Arguments may be shapes alone. Raises InputError if it needs more memory than is free.
+        Arguments may be shapes alone. donate: numbers of those whose memory the results may take;
+        the same for each call of a function. Raises InputError if it needs more memory than is
+        free.
         """
         key = _identity(function, program, arguments)
         if key not in self._compiled:
             with timed_message(f"compiling the {label}", progress):
-                self._compiled[key] = self._compile(function, program, arguments)
+                self._compiled[key] = self._compile(function, program, arguments, donate)
             backend.return_memory()
         check_fits(needed_memory(self._compiled[key]), f"the {label}", self.devices)
         return self._compiled[key]
 
-    def _compile(self, function, program, arguments):
+    def _compile(self, function, program, arguments, donate):
         run = functools.partial(function, program)
         # fp32 means fp32: some backends would round products to fewer bits.
         exact = jnp.dtype(self.dtype) == jnp.float32
         with jax.default_matmul_precision("highest" if exact else "default"):
             if self.mesh is None or function not in _SPECS:
                 identity = f"{function.__module__} {program} {self.dtype}"
-                return exported.lower(run, function.__name__, identity, arguments).compile()
+                name = function.__name__
+                return exported.lower(run, name, identity, arguments, donate=donate).compile()
             # Each device runs the whole program for its own clips.
             specs = _SPECS[function]
             split = {"in_specs": specs, "out_specs": _CLIPS, "check_vma": False}

@@ -22,6 +22,8 @@ from audioldm2_jax.presets import MusicGenConfig, MusicGenLMConfig
 # Positions between two signs of progress: half a second of sound.
 _STEPS = 25
 _PARTS = ("t5", "musicgen_lm")
+# The arguments of `musicgen.advance` that it returns changed: the cache and the sequence.
+_STATE = (1, 3)
 
 
 def windows(config: MusicGenLMConfig, known: int, frames: int) -> list[tuple[int, int, int]]:
@@ -69,8 +71,8 @@ class Streams:
         self._settings = guidance, request.draws.settings(len(rows))
         program = MusicProgram(config, runner.dtype, request.guided)
 
-        def compiled(function, *arguments, label):
-            return runner.compiled(function, program, *arguments, label=label, progress=progress)
+        def compiled(function, *arguments, **options):
+            return runner.compiled(function, program, *arguments, **options, progress=progress)
 
         parts = {name: params[name] for name in _PARTS}
         weights = {"musicgen_lm": params["musicgen_lm"]}
@@ -79,7 +81,9 @@ class Streams:
         sequence = jax.ShapeDtypeStruct((len(rows), self._slots, lm.levels), jnp.int32)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(rows)))
         arguments = weights, cache, text, sequence, *(np.int32(0),) * 3, keys, *self._settings
-        self._advance = compiled(musicgen.advance, *arguments, label="language model")
+        self._advance = compiled(
+            musicgen.advance, *arguments, label="language model", donate=_STATE
+        )
         programs = [self._read, self._advance]
         if self._prompt:
             first = jax.ShapeDtypeStruct((len(rows), self._prompt, lm.levels), jnp.int32)
@@ -133,16 +137,13 @@ def decoding_bytes(config: MusicGenConfig, frames: int) -> int:
 
 
 def check_music_memory(config: MusicGenConfig, request: MusicRequest, dtype) -> None:
-    """Raises InputError if a request certainly cannot fit; compiled programs are checked exactly.
-
-    A loop's state is there twice: a cache of keys and values as it was, and as it becomes.
-    """
+    """Raises InputError if a request certainly cannot fit; programs are checked exactly."""
     lm = config.musicgen_lm
     rows = len(request.rows) * (2 if request.guided else 1)
     slots = min(request.frames, lm.window)
     cache = jax.eval_shape(lambda: empty_cache(lm.decoder, rows, slots, dtype))
     seconds = request.frames / config.frame_rate
-    least = max(2 * tree.nbytes(cache), decoding_bytes(config, request.frames))
+    least = max(tree.nbytes(cache), decoding_bytes(config, request.frames))
     check_fits(least, f"{len(request.rows)} clips of {seconds:g} s")
 
 

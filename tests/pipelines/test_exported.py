@@ -111,3 +111,14 @@ def test_arguments_on_several_devices_are_traced(cache):
     run = exported.lower(lambda x: x + 1, "run", "one more", (x,)).compile()
     np.testing.assert_array_equal(run(x), np.arange(1.0, 5.0))
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("small", (False, True))
+def test_donated_arguments_become_results(cache, monkeypatch, small):
+    """Traced here or read from a file, the result takes the argument's memory."""
+    monkeypatch.setattr(exported, "MIN_BYTES", 1 << 40 if small else 0)
+    x = jnp.ones((64, 64))
+    program = exported.lower(lambda y, x: x + y, "run", "donated", (1.0, x), donate=(1,)).compile()
+    assert program.memory_analysis().alias_size_in_bytes == x.nbytes
+    np.testing.assert_array_equal(program(1.0, x), 2.0)
+    assert x.is_deleted()
